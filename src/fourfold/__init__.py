@@ -1,0 +1,28 @@
+"""Neural networks at a fraction of their size: quaternion layers, lottery tickets, deployment."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fourfold import algebra, data, models, nn, pruning, report
+    from fourfold.lottery import presets, run
+    from fourfold.record import UserError
+
+__version__ = "0.1.0"
+
+__all__ = ["UserError", "algebra", "data", "models", "nn", "presets", "pruning", "report", "run"]
+
+_HOMES = {"presets": "fourfold.lottery", "run": "fourfold.lottery", "UserError": "fourfold.record"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a room when it is first used, so that `import fourfold` costs nothing."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"fourfold.{name}")
+    raise AttributeError(f"module 'fourfold' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

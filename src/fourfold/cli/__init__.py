@@ -1,0 +1,64 @@
+"""The command line: one thin file a command, imported only when the command is given."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from fourfold.record.errors import UserError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "run": "train, prune and rewind: real against quaternion, level after level; the same command resumes",
+    "status": "how far runs have come",
+    "report": "turn runs into figures, tables and one HTML page",
+    "info": "a model's layers, weights and MACs, in any algebra; the papers' tables",
+    "data": "list, download or check data sets",
+    "presets": "the experiments that `run` knows",
+}
+
+_HELP = """usage: fourfold COMMAND [options]
+
+Neural networks at a fraction of their size: quaternion layers, lottery tickets.
+
+commands:
+{commands}
+
+fourfold COMMAND --help    describes a command
+fourfold --version         prints the version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; end with exit code 2 and one sentence where the user can mend something."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(words)
+    except UserError as error:
+        print(f"fourfold: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nfourfold: stopped; all finished levels are on disk, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _dispatch(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print(_HELP.format(commands="\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())), end="")
+        return
+    if words[0] == "--version":
+        from fourfold import __version__
+
+        print(__version__)
+        return
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}; `fourfold --help` describes them")
+    import tyro
+
+    command = import_module(f"fourfold.cli.{name}").command
+    tyro.cli(command, prog=f"fourfold {name}", args=rest)

@@ -1,0 +1,33 @@
+"""Durations as people write them."""
+
+import re
+
+from fourfold.record.errors import UserError
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of `90`, `90s`, `9m`, `1.5h`, `1h30m` or `2d`.
+
+    Raises:
+        UserError: it is none of these, or not above 0.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip() or any(not u for _, u in parts[:-1]):
+        raise UserError(f"`--budget` (={text!r}) must be a duration such as 90s, 9m or 1h30m")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if not seconds > 0:
+        raise UserError(f"`--budget` (={text!r}) must be above 0")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return such as `45 s`, `12 min` or `3 h 20 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"

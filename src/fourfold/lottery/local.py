@@ -1,0 +1,225 @@
+"""`run`: all trials of some specs on this machine, a worker process a core, resumed from whatever is on disk."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fourfold import data
+from fourfold.lottery.levels import measure
+from fourfold.record import Row, RunStore, Spec, UserError
+from fourfold.train import resolve_device
+
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+"""glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened in a trial."""
+
+    kind: str
+    """epoch, row, finished, failed (for good: the loss became nan) or out-of-time."""
+    spec: Spec
+    trial: int
+    level: int | None = None
+    epoch: int | None = None
+    top1: float | None = None
+    row: Row | None = None
+    message: str | None = None
+
+
+OnEvent = Callable[[Event], None]
+
+
+def run(
+    specs: Spec | Sequence[Spec],
+    *,
+    trials: int = 5,
+    out: Path | str = "runs",
+    device: str = "auto",
+    data_dir: Path | str | None = None,
+    workers: int | None = None,
+    budget_seconds: float | None = None,
+    on_event: OnEvent = lambda event: None,
+) -> list[Row]:
+    """Run what is missing of some specs' trials, and return all their rows.
+
+    Every level is on disk before the next begins, so a run that ended in any way goes on when it is called again, and
+    its rows are those of a run that was never interrupted.
+
+    Args:
+        specs: One experiment or several; their trials are taken in turn.
+        trials: Trials of each spec; trial t is the same whatever their number.
+        out: Folder in which each spec gets a folder named by its id.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache, into which they are downloaded.
+        workers: Processes, one trial each at a time; default: as many as cores on a CPU, one on a GPU.
+        budget_seconds: Stop before this much time has gone; what was begun and not finished is not kept.
+        on_event: Called in this thread with everything that happens.
+
+    Raises:
+        UserError: a mistake in the arguments, the data or the folder, in one sentence.
+    """
+    specs = [specs] if isinstance(specs, Spec) else list(specs)
+    out, data_dir = Path(out), Path(data_dir) if data_dir else None
+    deadline = None if budget_seconds is None else time.time() + budget_seconds
+    check(specs, trials, workers, budget_seconds, device)
+    for name in {spec.data.name for spec in specs}:
+        data.load(name, data_dir)  # downloads and complains here, before anything is written
+    stores = [RunStore.create(out, spec) for spec in specs]
+    with contextlib.ExitStack() as stack:
+        for store in stores:
+            stack.enter_context(store.lock("run"))
+        tasks = [
+            _Task(spec=spec, trial=trial, message=_message(spec, trial, out, data_dir, device, deadline))
+            for trial in range(trials)
+            for spec, store in zip(specs, stores, strict=True)
+            if not store.finished(trial)
+        ]
+        count = workers or (1 if resolve_device(device).type == "cuda" else _cores())
+        for event in _Pool(tasks, min(count, len(tasks))).events():
+            on_event(event)
+        return [row for store in stores for trial in range(trials) for row in store.rows(trial)]
+
+
+def check(specs: Sequence[Spec], trials: int, workers: int | None, budget_seconds: float | None, device: str) -> None:
+    """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
+    if trials < 1:
+        raise UserError(f"`trials` (={trials}) must be at least 1")
+    if workers is not None and workers < 1:
+        raise UserError(f"`workers` (={workers}) must be at least 1")
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise UserError(f"`budget_seconds` (={budget_seconds}) must be above 0")
+    if not specs:
+        raise UserError("there is nothing to run: name at least one algebra")
+    if len({spec.id for spec in specs}) < len(specs):
+        raise UserError("one experiment is named twice")
+    resolve_device(device)
+    for spec in specs:
+        measure(spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    spec: Spec
+    trial: int
+    message: str
+
+
+def _message(spec: Spec, trial: int, out: Path, data_dir: Path | None, device: str, deadline: float | None) -> str:
+    task = {
+        "spec": spec.to_json(),
+        "trial": trial,
+        "out": str(out.absolute()),
+        "data_dir": str(data_dir.absolute()) if data_dir else None,
+        "device": device,
+        "deadline": deadline,
+    }
+    return json.dumps(task) + "\n"
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class _Pool:
+    """Worker processes, each with a thread here that hands it one task after the other."""
+
+    tasks: list[_Task]
+    count: int
+    _todo: "queue.SimpleQueue[_Task]" = field(default_factory=queue.SimpleQueue)
+    _events: "queue.SimpleQueue[Event | Exception | None]" = field(default_factory=queue.SimpleQueue)
+    _processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+    _closing: bool = False
+
+    def events(self) -> Iterator[Event]:
+        """Run all tasks; yield what happens. Workers end with this generator, however it ends."""
+        for task in self.tasks:
+            self._todo.put(task)
+        threads = [threading.Thread(target=self._tend, daemon=True) for _ in range(self.count)]
+        try:
+            for thread in threads:
+                thread.start()
+            ended = 0
+            while ended < len(threads):
+                event = self._events.get()
+                if isinstance(event, Exception):
+                    raise event
+                if event is None:
+                    ended += 1
+                else:
+                    yield event
+        finally:
+            self._closing = True
+            for process in self._processes:
+                process.kill()
+
+    def _tend(self) -> None:
+        """Start a worker and feed it until no task is left."""
+        try:
+            with subprocess.Popen(
+                [sys.executable, "-m", "fourfold.lottery.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C reaches the parent alone
+                env={**KEEP_FREED_MEMORY, **os.environ},
+            ) as process:
+                self._processes.append(process)
+                while not self._closing:
+                    try:
+                        task = self._todo.get_nowait()
+                    except queue.Empty:
+                        break
+                    self._follow(task, process)
+                process.kill()
+        except (OSError, UserError, RuntimeError) as error:
+            self._events.put(error)
+        self._events.put(None)
+
+    def _follow(self, task: _Task, process: "subprocess.Popen[str]") -> None:
+        """Hand over a task and pass its events on until it is over."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(task.message)
+        process.stdin.flush()
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "error":
+                raise UserError(event["message"])
+            if event["event"] == "crash":
+                raise RuntimeError(f"trial {task.trial} of {task.spec.id} crashed in its worker:\n{event['message']}")
+            self._events.put(_event(task, event))
+            if event["event"] in ("finished", "failed", "out-of-time"):
+                return
+        code = process.wait()
+        raise UserError(
+            f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {code}; out of memory?); "
+            "all rows so far are safe, the same command goes on"
+        )
+
+
+def _event(task: _Task, value: dict[str, Any]) -> Event:
+    row = Row.from_line(value["line"]) if "line" in value else None
+    return Event(
+        kind=value["event"],
+        spec=task.spec,
+        trial=task.trial,
+        level=row.level if row else value.get("level"),
+        epoch=value.get("epoch"),
+        top1=value.get("top1"),
+        row=row,
+        message=value.get("message"),
+    )

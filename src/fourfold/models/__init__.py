@@ -1,0 +1,7 @@
+"""The papers' networks: one definition each, in every algebra."""
+
+from fourfold.models.encoding import LearnedChannel
+from fourfold.models.registry import MODELS, ModelInfo, build, canonical_name, input_shape
+from fourfold.models.sizes import LayerSize, Sizes, measure
+
+__all__ = ["MODELS", "LayerSize", "LearnedChannel", "ModelInfo", "Sizes", "build", "canonical_name", "input_shape", "measure"]

@@ -1,0 +1,135 @@
+"""`build`: a network by name, in any algebra, from a seed."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from fourfold.algebra import REAL, Algebra, get
+from fourfold.models import resnet, small
+from fourfold.models.encoding import LearnedChannel
+from fourfold.models.small import Shape
+from fourfold.nn import check_divisible, initialize
+from fourfold.record import UserError
+from fourfold.record.errors import unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A network that `build` knows."""
+
+    make: Callable[[Shape, int, Algebra, Algebra], nn.Sequential]
+    title: str
+    shape: Shape = (3, 32, 32)
+    """The images it was published for."""
+    smallest: int = 1
+    """Height and width below which its poolings leave nothing."""
+
+
+def _resnet(depths: tuple[int, ...], bottleneck: bool) -> Callable[[Shape, int, Algebra, Algebra], nn.Sequential]:
+    return partial(resnet.resnet, depths=depths, bottleneck=bottleneck)
+
+
+MODELS: dict[str, ModelInfo] = {
+    "lenet-300-100": ModelInfo(make=partial(small.lenet, hidden=(300, 100)), title="Lenet-300-100", shape=(1, 28, 28)),
+    "lenet-12": ModelInfo(make=partial(small.lenet, hidden=(12,)), title="Lenet-12", shape=(1, 28, 28)),
+    "conv-2": ModelInfo(make=partial(small.conv, channels=(64,)), title="Conv-2", smallest=2),
+    "conv-4": ModelInfo(make=partial(small.conv, channels=(64, 128)), title="Conv-4", smallest=4),
+    "conv-6": ModelInfo(make=partial(small.conv, channels=(64, 128, 256)), title="Conv-6", smallest=8),
+    "vgg-16": ModelInfo(make=small.vgg16, title="VGG-16", smallest=32),
+    "resnet-18": ModelInfo(make=_resnet((2, 2, 2, 2), False), title="ResNet-18"),
+    "resnet-34": ModelInfo(make=_resnet((3, 4, 6, 3), False), title="ResNet-34"),
+    "resnet-50": ModelInfo(make=_resnet((3, 4, 6, 3), True), title="ResNet-50"),
+    "resnet-101": ModelInfo(make=_resnet((3, 4, 23, 3), True), title="ResNet-101"),
+    "resnet-152": ModelInfo(make=_resnet((3, 8, 36, 3), True), title="ResNet-152"),
+}
+
+
+def canonical_name(name: str) -> str:
+    """Return the model's name as `MODELS` has it: `conv4`, `conv_4` and `Conv-4` all give `conv-4`.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    for known in MODELS:
+        if _letters(known) == _letters(name):
+            return known
+    raise unknown("model", name, MODELS)
+
+
+def build(
+    name: str,
+    *,
+    algebra: str | Algebra = "real",
+    num_classes: int = 10,
+    shape: Shape | None = None,
+    head: str = "real",
+    init: str = "torch",
+    seed: int | None = None,
+    learned_from: int | None = None,
+    device: torch.device | str | None = None,
+) -> nn.Module:
+    """Return a network of the papers.
+
+    Args:
+        name: One of `MODELS`, in any spelling of the separators.
+        algebra: The algebra of all layers but the head.
+        num_classes: Outputs.
+        shape: Channels, height and width that the network sees. Default: as published, with channels filled up to a
+            multiple of the algebra's dimension (and to 4 from 3, as RGB + grey).
+        head: `real` for a real output layer (paper 1), `algebra` for one in the algebra (paper 2).
+        init: The variance scheme of the weights, see `fourfold.nn.SCHEMES`.
+        seed: Draw the weights from this seed, whatever torch's global state; None draws from that state.
+        learned_from: Put a `LearnedChannel` in front that makes `shape[0]` channels out of this many.
+        device: Where to build it; `meta` for its shapes alone.
+
+    Raises:
+        ValueError: an unknown name, or sizes that the algebra does not divide.
+    """
+    name = canonical_name(name)
+    info = MODELS[name]
+    algebra = get(algebra)
+    if head not in ("real", "algebra"):
+        raise unknown("head", head, ("real", "algebra"))
+    if num_classes < 1:
+        raise UserError(f"`num_classes` (={num_classes}) must be at least 1")
+    channels, height, width = shape if shape is not None else input_shape(name, algebra)
+    if min(height, width) < info.smallest:
+        raise UserError(f"images of {height}×{width} are too small for {name}: it needs {info.smallest}×{info.smallest}")
+
+    with torch.device("meta"):
+        network: nn.Module = info.make((channels, height, width), num_classes, algebra, algebra if head == "algebra" else REAL)
+        if learned_from is not None:
+            network = nn.Sequential(OrderedDict(encoding=LearnedChannel(learned_from, channels), network=network))
+    device = torch.device(device or "cpu")
+    if device.type != "meta":
+        network.to_empty(device=device)
+        initialize(network, init, None if seed is None else torch.Generator(device).manual_seed(seed))
+    return network
+
+
+def input_shape(name: str, algebra: str | Algebra = "real") -> Shape:
+    """Return channels, height and width of the images that a model was published for, as it sees them in an algebra.
+
+    One channel becomes n, each n pixels of a row being a number; three become RGB + grey, with zeros up to a multiple
+    of n.
+
+    Raises:
+        ValueError: unknown names, or a row of pixels that n does not divide.
+    """
+    channels, height, width = MODELS[canonical_name(name)].shape
+    algebra = get(algebra)
+    n = algebra.n
+    if n == 1:
+        return channels, height, width
+    if channels == 1:
+        check_divisible("image width", width, algebra)
+        return n, height, width // n
+    return -(-(channels + 1) // n) * n, height, width
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())

@@ -1,0 +1,71 @@
+"""Networks without shortcuts: paper 1's Lenets and Conv-2/4/6 (Frankle & Carbin 2019), and VGG-16."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from fourfold import nn as fnn
+from fourfold.algebra import Algebra
+
+Shape = tuple[int, int, int]
+"""Channels, height and width."""
+
+VGG16_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+def lenet(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, hidden: Sequence[int]) -> nn.Sequential:
+    """Return a fully connected network with ReLU between its layers (LeCun et al. 1998)."""
+    features = shape[0] * shape[1] * shape[2]
+    return _sequence(_fully_connected(features, hidden, num_classes, algebra, head))
+
+
+def conv(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, channels: Sequence[int]) -> nn.Sequential:
+    """Return pairs of 3×3 convolutions, each pair followed by 2×2 max-pooling, then layers of 256, 256 and the classes."""
+    layers: list[tuple[str, nn.Module]] = []
+    in_channels, height, width = shape
+    for out_channels in channels:
+        for _ in range(2):
+            layers += [("conv", fnn.Conv2d(in_channels, out_channels, 3, padding=1, algebra=algebra)), ("relu", nn.ReLU())]
+            in_channels = out_channels
+        layers.append(("pool", nn.MaxPool2d(2)))
+        height, width = height // 2, width // 2
+    features = in_channels * height * width
+    return _sequence(layers + _fully_connected(features, (256, 256), num_classes, algebra, head))
+
+
+def vgg16(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra) -> nn.Sequential:
+    """Return VGG-16 with batch norm in the form used for small images: 13 convolutions, mean over the map, one linear layer."""
+    layers: list[tuple[str, nn.Module]] = []
+    in_channels = shape[0]
+    for block in VGG16_CHANNELS:
+        for out_channels in block:
+            layers += [
+                ("conv", fnn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False, algebra=algebra)),
+                ("norm", fnn.BatchNorm2d(out_channels, algebra=algebra)),
+                ("relu", nn.ReLU()),
+            ]
+            in_channels = out_channels
+        layers.append(("pool", nn.MaxPool2d(2)))
+    layers.append(("mean", nn.AdaptiveAvgPool2d(1)))
+    return _sequence(layers + _fully_connected(in_channels, (), num_classes, algebra, head))
+
+
+def _fully_connected(
+    features: int, hidden: Sequence[int], num_classes: int, algebra: Algebra, head: Algebra
+) -> list[tuple[str, nn.Module]]:
+    layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
+    for size in hidden:
+        layers += [("fc", fnn.Linear(features, size, algebra=algebra)), ("relu", nn.ReLU())]
+        features = size
+    return [*layers, ("fc", fnn.Linear(features, num_classes, algebra=head))]
+
+
+def _sequence(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
+    """Number the layers of each kind: conv1, relu1, conv2, … fc1."""
+    named: OrderedDict[str, nn.Module] = OrderedDict()
+    counts: dict[str, int] = {}
+    for kind, layer in layers:
+        counts[kind] = counts.get(kind, 0) + 1
+        named[f"{kind}{counts[kind]}"] = layer
+    return nn.Sequential(named)

@@ -1,0 +1,274 @@
+"""`Spec`: everything that decides what one experiment computes, and nothing else.
+
+Two runs with the same spec and the same trial number give the same rows. Settings that only decide where or how
+fast it runs (device, number of processes, output folder) are not part of it.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from fourfold.record.errors import UserError, unknown
+
+SPEC_VERSION = 1
+"""Raised whenever a field is added, removed or changes its meaning."""
+
+AlgebraName = Literal["real", "complex", "quaternion", "octonion"]
+Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
+Normalization = Literal["dataset", "imagenet"]
+Optimizer = Literal["adam", "sgd"]
+Head = Literal["real", "algebra"]
+Init = Literal["torch", "he", "glorot"]
+Scope = Literal["global", "layer"]
+
+
+def _check_choice(owner: str, name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise unknown(f"{owner} {name}", value, get_args(choices))
+
+
+def _check_range(name: str, value: float, low: float, high: float, *, low_open: bool = True, high_open: bool = True) -> None:
+    """Raise unless `value` is a number between the bounds (nan never is)."""
+    above = value > low if low_open else value >= low
+    below = value < high if high_open else value <= high
+    if not (above and below):
+        bounds = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        raise UserError(f"`{name}` (={value!r}) must lie in {bounds}")
+
+
+def _check_count(name: str, value: int, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise UserError(f"`{name}` (={value!r}) must be a whole number of at least {low}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which images, and how they reach the network."""
+
+    name: str
+    """A data set of `fourfold data list`."""
+    encoding: Encoding = "none"
+    """Channels added for a hypercomplex input: none, grey (RGB + grey), zero (RGB + 0), learned (RGB + a small trained
+    layer), or pixels (each n consecutive pixels of a row are the components of one number)."""
+    encode_real: bool = False
+    """Give the real network the encoded channels too (paper 2 does, paper 1 does not)."""
+    crop: int | None = None
+    """Random crops after padding this many pixels on each side; None means off."""
+    flip: bool = False
+    """Random horizontal flips."""
+    normalization: Normalization = "dataset"
+    """Channel means and deviations: those of the training set, or ImageNet's (as paper 1's code uses for CIFAR)."""
+    validation: int = 0
+    """Training images held out for anything that is selected (early stopping)."""
+
+    def __post_init__(self) -> None:
+        _check_choice("data", "encoding", self.encoding, Encoding)
+        _check_choice("data", "normalization", self.normalization, Normalization)
+        if self.crop is not None:
+            _check_count("data.crop", self.crop, 1)
+        _check_count("data.validation", self.validation, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which network, in which algebra."""
+
+    name: str
+    """A model of `fourfold info`."""
+    algebra: AlgebraName = "real"
+    """The algebra of the layers."""
+    head: Head = "real"
+    """The output layer: real (paper 1) or in the algebra (paper 2)."""
+    init: Init = "torch"
+    """Variance of the real twin's weights: torch (torch's own default, a third of 1 / fan-in), he or glorot. The other
+    algebras draw in polar form with exactly that variance in their real matrix."""
+
+    def __post_init__(self) -> None:
+        _check_choice("model", "algebra", self.algebra, AlgebraName)
+        _check_choice("model", "head", self.head, Head)
+        _check_choice("model", "init", self.init, Init)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Stop at the minimum of the validation loss and restore the weights it was reached with (paper 1, section 5.1)."""
+
+    every: int = 100
+    """Optimiser steps between two looks at the validation set."""
+    patience: int = 10
+    """Looks without a new minimum before training ends."""
+
+    def __post_init__(self) -> None:
+        _check_count("early_stopping.every", self.every, 1)
+        _check_count("early_stopping.patience", self.patience, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """How a network is trained at every level."""
+
+    optimizer: Optimizer = "adam"
+    """adam (betas 0.9 and 0.999) or sgd."""
+    learning_rate: float = 1e-3
+    """Step size at the start."""
+    batch_size: int = 60
+    """Images a step; the last, smaller batch of an epoch is trained on too."""
+    epochs: int = 40
+    """Passes over the training images."""
+    momentum: float = 0.0
+    """Momentum of sgd."""
+    nesterov: bool = False
+    """Nesterov's form of that momentum."""
+    weight_decay: float = 0.0
+    """L2 penalty, added to the gradient as torch does."""
+    milestones: tuple[int, ...] = ()
+    """Epochs (from 0) at whose start the learning rate is multiplied by `decay`."""
+    decay: float = 0.1
+    """Factor of the learning rate at each milestone."""
+    early_stopping: EarlyStopping | None = None
+    """Stop early on the validation set; None means off."""
+
+    def __post_init__(self) -> None:
+        _check_choice("train", "optimizer", self.optimizer, Optimizer)
+        _check_range("train.learning_rate", self.learning_rate, 0, 100)
+        _check_count("train.batch_size", self.batch_size, 1)
+        _check_count("train.epochs", self.epochs, 1)
+        _check_range("train.momentum", self.momentum, 0, 1, low_open=False)
+        _check_range("train.weight_decay", self.weight_decay, 0, 1, low_open=False)
+        _check_range("train.decay", self.decay, 0, 1, high_open=False)
+        if self.nesterov and self.momentum == 0:
+            raise UserError("`train.nesterov` (=True) needs `train.momentum` (=0) above 0")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise UserError(f"`train.milestones` (={self.milestones}) must be increasing epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSpec:
+    """What is pruned from one level to the next."""
+
+    fraction: float = 0.2
+    """Part of the remaining weights that each level removes: density is (1 - fraction) ** level."""
+    scope: Scope = "global"
+    """Rank weights over the whole network (global) or within each layer (layer)."""
+
+    def __post_init__(self) -> None:
+        _check_range("prune.fraction", self.fraction, 0, 1)
+        _check_choice("prune", "scope", self.scope, Scope)
+
+    def density(self, level: int) -> float:
+        """Return the density that a level is pruned to; 1 at level 0."""
+        return float((1 - self.fraction) ** level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopSpec:
+    """When a trial ends."""
+
+    accuracy: float = 30.0
+    """Top-1 accuracy in percent below which a level counts as failed."""
+    levels: int = 2
+    """A trial ends after this many successive levels below that accuracy."""
+    max_level: int | None = None
+    """The last level in any case; None means no bound."""
+
+    def __post_init__(self) -> None:
+        _check_range("stop.accuracy", self.accuracy, 0, 100, low_open=False, high_open=False)
+        _check_count("stop.levels", self.levels, 1)
+        if self.max_level is not None:
+            _check_count("stop.max_level", self.max_level, 0)
+
+    def reached(self, top1: list[float]) -> bool:
+        """Whether a trial with these accuracies (percent, level 0 first) has ended."""
+        if self.max_level is not None and len(top1) > self.max_level:
+            return True
+        return len(top1) >= self.levels and all(a < self.accuracy for a in top1[-self.levels :])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One experiment: a network in one algebra, on one data set, trained and pruned level after level."""
+
+    preset: str
+    """The name it goes by in tables and figures."""
+    data: DataSpec
+    model: ModelSpec
+    train: TrainSpec = field(default_factory=TrainSpec)
+    prune: PruneSpec = field(default_factory=PruneSpec)
+    stop: StopSpec = field(default_factory=StopSpec)
+
+    def __post_init__(self) -> None:
+        if self.train.early_stopping and not self.data.validation:
+            raise UserError("`train.early_stopping` needs `data.validation` (=0) images to look at")
+
+    @property
+    def id(self) -> str:
+        """A readable name and a hash of all fields, defaults included."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return f"{self.preset}-{self.model.algebra}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    @property
+    def inputs(self) -> DataSpec:
+        """The data as this algebra's network sees it: the real one without encoding, unless `encode_real`."""
+        if self.model.algebra == "real" and not self.data.encode_real:
+            return dataclasses.replace(self.data, encoding="none")
+        return self.data
+
+    @property
+    def real_twin(self) -> "Spec":
+        """The same experiment with the real network of the same neurons."""
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, algebra="real"))
+
+    def finished(self, top1: list[float], num_weights: int) -> bool:
+        """Whether a trial with these accuracies (percent, level 0 first) has no further level.
+
+        It ends by its stop rule, or when the next level would keep none of the network's `num_weights` weights.
+        """
+        return bool(top1) and (self.stop.reached(top1) or round(self.prune.density(len(top1)) * num_weights) == 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values, with the version of its form."""
+        return {"spec_version": SPEC_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], source: str = "spec") -> "Spec":
+        """Rebuild a spec; raise `UserError` if it is of another version or has other fields than ours."""
+        version = value.get("spec_version")
+        if version != SPEC_VERSION:
+            raise UserError(
+                f"{source} was written with spec version {version}, this fourfold reads version {SPEC_VERSION}; "
+                "use the fourfold that wrote it, or another --out to start afresh"
+            )
+        rest = {k: v for k, v in value.items() if k != "spec_version"}
+        try:
+            spec = _build(cls, rest)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{source} is not a spec of this version ({error})") from error
+        assert isinstance(spec, cls)
+        return spec
+
+
+_NESTED: dict[str, type] = {
+    "data": DataSpec,
+    "model": ModelSpec,
+    "train": TrainSpec,
+    "prune": PruneSpec,
+    "stop": StopSpec,
+    "early_stopping": EarlyStopping,
+}
+
+
+def _build(cls: type, value: Mapping[str, Any]) -> Any:
+    """Build a dataclass from JSON values; every field must be there and no other."""
+    names = {f.name for f in fields(cls)}
+    if names != set(value):
+        raise KeyError(f"fields {sorted(names ^ set(value))} are missing or unknown in {cls.__name__}")
+    built: dict[str, Any] = {}
+    for key, item in value.items():
+        if key in _NESTED and item is not None:
+            built[key] = _build(_NESTED[key], item)
+        else:
+            built[key] = tuple(item) if isinstance(item, list) else item
+    return cls(**built)

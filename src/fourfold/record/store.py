@@ -1,0 +1,192 @@
+"""The files of a run: `spec.json`, `rows-<trial>.jsonl`, `masks/<trial>-<level>.safetensors`.
+
+A level exists once its row is there. Its successor's mask is written first, so what a level needs is always on disk:
+the spec, the trial number and one bit-packed mask. Nothing written is ever changed, and a line that a crash tore off
+is dropped by the next writer.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from filelock import FileLock, Timeout
+
+from fourfold.record.errors import UserError
+from fourfold.record.rows import Row
+from fourfold.record.spec import Spec
+
+Packed = dict[str, np.ndarray]
+"""Bit-packed masks by weight name: uint8, eight weights a byte, first weight in the highest bit."""
+
+
+class RunStore:
+    """One run's folder below `out`: reads anything, writes one level at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, out: Path, spec: Spec) -> "RunStore":
+        """Return the store of `spec` below `out`, made if it is not there.
+
+        Raises:
+            UserError: the folder cannot be written, or holds a run of another spec or version.
+        """
+        store = cls(out / spec.id)
+        file = store.path / "spec.json"
+        if file.exists():
+            if store.spec() != spec:
+                raise UserError(f"{file} holds another experiment than {spec.id}; move it away or choose another --out")
+            return store
+        try:
+            store.path.mkdir(parents=True, exist_ok=True)
+            _write_atomically(file, (json.dumps(spec.to_json(), indent=1) + "\n").encode())
+        except OSError as error:
+            raise UserError(f"cannot write the run to {store.path} ({error.strerror}); choose another --out") from error
+        return store
+
+    def spec(self) -> Spec:
+        """Return the spec that the run was started with."""
+        file = self.path / "spec.json"
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(value, dict):
+                raise TypeError("not a JSON object")
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{file} cannot be read as a spec ({error})") from error
+        return Spec.from_json(value, source=str(file))
+
+    def trials(self) -> list[int]:
+        """Return the trials that have rows or failed, in order."""
+        files = [*self.path.glob("rows-*.jsonl"), *self.path.glob("failed-*.json")]
+        return sorted({int(file.stem.partition("-")[2]) for file in files})
+
+    def rows(self, trial: int) -> list[Row]:
+        """Return a trial's rows, level by level; a line torn off by a crash is left out."""
+        file = self._rows_file(trial)
+        if not file.exists():
+            return []
+        whole = file.read_bytes().rpartition(b"\n")[0].decode(encoding="utf-8")
+        return [Row.from_line(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
+
+    def finished(self, trial: int) -> bool:
+        """Whether a trial has all its levels; one that failed has not."""
+        rows = self.rows(trial)
+        return bool(rows) and self.spec().finished([row.top1 for row in rows], rows[0].weights_total)
+
+    def append(self, row: Row) -> None:
+        """Write a row to disk before returning."""
+        file = self._rows_file(row.trial)
+        with file.open("ab") as stream:
+            whole = file.read_bytes().rfind(b"\n") + 1
+            if whole != stream.tell():
+                stream.truncate(whole)
+            try:
+                stream.write((row.to_line() + "\n").encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    stream.truncate(whole)
+                raise
+
+    def save_mask(self, trial: int, level: int, masks: Packed) -> None:
+        """Write the mask that `level` starts from."""
+        file = self._mask_file(trial, level)
+        file.parent.mkdir(exist_ok=True)
+        _write_atomically(file, safetensors.numpy.save(masks))
+
+    def mask(self, trial: int, level: int) -> Packed:
+        """Return the mask that `level` starts from.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        file = self._mask_file(trial, level)
+        try:
+            return safetensors.numpy.load(file.read_bytes())
+        except (OSError, safetensors.SafetensorError) as error:
+            raise UserError(f"the mask {file} cannot be read ({error}); without it trial {trial} cannot go on") from error
+
+    def fail(self, trial: int, level: int, reason: str) -> None:
+        """Record that a level failed for good (such as a loss that became nan)."""
+        text = json.dumps({"trial": trial, "level": level, "reason": reason})
+        _write_atomically(self._failure_file(trial), (text + "\n").encode())
+
+    def failure(self, trial: int) -> str | None:
+        """Return how a trial failed, such as `level 3: the loss became nan`, or None."""
+        file = self._failure_file(trial)
+        if not file.exists():
+            return None
+        value = json.loads(file.read_text(encoding="utf-8"))
+        return f"level {value['level']}: {value['reason']}"
+
+    @contextlib.contextmanager
+    def lock(self, name: str, wait_seconds: float = 0) -> Iterator[None]:
+        """Hold the run (or one trial of it) alone; the lock dies with its process.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        lock = FileLock(self.path / f".{name}.lock")
+        try:
+            lock.acquire(timeout=wait_seconds)
+        except Timeout:
+            raise UserError(f"another process is working on {self.path}; wait for it, or use another --out") from None
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path} ({error.strerror}); choose another --out") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def locked(self, name: str) -> bool:
+        """Whether another process holds the lock of that name."""
+        try:
+            with self.lock(name):
+                return False
+        except UserError:
+            return True
+
+    def _rows_file(self, trial: int) -> Path:
+        return self.path / f"rows-{trial}.jsonl"
+
+    def _mask_file(self, trial: int, level: int) -> Path:
+        return self.path / "masks" / f"{trial}-{level}.safetensors"
+
+    def _failure_file(self, trial: int) -> Path:
+        return self.path / f"failed-{trial}.json"
+
+
+def find_runs(*paths: Path) -> list[RunStore]:
+    """Return every run at or below the paths, ordered by path.
+
+    Raises:
+        UserError: a path does not exist.
+    """
+    found: set[Path] = set()
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
+        found.update(file.parent for file in path.rglob("spec.json"))
+    return [RunStore(path) for path in sorted(found)]
+
+
+def _write_atomically(file: Path, content: bytes) -> None:
+    """Write a whole file or none of it."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,69 @@
+"""The device that trains: choosing it, naming it, and holding it still."""
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from fourfold.record import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device for `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"{torch.cuda.device_count()} CUDA device(s)" if torch.cuda.is_available() else "no CUDA device"
+        raise UserError(f"device {name!r} is not here: torch {torch.__version__} sees {found}; use --device cpu or auto")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """Return such as `cpu (1 thread, AMD EPYC 9B45)` or `cuda (NVIDIA H200)`."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' if threads > 1 else ''}, {_processor()})"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a row's numbers depend on."""
+    return {"fourfold": version("fourfold"), "torch": torch.__version__, "python": platform.python_version()}
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Compute on one CPU thread with denormal numbers flushed to zero, and put both back afterwards.
+
+    Sums then never depend on how many cores there are, so that a run gives the same bits anywhere on one kind of CPU;
+    denormals, of which Adam's averages are full, would cost up to ten times the time.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
