@@ -1,12 +1,13 @@
 """`fourfold info`."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fourfold.record.errors import UserError
+from fourfold.record import ModelSpec, UserError
+from fourfold.record.spec import AlgebraName, Head
 
 
 def command(
@@ -25,7 +26,9 @@ def command(
         head: Output layer: real (paper 1) or algebra (paper 2).
         tables: Print the papers' tables of parameters instead.
     """
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=200)
+    for name in algebra:
+        ModelSpec(name=model or "", algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
     if tables:
         _papers(console)
     elif model is None:

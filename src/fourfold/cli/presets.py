@@ -24,4 +24,4 @@ def command() -> None:
             f"{100 * (1 - spec.prune.fraction):g} %",
             (preset.__doc__ or "").splitlines()[0],
         )
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, width=200).print(table)

@@ -24,7 +24,7 @@ def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("run
         table.add_column(column, no_wrap=True)
     for store in stores:
         _add(table, store)
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, width=200).print(table)
 
 
 def _add(table: Table, store: RunStore) -> None:

@@ -5,7 +5,7 @@ trial that was interrupted is the same as running it at all.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,10 @@ from fourfold import algebra, data, models, pruning
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.record import Epoch, Provenance, Row, RunStore, Spec
-from fourfold.record.store import Packed
+from fourfold.record.store import Arrays
 from fourfold.train import TrainingFailedError, describe_device, train, versions
+
+OnRow = Callable[[Row], None]
 
 OnEpoch = Callable[[int, Epoch], None]
 """Called with the level and each point of its training curve."""
@@ -84,12 +86,26 @@ def measure(spec: Spec) -> models.Sizes:
     return models.measure(build(spec, device="meta"), input_shape(spec))
 
 
-def run_trial(experiment: Experiment, store: RunStore, trial: int, on_row: Callable[[Row], None], on_epoch: OnEpoch) -> None:
-    """Run the levels of a trial that are not yet on disk, until its spec says stop."""
+def run_trial(
+    experiment: Experiment,
+    store: RunStore,
+    trial: int,
+    on_row: OnRow = lambda row: None,
+    on_epoch: OnEpoch = lambda level, epoch: None,
+    keep: Collection[int] = (),
+) -> None:
+    """Run the levels of a trial that are not yet on disk, until its spec says stop; of levels in `keep`, keep the weights."""
     while not store.finished(trial) and store.failure(trial) is None:
         level = len(store.rows(trial))
+
+        def on_trained(state: Arrays, level: int = level) -> None:
+            if level in keep:
+                store.save_weights(trial, level, state)
+
         try:
-            row, successor = run_level(experiment, trial, level, store.mask(trial, level) if level else None, on_epoch)
+            row, successor = run_level(
+                experiment, trial, level, store.mask(trial, level) if level else None, on_epoch, on_trained
+            )
         except TrainingFailedError as failure:
             store.fail(trial, level, str(failure))
             return
@@ -98,13 +114,27 @@ def run_trial(experiment: Experiment, store: RunStore, trial: int, on_row: Calla
         on_row(row)
 
 
+def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
+    """Return the trained network of a level whose weights were kept, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: its weights were not kept, or a file is damaged.
+    """
+    network = build(store.spec(), derive_seed(trial, "weights"))
+    weights = named_weights(network)
+    masks = pruning.unpack(store.mask(trial, level), weights) if level else pruning.dense(weights)
+    pruning.expand_(network.state_dict(), store.weights(trial, level), masks)
+    return network.eval()
+
+
 def run_level(
     experiment: Experiment,
     trial: int,
     level: int,
-    packed: Packed | None,
+    packed: Arrays | None,
     on_epoch: OnEpoch = lambda level, epoch: None,
-) -> tuple[Row, Packed]:
+    on_trained: Callable[[Arrays], None] = lambda state: None,
+) -> tuple[Row, Arrays]:
     """Rewind to the trial's start, train under the level's mask, and return the row and the next level's mask.
 
     Args:
@@ -113,6 +143,7 @@ def run_level(
         level: How often the network was pruned.
         packed: The bits of the level's mask; None keeps everything.
         on_epoch: Called after every epoch; it may raise to give up.
+        on_trained: Called with the trained state, pruned weights left out.
 
     Raises:
         TrainingFailedError: the loss became nan or infinite.
@@ -132,6 +163,7 @@ def run_level(
         masks=masks,
         on_epoch=lambda epoch: on_epoch(level, epoch),
     )
+    on_trained(pruning.compress(network.state_dict(), masks))
     successor = pruning.magnitude(weights, masks, spec.prune.density(level + 1), spec.prune.scope)
 
     kept = {name.removesuffix(".weight"): count for name, count in pruning.kept(masks).items()}

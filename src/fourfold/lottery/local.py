@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fourfold import data
 from fourfold.lottery.levels import measure
 from fourfold.record import Row, RunStore, Spec, UserError
@@ -27,9 +29,9 @@ class Event:
     """Something that happened in a trial."""
 
     kind: str
-    """epoch, row, finished, failed (for good: the loss became nan) or out-of-time."""
+    """epoch, row, finished, failed (for good: the loss became nan), out-of-time, or notice (about the data)."""
     spec: Spec
-    trial: int
+    trial: int | None = None
     level: int | None = None
     epoch: int | None = None
     top1: float | None = None
@@ -49,6 +51,7 @@ def run(
     data_dir: Path | str | None = None,
     workers: int | None = None,
     budget_seconds: float | None = None,
+    keep: Sequence[int] = (),
     on_event: OnEvent = lambda event: None,
 ) -> list[Row]:
     """Run what is missing of some specs' trials, and return all their rows.
@@ -64,6 +67,7 @@ def run(
         data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache, into which they are downloaded.
         workers: Processes, one trial each at a time; default: as many as cores on a CPU, one on a GPU.
         budget_seconds: Stop before this much time has gone; what was begun and not finished is not kept.
+        keep: Levels whose trained weights are kept, if they are not on disk yet; `load_trained` reads them.
         on_event: Called in this thread with everything that happens.
 
     Raises:
@@ -73,20 +77,22 @@ def run(
     out, data_dir = Path(out), Path(data_dir) if data_dir else None
     deadline = None if budget_seconds is None else time.time() + budget_seconds
     check(specs, trials, workers, budget_seconds, device)
-    for name in {spec.data.name for spec in specs}:
-        data.load(name, data_dir)  # downloads and complains here, before anything is written
+    for spec in {spec.data.name: spec for spec in specs}.values():
+        images = data.load(spec.data.name, data_dir)  # downloads and complains here, before anything is written
+        for notice in images.notices:
+            on_event(Event(kind="notice", spec=spec, message=notice))
     stores = [RunStore.create(out, spec) for spec in specs]
     with contextlib.ExitStack() as stack:
         for store in stores:
             stack.enter_context(store.lock("run"))
         tasks = [
-            _Task(spec=spec, trial=trial, message=_message(spec, trial, out, data_dir, device, deadline))
+            _Task(spec=spec, trial=trial, message=_message(spec, trial, out, data_dir, device, deadline, keep))
             for trial in range(trials)
             for spec, store in zip(specs, stores, strict=True)
             if not store.finished(trial)
         ]
-        count = workers or (1 if resolve_device(device).type == "cuda" else _cores())
-        for event in _Pool(tasks, min(count, len(tasks))).events():
+        count = min(workers or default_workers(resolve_device(device)), len(tasks))
+        for event in _Pool(tasks, count).events():
             on_event(event)
         return [row for store in stores for trial in range(trials) for row in store.rows(trial)]
 
@@ -115,7 +121,9 @@ class _Task:
     message: str
 
 
-def _message(spec: Spec, trial: int, out: Path, data_dir: Path | None, device: str, deadline: float | None) -> str:
+def _message(
+    spec: Spec, trial: int, out: Path, data_dir: Path | None, device: str, deadline: float | None, keep: Sequence[int]
+) -> str:
     task = {
         "spec": spec.to_json(),
         "trial": trial,
@@ -123,12 +131,15 @@ def _message(spec: Spec, trial: int, out: Path, data_dir: Path | None, device: s
         "data_dir": str(data_dir.absolute()) if data_dir else None,
         "device": device,
         "deadline": deadline,
+        "keep": list(keep),
     }
     return json.dumps(task) + "\n"
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
+def default_workers(device: torch.device) -> int:
+    """Return the trials to run at a time: one a core that this process may use, or one on a GPU."""
+    if device.type == "cuda":
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

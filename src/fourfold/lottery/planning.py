@@ -15,8 +15,8 @@ from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
 from fourfold.train import single_thread
 
-FRACTION_AT_THE_END = 0.02
-"""Where accuracy has usually fallen away: the guess for trials that end by accuracy."""
+FRACTION_PLANNED = 0.02
+"""Trials that end by accuracy are planned down to this fraction of the real network; small networks often go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,13 @@ class Plan:
     sizes: Sizes
     sizes_real: Sizes
     levels: int
-    """Levels a trial, dense one included; a guess unless the spec bounds them."""
+    """Levels a trial, dense one included: to the spec's bound, or to 2 % of the real network."""
     levels_done: int
     """Levels on disk, of all trials."""
     level_seconds: float
     """Estimated from a few optimiser steps on random images."""
     seconds: float
-    """Estimated work left, in seconds of one worker."""
+    """Estimated work left for those levels, in seconds of one worker."""
     folder: Path
 
 
@@ -42,7 +42,7 @@ def plan(specs: Sequence[Spec], *, trials: int, out: Path | str, device: torch.d
     plans = []
     for spec in specs:
         sizes, sizes_real = measure(spec), measure(spec.real_twin)
-        levels = _guess_levels(spec, sizes, sizes_real)
+        levels = _planned_levels(spec, sizes, sizes_real)
         store = RunStore(Path(out) / spec.id)
         done = [len(store.rows(trial)) for trial in range(trials)]
         left = sum(0 if store.finished(trial) else max(1, levels - done[trial]) for trial in range(trials))
@@ -62,10 +62,10 @@ def plan(specs: Sequence[Spec], *, trials: int, out: Path | str, device: torch.d
     return plans
 
 
-def _guess_levels(spec: Spec, sizes: Sizes, sizes_real: Sizes) -> int:
+def _planned_levels(spec: Spec, sizes: Sizes, sizes_real: Sizes) -> int:
     if spec.stop.max_level is not None:
         return spec.stop.max_level + 1
-    density = FRACTION_AT_THE_END * sizes_real.parameters / sizes.parameters
+    density = FRACTION_PLANNED * sizes_real.parameters / sizes.parameters
     return 1 + max(0, math.ceil(math.log(density) / math.log(1 - spec.prune.fraction)))
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -52,7 +53,7 @@ def _serve(task: dict[str, Any], experiments: dict[str, Experiment], events: Tex
             experiments.clear()
             data_dir = Path(task["data_dir"]) if task["data_dir"] else None
             experiments[spec.id] = Experiment.prepare(spec, data_dir, resolve_device(task["device"]), download=False)
-        run_trial_here(experiments[spec.id], Path(task["out"]), task["trial"], clock, send)
+        run_trial_here(experiments[spec.id], Path(task["out"]), task["trial"], clock, send, task["keep"])
     except UserError as error:
         send("error", message=str(error))
     except Exception:
@@ -74,7 +75,9 @@ class Clock:
         self.last = now
 
 
-def run_trial_here(experiment: Experiment, out: Path, trial: int, clock: Clock, send: Any) -> None:
+def run_trial_here(
+    experiment: Experiment, out: Path, trial: int, clock: Clock, send: Callable[..., None], keep: Collection[int]
+) -> None:
     """Run one trial in this process and send its events."""
     store = RunStore.create(out, experiment.spec)
 
@@ -87,7 +90,7 @@ def run_trial_here(experiment: Experiment, out: Path, trial: int, clock: Clock, 
 
     try:
         with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
-            run_trial(experiment, store, trial, on_row, on_epoch)
+            run_trial(experiment, store, trial, on_row, on_epoch, keep)
     except OutOfTimeError:
         send("out-of-time")
         return

@@ -51,6 +51,31 @@ def unpack(packed: Mapping[str, np.ndarray], weights: Mapping[str, Tensor]) -> M
     return masks
 
 
+def compress(state: Mapping[str, Tensor], masks: Masks) -> dict[str, np.ndarray]:
+    """Return a network's state as arrays, of each masked weight the kept values alone, in row-major order."""
+    return {name: (value[masks[name]] if name in masks else value).detach().cpu().numpy() for name, value in state.items()}
+
+
+def expand_(state: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], masks: Masks) -> None:
+    """Fill a network's state in place from `compress`ed arrays; pruned weights become zero.
+
+    Raises:
+        ValueError: the arrays are those of another network or mask.
+    """
+    if set(arrays) != set(state):
+        raise ValueError(f"the weights are of another network: they lack or add {sorted(set(arrays) ^ set(state))}")
+    with torch.no_grad():
+        for name, value in state.items():
+            given = torch.from_numpy(arrays[name]).to(value.device)
+            expected = (int(masks[name].sum()),) if name in masks else tuple(value.shape)
+            if tuple(given.shape) != expected:
+                raise ValueError(f"{name!r} has shape {tuple(given.shape)}, not {expected}")
+            if name in masks:
+                value.zero_()[masks[name]] = given
+            else:
+                value.copy_(given)
+
+
 def fingerprint(packed: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 of packed masks, names included: equal for equal masks on every machine."""
     digest = hashlib.sha256()

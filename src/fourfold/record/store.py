@@ -1,4 +1,4 @@
-"""The files of a run: `spec.json`, `rows-<trial>.jsonl`, `masks/<trial>-<level>.safetensors`.
+"""The files of a run: `spec.json`, `rows-<trial>.jsonl`, `masks/…`, and `weights/<trial>-<level>.safetensors` if asked for.
 
 A level exists once its row is there. Its successor's mask is written first, so what a level needs is always on disk:
 the spec, the trial number and one bit-packed mask. Nothing written is ever changed, and a line that a crash tore off
@@ -21,8 +21,8 @@ from fourfold.record.errors import UserError
 from fourfold.record.rows import Row
 from fourfold.record.spec import Spec
 
-Packed = dict[str, np.ndarray]
-"""Bit-packed masks by weight name: uint8, eight weights a byte, first weight in the highest bit."""
+Arrays = dict[str, np.ndarray]
+"""Arrays by name. Masks are uint8, eight weights a byte, first weight in the highest bit."""
 
 
 class RunStore:
@@ -96,23 +96,29 @@ class RunStore:
                     stream.truncate(whole)
                 raise
 
-    def save_mask(self, trial: int, level: int, masks: Packed) -> None:
-        """Write the mask that `level` starts from."""
-        file = self._mask_file(trial, level)
-        file.parent.mkdir(exist_ok=True)
-        _write_atomically(file, safetensors.numpy.save(masks))
+    def save_mask(self, trial: int, level: int, masks: Arrays) -> None:
+        """Write the bit-packed mask that `level` starts from."""
+        _save(self._arrays_file("masks", trial, level), masks)
 
-    def mask(self, trial: int, level: int) -> Packed:
-        """Return the mask that `level` starts from.
+    def mask(self, trial: int, level: int) -> Arrays:
+        """Return the bit-packed mask that `level` starts from.
 
         Raises:
             UserError: it is missing or damaged.
         """
-        file = self._mask_file(trial, level)
-        try:
-            return safetensors.numpy.load(file.read_bytes())
-        except (OSError, safetensors.SafetensorError) as error:
-            raise UserError(f"the mask {file} cannot be read ({error}); without it trial {trial} cannot go on") from error
+        return _load(self._arrays_file("masks", trial, level), f"without that mask trial {trial} cannot go on")
+
+    def save_weights(self, trial: int, level: int, arrays: Arrays) -> None:
+        """Write what `level` was trained to, pruned weights left out."""
+        _save(self._arrays_file("weights", trial, level), arrays)
+
+    def weights(self, trial: int, level: int) -> Arrays:
+        """Return what `level` was trained to, pruned weights left out.
+
+        Raises:
+            UserError: it was not kept, or is damaged.
+        """
+        return _load(self._arrays_file("weights", trial, level), "the run keeps the weights of levels named by --keep")
 
     def fail(self, trial: int, level: int, reason: str) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
@@ -157,8 +163,8 @@ class RunStore:
     def _rows_file(self, trial: int) -> Path:
         return self.path / f"rows-{trial}.jsonl"
 
-    def _mask_file(self, trial: int, level: int) -> Path:
-        return self.path / "masks" / f"{trial}-{level}.safetensors"
+    def _arrays_file(self, kind: str, trial: int, level: int) -> Path:
+        return self.path / kind / f"{trial}-{level}.safetensors"
 
     def _failure_file(self, trial: int) -> Path:
         return self.path / f"failed-{trial}.json"
@@ -176,6 +182,18 @@ def find_runs(*paths: Path) -> list[RunStore]:
             raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
         found.update(file.parent for file in path.rglob("spec.json"))
     return [RunStore(path) for path in sorted(found)]
+
+
+def _save(file: Path, arrays: Arrays) -> None:
+    file.parent.mkdir(exist_ok=True)
+    _write_atomically(file, safetensors.numpy.save(arrays))
+
+
+def _load(file: Path, consequence: str) -> Arrays:
+    try:
+        return safetensors.numpy.load(file.read_bytes())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{file} cannot be read ({error}); {consequence}") from error
 
 
 def _write_atomically(file: Path, content: bytes) -> None:

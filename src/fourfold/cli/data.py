@@ -1,0 +1,70 @@
+"""`fourfold data`."""
+
+import sys
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from fourfold.record.errors import UserError, unknown
+
+ACTIONS = ("list", "get", "check")
+
+
+def command(
+    action: tyro.conf.Positional[str] = "list",
+    name: tyro.conf.Positional[str | None] = None,
+    data_dir: Path | None = None,
+) -> None:
+    """List the data sets, download one, or check one's files.
+
+    Args:
+        action: list, get (download with checksums) or check (read every file and compare it with the official one).
+        name: A data set of `fourfold data list`.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
+    """
+    if action not in ACTIONS:
+        raise unknown("action", action, ACTIONS)
+    if action == "list":
+        _list(data_dir)
+    elif name is None:
+        raise UserError(f"`fourfold data {action}` needs a data set; `fourfold data list` names them")
+    elif action == "get":
+        _get(name, data_dir)
+    else:
+        _check(name, data_dir)
+
+
+def _list(data_dir: Path | None) -> None:
+    from fourfold import data
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "training", "test", "image", "classes", "where"):
+        table.add_column(column, justify="right" if column in ("training", "test", "classes") else "left", no_wrap=True)
+    for info, where in data.listing(data_dir):
+        image = f"{info.channels}×{info.size}×{info.size}"
+        table.add_row(info.name, f"{info.train_images:,}", f"{info.test_images:,}", image, str(info.num_classes), where)
+    Console(soft_wrap=True, width=200).print(table)
+
+
+def _get(name: str, data_dir: Path | None) -> None:
+    from fourfold import data
+
+    written = data.download(name, data_dir)
+    print("\n".join(f"downloaded {path}" for path in written) or f"{name} is here already; nothing was downloaded")
+
+
+def _check(name: str, data_dir: Path | None) -> None:
+    from fourfold import data
+
+    findings = data.check(name, data_dir)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("file", "bytes", "state", "finding"):
+        table.add_column(column, justify="right" if column == "bytes" else "left", no_wrap=column != "finding")
+    for finding in findings:
+        size = "" if finding.size is None else f"{finding.size:,}"
+        table.add_row(finding.what, size, finding.state, finding.text)
+    Console(soft_wrap=True, width=200).print(table, highlight=False)
+    if not all(finding.usable for finding in findings):
+        sys.exit(1)

@@ -1,0 +1,107 @@
+"""What a run shows while it runs: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fourfold import report
+from fourfold.lottery import Event
+from fourfold.record import Row, RunStore, Spec
+from fourfold.report.compare import at_fraction
+
+
+@contextmanager
+def follow(console: Console, specs: Sequence[Spec], trials: int, out: Path) -> Iterator[Callable[[Event], None]]:
+    """Yield the function that takes the run's events and shows them."""
+    board = _Board(specs, [row for spec in specs for trial in range(trials) for row in RunStore(out / spec.id).rows(trial)])
+    if not console.is_terminal:
+        yield lambda event: _print_line(console, event)
+        return
+    with Live(board, console=console, refresh_per_second=4, transient=False):
+        yield board.take
+
+
+def _print_line(console: Console, event: Event) -> None:
+    name = f"{event.spec.model.algebra} trial {event.trial}"
+    row = event.row
+    if row:
+        console.print(
+            f"{name} level {row.level}: {100 * row.fraction_of_real:.2f} % of real, density {100 * row.density:.2f} %, "
+            f"top-1 {row.top1:.2f} % ({row.provenance.seconds:.1f} s)",
+            highlight=False,
+        )
+    elif event.kind == "notice":
+        console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
+    elif event.kind in ("failed", "out-of-time"):
+        console.print(f"{name}: {_ending(event)}", highlight=False)
+
+
+def _ending(event: Event) -> str:
+    return f"failed at {event.message}; the other trials go on" if event.kind == "failed" else "the time budget is spent"
+
+
+class _Board:
+    """All levels so far, one line a level, and below them what is running."""
+
+    def __init__(self, specs: Sequence[Spec], rows: list[Row]) -> None:
+        self.algebras = [spec.model.algebra for spec in specs]
+        self.rows = rows
+        self.running: dict[tuple[str, int], str] = {}
+        self.notes: list[str] = []
+        self.start = time.monotonic()
+
+    def take(self, event: Event) -> None:
+        """Take note of an event."""
+        if event.trial is None:
+            self.notes.append(f"{event.spec.data.name}: {event.message}")
+            return
+        key = (event.spec.model.algebra, event.trial)
+        if event.row:
+            self.rows.append(event.row)
+            self.running[key] = f"level {event.row.level + 1}"
+        elif event.kind == "epoch":
+            epochs = event.spec.train.epochs
+            self.running[key] = f"level {event.level}, epoch {event.epoch} of {epochs}, top-1 {event.top1:.1f} %"
+        else:
+            self.running.pop(key, None)
+            if event.kind != "finished":
+                self.notes.append(f"{key[0]} trial {key[1]}: {_ending(event)}")
+
+    def __rich__(self) -> Group:
+        """Return what is drawn now."""
+        seconds = round(time.monotonic() - self.start)
+        running = " · ".join(f"{algebra} trial {trial}: {what}" for (algebra, trial), what in self.running.items())
+        lines = [Text(note) for note in self.notes]
+        return Group(self._table(), *lines, Text(f"{seconds // 60}:{seconds % 60:02} {running or 'starting'}", style="dim"))
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("level", justify="right")
+        for algebra in self.algebras:
+            table.add_column(f"{algebra}: % of real", justify="right")
+            table.add_column("top-1 ± std (trials)", justify="right")
+            if algebra != "real" and "real" in self.algebras:
+                table.add_column("gap at equal % of real", justify="right")
+        curves = {curve.algebra: curve for curve in report.curves(self.rows)} if self.rows else {}
+        real = curves.get("real")
+        for level in range(max((row.level for row in self.rows), default=-1) + 1):
+            cells = [str(level)]
+            for algebra in self.algebras:
+                point = next((p for p in curves[algebra].points if p.level == level), None) if algebra in curves else None
+                compared = algebra != "real" and "real" in self.algebras
+                if point is None:
+                    cells += [""] * (3 if compared else 2)
+                    continue
+                std = "" if point.top1.std is None else f" ± {point.top1.std:.2f}"
+                cells += [f"{100 * point.fraction_of_real:.2f}", f"{point.top1.mean:.2f}{std} ({point.top1.n})"]
+                if compared:
+                    twin = at_fraction(real, point.fraction_of_real) if real else None
+                    cells.append(f"{point.top1.mean - twin.top1:+.2f}" if twin else "")
+            table.add_row(*cells)
+        return table

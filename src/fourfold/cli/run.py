@@ -1,0 +1,125 @@
+"""`fourfold run`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from rich.console import Console
+
+from fourfold.cli.duration import format_duration, parse_duration
+from fourfold.record import Spec
+
+if TYPE_CHECKING:
+    from fourfold.lottery import Plan
+
+
+def command(
+    preset: tyro.conf.Positional[str],
+    algebra: tuple[str, ...] = ("real", "quaternion"),
+    trials: int = 5,
+    device: str = "auto",
+    out: Path = Path("runs"),
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    budget: str | None = None,
+    keep: tuple[int, ...] = (),
+    dry_run: bool = False,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    prune_fraction: float | None = None,
+    max_level: int | None = None,
+) -> None:
+    """Train, prune by magnitude, rewind and train again, level after level, in every algebra named.
+
+    What is on disk already is not run again: the same command goes on after Ctrl-C, a crash or a spent budget, and its
+    rows are those of a run that was never interrupted.
+
+    Args:
+        preset: An experiment of `fourfold presets`.
+        algebra: Algebras to compare: real, complex, quaternion, octonion.
+        trials: Trials (seeds) of each algebra.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        out: Folder of the runs; the report is written below it too.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
+        workers: Trials at a time; default one a core, or one on a GPU.
+        budget: Stop cleanly within this time, such as 9m or 1h30m.
+        keep: Levels whose trained weights are kept, without the pruned ones.
+        dry_run: Print the plan and stop.
+        epochs: Epochs of each training; default as the preset.
+        learning_rate: Step size at the start; default as the preset.
+        prune_fraction: Part of the remaining weights that each level removes; default as the preset.
+        max_level: The last level in any case; default as the preset.
+    """
+    budget_seconds = parse_duration(budget) if budget else None
+
+    from fourfold import lottery, report
+    from fourfold.cli.live import follow
+    from fourfold.train import resolve_device
+
+    specs = []
+    for name in algebra:
+        spec = lottery.presets.get(preset, algebra=name)
+        train = replace(spec.train, **_given(epochs=epochs, learning_rate=learning_rate))
+        prune = replace(spec.prune, **_given(fraction=prune_fraction))
+        stop = replace(spec.stop, **_given(max_level=max_level))
+        specs.append(replace(spec, train=train, prune=prune, stop=stop))
+    lottery.check(specs, trials, workers, budget_seconds, device)
+    console = Console(soft_wrap=True)
+    plans = lottery.plan(specs, trials=trials, out=out, device=resolve_device(device))
+    _print_plan(console, plans, trials, workers or lottery.default_workers(resolve_device(device)))
+    if dry_run:
+        return
+    with follow(console, specs, trials, out) as on_event:
+        rows = lottery.run(
+            specs,
+            trials=trials,
+            out=out,
+            device=device,
+            data_dir=data_dir,
+            workers=workers,
+            budget_seconds=budget_seconds,
+            keep=keep,
+            on_event=on_event,
+        )
+    if rows:
+        console.print()
+        console.print(report.summary(rows), highlight=False)
+        page = report.build([out / spec.id for spec in specs], out / f"{preset}-report")
+        console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
+
+
+def _given(**settings: float | None) -> dict[str, Any]:
+    """Return the settings that were given on the command line."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _print_plan(console: Console, plans: "list[Plan]", trials: int, workers: int) -> None:
+    spec = plans[0].spec
+    console.print(
+        f"[bold]{spec.preset}[/bold]: {spec.model.name} on {spec.data.name}, {_count(trials, 'trial')} of each, "
+        f"{100 * spec.prune.fraction:g} % of the remaining weights pruned a level, {_until(spec)}",
+        highlight=False,
+    )
+    end = "" if spec.stop.max_level is not None else " to 2 % of real"
+    for plan in plans:
+        percent = 100 * plan.sizes.parameters / plan.sizes_real.parameters
+        levels = f"{plan.levels} levels{end} of {format_duration(plan.level_seconds)}"
+        done = f", {plan.levels_done} levels done already" if plan.levels_done else ""
+        console.print(
+            f"  {plan.spec.model.algebra:10} {plan.sizes.weights:>10,} weights ({percent:5.1f} % of real's parameters), "
+            f"{plan.sizes.macs:,} MACs; {levels}{done} → {plan.folder}",
+            highlight=False,
+        )
+    seconds = sum(plan.seconds for plan in plans) / min(workers, trials * len(plans))
+    console.print(f"  about {format_duration(seconds)} left{end} with {_count(workers, 'trial')} at a time", highlight=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _until(spec: Spec) -> str:
+    stop = spec.stop
+    rule = f"until top-1 is below {stop.accuracy:g} % at {stop.levels} successive levels"
+    return rule if stop.max_level is None else f"{rule} or level {stop.max_level} is done"

@@ -1,0 +1,74 @@
+"""What the README tells people to type works, and says what comes out."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
+INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt "
+
+
+def fourfold(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fourfold", *arguments], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def test_the_two_commands_set_up_alike() -> None:
+    two = [command for command in COMMANDS if command.startswith("python3")]
+    assert len(two) == 2
+    assert all(command.startswith(INSTALL) for command in two)
+    assert two[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_python_lines_run_and_say_the_truth(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    shorter = block.replace("trials=1", "trials=1, budget_seconds=60")
+    check = """
+assert isinstance(layer, fourfold.nn.Conv2d) and layer.weight.shape == (128, 16, 3, 3)
+parameters = [sum(p.numel() for p in fourfold.models.build("conv4", algebra=a).parameters()) for a in ("quaternion", "real")]
+assert parameters == [609_226, 2_425_930]
+assert sum(int(m.sum()) for m in masks.values()) == round(0.12 * 608_320)
+assert [row.level for row in rows] == list(range(len(rows))) and len(rows) > 0
+"""
+    script = tmp_path / "readme.py"
+    script.write_text(shorter + check, encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(r"fourfold (presets|info|data)", c)])
+def test_listing_commands_run(command: str, tmp_path: Path) -> None:
+    result = fourfold(command.split()[1:], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_main_job_ends_with_figure_and_page_and_report_reads_it(tmp_path: Path) -> None:
+    (job,) = [command for command in COMMANDS if "run digits" in command]
+    arguments = job.partition("fourfold run ")[2].split()
+    result = fourfold(["run", *arguments, "--epochs", "2", "--max-level", "2"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    page = Path(result.stdout.splitlines()[-1].split()[-1])
+    assert (tmp_path / page).read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert list((tmp_path / page).parent.glob("figures/*accuracy-log.png"))
+    (report,) = [command for command in COMMANDS if command.startswith("fourfold report")]
+    assert fourfold(report.split()[1:], tmp_path).returncode == 0
+    assert (tmp_path / "report" / "index.html").exists()
+    assert "finished" in fourfold(["status"], tmp_path).stdout
+
+
+def test_every_command_of_the_readme_is_known() -> None:
+    from fourfold.cli import COMMANDS as KNOWN
+    from fourfold.lottery.presets import PRESETS
+
+    ours = [command.split() for command in COMMANDS if command.startswith("fourfold ")]
+    assert {words[1] for words in ours} == set(KNOWN)
+    assert all(words[2] in PRESETS for words in ours if words[1] == "run")
