@@ -1,0 +1,59 @@
+"""Data sets: where they come from, what their files hold, and batches of them on the device.
+
+Importing this room is cheap: what needs numpy, torch or a download is imported when it is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fourfold.data.datasets import DATASETS, DataInfo, info
+from fourfold.data.encoding import input_channels
+
+if TYPE_CHECKING:
+    from fourfold.data.checking import Finding, check
+    from fourfold.data.fetching import download
+    from fourfold.data.images import ImageSet, load
+    from fourfold.data.places import data_directory, listing, where
+    from fourfold.data.resident import Resident, Splits, prepare
+
+__all__ = [
+    "DATASETS",
+    "DataInfo",
+    "Finding",
+    "ImageSet",
+    "Resident",
+    "Splits",
+    "check",
+    "data_directory",
+    "download",
+    "info",
+    "input_channels",
+    "listing",
+    "load",
+    "prepare",
+    "where",
+]
+
+_LAZY = {
+    "Finding": "checking",
+    "ImageSet": "images",
+    "Resident": "resident",
+    "Splits": "resident",
+    "check": "checking",
+    "data_directory": "places",
+    "download": "fetching",
+    "listing": "places",
+    "load": "images",
+    "prepare": "resident",
+    "where": "places",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,245 @@
+"""Images that live on the device, and their batches: shuffled, cropped, flipped, normalised and encoded in a few passes.
+
+One network step on MNIST takes a few hundred microseconds on one core, so a data loader with workers and one call per
+image would cost more than the training. Here a batch is one gather from uint8 images and two passes over its floats.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fourfold.data.encoding import GREY, encoded_channels, input_channels, normalization
+from fourfold.data.images import ImageSet
+from fourfold.data.split import stratified
+from fourfold.record.errors import UserError
+from fourfold.record.spec import DataSpec
+
+VALIDATION_SEED = 0
+"""Draws the validation images: the same for every algebra, trial and level, so that they are never trained on."""
+
+
+class Resident:
+    """Images and labels of one split on one device, with the transforms of a `DataSpec`.
+
+    Args:
+        images: uint8 (M, C, H, W) on the device, as `lay_out` returns them; other splits may hold the same tensor.
+        labels: int64 (N,) on the same device.
+        members: int64 (N,), which of the images belong to this split, in the order of the labels; None means all.
+        spec: encoding, crop and flip.
+        mean: mean of each channel, where 1 is white.
+        std: standard deviation of each channel, where 1 is white.
+        n: dimension of the algebra.
+        channels: channels of the batches.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        members: Tensor | None,
+        *,
+        spec: DataSpec,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        n: int,
+        channels: int,
+    ) -> None:
+        self._images = images
+        self._labels = labels
+        self._members = members
+        self._spec = spec
+        self._n = n
+        self._channels = channels
+        # (x / 255 - mean) / std as one product and one sum. A single channel takes numbers without axes, which torch
+        # applies twice as fast as tensors that it has to broadcast.
+        shape = () if len(mean) == 1 else (-1, 1, 1)
+        repeats = n if spec.encoding == "pixels" and len(mean) > 1 else 1
+        scale = torch.tensor([1 / (255 * s) for s in std] * repeats, dtype=torch.float64)
+        offset = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)] * repeats, dtype=torch.float64)
+        self._scale = scale.view(shape).to(images.device, torch.float32)
+        self._offset = offset.view(shape).to(images.device, torch.float32)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images and the batches are."""
+        return self._images.device
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels int64 (N,) in the order of `batches`."""
+        return self._labels
+
+    def epoch(self, batch_size: int, seed: int, augment: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every image once, shuffled: images float32 (B, C, H, W) and labels int64 (B,).
+
+        The order and the augmentation are two streams drawn from `seed` on the device. Neither depends on the encoding
+        or the algebra, so a quaternion network and its real twin see the same images. The last batch may be smaller.
+
+        Args:
+            batch_size: images a batch.
+            seed: decides order and augmentation.
+            augment: whether the spec's crop and flip are applied.
+        """
+        order = torch.randperm(len(self), generator=self._generator("order", seed), device=self.device)
+        labels = self._labels[order]
+        members = order if self._members is None else self._members[order]
+        streams = self._augmentation(seed) if augment else None
+        for start in range(0, len(self), batch_size):
+            chosen = slice(start, start + batch_size)
+            images = self._images.index_select(0, members[chosen])
+            if streams is not None:
+                images = crop_and_flip(images, self._spec.crop or 0, *(stream[chosen] for stream in streams))
+            yield self._encode(images), labels[chosen]
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every image once, in order and not augmented: images float32 (B, C, H, W) and labels int64 (B,)."""
+        for start in range(0, len(self), batch_size):
+            chosen = slice(start, start + batch_size)
+            images = self._images[chosen] if self._members is None else self._images[self._members[chosen]]
+            yield self._encode(images), self._labels[chosen]
+
+    def _generator(self, stream: str, seed: int) -> torch.Generator:
+        # Hashed, because torch's CPU generator looks at 32 bits of a seed only and near seeds must not share streams.
+        digest = hashlib.sha256(f"{stream} {seed}".encode()).digest()
+        return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:4]))
+
+    def _augmentation(self, seed: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return the top (N,) and left (N,) edge of every crop and whether it is flipped (N,)."""
+        padding = self._spec.crop or 0
+        if not padding and not self._spec.flip:
+            return None
+        generator = self._generator("augmentation", seed)
+        count = len(self)
+        edges = torch.randint(0, 2 * padding + 1, (2, count), generator=generator, device=self.device)
+        flips = torch.randint(0, 2 if self._spec.flip else 1, (count,), generator=generator, device=self.device)
+        return edges[0], edges[1], flips.bool()
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Return the batch as the network sees it, float32, from uint8."""
+        if self._spec.encoding == "pixels" and augments(self._spec):
+            images = interleave(images, self._n)
+        colours = images.shape[1]
+        if self._channels == colours:
+            return images.float().mul_(self._scale).add_(self._offset)
+        batch = torch.empty(len(images), self._channels, *images.shape[2:], device=images.device)
+        batch[:, :colours] = images
+        batch[:, :colours].mul_(self._scale).add_(self._offset)
+        batch[:, colours:] = 0
+        if self._spec.encoding == "grey":
+            grey = batch[:, colours]
+            for channel, weight in enumerate(GREY):
+                grey.add_(batch[:, channel], alpha=weight)
+        return batch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Splits:
+    """A data set on a device, ready to train on."""
+
+    train: Resident
+    validation: Resident | None
+    """Held out of the training images; None if the spec asks for none."""
+    test: Resident
+    channels: int
+    """Channels of the batches; `learned` has a front end in the network that makes more of them."""
+    image_size: tuple[int, int]
+    """Height and width of the batches."""
+
+
+def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | str) -> Splits:
+    """Put a data set on a device.
+
+    The validation images are a fixed choice from the training images, each class in proportion.
+
+    Args:
+        image_set: the data set that `spec` names.
+        spec: encoding, crop, flip, normalization, validation.
+        n: dimension of the algebra, 1 for real and 4 for quaternion.
+        device: where the images shall live.
+
+    Raises:
+        UserError: the spec does not fit the images, or asks for more validation images than there are.
+    """
+    about = image_set.info
+    assert about.name == spec.name, f"{about.name} was loaded, {spec.name} is asked for"
+    _, height, width = input_channels(spec, about, n)
+    channels = encoded_channels(spec, about, n)
+    count = len(image_set.train_labels)
+    if spec.validation >= count:
+        raise UserError(f"`data.validation` (={spec.validation}) must be less than the {count} training images of {about.name}")
+    mean, std = normalization(spec, about)
+
+    def resident(images: Tensor, labels: np.ndarray, members: np.ndarray | None) -> Resident:
+        return Resident(
+            images,
+            torch.from_numpy(labels if members is None else labels[members]).to(device),
+            None if members is None else torch.from_numpy(members).to(device),
+            spec=spec,
+            mean=mean,
+            std=std,
+            n=n,
+            channels=channels,
+        )
+
+    train = lay_out(torch.from_numpy(image_set.train_images).to(device), spec, n)
+    test = lay_out(torch.from_numpy(image_set.test_images).to(device), spec, n)
+    held_out = stratified(image_set.train_labels, spec.validation, VALIDATION_SEED)
+    rest = np.setdiff1d(np.arange(count), held_out) if spec.validation else None
+    return Splits(
+        train=resident(train, image_set.train_labels, rest),
+        validation=resident(train, image_set.train_labels, held_out) if spec.validation else None,
+        test=resident(test, image_set.test_labels, None),
+        channels=channels,
+        image_size=(height, width),
+    )
+
+
+def augments(spec: DataSpec) -> bool:
+    """Whether `spec` changes images at random."""
+    return spec.crop is not None or spec.flip
+
+
+def lay_out(images: Tensor, spec: DataSpec, n: int) -> Tensor:
+    """Return uint8 images (N, C, H, W) in the order that `Resident` keeps them in: what can be done once is done here."""
+    # A crop or flip must see the image itself, so with them the pixels are only moved in the batch.
+    return interleave(images, n) if spec.encoding == "pixels" and not augments(spec) else images
+
+
+def interleave(images: Tensor, n: int) -> Tensor:
+    """Turn each n consecutive pixels of a row into the components of one number: (N, C, H, W) to (N, n·C, H, W/n).
+
+    Component k of number j is pixel n·j + k. All of component 0 come first: channel k·C + c holds component k of colour c.
+    """
+    count, colours, height, width = images.shape
+    numbers = images.view(count, colours, height, width // n, n)
+    # `contiguous`, because with one colour the reshape is a strided view, and gathering from that is three times slower.
+    return numbers.permute(0, 4, 1, 2, 3).reshape(count, n * colours, height, width // n).contiguous()
+
+
+def crop_and_flip(images: Tensor, padding: int, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+    """Cut a window of the images' own size out of each black-padded image and mirror some of them.
+
+    Args:
+        images: (B, C, H, W).
+        padding: black pixels added on each side.
+        top: int64 (B,), first row of each window in the padded image, 0 … 2·padding.
+        left: int64 (B,), first column of each window, 0 … 2·padding.
+        flip: bool (B,), which windows are mirrored left to right.
+    """
+    count, colours, height, width = images.shape
+    padded = F.pad(images, (padding,) * 4)
+    row = torch.arange(height, device=images.device)
+    column = torch.arange(width, device=images.device)
+    # Mirroring is a reversed column index, so that cropping and flipping are one gather.
+    columns = torch.where(flip[:, None], width - 1 - column, column) + left[:, None]
+    rows = (row + top[:, None]) * padded.shape[3]
+    index = (rows[:, :, None] + columns[:, None, :]).view(count, 1, -1).expand(-1, colours, -1)
+    return padded.flatten(2).gather(2, index).view(count, colours, height, width)
