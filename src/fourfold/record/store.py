@@ -11,17 +11,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import safetensors
-import safetensors.numpy
 from filelock import FileLock, Timeout
 
 from fourfold.record.errors import UserError
 from fourfold.record.rows import Row
 from fourfold.record.spec import Spec
 
-Arrays = dict[str, np.ndarray]
+if TYPE_CHECKING:
+    import numpy as np
+
+Arrays = dict[str, "np.ndarray"]
 """Arrays by name. Masks are uint8, eight weights a byte, first weight in the highest bit."""
 
 
@@ -185,11 +186,15 @@ def find_runs(*paths: Path) -> list[RunStore]:
 
 
 def _save(file: Path, arrays: Arrays) -> None:
+    import safetensors.numpy  # with numpy, which most commands do without
+
     file.parent.mkdir(exist_ok=True)
     _write_atomically(file, safetensors.numpy.save(arrays))
 
 
 def _load(file: Path, consequence: str) -> Arrays:
+    import safetensors.numpy
+
     try:
         return safetensors.numpy.load(file.read_bytes())
     except (OSError, safetensors.SafetensorError) as error:

@@ -1,0 +1,28 @@
+"""Runs on disk become tables, figures and one page to send to a colleague. Reads rows, never weights; no torch here."""
+
+from fourfold.report.build import build, summary
+from fourfold.report.curves import Curve, Point, Stat, curves
+from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
+from fourfold.report.published import PublishedCurve, published_curves
+from fourfold.report.runs import Run, read_runs
+from fourfold.report.tables import level_table, summary_table
+from fourfold.report.words import sentences
+
+__all__ = [
+    "Curve",
+    "Experiment",
+    "Point",
+    "PublishedCurve",
+    "Run",
+    "Stat",
+    "build",
+    "curves",
+    "experiments",
+    "experiments_of_rows",
+    "level_table",
+    "published_curves",
+    "read_runs",
+    "sentences",
+    "summary",
+    "summary_table",
+]

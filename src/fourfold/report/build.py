@@ -1,0 +1,92 @@
+"""`build`: a folder with one page, figures and tables from runs on disk."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fourfold.record import Row, UserError
+from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
+from fourfold.report.plots import Heat, Plot, accuracy_plots, layer_plot, training_plots
+from fourfold.report.runs import read_runs
+from fourfold.report.tables import level_records, level_table, summary_records, summary_table, to_csv
+from fourfold.report.words import sentences
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def build(paths: Sequence[Path], out: Path) -> Path:
+    """Write the report on every run at or below the paths and return its page.
+
+    Writes `index.html` (one self-contained page), `tables.md`, `levels.csv`, `summary.csv`, and below `figures/` every
+    figure as PNG and SVG with the numbers drawn as CSV. The same rows give the same bytes.
+
+    Raises:
+        UserError: there are no runs or no rows, a run cannot be read, or `out` cannot be written.
+    """
+    from fourfold.report.page import page  # with jinja2 and matplotlib, which `summary` does without
+
+    runs = read_runs(paths)
+    where = ", ".join(str(path) for path in paths)
+    if not runs:
+        raise UserError(f"there are no runs in {where}; `fourfold run` makes some")
+    if not any(run.rows for run in runs):
+        raise UserError(f"no run in {where} has finished a level yet; there is nothing to report")
+    found = experiments(runs)
+    try:
+        figures = out / "figures"
+        figures.mkdir(parents=True, exist_ok=True)
+        for experiment, slug in zip(found, slugs(found), strict=True):
+            _write_figures(experiment, figures, slug)
+        (out / "tables.md").write_text(tables(found), encoding="utf-8")
+        for name, records in (("levels", level_records), ("summary", summary_records)):
+            rows = [record for experiment in found for record in records(experiment)]
+            (out / f"{name}.csv").write_text(to_csv(rows), encoding="utf-8", newline="")
+        index = out / "index.html"
+        index.write_text(page(found), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the report to {out} ({error.strerror}); choose another --out") from error
+    return index
+
+
+def tables(found: Iterable[Experiment]) -> str:
+    """Return all tables as Markdown, one section an experiment."""
+    parts = ["# Tables", ""]
+    for experiment in found:
+        parts += [f"## {experiment.preset}", "", " ".join(sentences(experiment)), ""]
+        parts += [summary_table(experiment).to_markdown(), level_table(experiment).to_markdown()]
+    return "\n".join(parts)
+
+
+def summary(rows: Iterable[Row]) -> str:
+    """Return what rows say in a few plain lines, for the end of a run on a terminal."""
+    lines = []
+    for experiment in experiments_of_rows(rows):
+        lines.append(f"{experiment.preset}: {experiment.title}")
+        lines += [f"  {sentence}" for sentence in sentences(experiment)]
+    return "\n".join(lines) if lines else "No level has finished yet."
+
+
+def slugs(found: Sequence[Experiment]) -> list[str]:
+    """Return a file name for every experiment, made of letters, digits and hyphens, no two alike."""
+    names: list[str] = []
+    for experiment in found:
+        base = re.sub(r"[^a-z0-9]+", "-", experiment.preset.lower()).strip("-") or "preset"
+        names.append(base if base not in names else f"{base}-{len(names)}")
+    return names
+
+
+def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
+    from fourfold.report.figures import draw, draw_heat, png, svg
+
+    plots = (*accuracy_plots(experiment), *training_plots(experiment))
+    drawn: list[tuple[Plot | Heat, Figure]] = [(plot, draw(plot)) for plot in plots]
+    heat = layer_plot(experiment)
+    if heat is not None:
+        drawn.append((heat, draw_heat(heat)))
+    for plot, figure in drawn:
+        file = folder / f"{slug}-{plot.name}"
+        Path(f"{file}.png").write_bytes(png(figure))
+        Path(f"{file}.svg").write_bytes(svg(figure))
+        Path(f"{file}.csv").write_text(to_csv(plot.records()), encoding="utf-8", newline="")

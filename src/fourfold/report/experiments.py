@@ -1,0 +1,81 @@
+"""An experiment is all that is known about one preset: what one section of the page shows."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fourfold.record import Row, Spec
+from fourfold.report.curves import TICKET, Curve, curves
+from fourfold.report.published import DATASETS, MODELS, PublishedCurve, published_curves
+from fourfold.report.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One preset: its curves and where they come from."""
+
+    preset: str
+    dataset: str
+    model: str
+    curves: tuple[Curve, ...]
+    """Tickets before controls, real before quaternion."""
+    published: tuple[PublishedCurve, ...]
+    rows: tuple[Row, ...]
+    specs: Mapping[str, Spec] = field(default_factory=dict)
+    """By run; empty when only rows are known."""
+    failures: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    """By run and trial; runs without failures are left out."""
+
+    @property
+    def tickets(self) -> tuple[Curve, ...]:
+        """The curves that are no controls."""
+        return tuple(curve for curve in self.curves if curve.control == TICKET)
+
+    @property
+    def title(self) -> str:
+        """Network and data set, in the papers' spelling where they have one."""
+        return f"{MODELS.get(self.model, self.model)} on {DATASETS.get(self.dataset, self.dataset)}"
+
+
+def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:
+    """Return the experiments of runs, ordered by name; a run without rows still shows its failures."""
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.spec.preset, run.spec.data.name, run.spec.model.name), []).append(run)
+    return tuple(
+        _experiment(
+            *key,
+            rows=tuple(row for run in group for row in run.rows),
+            specs={run.id: run.spec for run in group},
+            failures={run.id: run.failures for run in group if run.failures},
+        )
+        for key, group in sorted(groups.items())
+    )
+
+
+def experiments_of_rows(rows: Iterable[Row]) -> tuple[Experiment, ...]:
+    """Return the experiments of rows alone, ordered by name."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.preset, row.dataset, row.model), []).append(row)
+    return tuple(_experiment(*key, rows=tuple(group), specs={}, failures={}) for key, group in sorted(groups.items()))
+
+
+def _experiment(
+    preset: str,
+    dataset: str,
+    model: str,
+    *,
+    rows: tuple[Row, ...],
+    specs: Mapping[str, Spec],
+    failures: Mapping[str, Mapping[int, str]],
+) -> Experiment:
+    return Experiment(
+        preset=preset,
+        dataset=dataset,
+        model=model,
+        curves=curves(rows),
+        published=published_curves(dataset, model, preset),
+        rows=rows,
+        specs=specs,
+        failures=failures,
+    )

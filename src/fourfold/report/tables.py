@@ -1,0 +1,230 @@
+"""Tables of levels and of findings, as Markdown, as CSV, and as cells for the page."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fourfold.report.compare import TARGETS, at_fraction, common_range, crossover, real_twin, smallest_within
+from fourfold.report.curves import ALGEBRAS, Curve, Point
+from fourfold.report.experiments import Experiment
+from fourfold.report.words import MACS_NOTE, MISSING, NOT_RUN, accuracy, count, gap, percent, size, trials
+
+Value = str | int | float | None
+Record = dict[str, Value]
+
+LEVELS_NOTE = (
+    "Top-1: mean ± sample standard deviation over trials, percent. Gap to real, in points: at the same level (equal density) "
+    "and at the same fraction of real (the real curve interpolated linearly in the logarithm of the fraction). "
+) + MACS_NOTE
+
+SUMMARY_NOTE = (
+    "Accuracies at a fraction of real are interpolated linearly in its logarithm; “–” lies outside what was measured. "
+    "Overtakes real: the largest fraction at which the mean first exceeds the real one's, interpolated. Within 1 point: the "
+    "smallest measured fraction whose mean is at most 1 point below the dense real network's. "
+) + MACS_NOTE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table as it is printed: every cell is text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str
+
+    def to_markdown(self) -> str:
+        """Return the table in GitHub's Markdown, with its note below."""
+
+        def line(cells: Iterable[str]) -> str:
+            return f"| {' | '.join(_markdown(cell) for cell in cells)} |"
+
+        ruler = ["---", *("---:" for _ in self.columns[1:])]
+        body = [line(self.columns), f"| {' | '.join(ruler)} |", *(line(row) for row in self.rows)]
+        return "\n".join([f"### {_markdown(self.title)}", "", *body, "", self.note, ""])
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """Return records as CSV with a header; a missing value is an empty cell, numbers keep all their digits."""
+    stream = io.StringIO()
+    if records:
+        writer = csv.DictWriter(stream, fieldnames=list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+    return stream.getvalue()
+
+
+def level_records(experiment: Experiment) -> list[Record]:
+    """Return every level of every curve with all its numbers."""
+    records: list[Record] = []
+    for curve in experiment.curves:
+        real = real_twin(curve, experiment)
+        for point in curve.points:
+            same_level, same_fraction = _gaps(point, real)
+            records.append(
+                {
+                    "preset": experiment.preset,
+                    "dataset": experiment.dataset,
+                    "model": experiment.model,
+                    "network": curve.label,
+                    "run": curve.run,
+                    "algebra": curve.algebra,
+                    "control": curve.control,
+                    "level": point.level,
+                    "density": point.density,
+                    "fraction_of_real": point.fraction_of_real,
+                    "weights": point.weights,
+                    "stored_bytes": point.stored_bytes,
+                    "macs": point.macs,
+                    "top1_mean": point.top1.mean,
+                    "top1_std": point.top1.std,
+                    "top5_mean": point.top5.mean if point.top5 else None,
+                    "top5_std": point.top5.std if point.top5 else None,
+                    "loss_mean": point.loss.mean,
+                    "loss_std": point.loss.std,
+                    "trials": point.top1.n,
+                    "most_trials": curve.most_trials,
+                    "gap_to_real_same_level": same_level,
+                    "gap_to_real_same_fraction": same_fraction,
+                }
+            )
+    return records
+
+
+def level_table(experiment: Experiment) -> Table:
+    """Return the levels of an experiment, as many columns as a page can show."""
+    rows = []
+    for curve in experiment.curves:
+        real = real_twin(curve, experiment)
+        for point in curve.points:
+            gaps = (MISSING, MISSING) if curve.algebra == "real" else (NOT_RUN, NOT_RUN)
+            if real is not None:
+                gaps = tuple(MISSING if value is None else gap(value) for value in _gaps(point, real))  # type: ignore[assignment]
+            rows.append(
+                (
+                    curve.label,
+                    str(point.level),
+                    percent(point.density),
+                    percent(point.fraction_of_real),
+                    f"{point.weights:,.0f}",
+                    size(point.stored_bytes),
+                    count(point.macs),
+                    accuracy(point.top1),
+                    trials(point.top1.n, curve.most_trials),
+                    *gaps,
+                )
+            )
+    columns = (
+        "Network",
+        "Level",
+        "Density",
+        "Fraction of real",
+        "Weights kept",
+        "Stored",
+        "MACs",
+        "Top-1 (%)",
+        "Trials",
+        "Gap, same level",
+        "Gap, same fraction",
+    )
+    return Table(title="Levels", columns=columns, rows=tuple(rows), note=LEVELS_NOTE)
+
+
+def summary_records(experiment: Experiment) -> list[Record]:
+    """Return one record per ticket curve with what a reader asks first."""
+    records: list[Record] = []
+    for curve in experiment.tickets:
+        real = curve if curve.algebra == "real" else real_twin(curve, experiment)
+        dense = curve.dense
+        record: Record = {
+            "preset": experiment.preset,
+            "dataset": experiment.dataset,
+            "model": experiment.model,
+            "network": curve.label,
+            "run": curve.run,
+            "algebra": curve.algebra,
+            "trials": curve.most_trials,
+            "dense_fraction_of_real": dense.fraction_of_real if dense else None,
+            "dense_top1_mean": dense.top1.mean if dense else None,
+            "dense_top1_std": dense.top1.std if dense else None,
+        }
+        for target in TARGETS:
+            estimate = at_fraction(curve, target)
+            record[f"top1_at_{100 * target:g}_percent_interpolated"] = estimate.top1 if estimate else None
+            record[f"trials_at_{100 * target:g}_percent"] = estimate.trials if estimate else None
+        found = crossover(curve, real) if real is not None and real is not curve else None
+        record["overtakes_real_at_fraction_interpolated"] = found.fraction if found else None
+        record["falls_behind_again_at_fraction_interpolated"] = found.behind_again if found else None
+        within = smallest_within(curve, real.dense.top1.mean) if real is not None and real.dense else None
+        record["smallest_fraction_within_1_point_of_dense_real"] = within.fraction_of_real if within else None
+        records.append(record)
+    return records
+
+
+def summary_table(experiment: Experiment) -> Table:
+    """Return what a reader asks first, one row per ticket curve; an algebra of the pair that is missing is `not run`."""
+    columns = (
+        "Network",
+        "Trials",
+        "Dense: fraction of real",
+        "Dense: top-1 (%)",
+        *(f"At {100 * target:g} % of real" for target in TARGETS),
+        "Overtakes real at",
+        "Within 1 point of dense real",
+    )
+    rows = [_summary_row(curve, experiment) for curve in experiment.tickets]
+    for algebra in ("real", "quaternion"):
+        if all(curve.algebra != algebra for curve in experiment.tickets):
+            rows.append((ALGEBRAS[algebra], *([NOT_RUN] * (len(columns) - 1))))
+    return Table(title="Summary", columns=columns, rows=tuple(rows), note=SUMMARY_NOTE)
+
+
+def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
+    real = curve if curve.algebra == "real" else real_twin(curve, experiment)
+    dense = curve.dense
+    cells = [curve.label, str(curve.most_trials)]
+    cells += [percent(dense.fraction_of_real), accuracy(dense.top1)] if dense else [NOT_RUN, NOT_RUN]
+    for target in TARGETS:
+        estimate = at_fraction(curve, target)
+        few = "" if estimate is None or estimate.trials == curve.most_trials else f" ({estimate.trials} of {curve.most_trials})"
+        cells.append(MISSING if estimate is None else f"{estimate.top1:.2f}{few}")
+    if real is curve:
+        cells.append(MISSING)
+    elif real is None:
+        cells.append(NOT_RUN)
+    else:
+        cells.append(_crossover_cell(curve, real))
+    if real is None or real.dense is None:
+        cells.append(NOT_RUN)
+    else:
+        within = smallest_within(curve, real.dense.top1.mean)
+        cells.append("never" if within is None else f"{percent(within.fraction_of_real)} (level {within.level})")
+    return tuple(cells)
+
+
+def _crossover_cell(curve: Curve, real: Curve) -> str:
+    found = crossover(curve, real)
+    if found is None:
+        return MISSING if common_range(curve, real) is None else "never"
+    text = percent(found.fraction) + (" (its start)" if found.from_start else "")
+    return text if found.behind_again is None else f"{text}, behind again at {percent(found.behind_again)}"
+
+
+def _gaps(point: Point, real: Curve | None) -> tuple[float | None, float | None]:
+    """Return how far a point is above the real curve at the same level and at the same fraction of real, in points."""
+    if real is None:
+        return None, None
+    same = next((other for other in real.points if other.level == point.level), None)
+    estimate = at_fraction(real, point.fraction_of_real)
+    return (
+        None if same is None else point.top1.mean - same.top1.mean,
+        None if estimate is None else point.top1.mean - estimate.top1,
+    )
+
+
+def _markdown(text: str) -> str:
+    """Escape what would end a cell or start markup."""
+    for character in "\\|<>`*_[]":
+        text = text.replace(character, f"\\{character}")
+    return text

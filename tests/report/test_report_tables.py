@@ -1,0 +1,172 @@
+"""Tables against the rows, and sentences that say what the rows say and no more."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+import synthetic_runs as synthetic
+from synthetic_runs import curve
+
+from fourfold.record import Row
+from fourfold.report import Experiment, Stat, experiments_of_rows, level_table, sentences, summary_table
+from fourfold.report.tables import level_records, summary_records, to_csv
+from fourfold.report.words import accuracy, count, gap, percent, seconds, size, trials
+
+
+def rows(algebra: str, trials: int = 3, levels: int = 16) -> list[Row]:
+    spec = synthetic.spec(algebra)
+    return [synthetic.row(spec, trial, level) for trial in range(trials) for level in range(levels)]
+
+
+def experiment(*parts: list[Row]) -> Experiment:
+    (found,) = experiments_of_rows([row for part in parts for row in part])
+    return found
+
+
+def drawn(real: dict[float, float], quaternion: dict[float, float], trials: int = 3) -> Experiment:
+    found = (curve(real), curve(quaternion, "quaternion", trials))
+    return Experiment(preset="p", dataset="d", model="m", curves=found, published=(), rows=())
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(1, "100 %"), (0.9994, "99.9 %"), (0.2511, "25.1 %"), (0.0999, "9.99 %"), (0.00602, "0.602 %"), (0.00012345, "0.0123 %")],
+)
+def test_percent_has_three_digits(fraction: float, text: str) -> None:
+    assert percent(fraction) == text
+
+
+def test_counts_and_sizes_and_times() -> None:
+    assert [count(value) for value in (0, 999, 1000, 12_345, 999_600, 2_425_024)] == [
+        "0",
+        "999",
+        "1.00 k",
+        "12.3 k",
+        "1.00 M",
+        "2.43 M",
+    ]
+    assert [size(value) for value in (12, 9_700_000)] == ["12 B", "9.70 MB"]
+    assert [seconds(value) for value in (2.34, 59, 61, 7500)] == ["2.3 s", "59 s", "1 min", "2 h 05 min"]
+    assert (gap(-0.5), gap(2)) == ("−0.50", "+2.00")
+    assert (trials(3, 3), trials(2, 3)) == ("3", "2 of 3")
+    assert accuracy(Stat(mean=82.341, std=None, n=1)) == "82.34"
+    assert accuracy(Stat(mean=82.341, std=0.456, n=2)) == "82.34 ± 0.46"
+
+
+def test_the_level_table_says_what_the_rows_say() -> None:
+    ours, real = rows("quaternion"), rows("real")
+    table = level_table(experiment(ours, real))
+    assert len(table.rows) == 32
+    line = dict(zip(table.columns, table.rows[16 + 3], strict=True))
+    third = [row for row in ours if row.level == 3]
+    top1 = [row.top1 for row in third]
+    assert line == {
+        "Network": "Quaternion",
+        "Level": "3",
+        "Density": percent(third[0].density),
+        "Fraction of real": percent(third[0].fraction_of_real),
+        "Weights kept": f"{third[0].weights:,}",
+        "Stored": size(float(np.mean([row.stored_bytes for row in third]))),
+        "MACs": count(third[0].macs),
+        "Top-1 (%)": f"{np.mean(top1):.2f} ± {np.std(top1, ddof=1):.2f}",
+        "Trials": "3",
+        "Gap, same level": gap(np.mean(top1) - np.mean([row.top1 for row in real if row.level == 3])),
+        "Gap, same fraction": line["Gap, same fraction"],
+    }
+    x = [row.fraction_of_real for row in real if row.trial == 0][::-1]
+    y = [np.mean([row.top1 for row in real if row.level == level]) for level in range(16)][::-1]
+    expected = np.mean(top1) - np.interp(np.log(third[0].fraction_of_real), np.log(x), y)
+    assert line["Gap, same fraction"] == gap(expected)
+    assert table.rows[0][-2:] == ("–", "–")
+    assert table.rows[-1][-1] == "–"  # the real curve does not reach that far
+
+
+def test_a_level_that_fewer_trials_reached_says_so() -> None:
+    some = [row for row in rows("real", levels=4) if row.trial < 2 or row.level < 3]
+    assert [line[8] for line in level_table(experiment(some)).rows] == ["3", "3", "3", "2 of 3"]
+
+
+def test_csv_keeps_all_digits_and_leaves_missing_cells_empty() -> None:
+    one = experiment(rows("quaternion", trials=1, levels=2))
+    read = list(csv.DictReader(io.StringIO(to_csv(level_records(one)))))
+    assert [float(line["fraction_of_real"]) for line in read] == [p.fraction_of_real for p in one.curves[0].points]
+    assert [float(line["top1_mean"]) for line in read] == [p.top1.mean for p in one.curves[0].points]
+    assert {(line["top1_std"], line["top5_mean"], line["gap_to_real_same_level"]) for line in read} == {("", "", "")}
+    assert to_csv([]) == ""
+
+
+def test_the_summary_says_dense_interpolated_and_crossover() -> None:
+    found = experiment(rows("real"), rows("quaternion"))
+    real, quaternion = summary_records(found)
+    assert real["dense_top1_mean"] == pytest.approx(np.mean([row.top1 for row in rows("real") if row.level == 0]))
+    assert quaternion["dense_fraction_of_real"] == rows("quaternion")[0].fraction_of_real
+    assert real["overtakes_real_at_fraction_interpolated"] is None
+    crossing = quaternion["overtakes_real_at_fraction_interpolated"]
+    assert isinstance(crossing, float)
+    assert 0.1 < crossing < 0.16
+    cells = dict(zip(summary_table(found).columns, summary_table(found).rows[1], strict=True))
+    assert cells["Overtakes real at"] == percent(crossing)
+    assert cells["Within 1 point of dense real"] == "never"
+    assert cells["At 3 % of real"] == f"{quaternion['top1_at_3_percent_interpolated']:.2f}"
+
+
+def test_what_was_not_run_or_measured_is_never_a_number() -> None:
+    alone = summary_table(experiment(rows("quaternion", levels=3)))
+    assert alone.rows[1] == ("Real", *["not run"] * 8)
+    cells = dict(zip(alone.columns, alone.rows[0], strict=True))
+    assert cells["At 3 % of real"] == "–"
+    assert cells["Overtakes real at"] == cells["Within 1 point of dense real"] == "not run"
+    assert level_table(experiment(rows("quaternion", levels=3))).rows[0][-2:] == ("not run", "not run")
+
+
+def test_markdown_escapes_what_would_end_a_cell() -> None:
+    spec = synthetic.spec("real")
+    control = [synthetic.row(spec, 0, 0, control="a|b*<i>")]
+    text = level_table(experiment(rows("real", levels=1), control)).to_markdown()
+    lines = text.splitlines()
+    assert lines[0] == "### Levels"
+    assert r"| Real, a\|b\*\<i\> | 0 | 100 % |" in text
+    assert lines[3].count("---") == 11
+    assert "four times the multiply-accumulates (MACs)" in text
+
+
+def test_the_finding_is_said_only_if_the_rows_say_so() -> None:
+    real = {1.0: 90, 0.25: 85, 0.1: 75, 0.01: 40}
+    better = drawn(real, {0.25: 82, 0.1: 78, 0.01: 60})
+    worse = drawn(real, {0.25: 82, 0.1: 70, 0.01: 39})
+    lost = drawn(real, {0.25: 82, 0.1: 78, 0.01: 39})
+    once = drawn(real, {0.25: 82, 0.1: 78, 0.01: 60}, trials=1)
+    start = drawn(real, {0.25: 86, 0.1: 78, 0.01: 60})
+    apart = drawn({1.0: 90, 0.5: 85}, {0.25: 82})
+    assert sentences(better)[0] == (
+        "quaternion overtakes real at 15.8 % of the real twin's parameters (means, interpolated) "
+        "and stays ahead down to 1.00 %, the smallest fraction that both reached."
+    )
+    assert sentences(worse)[0] == (
+        "quaternion does not exceed real anywhere between 25.0 % and 1.00 % of the real twin's parameters."
+    )
+    assert "(means, interpolated; only one trial of quaternion)" in sentences(once)[0]
+    assert "but not for good: it falls behind again at 1.78 %." in sentences(lost)[0]
+    assert sentences(start)[0].startswith("quaternion is ahead of real from 25.0 % of the real twin's parameters, the largest")
+    assert "have not been measured at any common fraction" in sentences(apart)[0]
+    at_three = next(sentence for sentence in sentences(better) if sentence.startswith("At 3 %"))
+    ours = np.interp(np.log(0.03), np.log([0.01, 0.1]), [60, 78])
+    theirs = np.interp(np.log(0.03), np.log([0.01, 0.1]), [40, 75])
+    assert f"quaternion {ours:.2f} %, real {theirs:.2f} %, a gap of {gap(ours - theirs)} points" in at_three
+
+
+def test_single_trials_are_never_called_means() -> None:
+    said = sentences(experiment(rows("real", trials=1), rows("quaternion", trials=1)))
+    assert "(one trial each, interpolated)" in said[0]
+    assert not any("means" in sentence for sentence in said)
+
+
+def test_without_a_partner_nothing_is_compared() -> None:
+    assert sentences(experiment(rows("real", levels=2)))[-1] == "No other algebra was run, so there is nothing to compare with."
+    assert (
+        sentences(experiment(rows("quaternion", levels=2)))[-1]
+        == "The real twin was not run, so there is nothing to compare with."
+    )
+    empty = Experiment(preset="p", dataset="d", model="m", curves=(), published=(), rows=())
+    assert sentences(empty) == ["No level of a ticket has finished yet."]
