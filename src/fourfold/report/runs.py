@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourfold.record import Row, RunStore, Spec, UserError, find_runs
+from fourfold.record import Row, Spec, UserError, find_runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,8 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
             if any((row.run, row.trial) != (run, trial) for row in rows):
                 raise UserError(f"{store.path} holds rows of another run than its spec's, {run}; move them apart")
             known[trial] = (store.path, _longer(known[trial], (store.path, rows)) if trial in known else rows)
-        failures.setdefault(run, {}).update(_failures(store))
+        reasons = {trial: store.failure(trial) for trial in store.trials()}
+        failures.setdefault(run, {}).update({trial: reason for trial, reason in reasons.items() if reason is not None})
     return tuple(
         Run(
             id=run,
@@ -62,10 +63,3 @@ def _longer(one: tuple[Path, list[Row]], other: tuple[Path, list[Row]]) -> list[
             f"trial {row.trial} of {row.run} lies in {one[0]} and in {other[0]} with different results; name one of them"
         )
     return max(one[1], other[1], key=len)
-
-
-def _failures(store: RunStore) -> dict[int, str]:
-    # A trial that failed at level 0 has no rows, so it is not among `store.trials()`.
-    trials = {int(file.stem.removeprefix("failed-")) for file in store.path.glob("failed-*.json")}
-    reasons = {trial: store.failure(trial) for trial in sorted(trials)}
-    return {trial: reason for trial, reason in reasons.items() if reason is not None}
