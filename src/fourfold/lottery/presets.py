@@ -134,7 +134,7 @@ def _resnet_imagenet64(depth: int) -> Preset:
         return replace(
             base,
             preset=f"resnet{depth}-imagenet64",
-            data=replace(base.data, name="imagenet64", crop=8),
+            data=replace(base.data, name="imagenet64", crop=None, flip=False),
             train=replace(base.train, batch_size=256, epochs=15, milestones=(10, 12)),
             prune=PruneSpec(fraction=fraction),
         )

@@ -1,0 +1,17 @@
+import pytest
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder, and no data of this machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FOURFOLD_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def quick_plan(monkeypatch):
+    """Plans without half a second of timing for each network."""
+    from fourfold.lottery import planning
+
+    monkeypatch.setattr(planning, "_step_seconds", lambda spec, device: 0.01)

@@ -1,0 +1,128 @@
+"""Every mistake is one sentence on standard error, exit code 2, and nothing on disk has changed."""
+
+import json
+import re
+
+import pytest
+import torch
+from cli_samples import call, tree
+
+from fourfold.record import RunStore
+
+pytestmark = pytest.mark.usefixtures("quick_plan")
+
+ALGEBRAS = r"known: complex, octonion, quaternion, real"
+MISTAKES = [
+    ("rum digits", r"unknown command 'rum'; known: run, status, report, info, data, presets; `fourfold --help` describes them"),
+    ("run digit", r"unknown preset 'digit'; known: .*digits.*; `fourfold presets` describes them"),
+    ("run digits --algebra kwaternion", rf"unknown model algebra 'kwaternion'; {ALGEBRAS}"),
+    ("run digits --algebra", r"there is nothing to run: name at least one algebra"),
+    ("run digits --algebra real real", r"one experiment is named twice"),
+    ("run digits --algebra octonion", r"`out_features` \(=300\) must be divisible by 8 for algebra 'octonion'"),
+    (
+        "run lenet-12-mnist --algebra octonion",
+        r"`data\.encoding` \(='pixels'\) needs a width that is a multiple of 8, but mnist is 28 .*",
+    ),
+    ("run digits --trials 0", r"`trials` \(=0\) must be at least 1"),
+    ("run digits --trials -1", r"`trials` \(=-1\) must be at least 1"),
+    ("run digits --workers 0", r"`workers` \(=0\) must be at least 1"),
+    ("run digits --device foo", r"unknown device 'foo'; known: auto, cpu, cuda, cuda:N"),
+    ("run digits --device meta", r"unknown device 'meta'; known: auto, cpu, cuda, cuda:N"),
+    ("run digits --device cuda:99", r"device 'cuda:99' is not here: torch \S+ sees .*; use --device cpu or auto"),
+    ("run digits --learning-rate nan", r"`train\.learning_rate` \(=nan\) must lie in \(0, 100\)"),
+    ("run digits --learning-rate 0", r"`train\.learning_rate` \(=0\.0\) must lie in \(0, 100\)"),
+    ("run digits --learning-rate -1e-3", r"`train\.learning_rate` \(=-0\.001\) must lie in \(0, 100\)"),
+    ("run digits --learning-rate 1e9", r"`train\.learning_rate` \(=1000000000\.0\) must lie in \(0, 100\)"),
+    ("run digits --prune-fraction 1", r"`prune\.fraction` \(=1\.0\) must lie in \(0, 1\)"),
+    ("run digits --prune-fraction nan", r"`prune\.fraction` \(=nan\) must lie in \(0, 1\)"),
+    ("run digits --prune-fraction 20", r"`prune\.fraction` \(=20\.0\) must lie in \(0, 1\)"),
+    ("run digits --epochs 0", r"`train\.epochs` \(=0\) must be a whole number of at least 1"),
+    ("run digits --max-level -1", r"`stop\.max_level` \(=-1\) must be a whole number of at least 0"),
+    ("run digits --budget soon", r"`--budget` \(='soon'\) must be a duration such as 90s, 9m or 1h30m"),
+    ("run digits --budget 0m", r"`--budget` \(='0m'\) must be above 0"),
+    ("run digits --budget=-5m", r"`--budget` \(='-5m'\) must be a duration such as 90s, 9m or 1h30m"),
+    ("run digits --out taken", r"cannot write the run to taken/digits-real-\w{8} \(Not a directory\); choose another --out"),
+    ("run resnet18-imagenet64 --data-dir nowhere", r"imagenet64 is not in nowhere \(.* is missing\); get .*"),
+    ("status nowhere", r"there is no nowhere; name a run's folder or one that holds runs"),
+    ("status", r"there is no runs; name a run's folder or one that holds runs"),
+    ("status empty", r"there are no runs in empty; `fourfold run digits` makes one"),
+    ("report nowhere", r"there is no nowhere; name a run's folder or one that holds runs"),
+    ("report empty --out page", r"there are no runs in empty; .*"),
+    ("info conv-9", r"unknown model 'conv-9'; known: conv-2, .*vgg-16"),
+    ("info conv-2 --algebra real foo", rf"unknown model algebra 'foo'; {ALGEBRAS}"),
+    ("info conv-2 --head both", r"unknown model head 'both'; known: algebra, real"),
+    ("info conv-2 --classes 0", r"`num_classes` \(=0\) must be at least 1"),
+    ("info lenet-300-100 --algebra octonion", r".* must be divisible by 8 for algebra 'octonion'"),
+    ("info conv-2 --classes 10 --head algebra --algebra quaternion", r"`out_features` \(=10\) must be divisible by 4 for .*"),
+    ("data lst", r"unknown action 'lst'; known: check, get, list"),
+    ("data get", r"`fourfold data get` needs a data set; `fourfold data list` names them"),
+    ("data get letters", r"unknown data set 'letters'; known: cifar-10, .*"),
+    ("data check letters", r"unknown data set 'letters'; known: cifar-10, .*"),
+]
+
+
+def check_mistake(words, sentence, folder):
+    before = tree(folder)
+    ended = call(*words)
+    assert ended.code == 2
+    assert re.fullmatch(f"fourfold: {sentence}\n", ended.err), ended.err
+    assert ended.err.count("\n") == 1
+    assert tree(folder) == before
+    return ended
+
+
+@pytest.mark.parametrize(("command", "sentence"), MISTAKES, ids=[command for command, _ in MISTAKES])
+def test_a_mistake_is_one_sentence(command, sentence, here):
+    (here / "taken").write_text("not a folder")
+    (here / "empty").mkdir()
+    check_mistake(command.split(), sentence, here)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_without_one_is_one_sentence(here):
+    sentence = r"device 'cuda' is not here: torch \S+ sees no CUDA device; use --device cpu or auto"
+    check_mistake(["run", "digits", "--device", "cuda"], sentence, here)
+
+
+def a_run(folder):
+    """The folder of a run that `fourfold run digits --algebra real` would go on with."""
+    from fourfold import lottery
+
+    return RunStore.create(folder / "runs", lottery.presets.get("digits"))
+
+
+GO_ON = ["run", "digits", "--algebra", "real", "--trials", "1"]
+
+
+def test_a_run_of_another_spec_version_is_one_sentence(here):
+    file = a_run(here).path / "spec.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"spec_version": 99}))
+    sentence = r"runs/digits-real-\w+/spec\.json was written with spec version 99, this fourfold reads version \d+; use the .*"
+    check_mistake(GO_ON, sentence, here)
+
+
+def test_a_run_of_another_spec_is_one_sentence(here):
+    file = a_run(here).path / "spec.json"
+    value = json.loads(file.read_text())
+    value["train"]["epochs"] += 1
+    file.write_text(json.dumps(value))
+    check_mistake(GO_ON, r"runs/\S+spec\.json holds another experiment than digits-real-\w+; move it away or .*", here)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_a_damaged_spec_is_one_sentence(text, here):
+    (a_run(here).path / "spec.json").write_text(text)
+    check_mistake(GO_ON, r"runs/\S+spec\.json cannot be read as a spec \(.*\)", here)
+
+
+def test_a_damaged_row_is_one_sentence(here):
+    (a_run(here).path / "rows-0.jsonl").write_text('{"run": 1}\n')
+    check_mistake(GO_ON, r"runs/\S+rows-0\.jsonl:1 is not a row of fourfold \(.*\)", here)
+    check_mistake(["report"], r"runs/\S+rows-0\.jsonl:1 is not a row of fourfold \(.*\)", here)
+
+
+def test_a_run_that_another_process_works_on_is_one_sentence(here):
+    store = a_run(here)
+    with store.lock("run"):
+        sentence = r"another process is working on runs/digits-real-\w+; wait for it, or use another --out"
+        check_mistake(GO_ON, sentence, here)

@@ -1,0 +1,56 @@
+"""`status` says how far each trial of each run has come."""
+
+import pytest
+from cli_samples import call, make_run, make_spec
+
+
+def status(*words):
+    ended = call("status", *words)
+    assert (ended.code, ended.err) == (0, "")
+    return [line.split() for line in ended.out.splitlines()]
+
+
+def test_every_trial_has_a_line_with_its_last_level(here):
+    store = make_run(here / "runs", levels={0: 3, 2: 1})
+    store.fail(5, 0, "the loss became nan in epoch 1")
+    header, *table = status()
+    assert header == ["run", "trial", "levels", "fraction", "of", "real", "top-1", "state"]
+    name = store.path.name
+    assert table == [
+        [name, "0", "3", "25.00", "%", "70.00", "%", "finished"],
+        [name, "2", "1", "100.00", "%", "90.00", "%", *["unfinished:", "the", "same", "command", "goes", "on"]],
+        [name, "5", "0", *["failed", "at", "level", "0:", "the", "loss", "became", "nan", "in", "epoch", "1"]],
+    ]
+
+
+def test_a_run_that_is_worked_on_is_running(here):
+    store = make_run(here / "runs", levels={0: 3, 1: 1})
+    with store.lock("run"):
+        table = status()
+    assert [line[-1] for line in table[1:]] == ["finished", "running"]
+
+
+@pytest.mark.parametrize(("held", "state"), [(False, "nothing finished yet"), (True, "running")])
+def test_a_run_without_a_row(here, held, state):
+    store = make_run(here / "runs")
+    if held:
+        with store.lock("run"):
+            table = status("runs")
+    else:
+        table = status("runs")
+    assert table[1] == [store.path.name, "0", *state.split()]
+
+
+def test_runs_are_found_wherever_they_lie(here):
+    make_run(here / "a" / "b", "real", {0: 1})
+    make_run(here / "c", "quaternion", {0: 2})
+    ids = [make_spec(algebra).id for algebra in ("real", "quaternion")]
+    assert [line[0] for line in status("c", "a")[1:]] == ids
+    assert [line[0] for line in status(f"c/{ids[1]}")[1:]] == ids[1:]
+
+
+def test_status_changes_no_file(here):
+    store = make_run(here / "runs", levels={0: 2})
+    before = {file.name: file.read_bytes() for file in store.path.iterdir()}
+    status()
+    assert {file.name: file.read_bytes() for file in store.path.iterdir() if not file.name.startswith(".")} == before

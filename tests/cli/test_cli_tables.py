@@ -1,0 +1,87 @@
+"""`info`, `presets` and `data list` print the papers' numbers."""
+
+import pytest
+from cli_samples import call
+
+from fourfold.data import DATASETS
+from fourfold.lottery.presets import PRESETS
+
+PAPER_1 = {
+    "lenet-300-100": "266,610 67,710 – –",
+    "lenet-12": "9,550 2,494 – –",
+    "conv-2": "4,301,642 1,077,962 38,720 9,920",
+    "conv-4": "2,425,930 609,226 260,160 65,472",
+    "conv-6": "2,262,602 568,778 1,145,408 287,168",
+}
+PAPER_2 = {
+    "resnet-18": "11,682,408 2,928,552",
+    "resnet-34": "21,790,568 5,461,160",
+    "resnet-50": "25,549,928 6,428,072",
+    "resnet-101": "44,542,056 11,215,272",
+    "resnet-152": "60,185,704 15,160,744",
+}
+
+
+def lines(*words):
+    ended = call(*words)
+    assert (ended.code, ended.err) == (0, "")
+    return [line.split() for line in ended.out.splitlines() if line.strip()]
+
+
+def test_info_prints_the_papers_tables():
+    table = lines("info", "--tables")
+    for name, numbers in {**PAPER_1, **PAPER_2}.items():
+        assert [name, *numbers.split()] in table
+
+
+@pytest.mark.parametrize("name", ["conv-2", "conv2", "Conv_2"])
+def test_info_prints_a_model_layer_by_layer_in_both_algebras(name):
+    table = lines("info", name)
+    assert ["Conv-2,", "real,", "10", "classes,", "input", "3×32×32"] in table
+    assert ["Conv-2,", "quaternion,", "10", "classes,", "input", "4×32×32"] in table
+    assert ["conv1", "Conv2d", "real", "64×32×32", "1,728", "1,792", "1,769,472"] in table
+    # 4 · 64 · 9 / 4 weights, each of which does four MACs at each of 32 · 32 places
+    assert ["conv1", "Conv2d", "quaternion", "64×32×32", "576", "640", f"{576 * 4 * 1024:,}"] in table
+    assert ["fc3", "Linear", "real", "10", "2,560", "2,570", "2,560"] in table
+    totals = [line for line in table if line[0] == "total"]
+    assert [line[2] for line in totals] == ["4,301,642", "1,077,962"]
+
+
+def test_info_takes_classes_and_the_head():
+    table = lines("info", "resnet-18", "--classes", "100", "--head", "algebra", "--algebra", "quaternion")
+    (head,) = [line for line in table if "Linear" in line]
+    assert head[1:] == ["Linear", "quaternion", "100", f"{512 * 100 // 4:,}", f"{512 * 100 // 4 + 100:,}", f"{512 * 100:,}"]
+    assert any(line[:3] == ["ResNet-18,", "quaternion,", "100"] for line in table)
+
+
+def test_info_without_a_model_lists_all_and_says_what_does_not_divide():
+    table = lines("info", "--algebra", "octonion")
+    names = [line[0] for line in table[1:-1]]
+    assert names == [*PAPER_1, "vgg-16", *PAPER_2]
+    assert ["lenet-300-100", "does", "not", "divide"] in table
+
+
+def test_presets_lists_every_experiment_with_its_settings():
+    table = lines("presets")
+    for name, preset in PRESETS.items():
+        spec = preset()
+        train, kept = spec.train, f"{100 * (1 - spec.prune.fraction):g}"
+        start = [name, spec.data.name, spec.model.name, str(train.epochs), str(train.batch_size)]
+        start += [train.optimizer, f"{train.learning_rate:g}", kept, "%"]
+        assert any(line[: len(start)] == start for line in table), name
+
+
+def test_data_lists_every_data_set_and_where_it_lies(here):
+    table = lines("data", "list", "--data-dir", "nowhere")
+    assert [line[0] for line in table[1:]] == list(DATASETS)
+    assert table[1] == ["digits", "1,437", "360", "1×8×8", "10", "part", "of", "scikit-learn"]
+    assert table[2] == ["mnist", "60,000", "10,000", "1×28×28", "10", "not", "here"]
+    assert list(here.iterdir()) == []
+
+
+def test_data_check_says_what_is_missing_and_ends_with_1(here):
+    ended = call("data", "check", "mnist", "--data-dir", "nowhere")
+    assert (ended.code, ended.err) == (1, "")
+    assert ended.out.count("missing") == 4
+    assert call("data", "check", "digits").code == 0
+    assert list(here.iterdir()) == []

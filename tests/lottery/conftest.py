@@ -1,0 +1,44 @@
+from dataclasses import dataclass
+
+import pytest
+from lottery_samples import BOTH, run_alone, tiny_spec
+
+from fourfold import lottery
+from fourfold.lottery import Event
+from fourfold.record import Row, RunStore, Spec
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory):
+    """The rows' stores of uninterrupted trials, run in this process: what every other way to run must give."""
+    made: dict[tuple[Spec, int], RunStore] = {}
+
+    def get(spec: Spec, trial: int = 0) -> RunStore:
+        if (spec, trial) not in made:
+            made[spec, trial] = run_alone(spec, tmp_path_factory.mktemp("alone"), trial)
+        return made[spec, trial]
+
+    return get
+
+
+@dataclass
+class Ran:
+    """Both algebras, two trials, two workers: a first call with hardly any time, then one without a budget."""
+
+    specs: list[Spec]
+    events_in_time: list[Event]
+    rows_in_time: list[Row]
+    events: list[Event]
+    rows: list[Row]
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ran")
+    specs = [tiny_spec(algebra) for algebra in BOTH]
+    made = Ran(specs, [], [], [], [])
+    made.rows_in_time = lottery.run(
+        specs, trials=2, out=out, device="cpu", workers=2, budget_seconds=1e-3, on_event=made.events_in_time.append
+    )
+    made.rows = lottery.run(specs, trials=2, out=out, device="cpu", workers=2, on_event=made.events.append)
+    return made

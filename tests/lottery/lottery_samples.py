@@ -1,0 +1,56 @@
+"""Experiments of a tenth of a second, and the ways to run them in the test's own process."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from fourfold import lottery
+from fourfold.lottery import worker
+from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
+from fourfold.train import single_thread
+
+BOTH = ("real", "quaternion")
+
+
+def tiny_spec(algebra: str = "real", *, levels: int = 5, **training) -> Spec:
+    """Lenet-12 on the digits: 24 steps an epoch, half the weights a level, accuracy never ends it."""
+    spec = lottery.presets.get("digits", algebra=algebra)
+    return replace(
+        spec,
+        preset="tiny",
+        model=replace(spec.model, name="lenet-12"),
+        train=replace(spec.train, **{"epochs": 1, **training}),
+        prune=PruneSpec(fraction=0.5),
+        stop=StopSpec(accuracy=0, max_level=levels - 1),
+    )
+
+
+@cache
+def prepared(spec: Spec) -> lottery.Experiment:
+    return lottery.Experiment.prepare(spec, None, torch.device("cpu"))
+
+
+def run_alone(spec: Spec, out: Path, trial: int = 0) -> RunStore:
+    """Run one trial here, without a worker; whatever is in its folder already is not run again."""
+    store = RunStore.create(out, spec)
+    with single_thread():
+        lottery.run_trial(prepared(spec), store, trial)
+    return store
+
+
+def serve(spec: Spec, out: Path, *, deadline: float | None = None, send=lambda kind, **content: None, keep=()) -> None:
+    """Run trial 0 here as a worker does: with its folder, its lock, its clock and its events."""
+    with single_thread():
+        worker.run_trial_here(prepared(spec), out, 0, worker.Clock(deadline), send, keep)
+
+
+def results(rows: list[Row]) -> list[dict]:
+    """All of the rows that must not differ between two runs of one trial."""
+    return [row.result() for row in rows]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file at or below a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

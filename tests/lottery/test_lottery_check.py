@@ -1,0 +1,64 @@
+"""Mistakes in the arguments of `run` are one sentence, before anything is written."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from lottery_samples import tiny_spec
+
+from fourfold import lottery
+from fourfold.record import DataSpec, ModelSpec, RunStore, UserError
+
+SPEC = tiny_spec()
+NAN = float("nan")
+cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+
+
+@pytest.mark.parametrize(
+    ("specs", "arguments", "sentence"),
+    [
+        (SPEC, {"trials": 0}, "`trials` (=0) must be at least 1"),
+        (SPEC, {"trials": -3}, "`trials` (=-3) must be at least 1"),
+        (SPEC, {"workers": 0}, "`workers` (=0) must be at least 1"),
+        (SPEC, {"budget_seconds": 0}, "`budget_seconds` (=0) must be above 0"),
+        (SPEC, {"budget_seconds": -1.5}, "`budget_seconds` (=-1.5) must be above 0"),
+        (SPEC, {"budget_seconds": NAN}, "`budget_seconds` (=nan) must be above 0"),
+        ([], {}, "there is nothing to run: name at least one algebra"),
+        ([SPEC, SPEC], {}, "one experiment is named twice"),
+        (SPEC, {"device": "foo"}, "unknown device 'foo'; known: auto, cpu, cuda, cuda:N"),
+        (SPEC, {"device": "meta"}, "unknown device 'meta'; known: auto, cpu, cuda, cuda:N"),
+        pytest.param(SPEC, {"device": "cuda"}, "device 'cuda' is not here: torch ", marks=cuda),
+        pytest.param(SPEC, {"device": "cuda:7"}, "device 'cuda:7' is not here: torch ", marks=cuda),
+        (replace(SPEC, model=ModelSpec(name="lenet-9")), {}, "unknown model 'lenet-9'; known: conv-2, "),
+        (replace(SPEC, data=DataSpec(name="letters")), {}, "unknown data set 'letters'; known: cifar-10, "),
+        (tiny_spec("octonion"), {}, "(=12) must be divisible by 8 for algebra 'octonion'"),
+        (replace(SPEC, model=ModelSpec(name="vgg-16")), {}, "images of 8×8 are too small for vgg-16: it needs 32×32"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(specs, arguments, sentence, tmp_path):
+    with pytest.raises(UserError, match=re.escape(sentence)) as caught:
+        lottery.run(specs, **{"trials": 1, "out": tmp_path / "runs", "device": "cpu", **arguments})
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_data_are_one_sentence_and_write_nothing(tmp_path):
+    spec = lottery.presets.get("resnet18-imagenet64")
+    with pytest.raises(UserError, match=r"^imagenet64 is not in .*nowhere .* is missing") as caught:
+        lottery.run(spec, trials=1, out=tmp_path / "runs", device="cpu", data_dir=tmp_path / "nowhere")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_another_process_works_on_is_refused(tmp_path):
+    store = RunStore.create(tmp_path, SPEC)
+    with store.lock("run"), pytest.raises(UserError, match=r"^another process is working on .*tiny-real-\w+; wait for it"):
+        lottery.run(SPEC, trials=1, out=tmp_path, device="cpu")
+    assert store.rows(0) == []
+
+
+def test_one_core_is_one_worker(monkeypatch):
+    monkeypatch.setattr(lottery.local.os, "sched_getaffinity", lambda pid: {3, 5, 8}, raising=False)
+    assert lottery.default_workers(torch.device("cpu")) == 3
+    assert lottery.default_workers(torch.device("cuda")) == 1

@@ -1,0 +1,76 @@
+"""A trial whose loss is no longer a number is over; everything else goes on."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lottery_samples import results, tiny_spec
+
+from fourfold import lottery
+from fourfold.record import RunStore, UserError
+
+
+def test_a_failed_trial_is_told_recorded_and_does_not_stop_the_others(tmp_path):
+    specs = [replace(tiny_spec("quaternion", optimizer="sgd", learning_rate=99.0), preset="wild"), tiny_spec()]
+    events = []
+    rows = lottery.run(specs, trials=2, out=tmp_path, device="cpu", workers=1, on_event=events.append)
+    assert [(row.algebra, row.trial, row.level) for row in rows] == [("real", t, level) for t in (0, 1) for level in range(5)]
+    failed = [event for event in events if event.kind == "failed"]
+    assert [(event.spec, event.trial) for event in failed] == [(specs[0], 0), (specs[0], 1)]
+    store = RunStore(tmp_path / specs[0].id)
+    for event in failed:
+        assert event.message.startswith("level 0: the loss became ")
+        assert event.message.endswith("in epoch 1")
+        assert store.failure(event.trial) == event.message
+        assert store.rows(event.trial) == []
+        assert not store.finished(event.trial)
+
+
+def workers() -> list[int]:
+    """The worker processes of this process."""
+    children = [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    return [pid for pid in children if b"fourfold.lottery.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(tmp_path, alone):
+    spec = tiny_spec(epochs=2)
+    killed = []
+
+    def kill_once(event):
+        if event.kind == "row" and event.level == 1 and not killed:
+            killed.extend(workers())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(
+        UserError, match=r"^the worker of trial 0 of tiny-real-\w+ was ended from outside \(exit code -9; "
+    ) as caught:
+        lottery.run(spec, trials=1, out=tmp_path, device="cpu", workers=1, on_event=kill_once)
+    assert str(caught.value).endswith("all rows so far are safe, the same command goes on")
+    assert len(killed) == 1
+    before = RunStore(tmp_path / spec.id).rows(0)
+    assert len(before) >= 2
+    rows = lottery.run(spec, trials=1, out=tmp_path, device="cpu", workers=1)
+    assert rows[: len(before)] == before
+    assert results(rows) == results(alone(spec).rows(0))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_the_call_however_it_ends(tmp_path):
+    class MineError(Exception):
+        pass
+
+    def give_up(event):
+        raise MineError
+
+    with pytest.raises(MineError):
+        lottery.run(tiny_spec(epochs=100_000), trials=1, out=tmp_path, device="cpu", workers=1, on_event=give_up)
+    end = time.monotonic() + 20
+    while workers():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert not RunStore(tmp_path / tiny_spec(epochs=100_000).id).locked("run")

@@ -1,0 +1,74 @@
+"""Trained weights of the levels asked for come back as the network that the row measured."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from lottery_samples import BOTH, files, prepared, results, run_alone, tiny_spec
+
+from fourfold import lottery, pruning
+from fourfold.lottery import levels
+from fourfold.nn import named_weights
+from fourfold.record import DataSpec, EarlyStopping, RunStore, UserError
+from fourfold.train import evaluate, single_thread
+
+
+def run_and_keep(spec, out, keep, trial=0):
+    store = RunStore.create(out, spec)
+    with single_thread():
+        lottery.run_trial(prepared(spec), store, trial, keep=keep)
+    return store
+
+
+@pytest.mark.parametrize("algebra", BOTH)
+def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, monkeypatch):
+    spec = tiny_spec(algebra, levels=3, epochs=3)
+    early = replace(spec.train, early_stopping=EarlyStopping(every=5, patience=2))
+    spec = replace(spec, data=DataSpec(name="digits", encoding="pixels", validation=137), train=early)
+    trained, train = [], levels.train
+
+    def spy(network, *arguments, **named):
+        trained.append(network)
+        return train(network, *arguments, **named)
+
+    monkeypatch.setattr(levels, "train", spy)
+    store = run_and_keep(spec, tmp_path, keep=(0, 2), trial=1)
+    for level in (0, 2):
+        network = lottery.load_trained(store, 1, level)
+        assert not network.training
+        for name, value in trained[level].state_dict().items():
+            assert torch.equal(network.state_dict()[name], value), name
+        found = evaluate(network, prepared(spec).splits.test)
+        row = store.rows(1)[level]
+        assert (found.top1, found.loss) == (row.top1, row.loss)
+        assert sum(int((weight != 0).sum()) for weight in named_weights(network).values()) <= row.weights
+    assert sorted(file.name for file in (store.path / "weights").iterdir()) == ["1-0.safetensors", "1-2.safetensors"]
+
+
+def test_running_statistics_are_kept_too(tmp_path):
+    spec = lottery.presets.get("resnet18-cifar10", algebra="quaternion")
+    network = levels.build(spec, 0)
+    generator = torch.Generator().manual_seed(1)
+    for value in network.state_dict().values():
+        value.copy_(torch.rand(value.shape, generator=generator) * 9)
+    assert {"running_mean", "running_var", "num_batches_tracked"} <= {name.split(".")[-1] for name in network.state_dict()}
+    store = RunStore.create(tmp_path, spec)
+    store.save_weights(0, 0, pruning.compress(network.state_dict(), pruning.dense(named_weights(network))))
+    back = lottery.load_trained(store, 0, 0).state_dict()
+    assert back.keys() == network.state_dict().keys()
+    assert all(torch.equal(back[name], value) for name, value in network.state_dict().items())
+
+
+def test_keeping_weights_changes_no_row_and_no_mask(tmp_path, alone):
+    spec = tiny_spec("quaternion")
+    store = run_and_keep(spec, tmp_path, keep=range(5))
+    assert results(store.rows(0)) == results(alone(spec).rows(0))
+    assert files(store.path / "masks") == files(alone(spec).path / "masks")
+
+
+def test_weights_that_were_not_kept_are_one_sentence(tmp_path):
+    store = run_alone(tiny_spec(levels=2), tmp_path)
+    with pytest.raises(
+        UserError, match=r"0-1\.safetensors cannot be read \(.*\); the run keeps the weights of levels named by"
+    ):
+        lottery.load_trained(store, 0, 1)

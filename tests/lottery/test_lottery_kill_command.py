@@ -1,0 +1,147 @@
+"""Real commands in sessions of their own, killed while their workers train: the same command goes on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lottery_samples import results, run_alone
+
+from fourfold.cli import main
+from fourfold.record import RunStore, Spec
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+
+PATIENCE_SECONDS = 120  # of a machine that is busy with something else
+LEVELS = 3
+TRIALS = 2
+SETTINGS = ["--epochs", "4", "--max-level", str(LEVELS - 1), "--prune-fraction", "0.5", "--trials", str(TRIALS)]
+
+
+def start(out, *more) -> subprocess.Popen:
+    words = ["run", "digits", *SETTINGS, "--workers", "2", "--device", "cpu", "--out", str(out), *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "fourfold", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(condition, what):
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"waited too long until {what}"
+        time.sleep(0.005)
+
+
+def stores(out) -> list[RunStore]:
+    return [RunStore(file.parent) for file in Path(out).glob("*/spec.json")]
+
+
+def num_rows(out) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in Path(out).glob("*/rows-*.jsonl"))
+
+
+def workers_of(pid: int) -> list[int]:
+    children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [child for child in children if b"fourfold.lottery.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts the command on `tmp_path`, and leaves nothing running."""
+    processes = []
+
+    def begin(*more):
+        processes.append(start(tmp_path, *more))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def expected(out, elsewhere) -> list[dict]:
+    """The rows of the same specs, uninterrupted and in this process."""
+    rows = []
+    for store in sorted(stores(out), key=lambda store: store.path):
+        spec: Spec = store.spec()
+        for trial in range(TRIALS):
+            rows += run_alone(spec, elsewhere, trial).rows(trial)
+    return results(rows)
+
+
+def test_a_killed_command_leaves_no_worker_and_goes_on(started, tmp_path):
+    generator = random.Random(4)
+    for after_rows in (0, 1, 6):
+        process = started()
+        if after_rows:
+            wait_until(lambda: num_rows(tmp_path) >= after_rows, f"{after_rows} rows are on disk")  # noqa: B023
+        else:
+            wait_until(lambda: workers_of(process.pid), "there is a worker")  # noqa: B023
+        time.sleep(generator.uniform(0, 0.4))
+        workers = workers_of(process.pid)
+        assert process.poll() is None
+        assert workers
+        os.kill(process.pid, signal.SIGKILL)  # the parent alone
+        process.wait()
+        killed = time.monotonic()
+        wait_until(lambda: not any(is_alive(pid) for pid in workers), "the workers have ended by themselves")  # noqa: B023
+        assert time.monotonic() - killed < 10
+        for store in stores(tmp_path):
+            assert not store.locked("run")
+            for trial in store.trials():
+                assert [row.level for row in store.rows(trial)] == list(range(len(store.rows(trial))))
+    process = started()
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (process.returncode, errors) == (0, "")
+    assert "levels done already" in output
+    rows = [
+        row for store in sorted(stores(tmp_path), key=lambda store: store.path) for t in range(TRIALS) for row in store.rows(t)
+    ]
+    assert len(rows) == 2 * TRIALS * LEVELS
+    assert results(rows) == expected(tmp_path, tmp_path / "alone")
+    assert (tmp_path / "digits-report" / "index.html").exists()
+
+
+def test_of_two_commands_on_one_run_one_works_and_ctrl_c_ends_it(started, tmp_path, capsys):
+    long = ["--algebra", "real", "--epochs", "100000"]
+    process = started(*long)
+    wait_until(lambda: workers_of(process.pid), "there is a worker")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "digits", *SETTINGS, *long, "--device", "cpu", "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    (store,) = stores(tmp_path)
+    errors = capsys.readouterr().err
+    assert errors == f"fourfold: another process is working on {store.path}; wait for it, or use another --out\n"
+    assert process.poll() is None
+    workers = workers_of(process.pid)
+    assert workers
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130
+    assert errors == "\nfourfold: stopped; all finished levels are on disk, the same command goes on\n"
+    wait_until(lambda: not any(is_alive(pid) for pid in workers), "the workers have ended")
+    assert not store.locked("run")
+
+
+def test_a_worker_ends_when_its_standard_input_does():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fourfold.lottery.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    output, _ = process.communicate("", timeout=PATIENCE_SECONDS)
+    assert (process.returncode, output) == (0, "")

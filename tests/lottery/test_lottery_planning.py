@@ -1,0 +1,76 @@
+"""The plan before a run: how much, how long, where; and it writes nothing."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from lottery_samples import BOTH, files, run_alone, tiny_spec
+
+from fourfold import lottery
+from fourfold.lottery import planning, presets
+from fourfold.record import RunStore, StopSpec
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def second_a_step(monkeypatch):
+    monkeypatch.setattr(planning, "_step_seconds", lambda spec, device: 1.0)
+
+
+def test_a_plan_says_sizes_levels_time_and_place(tmp_path, second_a_step):
+    real, quaternion = lottery.plan(
+        [tiny_spec(algebra, epochs=7) for algebra in BOTH], trials=3, out=tmp_path / "runs", device=CPU
+    )
+    assert (real.sizes.weights, quaternion.sizes.weights) == (888, 312)
+    assert quaternion.sizes_real == real.sizes
+    for plan, algebra in ((real, "real"), (quaternion, "quaternion")):
+        assert plan.spec == tiny_spec(algebra, epochs=7)
+        assert (plan.levels, plan.levels_done) == (5, 0)
+        assert plan.level_seconds == 7 * 24
+        assert plan.seconds == 3 * 5 * 7 * 24
+        assert plan.folder == tmp_path / "runs" / plan.spec.id
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_done_is_not_planned_again(tmp_path, second_a_step):
+    spec = tiny_spec()
+    store = run_alone(spec, tmp_path)
+    (store.path / "rows-1.jsonl").write_text("".join((store.path / "rows-0.jsonl").read_text().splitlines(keepends=True)[:2]))
+    before = files(tmp_path)
+    (plan,) = lottery.plan([spec], trials=3, out=tmp_path, device=CPU)
+    assert plan.levels_done == 5 + 2
+    assert plan.seconds == (0 + 3 + 5) * 24
+    assert files(tmp_path) == before
+
+
+def test_levels_that_accuracy_ends_are_guessed_at_two_percent_of_real(tmp_path, second_a_step):
+    for algebra in BOTH:
+        spec = presets.get("conv4-cifar10", algebra=algebra)
+        (plan,) = lottery.plan([spec], trials=1, out=tmp_path, device=CPU)
+        left = 0.8 ** (plan.levels - 1) * plan.sizes.parameters / plan.sizes_real.parameters
+        assert 0.8 * 0.02 <= left <= 0.02
+        bounded = replace(spec, stop=StopSpec(max_level=2))
+        assert lottery.plan([bounded], trials=1, out=tmp_path, device=CPU)[0].levels == 3
+
+
+def test_validation_images_are_not_trained_on(tmp_path, second_a_step):
+    spec = presets.get("conv2-cifar10-early-stopping")
+    (plan,) = lottery.plan([spec], trials=1, out=tmp_path, device=CPU)
+    assert plan.level_seconds == 40 * math.ceil(45_000 / 60)
+
+
+def test_a_step_is_timed_on_this_machine(tmp_path):
+    threads = torch.get_num_threads()
+    (plan,) = lottery.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU)
+    assert 24 * 20e-6 < plan.level_seconds < 24 * 1.0
+    assert torch.get_num_threads() == threads
+
+
+def test_planning_reads_a_run_that_another_spec_left(tmp_path, second_a_step):
+    store = RunStore.create(tmp_path, tiny_spec())
+    before = files(tmp_path)
+    (plan,) = lottery.plan([tiny_spec(epochs=2)], trials=1, out=tmp_path, device=CPU)
+    assert plan.folder != store.path
+    assert files(tmp_path) == before

@@ -1,0 +1,91 @@
+"""What a disk does to a run: rows are synced before `append` returns, and a full disk loses nothing that was written."""
+
+import errno
+import os
+import resource
+import signal
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from record_samples import make_row, make_spec
+
+from fourfold.record import RunStore, UserError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore.create(tmp_path, make_spec())
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def largest_file(size):
+    """Let no file of this process grow beyond `size` bytes: writes are cut off there, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_row_is_synced_whole_before_append_returns(store, monkeypatch):
+    file, synced = store.path / "rows-0.jsonl", []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, file.read_bytes())))
+    store.append(make_row())
+    assert synced == [(file.stat().st_ino, (make_row().to_line() + "\n").encode())]
+
+
+def test_a_mask_is_synced_whole_before_it_has_its_name(store, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append([f.name for f in (store.path / "masks").iterdir()]))
+    store.save_mask(0, 1, {"a": np.zeros(4, np.uint8)})
+    assert len(seen) == 1
+    assert all(name.startswith(".") for name in seen[0])
+    assert [f.name for f in (store.path / "masks").iterdir()] == ["0-1.safetensors"]
+
+
+def test_a_row_that_could_not_be_synced_is_not_there(store, monkeypatch):
+    store.append(make_row())
+    before = (store.path / "rows-0.jsonl").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            store.append(make_row(level=1))
+    assert (store.path / "rows-0.jsonl").read_bytes() == before
+    store.append(make_row(level=1))
+    assert store.rows(0) == [make_row(), make_row(level=1)]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_a_row_cut_off_by_a_full_disk_is_dropped_and_written_again(store, part):
+    store.append(make_row())
+    line = make_row(level=1).to_line() + "\n"
+    size = (store.path / "rows-0.jsonl").stat().st_size
+    with largest_file(size + int(part * len(line))), pytest.raises(OSError, match="File too large"):
+        store.append(make_row(level=1))
+    assert store.rows(0) == [make_row()]
+    store.append(make_row(level=1))
+    assert store.rows(0) == [make_row(), make_row(level=1)]
+
+
+def test_a_mask_that_did_not_fit_leaves_the_old_one_and_no_rubbish(store):
+    old, new = {"a": np.zeros(4, np.uint8)}, {"a": np.ones(5000, np.uint8)}
+    store.save_mask(0, 1, old)
+    with largest_file(1000), pytest.raises(OSError, match="File too large"):
+        store.save_mask(0, 1, new)
+    assert np.array_equal(store.mask(0, 1)["a"], old["a"])
+    assert [file.name for file in (store.path / "masks").iterdir()] == ["0-1.safetensors"]
+
+
+def test_a_run_that_cannot_be_made_on_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(UserError, match=r"^cannot write the run to .* \(No space left on device\); choose another --out$"):
+        RunStore.create(tmp_path, make_spec())
+    assert list((tmp_path / make_spec().id).iterdir()) == []

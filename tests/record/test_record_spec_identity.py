@@ -1,0 +1,221 @@
+"""A spec's id changes with every field, and its JSON gives the same spec back."""
+
+import dataclasses
+import json
+import math
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_samples import make_spec
+
+from fourfold.record import (
+    SPEC_VERSION,
+    DataSpec,
+    EarlyStopping,
+    ModelSpec,
+    PruneSpec,
+    Spec,
+    StopSpec,
+    TrainSpec,
+    UserError,
+)
+
+positive = st.floats(1e-6, 0.99, allow_nan=False)
+names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
+
+specs = st.builds(
+    Spec,
+    preset=names,
+    data=st.builds(
+        DataSpec,
+        name=names,
+        encoding=st.sampled_from(["none", "grey", "zero", "learned", "pixels"]),
+        encode_real=st.booleans(),
+        crop=st.none() | st.integers(1, 9),
+        flip=st.booleans(),
+        normalization=st.sampled_from(["dataset", "imagenet"]),
+        validation=st.integers(1, 9999),
+    ),
+    model=st.builds(
+        ModelSpec,
+        name=names,
+        algebra=st.sampled_from(["real", "complex", "quaternion", "octonion"]),
+        head=st.sampled_from(["real", "algebra"]),
+        init=st.sampled_from(["torch", "he", "glorot"]),
+    ),
+    train=st.builds(
+        TrainSpec,
+        optimizer=st.sampled_from(["adam", "sgd"]),
+        learning_rate=positive,
+        batch_size=st.integers(1, 999),
+        epochs=st.integers(1, 999),
+        momentum=positive,
+        nesterov=st.booleans(),
+        weight_decay=positive,
+        milestones=st.sets(st.integers(0, 99)).map(sorted).map(tuple),
+        decay=positive,
+        early_stopping=st.none() | st.builds(EarlyStopping, every=st.integers(1, 999), patience=st.integers(1, 99)),
+    ),
+    prune=st.builds(PruneSpec, fraction=positive, scope=st.sampled_from(["global", "layer"])),
+    stop=st.builds(
+        StopSpec,
+        accuracy=st.floats(0, 100),
+        levels=st.integers(1, 9),
+        max_level=st.none() | st.integers(0, 99),
+    ),
+)
+
+
+def leaves(spec):
+    """Every field that holds a plain value, as a path of names: no field can be added without being tried here."""
+    found = []
+
+    def walk(part, path):
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            here = (*path, field.name)
+            if dataclasses.is_dataclass(value):
+                walk(value, here)
+            else:
+                found.append(here)
+
+    walk(spec, ())
+    return found
+
+
+def changed(spec, path):
+    """The spec with another, still valid value at one path."""
+    part = spec
+    for name in path[:-1]:
+        part = getattr(part, name)
+    value = getattr(part, path[-1])
+    others = {
+        "encoding": "zero" if value != "zero" else "none",
+        "normalization": "dataset" if value == "imagenet" else "imagenet",
+        "algebra": "real" if value != "real" else "octonion",
+        "head": "real" if value == "algebra" else "algebra",
+        "init": "he" if value != "he" else "glorot",
+        "optimizer": "sgd" if value == "adam" else "adam",
+        "scope": "layer" if value == "global" else "global",
+        "milestones": (*value, 100) if path[-1] == "milestones" else None,
+        "early_stopping": EarlyStopping(),
+        "crop": 1 if value is None else None,
+        "max_level": 0 if value is None else None,
+    }
+    if path[-1] in others:
+        new = others[path[-1]]
+    elif isinstance(value, bool):
+        new = not value
+    elif isinstance(value, int):
+        new = value + 1
+    elif isinstance(value, float):
+        new = math.nextafter(value, 0.5 if value != 0.5 else 0.6)  # the next double already counts
+    else:
+        new = value + "x"
+    for depth in range(len(path) - 1, -1, -1):
+        owner = spec
+        for name in path[:depth]:
+            owner = getattr(owner, name)
+        new = dataclasses.replace(owner, **{path[depth]: new})
+    return new
+
+
+@settings(derandomize=True, max_examples=20, deadline=None)
+@given(specs)
+def test_every_field_is_part_of_the_id(spec):
+    for path in leaves(spec):
+        other = changed(spec, path)
+        assert other != spec, path
+        assert other.id != spec.id, path
+
+
+def test_defaults_are_part_of_the_id():
+    spec = make_spec()
+    paths = leaves(spec)
+    assert len(paths) == 1 + 7 + 4 + 10 + 2 + 3
+    for path in paths:
+        if path == ("train", "early_stopping"):
+            base = make_spec(data=DataSpec(name="digits", validation=9))
+        elif path == ("train", "nesterov"):
+            base = make_spec(train=TrainSpec(momentum=0.9))
+        else:
+            base = spec
+        assert changed(base, path).id != base.id, path
+
+
+def test_ids_are_readable_and_stay_what_they_are():
+    # A change here orphans every run on disk: raise SPEC_VERSION with it.
+    assert make_spec().id == "sample-real-9e0fbdf8"
+    assert make_spec(model=ModelSpec(name="lenet-12", algebra="quaternion")).id == "sample-quaternion-df67b51f"
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(specs)
+def test_json_gives_the_same_spec_back(spec):
+    again = Spec.from_json(json.loads(json.dumps(spec.to_json(), indent=1)))
+    assert again == spec
+    assert again.id == spec.id
+
+
+@pytest.mark.parametrize("version", [0, SPEC_VERSION + 1, None, "1"])
+def test_another_version_is_one_sentence(version):
+    value = make_spec().to_json() | {"spec_version": version}
+    sentence = (
+        rf"^a\.json was written with spec version {version}, this fourfold reads version {SPEC_VERSION}; "
+        r"use the fourfold that wrote it, or another --out to start afresh$"
+    )
+    with pytest.raises(UserError, match=sentence):
+        Spec.from_json(value, source="a.json")
+
+
+def test_no_version_is_another_version():
+    value = make_spec().to_json()
+    del value["spec_version"]
+    with pytest.raises(UserError, match="was written with spec version None"):
+        Spec.from_json(value)
+
+
+@pytest.mark.parametrize("path", [("preset",), ("data",), ("data", "flip"), ("train", "decay"), ("stop", "levels")])
+def test_a_missing_field_is_one_sentence(path):
+    value = json.loads(json.dumps(make_spec().to_json()))
+    part = value
+    for name in path[:-1]:
+        part = part[name]
+    del part[path[-1]]
+    with pytest.raises(UserError, match=rf"^a\.json is not a spec of this version \(.*'{path[-1]}'.* missing or unknown in"):
+        Spec.from_json(value, source="a.json")
+
+
+@pytest.mark.parametrize("owner", [None, "data", "model", "train", "prune", "stop"])
+def test_an_unknown_field_is_one_sentence(owner):
+    value = json.loads(json.dumps(make_spec().to_json()))
+    (value[owner] if owner else value)["momentun"] = 0.9
+    with pytest.raises(UserError, match=r"is not a spec of this version \(.*'momentun'.* missing or unknown in") as caught:
+        Spec.from_json(value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_invalid_value_in_json_names_itself():
+    value = json.loads(json.dumps(make_spec().to_json()))
+    value["prune"]["fraction"] = 2
+    with pytest.raises(UserError, match=re.escape("`prune.fraction` (=2) must lie in (0, 1)")):
+        Spec.from_json(value)
+
+
+@pytest.mark.parametrize("encode_real", [False, True])
+def test_the_real_network_sees_encoded_images_only_if_asked(encode_real):
+    data = DataSpec(name="cifar-10", encoding="grey", encode_real=encode_real, crop=4, flip=True)
+    quaternion = make_spec(data=data, model=ModelSpec(name="conv-2", algebra="quaternion"))
+    assert quaternion.inputs == data
+    expected = data if encode_real else dataclasses.replace(data, encoding="none")
+    assert quaternion.real_twin.inputs == expected
+
+
+def test_the_real_twin_differs_in_the_algebra_alone():
+    spec = make_spec(model=ModelSpec(name="conv-2", algebra="quaternion", head="algebra", init="he"))
+    twin = spec.real_twin
+    assert twin.model == ModelSpec(name="conv-2", algebra="real", head="algebra", init="he")
+    assert dataclasses.replace(twin, model=spec.model) == spec
+    assert twin.real_twin == twin

@@ -1,0 +1,114 @@
+"""Every setting of a `Spec` is checked, and the sentence says which, its value and what would be right."""
+
+import re
+
+import pytest
+from record_samples import make_spec
+
+from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec, UserError
+
+NAN, INFINITY = float("nan"), float("inf")
+
+COUNTS = [
+    (DataSpec, "data.crop", 1, {"name": "digits"}),
+    (DataSpec, "data.validation", 0, {"name": "digits"}),
+    (EarlyStopping, "early_stopping.every", 1, {}),
+    (EarlyStopping, "early_stopping.patience", 1, {}),
+    (TrainSpec, "train.batch_size", 1, {}),
+    (TrainSpec, "train.epochs", 1, {}),
+    (StopSpec, "stop.levels", 1, {}),
+    (StopSpec, "stop.max_level", 0, {}),
+]
+
+RANGES = [
+    (TrainSpec, "train.learning_rate", "(0, 100)", [0, -1e-3, 100, NAN, INFINITY]),
+    (TrainSpec, "train.momentum", "[0, 1)", [-0.1, 1, NAN, INFINITY]),
+    (TrainSpec, "train.weight_decay", "[0, 1)", [-1e-9, 1.0, NAN, INFINITY]),
+    (TrainSpec, "train.decay", "(0, 1]", [0, 1.1, NAN, -INFINITY]),
+    (PruneSpec, "prune.fraction", "(0, 1)", [0, 1, -0.2, NAN, INFINITY]),
+    (StopSpec, "stop.accuracy", "[0, 100]", [-1, 100.1, NAN, INFINITY]),
+]
+
+CHOICES = [
+    (DataSpec, "encoding", "data encoding", "grey, learned, none, pixels, zero", {"name": "digits"}),
+    (DataSpec, "normalization", "data normalization", "dataset, imagenet", {"name": "digits"}),
+    (ModelSpec, "algebra", "model algebra", "complex, octonion, quaternion, real", {"name": "lenet-12"}),
+    (ModelSpec, "head", "model head", "algebra, real", {"name": "lenet-12"}),
+    (ModelSpec, "init", "model init", "glorot, he, torch", {"name": "lenet-12"}),
+    (TrainSpec, "optimizer", "train optimizer", "adam, sgd", {}),
+    (PruneSpec, "scope", "prune scope", "global, layer", {}),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "low", "needed"), COUNTS)
+@pytest.mark.parametrize("value", ["low - 1", 2.0, NAN, True, "3"])
+def test_counts_are_whole_numbers_from_their_lowest(owner, name, low, needed, value):
+    value = low - 1 if value == "low - 1" else value
+    sentence = re.escape(f"`{name}` (={value!r}) must be a whole number of at least {low}")
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        owner(**needed, **{name.split(".")[1]: value})
+
+
+@pytest.mark.parametrize(("owner", "name", "low", "needed"), COUNTS)
+def test_counts_may_be_their_lowest(owner, name, low, needed):
+    field = name.split(".")[1]
+    assert getattr(owner(**needed, **{field: low}), field) == low
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "bounds", "value"),
+    [(owner, name, bounds, value) for owner, name, bounds, values in RANGES for value in values],
+)
+def test_numbers_lie_in_their_range(owner, name, bounds, value):
+    with pytest.raises(UserError, match=f"^{re.escape(f'`{name}` (={value!r}) must lie in {bounds}')}$"):
+        owner(**{name.split(".")[1]: value})
+
+
+@pytest.mark.parametrize(
+    ("owner", "settings"),
+    [
+        (TrainSpec, {"momentum": 0}),
+        (TrainSpec, {"weight_decay": 0}),
+        (TrainSpec, {"decay": 1}),
+        (StopSpec, {"accuracy": 0}),
+        (StopSpec, {"accuracy": 100}),
+        (DataSpec, {"name": "digits", "crop": None}),
+        (StopSpec, {"max_level": None}),
+    ],
+)
+def test_closed_bounds_and_off_are_allowed(owner, settings):
+    made = owner(**settings)
+    assert all(getattr(made, name) == value for name, value in settings.items())
+
+
+@pytest.mark.parametrize(("owner", "name", "kind", "known", "needed"), CHOICES)
+@pytest.mark.parametrize("value", ["nonsense", "Real", "", None, True])
+def test_choices_are_listed_when_one_is_unknown(owner, name, kind, known, needed, value):
+    with pytest.raises(UserError, match=f"^unknown {kind} {re.escape(repr(str(value)))}; known: {known}$"):
+        owner(**needed, **{name: value})
+
+
+def test_nesterov_needs_momentum():
+    with pytest.raises(UserError, match=r"^`train\.nesterov` \(=True\) needs `train\.momentum` \(=0\) above 0$"):
+        TrainSpec(optimizer="sgd", nesterov=True)
+    assert TrainSpec(optimizer="sgd", nesterov=True, momentum=0.9).nesterov
+
+
+@pytest.mark.parametrize("milestones", [(12, 10), (10, 10), (1, 3, 2)])
+def test_milestones_increase(milestones):
+    with pytest.raises(UserError, match=r"^`train\.milestones` \(=\(.*\)\) must be increasing epochs$"):
+        TrainSpec(milestones=milestones)
+
+
+def test_early_stopping_needs_validation_images():
+    early = TrainSpec(early_stopping=EarlyStopping())
+    with pytest.raises(UserError, match=r"^`train\.early_stopping` needs `data\.validation` \(=0\) images to look at$"):
+        make_spec(train=early)
+    assert make_spec(train=early, data=DataSpec(name="digits", validation=1)).data.validation == 1
+
+
+@pytest.mark.parametrize("owner", [DataSpec, ModelSpec, EarlyStopping, TrainSpec, PruneSpec, StopSpec, Spec])
+def test_settings_are_frozen_and_named(owner):
+    with pytest.raises(TypeError, match="positional"):
+        owner("digits")
+    assert owner.__dataclass_params__.frozen
