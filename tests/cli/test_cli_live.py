@@ -70,7 +70,7 @@ def test_below_the_table_is_what_runs_and_what_ended(tmp_path):
     text = console.export_text()
     assert "digits: two images are blank" in text
     assert "real trial 0: level 3, epoch 7 of 40, top-1 81.2 %" in text
-    assert "quaternion trial 0: failed at level 2: the loss became nan in epoch 1; the other trials go on" in text
+    assert "quaternion trial 0: failed at level 2: the loss became nan in epoch 1" in text
     assert "quaternion trial 1: the time budget is spent" in text
     assert "quaternion trial 1: level 0" not in text.splitlines()[-1]
 
@@ -94,7 +94,7 @@ def test_an_empty_board_can_be_drawn(tmp_path):
         (Event(kind="notice", spec=REAL, message="two images are blank"), "digits: two images are blank"),
         (
             Event(kind="failed", spec=REAL, trial=1, message="level 2: the loss became nan in epoch 1"),
-            "real trial 1: failed at level 2: the loss became nan in epoch 1; the other trials go on",
+            "real trial 1: failed at level 2: the loss became nan in epoch 1",
         ),
         (Event(kind="out-of-time", spec=REAL, trial=1), "real trial 1: the time budget is spent"),
     ],

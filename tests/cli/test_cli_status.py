@@ -54,3 +54,14 @@ def test_status_changes_no_file(here):
     before = {file.name: file.read_bytes() for file in store.path.iterdir()}
     status()
     assert {file.name: file.read_bytes() for file in store.path.iterdir() if not file.name.startswith(".")} == before
+
+
+def test_a_damaged_run_is_told_below_the_others(here):
+    make_run(here / "runs", "real", {0: 1})
+    bad = make_run(here / "runs", "quaternion", {0: 1})
+    (bad.path / "rows-0.jsonl").write_bytes(b"\xff\n")
+    ended = call("status")
+    assert ended.code == 0
+    *table, sentence = ended.out.splitlines()
+    assert any("-real-" in line for line in table)
+    assert "cannot be read" in sentence

@@ -235,3 +235,10 @@ def test_an_archive_that_is_none(tmp_path, cifar, monkeypatch):
     ):
         data.download("cifar-10", tmp_path / "here", base_url=url)
     assert everything(tmp_path / "here") == []
+
+
+def test_a_download_that_fails_leaves_no_folders(tmp_path: Path) -> None:
+    wanted = tmp_path / "new" / "folder"
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        data.download("mnist", wanted, base_url="http://127.0.0.1:9/")
+    assert list(tmp_path.iterdir()) == []

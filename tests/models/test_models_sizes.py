@@ -84,6 +84,20 @@ def test_macs_of_conv_4_counted_by_hand():
     assert sizes.layers[2].output == (128, 16, 16)
 
 
+def test_macs_of_resnet_18_counted_by_hand():
+    total, inputs, size = 3 * 64 * 9 * 32**2, 64, 32
+    for outputs in (64, 128, 256, 512):
+        if outputs > inputs:  # the first block of a stage halves the map and widens its shortcut
+            size //= 2
+            total += inputs * outputs * size**2
+        total += (inputs + 3 * outputs) * outputs * 9 * size**2
+        inputs = outputs
+    sizes = models.measure(models.build("resnet-18", device="meta"), (3, 32, 32))
+    assert sizes.macs == total + 512 * 10
+    assert size == 4
+    assert sizes.layers[-3].output == (512, 4, 4)
+
+
 @pytest.mark.parametrize("algebra", ["complex", "quaternion", "octonion"])
 def test_another_algebra_does_the_macs_of_its_real_twin(algebra):
     shape = models.input_shape("conv-2", algebra)

@@ -54,11 +54,11 @@ specs = st.builds(
         momentum=positive,
         nesterov=st.booleans(),
         weight_decay=positive,
-        milestones=st.sets(st.integers(0, 99)).map(sorted).map(tuple),
+        milestones=st.sets(st.integers(1, 99)).map(sorted).map(tuple),
         decay=positive,
         early_stopping=st.none() | st.builds(EarlyStopping, every=st.integers(1, 999), patience=st.integers(1, 99)),
     ),
-    prune=st.builds(PruneSpec, fraction=positive, scope=st.sampled_from(["global", "layer"])),
+    prune=st.builds(PruneSpec, fraction=st.floats(0.001, 0.99), scope=st.sampled_from(["global", "layer"])),
     stop=st.builds(
         StopSpec,
         accuracy=st.floats(0, 100),
@@ -200,7 +200,7 @@ def test_an_unknown_field_is_one_sentence(owner):
 def test_an_invalid_value_in_json_names_itself():
     value = json.loads(json.dumps(make_spec().to_json()))
     value["prune"]["fraction"] = 2
-    with pytest.raises(UserError, match=re.escape("`prune.fraction` (=2) must lie in (0, 1)")):
+    with pytest.raises(UserError, match=re.escape("`prune.fraction` (=2) must lie in [0.001, 1)")):
         Spec.from_json(value)
 
 

@@ -25,7 +25,7 @@ RANGES = [
     (TrainSpec, "train.momentum", "[0, 1)", [-0.1, 1, NAN, INFINITY]),
     (TrainSpec, "train.weight_decay", "[0, 1)", [-1e-9, 1.0, NAN, INFINITY]),
     (TrainSpec, "train.decay", "(0, 1]", [0, 1.1, NAN, -INFINITY]),
-    (PruneSpec, "prune.fraction", "(0, 1)", [0, 1, -0.2, NAN, INFINITY]),
+    (PruneSpec, "prune.fraction", "[0.001, 1)", [0, 1e-12, 1, -0.2, NAN, INFINITY]),
     (StopSpec, "stop.accuracy", "[0, 100]", [-1, 100.1, NAN, INFINITY]),
 ]
 

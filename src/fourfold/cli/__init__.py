@@ -1,8 +1,13 @@
 """The command line: one thin file a command, imported only when the command is given."""
 
+import contextlib
+import functools
+import io
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 from fourfold.record.errors import UserError
 
@@ -58,7 +63,35 @@ def _dispatch(words: list[str]) -> None:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}; `fourfold --help` describes them")
+    command = import_module(f"fourfold.cli.{name}").command
+    _parse(command, f"fourfold {name}", rest)()
+
+
+def _parse(command: Callable[..., None], program: str, words: list[str]) -> Callable[[], None]:
+    """Return the command with its arguments; what the parser has against them becomes one sentence."""
     import tyro
 
-    command = import_module(f"fourfold.cli.{name}").command
-    tyro.cli(command, prog=f"fourfold {name}", args=rest)
+    @functools.wraps(command)
+    def later(*positional: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(command, *positional, **named)
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed: Callable[[], None] = tyro.cli(later, prog=program, args=words)
+            return parsed
+    except SystemExit as ending:
+        if not ending.code:
+            raise
+        raise UserError(f"{_first_sentence(complaint.getvalue())}; `{program} --help` describes all arguments") from None
+
+
+def _first_sentence(box: str) -> str:
+    """Return what the parser's framed complaint says between its title and its first rule."""
+    lines = [line.strip("│╭╮╰╯|+ ") for line in box.strip().splitlines()[1:]]
+    said = itertools.takewhile(_is_text, itertools.dropwhile(lambda line: not _is_text(line), lines))
+    return " ".join(said).rstrip(".") or "wrong arguments"
+
+
+def _is_text(line: str) -> bool:
+    return line.strip("─-") != ""

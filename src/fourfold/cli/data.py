@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -13,8 +14,8 @@ ACTIONS = ("list", "get", "check")
 
 
 def command(
-    action: tyro.conf.Positional[str] = "list",
-    name: tyro.conf.Positional[str | None] = None,
+    action: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ACTION")] = "list",
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
     data_dir: Path | None = None,
 ) -> None:
     """List the data sets, download one, or check one's files.

@@ -13,7 +13,7 @@ def parse_duration(text: str) -> float:
     Raises:
         UserError: it is none of these, or not above 0.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip() or any(not u for _, u in parts[:-1]):
         raise UserError(f"`--budget` (={text!r}) must be a duration such as 90s, 9m or 1h30m")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)

@@ -1,6 +1,6 @@
 """`fourfold info`."""
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import tyro
 from rich.console import Console
@@ -9,11 +9,14 @@ from rich.table import Table
 from fourfold.record import ModelSpec, UserError
 from fourfold.record.spec import AlgebraName, Head
 
+if TYPE_CHECKING:
+    from fourfold import models
+
 
 def command(
-    model: Annotated[str | None, tyro.conf.Positional] = None,
+    model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None,
     algebra: tuple[str, ...] = ("real", "quaternion"),
-    classes: int | None = None,
+    classes: int = 10,
     head: str = "real",
     tables: bool = False,
 ) -> None:
@@ -22,38 +25,42 @@ def command(
     Args:
         model: A model's name; without one, all models are listed.
         algebra: real, complex, quaternion or octonion; several are printed below each other.
-        classes: Outputs of the network; default 10.
+        classes: Outputs of the network.
         head: Output layer: real (paper 1) or algebra (paper 2).
         tables: Print the papers' tables of parameters instead.
     """
-    console = Console(soft_wrap=True, width=200)
     for name in algebra:
-        ModelSpec(name=model or "", algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
+        ModelSpec(name=model or "any", algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
+    console = Console(soft_wrap=True, width=200)
     if tables:
         _papers(console)
     elif model is None:
         _all_models(console, algebra)
     else:
-        for name in algebra:
-            _layers(console, model, name, 10 if classes is None else classes, head)
+        for name, sizes in [(name, _sizes(model, name, classes, head)) for name in algebra]:
+            _layers(console, model, name, sizes, classes)
 
 
-def _layers(console: Console, model: str, algebra: str, classes: int, head: str) -> None:
+def _sizes(
+    model: str, algebra: str, classes: int = 10, head: str = "real", shape: tuple[int, int, int] | None = None
+) -> "models.Sizes":
     from fourfold import models
 
-    shape = models.input_shape(model, algebra)
-    network = models.build(model, algebra=algebra, num_classes=classes, head=head, device="meta")
-    sizes = models.measure(network, shape)
+    network = models.build(model, algebra=algebra, num_classes=classes, head=head, shape=shape, device="meta")
+    return models.measure(network, shape or models.input_shape(model, algebra))
+
+
+def _layers(console: Console, model: str, algebra: str, sizes: "models.Sizes", classes: int) -> None:
+    from fourfold import models
+
     table = _table("layer", "kind", "algebra", "output", "weights", "parameters", "MACs")
     for layer in sizes.layers:
-        output = "×".join(map(str, layer.output))
-        table.add_row(
-            layer.name, layer.kind, layer.algebra, output, f"{layer.weights:,}", f"{layer.parameters:,}", f"{layer.macs:,}"
-        )
+        numbers = (layer.weights, layer.parameters, layer.macs)
+        table.add_row(layer.name, layer.kind, layer.algebra, _times(layer.output), *(f"{number:,}" for number in numbers))
     table.add_section()
     table.add_row("total", "", "", "", f"{sizes.weights:,}", f"{sizes.parameters:,}", f"{sizes.macs:,}")
     title = models.MODELS[models.canonical_name(model)].title
-    console.print(f"[bold]{title}, {algebra}, {classes} classes, input {'×'.join(map(str, shape))}[/bold]")
+    console.print(f"[bold]{title}, {algebra}, {classes} classes, input {_times(models.input_shape(model, algebra))}[/bold]")
     console.print(table)
     console.print()
 
@@ -62,44 +69,39 @@ def _all_models(console: Console, algebras: tuple[str, ...]) -> None:
     from fourfold import models
 
     table = _table("model", *(f"parameters, {name}" for name in algebras), *(f"MACs, {name}" for name in algebras))
-    for name in models.MODELS:
-        sizes: list[models.Sizes | None] = []
+    for model in models.MODELS:
+        parameters, macs = [], []
         for algebra in algebras:
             try:
-                network = models.build(name, algebra=algebra, device="meta")
-                sizes.append(models.measure(network, models.input_shape(name, algebra)))
+                sizes = _sizes(model, algebra)
+                parameters.append(f"{sizes.parameters:,}")
+                macs.append(f"{sizes.macs:,}")
             except UserError:  # such as 300 neurons in octonions
-                sizes.append(None)
-        table.add_row(
-            name,
-            *(f"{size.parameters:,}" if size else "does not divide" for size in sizes),
-            *(f"{size.macs:,}" if size else "" for size in sizes),
-        )
+                parameters.append("does not divide")
+                macs.append("")
+        table.add_row(model, *parameters, *macs)
     console.print(table)
     console.print("10 classes; `fourfold info MODEL` prints a model layer by layer")
 
 
 def _papers(console: Console) -> None:
-    from fourfold import models
-
-    def sizes(name: str, algebra: str, classes: int, head: str, shape: tuple[int, int, int] | None) -> models.Sizes:
-        network = models.build(name, algebra=algebra, num_classes=classes, head=head, shape=shape, device="meta")
-        return models.measure(network, shape or models.input_shape(name, algebra))
-
-    table = _table(
-        "paper 1, table 1 (10 classes)", "all, real", "all, quaternion", "convolutions, real", "convolutions, quaternion"
-    )
+    both = ("real", "quaternion")
+    table = _table("paper 1, table 1 (10 classes)", *(f"{what}, {name}" for what in ("all", "convolutions") for name in both))
     for name in ("lenet-300-100", "lenet-12", "conv-2", "conv-4", "conv-6"):
-        both = [sizes(name, algebra, 10, "real", None) for algebra in ("real", "quaternion")]
-        convolutions = [sum(layer.parameters for layer in size.layers if layer.kind.startswith("Conv")) for size in both]
-        table.add_row(name, *(f"{s.parameters:,}" for s in both), *(f"{c:,}" if c else "–" for c in convolutions))
+        sizes = [_sizes(name, algebra) for algebra in both]
+        convolutions = [sum(layer.parameters for layer in size.layers if layer.kind.startswith("Conv")) for size in sizes]
+        table.add_row(name, *(f"{size.parameters:,}" for size in sizes), *(f"{c:,}" if c else "–" for c in convolutions))
     console.print(table)
     console.print()
-    table = _table("paper 2, model statistics (1000 classes)", "real", "quaternion")
+    table = _table("paper 2, model statistics (1000 classes)", *both)
     for depth in (18, 34, 50, 101, 152):
-        both = [sizes(f"resnet-{depth}", algebra, 1000, "algebra", (4, 64, 64)) for algebra in ("real", "quaternion")]
-        table.add_row(f"resnet-{depth}", *(f"{s.parameters:,}" for s in both))
+        sizes = [_sizes(f"resnet-{depth}", algebra, 1000, "algebra", (4, 64, 64)) for algebra in both]
+        table.add_row(f"resnet-{depth}", *(f"{size.parameters:,}" for size in sizes))
     console.print(table)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _table(first: str, *columns: str) -> Table:

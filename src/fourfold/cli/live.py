@@ -43,7 +43,7 @@ def _print_line(console: Console, event: Event) -> None:
 
 
 def _ending(event: Event) -> str:
-    return f"failed at {event.message}; the other trials go on" if event.kind == "failed" else "the time budget is spent"
+    return f"failed at {event.message}" if event.kind == "failed" else "the time budget is spent"
 
 
 class _Board:

@@ -7,7 +7,7 @@ import tyro
 
 
 def command(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs"),),
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),),
     out: Path = Path("report"),
 ) -> None:
     """Turn runs into figures (PNG, SVG, CSV), tables and one HTML page that opens from disk.

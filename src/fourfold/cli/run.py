@@ -1,21 +1,22 @@
 """`fourfold run`."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 
 from fourfold.cli.duration import format_duration, parse_duration
-from fourfold.record import Spec
+from fourfold.record import RunStore, Spec
 
 if TYPE_CHECKING:
     from fourfold.lottery import Plan
 
 
 def command(
-    preset: tyro.conf.Positional[str],
+    preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
     algebra: tuple[str, ...] = ("real", "quaternion"),
     trials: int = 5,
     device: str = "auto",
@@ -33,7 +34,7 @@ def command(
     """Train, prune by magnitude, rewind and train again, level after level, in every algebra named.
 
     What is on disk already is not run again: the same command goes on after Ctrl-C, a crash or a spent budget, and its
-    rows are those of a run that was never interrupted.
+    rows are those of a run that was never interrupted. Ends with exit code 1 if a trial failed for good.
 
     Args:
         preset: An experiment of `fourfold presets`.
@@ -51,7 +52,7 @@ def command(
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
         max_level: The last level in any case; default as the preset.
     """
-    budget_seconds = parse_duration(budget) if budget else None
+    budget_seconds = None if budget is None else parse_duration(budget)
 
     from fourfold import lottery, report
     from fourfold.cli.live import follow
@@ -64,7 +65,7 @@ def command(
         prune = replace(spec.prune, **_given(fraction=prune_fraction))
         stop = replace(spec.stop, **_given(max_level=max_level))
         specs.append(replace(spec, train=train, prune=prune, stop=stop))
-    lottery.check(specs, trials, workers, budget_seconds, device)
+    lottery.check(specs, trials, workers, budget_seconds, device, keep)
     console = Console(soft_wrap=True)
     plans = lottery.plan(specs, trials=trials, out=out, device=resolve_device(device))
     _print_plan(console, plans, trials, workers or lottery.default_workers(resolve_device(device)))
@@ -87,6 +88,8 @@ def command(
         console.print(report.summary(rows), highlight=False)
         page = report.build([out / spec.id for spec in specs], out / f"{preset}-report")
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
+    if any(RunStore(out / spec.id).failure(trial) for spec in specs for trial in range(trials)):
+        sys.exit(1)
 
 
 def _given(**settings: float | None) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _print_plan(console: Console, plans: "list[Plan]", trials: int, workers: int
     end = "" if spec.stop.max_level is not None else " to 2 % of real"
     for plan in plans:
         percent = 100 * plan.sizes.parameters / plan.sizes_real.parameters
-        levels = f"{plan.levels} levels{end} of {format_duration(plan.level_seconds)}"
+        levels = f"{_count(plan.levels, 'level')}{end} of {format_duration(plan.level_seconds)}"
         done = f", {plan.levels_done} levels done already" if plan.levels_done else ""
         console.print(
             f"  {plan.spec.model.algebra:10} {plan.sizes.weights:>10,} weights ({percent:5.1f} % of real's parameters), "

@@ -10,7 +10,7 @@ from rich.table import Table
 from fourfold.record import RunStore, UserError, find_runs
 
 
-def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs"),)) -> None:
+def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),)) -> None:
     """Show how far runs have come: trials, levels, the weights and accuracy of the last level.
 
     Args:
@@ -22,20 +22,24 @@ def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("run
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("run", "trial", "levels", "fraction of real", "top-1", "state"):
         table.add_column(column, no_wrap=True)
+    console = Console(soft_wrap=True, width=200)
+    damaged = []
     for store in stores:
-        _add(table, store)
-    Console(soft_wrap=True, width=200).print(table)
+        try:
+            for line in _lines(store):
+                table.add_row(*line)
+        except UserError as error:
+            damaged.append(str(error))
+    console.print(table)
+    for sentence in damaged:
+        console.print(sentence, highlight=False)
 
 
-def _add(table: Table, store: RunStore) -> None:
-    try:
-        store.spec()
-    except UserError as error:
-        table.add_row(store.path.name, "", "", "", "", str(error))
-        return
+def _lines(store: RunStore) -> list[tuple[str, ...]]:
+    """Return a line a trial, or one that says that there is none yet."""
     running = store.locked("run")
-    trials = store.trials()
-    for trial in trials:
+    lines: list[tuple[str, ...]] = []
+    for trial in store.trials():
         rows = store.rows(trial)
         failure = store.failure(trial)
         if failure:
@@ -44,14 +48,6 @@ def _add(table: Table, store: RunStore) -> None:
             state = "finished"
         else:
             state = "running" if running else "unfinished: the same command goes on"
-        last = rows[-1] if rows else None
-        table.add_row(
-            store.path.name,
-            str(trial),
-            str(len(rows)),
-            f"{100 * last.fraction_of_real:.2f} %" if last else "",
-            f"{last.top1:.2f} %" if last else "",
-            state,
-        )
-    if not trials:
-        table.add_row(store.path.name, "", "0", "", "", "running" if running else "nothing finished yet")
+        fraction, top1 = (f"{100 * rows[-1].fraction_of_real:.2f} %", f"{rows[-1].top1:.2f} %") if rows else ("", "")
+        lines.append((store.path.name, str(trial), str(len(rows)), fraction, top1, state))
+    return lines or [(store.spec().id, "", "0", "", "", "running" if running else "nothing finished yet")]

@@ -1,5 +1,6 @@
 """Downloads of the official files, each compared with its official checksum before it gets its name."""
 
+import contextlib
 import sys
 import tarfile
 import tempfile
@@ -40,13 +41,24 @@ def download(name: str, directory: Path | None = None, base_url: str | None = No
         raise UserError(absence(name, directory, absent[0].name))
     url = url.rstrip("/") + "/"
     bar = sys.stderr.isatty() if progress is None else progress
+    new_folders = _absent_folders(directory / absent[0].folders[0])
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if source.archive is None:
             return [_retrieve(url, file.name, file.md5, directory / file.folders[0], bar) for file in absent]
         return _unpack(url, source, absent, directory, bar)
+    except UserError:
+        for folder in new_folders:
+            with contextlib.suppress(OSError):  # one that holds something by now stays
+                folder.rmdir()
+        raise
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror or error}); choose another --data-dir") from error
+
+
+def _absent_folders(folder: Path) -> list[Path]:
+    """Return the folder and those above it that are not there yet, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _retrieve(url: str, file: str, md5: str | None, folder: Path, progress: bool) -> Path:

@@ -24,6 +24,12 @@ KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOL
 """glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
 
 
+WORKER = [sys.executable, "-m", "fourfold.lottery.worker"]
+
+LOCK_WAIT_SECONDS = 1
+"""Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened in a trial."""
@@ -76,7 +82,7 @@ def run(
     specs = [specs] if isinstance(specs, Spec) else list(specs)
     out, data_dir = Path(out), Path(data_dir) if data_dir else None
     deadline = None if budget_seconds is None else time.time() + budget_seconds
-    check(specs, trials, workers, budget_seconds, device)
+    check(specs, trials, workers, budget_seconds, device, keep)
     for spec in {spec.data.name: spec for spec in specs}.values():
         images = data.load(spec.data.name, data_dir)  # downloads and complains here, before anything is written
         for notice in images.notices:
@@ -84,7 +90,8 @@ def run(
     stores = [RunStore.create(out, spec) for spec in specs]
     with contextlib.ExitStack() as stack:
         for store in stores:
-            stack.enter_context(store.lock("run"))
+            stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
+            store.sweep()
         tasks = [
             _Task(spec=spec, trial=trial, message=_message(spec, trial, out, data_dir, device, deadline, keep))
             for trial in range(trials)
@@ -92,12 +99,19 @@ def run(
             if not store.finished(trial)
         ]
         count = min(workers or default_workers(resolve_device(device)), len(tasks))
-        for event in _Pool(tasks, count).events():
+        for event in _Pool(tasks, count, deadline).events():
             on_event(event)
         return [row for store in stores for trial in range(trials) for row in store.rows(trial)]
 
 
-def check(specs: Sequence[Spec], trials: int, workers: int | None, budget_seconds: float | None, device: str) -> None:
+def check(
+    specs: Sequence[Spec],
+    trials: int,
+    workers: int | None,
+    budget_seconds: float | None,
+    device: str,
+    keep: Sequence[int] = (),
+) -> None:
     """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
     if trials < 1:
         raise UserError(f"`trials` (={trials}) must be at least 1")
@@ -105,6 +119,8 @@ def check(specs: Sequence[Spec], trials: int, workers: int | None, budget_second
         raise UserError(f"`workers` (={workers}) must be at least 1")
     if budget_seconds is not None and not budget_seconds > 0:
         raise UserError(f"`budget_seconds` (={budget_seconds}) must be above 0")
+    if any(level < 0 for level in keep):
+        raise UserError(f"`keep` (={list(keep)}) must be levels, from 0 (dense) up")
     if not specs:
         raise UserError("there is nothing to run: name at least one algebra")
     if len({spec.id for spec in specs}) < len(specs):
@@ -112,6 +128,9 @@ def check(specs: Sequence[Spec], trials: int, workers: int | None, budget_second
     resolve_device(device)
     for spec in specs:
         measure(spec)
+        last = spec.stop.max_level
+        if last is not None and any(level > last for level in keep):
+            raise UserError(f"`keep` (={list(keep)}) names a level after the last one, {last}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +168,7 @@ class _Pool:
 
     tasks: list[_Task]
     count: int
+    deadline: float | None
     _todo: "queue.SimpleQueue[_Task]" = field(default_factory=queue.SimpleQueue)
     _events: "queue.SimpleQueue[Event | Exception | None]" = field(default_factory=queue.SimpleQueue)
     _processes: list["subprocess.Popen[str]"] = field(default_factory=list)
@@ -180,7 +200,7 @@ class _Pool:
         """Start a worker and feed it until no task is left."""
         try:
             with subprocess.Popen(
-                [sys.executable, "-m", "fourfold.lottery.worker"],
+                WORKER,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -189,24 +209,31 @@ class _Pool:
                 env={**KEEP_FREED_MEMORY, **os.environ},
             ) as process:
                 self._processes.append(process)
-                while not self._closing:
+                while not self._closing and not self._late():
                     try:
                         task = self._todo.get_nowait()
                     except queue.Empty:
                         break
                     self._follow(task, process)
                 process.kill()
-        except (OSError, UserError, RuntimeError) as error:
+        except Exception as error:
             self._events.put(error)
-        self._events.put(None)
+        finally:
+            self._events.put(None)
+
+    def _late(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
 
     def _follow(self, task: _Task, process: "subprocess.Popen[str]") -> None:
         """Hand over a task and pass its events on until it is over."""
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(task.message)
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # a worker that is gone is told apart below
+            process.stdin.write(task.message)
+            process.stdin.flush()
         for line in process.stdout:
+            if not line.endswith("\n"):
+                break  # the worker ended in the middle of it
             event = json.loads(line)
             if event["event"] == "error":
                 raise UserError(event["message"])
@@ -215,10 +242,10 @@ class _Pool:
             self._events.put(_event(task, event))
             if event["event"] in ("finished", "failed", "out-of-time"):
                 return
-        code = process.wait()
+        process.kill()
         raise UserError(
-            f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {code}; out of memory?); "
-            "all rows so far are safe, the same command goes on"
+            f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {process.wait()}; out of "
+            "memory?); all rows so far are safe, the same command goes on"
         )
 
 

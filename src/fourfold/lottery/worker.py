@@ -68,7 +68,7 @@ class Clock:
         self.last = time.time()
 
     def tick(self) -> None:
-        """Note the end of an epoch; raise `OutOfTimeError` if another like it would end after the deadline."""
+        """Note the end of an epoch (or the start); raise `OutOfTimeError` if another like it would end after the deadline."""
         now = time.time()
         if self.deadline is not None and now + (now - self.last) > self.deadline:
             raise OutOfTimeError
@@ -89,6 +89,7 @@ def run_trial_here(
         clock.tick()
 
     try:
+        clock.tick()
         with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
             run_trial(experiment, store, trial, on_row, on_epoch, keep)
     except OutOfTimeError:

@@ -16,6 +16,8 @@ from fourfold.record.errors import UserError, unknown
 SPEC_VERSION = 1
 """Raised whenever a field is added, removed or changes its meaning."""
 
+_LARGEST_COUNT = 10**9
+
 AlgebraName = Literal["real", "complex", "quaternion", "octonion"]
 Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
 Normalization = Literal["dataset", "imagenet"]
@@ -25,23 +27,44 @@ Init = Literal["torch", "he", "glorot"]
 Scope = Literal["global", "layer"]
 
 
-def _check_choice(owner: str, name: str, value: str, choices: Any) -> None:
+def _choice(settings: Any, owner: str, name: str, choices: Any) -> None:
+    value = getattr(settings, name)
     if value not in get_args(choices):
         raise unknown(f"{owner} {name}", value, get_args(choices))
 
 
-def _check_range(name: str, value: float, low: float, high: float, *, low_open: bool = True, high_open: bool = True) -> None:
-    """Raise unless `value` is a number between the bounds (nan never is)."""
-    above = value > low if low_open else value >= low
-    below = value < high if high_open else value <= high
+def _text(settings: Any, owner: str, name: str) -> None:
+    value = getattr(settings, name)
+    if not isinstance(value, str) or not value:
+        raise UserError(f"`{owner}.{name}` (={value!r}) must be a name")
+
+
+def _flag(settings: Any, owner: str, name: str) -> None:
+    value = getattr(settings, name)
+    if not isinstance(value, bool):
+        raise UserError(f"`{owner}.{name}` (={value!r}) must be True or False")
+
+
+def _number(settings: Any, owner: str, name: str, low: float, high: float, bounds: str) -> None:
+    """Check a number against its bounds, written as `[)`, and store it as a float: equal specs must have equal ids."""
+    value = getattr(settings, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    above = is_number and (value > low if bounds[0] == "(" else value >= low)
+    below = is_number and (value < high if bounds[1] == ")" else value <= high)
     if not (above and below):
-        bounds = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-        raise UserError(f"`{name}` (={value!r}) must lie in {bounds}")
+        raise UserError(f"`{owner}.{name}` (={value!r}) must lie in {bounds[0]}{low:g}, {high:g}{bounds[1]}")
+    object.__setattr__(settings, name, float(value))
 
 
-def _check_count(name: str, value: int, low: int) -> None:
+def _count(settings: Any, owner: str, name: str, low: int) -> None:
+    _check_count(f"{owner}.{name}", getattr(settings, name), low)
+
+
+def _check_count(name: str, value: Any, low: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise UserError(f"`{name}` (={value!r}) must be a whole number of at least {low}")
+    if value > _LARGEST_COUNT:
+        raise UserError(f"`{name}` (={value!r}) must be at most {_LARGEST_COUNT:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +88,14 @@ class DataSpec:
     """Training images held out for anything that is selected (early stopping)."""
 
     def __post_init__(self) -> None:
-        _check_choice("data", "encoding", self.encoding, Encoding)
-        _check_choice("data", "normalization", self.normalization, Normalization)
+        _text(self, "data", "name")
+        _choice(self, "data", "encoding", Encoding)
+        _flag(self, "data", "encode_real")
+        _flag(self, "data", "flip")
+        _choice(self, "data", "normalization", Normalization)
         if self.crop is not None:
-            _check_count("data.crop", self.crop, 1)
-        _check_count("data.validation", self.validation, 0)
+            _count(self, "data", "crop", 1)
+        _count(self, "data", "validation", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +113,10 @@ class ModelSpec:
     algebras draw in polar form with exactly that variance in their real matrix."""
 
     def __post_init__(self) -> None:
-        _check_choice("model", "algebra", self.algebra, AlgebraName)
-        _check_choice("model", "head", self.head, Head)
-        _check_choice("model", "init", self.init, Init)
+        _text(self, "model", "name")
+        _choice(self, "model", "algebra", AlgebraName)
+        _choice(self, "model", "head", Head)
+        _choice(self, "model", "init", Init)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +129,8 @@ class EarlyStopping:
     """Looks without a new minimum before training ends."""
 
     def __post_init__(self) -> None:
-        _check_count("early_stopping.every", self.every, 1)
-        _check_count("early_stopping.patience", self.patience, 1)
+        _count(self, "early_stopping", "every", 1)
+        _count(self, "early_stopping", "patience", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +159,19 @@ class TrainSpec:
     """Stop early on the validation set; None means off."""
 
     def __post_init__(self) -> None:
-        _check_choice("train", "optimizer", self.optimizer, Optimizer)
-        _check_range("train.learning_rate", self.learning_rate, 0, 100)
-        _check_count("train.batch_size", self.batch_size, 1)
-        _check_count("train.epochs", self.epochs, 1)
-        _check_range("train.momentum", self.momentum, 0, 1, low_open=False)
-        _check_range("train.weight_decay", self.weight_decay, 0, 1, low_open=False)
-        _check_range("train.decay", self.decay, 0, 1, high_open=False)
+        _choice(self, "train", "optimizer", Optimizer)
+        _number(self, "train", "learning_rate", 0, 100, "()")
+        _count(self, "train", "batch_size", 1)
+        _count(self, "train", "epochs", 1)
+        _number(self, "train", "momentum", 0, 1, "[)")
+        _flag(self, "train", "nesterov")
+        _number(self, "train", "weight_decay", 0, 1, "[)")
+        _number(self, "train", "decay", 0, 1, "(]")
         if self.nesterov and self.momentum == 0:
             raise UserError("`train.nesterov` (=True) needs `train.momentum` (=0) above 0")
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for milestone in self.milestones:
+            _check_count("train.milestones", milestone, 1)
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UserError(f"`train.milestones` (={self.milestones}) must be increasing epochs")
 
@@ -155,8 +186,8 @@ class PruneSpec:
     """Rank weights over the whole network (global) or within each layer (layer)."""
 
     def __post_init__(self) -> None:
-        _check_range("prune.fraction", self.fraction, 0, 1)
-        _check_choice("prune", "scope", self.scope, Scope)
+        _number(self, "prune", "fraction", 0.001, 1, "[)")
+        _choice(self, "prune", "scope", Scope)
 
     def density(self, level: int) -> float:
         """Return the density that a level is pruned to; 1 at level 0."""
@@ -175,10 +206,10 @@ class StopSpec:
     """The last level in any case; None means no bound."""
 
     def __post_init__(self) -> None:
-        _check_range("stop.accuracy", self.accuracy, 0, 100, low_open=False, high_open=False)
-        _check_count("stop.levels", self.levels, 1)
+        _number(self, "stop", "accuracy", 0, 100, "[]")
+        _count(self, "stop", "levels", 1)
         if self.max_level is not None:
-            _check_count("stop.max_level", self.max_level, 0)
+            _count(self, "stop", "max_level", 0)
 
     def reached(self, top1: list[float]) -> bool:
         """Whether a trial with these accuracies (percent, level 0 first) has ended."""
@@ -200,6 +231,7 @@ class Spec:
     stop: StopSpec = field(default_factory=StopSpec)
 
     def __post_init__(self) -> None:
+        _text(self, "spec", "preset")
         if self.train.early_stopping and not self.data.validation:
             raise UserError("`train.early_stopping` needs `data.validation` (=0) images to look at")
 

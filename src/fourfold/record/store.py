@@ -8,7 +8,7 @@ is dropped by the next writer.
 import contextlib
 import json
 import os
-import tempfile
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,15 +65,18 @@ class RunStore:
 
     def trials(self) -> list[int]:
         """Return the trials that have rows or failed, in order."""
-        files = [*self.path.glob("rows-*.jsonl"), *self.path.glob("failed-*.json")]
-        return sorted({int(file.stem.partition("-")[2]) for file in files})
+        names = (re.fullmatch(r"(?:rows-(\d+)\.jsonl|failed-(\d+)\.json)", file.name) for file in self.path.iterdir())
+        return sorted({int(name[1] or name[2]) for name in names if name})
 
     def rows(self, trial: int) -> list[Row]:
         """Return a trial's rows, level by level; a line torn off by a crash is left out."""
         file = self._rows_file(trial)
         if not file.exists():
             return []
-        whole = file.read_bytes().rpartition(b"\n")[0].decode(encoding="utf-8")
+        try:
+            whole = file.read_bytes().rpartition(b"\n")[0].decode(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file} cannot be read ({error})") from error
         return [Row.from_line(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
 
     def finished(self, trial: int) -> bool:
@@ -141,7 +144,7 @@ class RunStore:
         Raises:
             UserError: another process holds it.
         """
-        lock = FileLock(self.path / f".{name}.lock")
+        lock = FileLock(self._lock_file(name))
         try:
             lock.acquire(timeout=wait_seconds)
         except Timeout:
@@ -154,12 +157,25 @@ class RunStore:
             lock.release()
 
     def locked(self, name: str) -> bool:
-        """Whether another process holds the lock of that name."""
+        """Whether another process holds the lock of that name; nothing is written to find out."""
+        if not self._lock_file(name).exists():
+            return False
+        lock = FileLock(self._lock_file(name))
         try:
-            with self.lock(name):
+            with lock.acquire(timeout=0):
                 return False
-        except UserError:
+        except Timeout:
             return True
+        except OSError:
+            return False
+
+    def sweep(self) -> None:
+        """Remove what writes that a crash cut short have left; only for the holder of the run's lock."""
+        for left in self.path.rglob(".*.part"):
+            left.unlink(missing_ok=True)
+
+    def _lock_file(self, name: str) -> Path:
+        return self.path / f".{name}.lock"
 
     def _rows_file(self, trial: int) -> Path:
         return self.path / f"rows-{trial}.jsonl"
@@ -203,13 +219,13 @@ def _load(file: Path, consequence: str) -> Arrays:
 
 def _write_atomically(file: Path, content: bytes) -> None:
     """Write a whole file or none of it."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    part = file.parent / f".{file.name}.{os.getpid()}.part"
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with part.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).replace(file)
+        part.replace(file)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise

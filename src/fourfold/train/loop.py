@@ -82,8 +82,9 @@ def train(
                 break
         test = evaluate(network, splits.test)
         train_loss = summed.item() / seen
-        if not (math.isfinite(train_loss) and math.isfinite(test.loss)):
-            raise TrainingFailedError(f"the loss became {train_loss:g} in epoch {epoch + 1}")
+        for name, value in (("training", train_loss), ("test", test.loss)):
+            if not math.isfinite(value):
+                raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {epoch + 1}")
         curve.append(Epoch(epoch=epoch + 1, train_loss=train_loss, top1=test.top1, loss=test.loss))
         on_epoch(curve[-1])
         if stopper and stopper.stopped:

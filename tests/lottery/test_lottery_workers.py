@@ -1,0 +1,64 @@
+"""Workers that end in odd ways are told apart from those that did their work."""
+
+import sys
+import time
+
+import pytest
+from lottery_samples import tiny_spec
+
+from fourfold import lottery
+from fourfold.lottery import local
+from fourfold.record import RunStore, UserError
+
+
+def pretend(monkeypatch, program):
+    monkeypatch.setattr(local, "WORKER", [sys.executable, "-c", program])
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(
+            'import sys; sys.stdin.readline(); sys.stdout.write(\'{"event": "ro\'); sys.stdout.flush()', id="torn event"
+        ),
+        pytest.param("import sys; sys.exit(3)", id="gone before its task"),
+        pytest.param("import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)", id="killed"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_worker_that_ends_early_is_one_sentence(monkeypatch, tmp_path, program):
+    pretend(monkeypatch, program)
+    with pytest.raises(UserError, match=r"was ended from outside \(exit code -?\d+; out of memory\?\); all rows"):
+        lottery.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
+
+
+@pytest.mark.timeout(60)
+def test_events_that_make_no_sense_end_the_run(monkeypatch, tmp_path):
+    pretend(monkeypatch, "import sys; sys.stdin.readline(); print('nonsense', flush=True); sys.stdin.readline()")
+    with pytest.raises(ValueError, match="Expecting value"):
+        lottery.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
+
+
+@pytest.mark.timeout(60)
+def test_after_the_deadline_no_task_is_handed_out(monkeypatch, tmp_path):
+    slow = """
+import json, sys, time
+for line in sys.stdin:
+    time.sleep(1.5)
+    print(json.dumps({"event": "out-of-time"}), flush=True)
+"""
+    pretend(monkeypatch, slow)
+    told = []
+    start = time.monotonic()
+    lottery.run(tiny_spec(), trials=9, out=tmp_path, workers=1, budget_seconds=1, on_event=told.append)
+    assert [event.kind for event in told] == ["out-of-time"]
+    assert time.monotonic() - start < 10
+
+
+def test_a_trial_that_starts_after_the_deadline_trains_nothing(tmp_path):
+    from lottery_samples import serve
+
+    kinds = []
+    serve(tiny_spec(), tmp_path, deadline=time.time() - 1, send=lambda kind, **content: kinds.append(kind))
+    assert kinds == ["out-of-time"]
+    assert RunStore(tmp_path / tiny_spec().id).rows(0) == []
