@@ -65,6 +65,12 @@ def test_main_job_ends_with_figure_and_page_and_report_reads_it(tmp_path: Path) 
     assert "finished" in fourfold(["status"], tmp_path).stdout
 
 
+def test_relative_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert len(links) > 4
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_every_command_of_the_readme_is_known() -> None:
     from fourfold.cli import COMMANDS as KNOWN
     from fourfold.lottery.presets import PRESETS

@@ -192,3 +192,14 @@ def test_networks_run_at_their_smallest_size():
         if name != "vgg-16" and not name.startswith("resnet"):
             network = models.build(name, shape=(3, info.smallest, info.smallest), device="meta")
             assert network(torch.empty(1, 3, info.smallest, info.smallest, device="meta")).shape == (1, 10)
+
+
+def test_the_head_names_the_classes():
+    with pytest.raises(ValueError, match=r"`num_classes` \(=10\) must be divisible by 4 for algebra 'quaternion'"):
+        models.build("conv2", algebra="quaternion", head="algebra")
+
+
+@pytest.mark.parametrize("learned_from", [0, 3, 4])
+def test_learned_channels_are_made_of_fewer(learned_from):
+    with pytest.raises(ValueError, match=rf"`learned_from` \(={learned_from}\) must be fewer channels than the 3 that"):
+        models.build("conv2", learned_from=learned_from)

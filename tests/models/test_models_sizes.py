@@ -178,5 +178,18 @@ def test_frozen_parameters_are_not_counted():
 def test_parameters_of_layers_that_did_not_run_are_refused():
     network = models.build("lenet-12", seed=0)
     network.fc1.unused = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="the model has 9556 parameters, but the layers that ran only 9550"):
+    with pytest.raises(ValueError, match="the model has 9556 parameters, but the layers that ran add up to 9550"):
         models.measure(network, (1, 28, 28))
+
+
+def test_linear_layers_on_more_axes_count_every_position():
+    assert models.measure(nn.Linear(8, 5), (3, 8, 8)).macs == 8 * 5 * 24
+
+
+def test_modes_of_modules_are_left_alone():
+    network = models.build("resnet-18", seed=0).train()
+    frozen = network.stem.norm.eval()
+    models.measure(network, (3, 32, 32))
+    assert not frozen.training
+    assert network.training
+    assert network.stem.conv.training

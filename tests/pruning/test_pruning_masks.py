@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fourfold.pruning import apply_, dense, fingerprint, kept, pack, stored_bytes, unpack
+from fourfold.pruning import apply_, compress, dense, expand_, fingerprint, kept, pack, stored_bytes, unpack
 
 fixed = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -70,6 +70,30 @@ def test_masks_of_another_network_are_refused():
         unpack({**packed, "b": np.zeros(2, dtype=np.uint8)}, weights)
     with pytest.raises(ValueError, match="the mask of 'b' has shape"):
         unpack({**packed, "b": np.zeros(1, dtype=np.int64)}, weights)
+
+
+def test_expanding_undoes_compressing_with_zeros_where_nothing_was_kept():
+    state = {"a.weight": torch.randn(2, 4, 3, 3), "a.bias": torch.randn(2), "steps": torch.tensor(7)}
+    masks = {"a.weight": mask(0, 2, 4, 3, 3)}
+    arrays = compress(state, masks)
+    assert arrays["a.weight"].tolist() == [w for w, keep in zip(state["a.weight"].flatten(), mask(0, 72), strict=True) if keep]
+    found = {name: torch.full_like(value, 9) for name, value in state.items()}
+    found["a.weight"] = found["a.weight"].to(memory_format=torch.channels_last)
+    expand_(found, arrays, masks)
+    assert torch.equal(found["a.weight"], torch.where(masks["a.weight"], state["a.weight"], 0))
+    assert torch.equal(found["a.bias"], state["a.bias"])
+    assert found["steps"] == 7
+
+
+def test_weights_of_another_network_or_mask_are_refused():
+    state, masks = {"a": torch.zeros(3), "b": torch.zeros(2)}, {"a": torch.tensor([True, False, True])}
+    arrays = compress(state, masks)
+    with pytest.raises(ValueError, match=r"the weights are of another network: they lack or add \['b'\]"):
+        expand_(state, {"a": arrays["a"]}, masks)
+    with pytest.raises(ValueError, match=r"'a' has shape \(2,\), not \(1,\)"):
+        expand_(state, arrays, {"a": torch.tensor([True, False, False])})
+    with pytest.raises(ValueError, match=r"'b' has shape \(2,\), not \(4,\)"):
+        expand_({"a": state["a"], "b": torch.zeros(4)}, arrays, masks)
 
 
 def test_a_fingerprint_depends_on_names_and_bits_but_not_on_their_order():

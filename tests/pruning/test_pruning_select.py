@@ -185,3 +185,8 @@ def test_pruned_weights_can_be_held_at_zero_while_training_on():
         assert any(bool(weight[~masks[name]].any()) for name, weight in fnn.named_weights(model).items())
         apply_(fnn.named_weights(model), masks)
         assert not any(bool(weight[~masks[name]].any()) for name, weight in fnn.named_weights(model).items())
+
+
+def test_a_model_without_weights_cannot_be_pruned():
+    with pytest.raises(ValueError, match="no linear or convolution layer"):
+        prune(torch.nn.ReLU(), density=0.5)

@@ -77,3 +77,11 @@ def test_looking_does_not_change_the_training():
     train(looked, splits(VALIDATION), spec, seed_of_epoch=seed_of_epoch)
     train(plain, splits(VALIDATION), dataclasses.replace(spec, early_stopping=None), seed_of_epoch=seed_of_epoch)
     assert same(state(looked), state(plain))
+
+
+def test_training_that_ends_before_the_first_look_keeps_its_weights():
+    built, spec = network(), dataclasses.replace(SPEC, epochs=1, early_stopping=EarlyStopping(every=100, patience=1))
+    start = state(built)
+    trained = train(built, splits(VALIDATION), spec, seed_of_epoch=seed_of_epoch)
+    assert not same(state(built), start)
+    assert trained.test == evaluate(built, splits(VALIDATION).test)

@@ -161,5 +161,18 @@ def test_a_loss_that_is_no_number_names_its_epoch(value):
         if point.epoch == 1:
             built[4].bias.data[0] = value
 
-    with pytest.raises(TrainingFailedError, match="the loss became nan in epoch 2"):
+    with pytest.raises(TrainingFailedError, match="the training loss became nan in epoch 2"):
         train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, on_epoch=spoil)
+
+
+def test_a_test_loss_that_is_no_number_is_named_as_such():
+    built = network()
+    built[2].running_mean.fill_(math.nan)  # of use in evaluation only
+    with pytest.raises(TrainingFailedError, match="the test loss became nan in epoch 1"):
+        train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch)
+
+
+def test_masks_of_weights_that_are_not_given_are_refused():
+    built = network()
+    with pytest.raises(ValueError, match=r"`masks` name \['1.weight', '4.weight'\], which `weights` do not have"):
+        train(built, splits(), TrainSpec(epochs=1), seed_of_epoch=seed_of_epoch, masks=masks_of(built))

@@ -64,3 +64,12 @@ def test_threads_are_put_back_after_an_error_too():
 
 def test_versions_are_those_that_run():
     assert versions() == {"fourfold": fourfold.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def test_single_thread_within_itself_still_flushes_denormals():
+    tiny = torch.tensor(1e-40)
+    with single_thread():
+        with single_thread():
+            pass
+        assert (tiny * 1).item() == 0
+    assert (tiny * 1).item() != 0

@@ -32,40 +32,63 @@ def norm(q: Tensor) -> Tensor:
 
 
 def inverse(q: Tensor) -> Tensor:
-    """Return q* / |q|², so that q·inverse(q) = 1; the inverse of zero is infinite. Shapes: (..., n) → (..., n)."""
-    return conjugate(q) / q.square().sum(-1, keepdim=True)
+    """Return q* / |q|², so that q·inverse(q) = 1. Shapes: (..., n) → (..., n).
+
+    Zero has no inverse: its components are infinite (the real one) and zero, with a gradient of zero.
+    """
+    unit, scale, is_zero = _scaled(q)
+    inverted = conjugate(unit) / unit.square().sum(-1, keepdim=True) / scale
+    return torch.where(is_zero, _infinite_real(q), inverted)
 
 
 def exp(q: Tensor) -> Tensor:
     """Return e^q = e^r (cos|v| + v sin|v| / |v|) for q = r + v. Shapes: (..., n) → (..., n)."""
     real, vector = q[..., :1], q[..., 1:]
-    angle = _safe_norm(vector)
+    angle = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
     return real.exp() * torch.cat([angle.cos(), vector * torch.special.sinc(angle / torch.pi)], dim=-1)
 
 
 def log(q: Tensor) -> Tensor:
     """Return the principal logarithm log|q| + v · (angle of q) / |v| for q = r + v. Shapes: (..., n) → (..., n).
 
-    On the negative real axis, where every unit vector is a direction, the imaginary part is 0.
+    On the negative real axis, where every unit vector is a direction, the imaginary part is 0; log 0 = −∞, with a gradient
+    of zero.
     """
-    real, vector = q[..., :1], q[..., 1:]
-    length = _safe_norm(vector)
-    angle = torch.atan2(length, real)
+    unit, scale, is_zero = _scaled(q)
+    real, vector = unit[..., :1], unit[..., 1:]
+    length = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
     tiny = length < torch.finfo(q.dtype).eps
-    ratio = torch.where(tiny, 1 / torch.where(real == 0, 1, real), angle / torch.where(tiny, 1, length))
-    return torch.cat([0.5 * q.square().sum(-1, keepdim=True).log(), vector * ratio], dim=-1)
+    near_axis = 1 / torch.where(tiny, real, 1)
+    ratio = torch.where(tiny, near_axis, torch.atan2(length, real) / torch.where(tiny, 1, length))
+    logarithm = torch.cat([0.5 * unit.square().sum(-1, keepdim=True).log() + scale.log(), vector * ratio], dim=-1)
+    return torch.where(is_zero, -_infinite_real(q), logarithm)
 
 
 def rotate(q: Tensor, vector: Tensor) -> Tensor:
     """Return the vector rotated by the quaternion: the imaginary part of q v q⁻¹. Shapes: (..., 4), (..., 3) → (..., 3)."""
+    if vector.shape[-1] != 3:
+        raise ValueError(f"last axis of `vector` (={vector.shape[-1]}) must hold 3 coordinates")
     pure = torch.nn.functional.pad(vector, (1, 0))
     return product(product(q, pure), inverse(q))[..., 1:]
 
 
-def _safe_norm(vector: Tensor) -> Tensor:
-    """The norm, kept as an axis of one."""
-    length: Tensor = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-    return length
+def _scaled(q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q with its largest component scaled to 1, that scale as a constant, and where q is zero (1 stands there).
+
+    Squares of small or large components would under- or overflow.
+    """
+    largest = q.detach().abs().amax(-1, keepdim=True)
+    is_zero = largest == 0
+    scale = torch.where(is_zero, 1, largest)
+    one = torch.zeros_like(q.detach())
+    one[..., 0] = 1
+    return torch.where(is_zero, one, q / scale), scale, is_zero
+
+
+def _infinite_real(q: Tensor) -> Tensor:
+    infinite = torch.zeros_like(q.detach())
+    infinite[..., 0] = torch.inf
+    return infinite
 
 
 def _check(q: Tensor, algebra: Algebra) -> None:

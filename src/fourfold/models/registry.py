@@ -96,7 +96,11 @@ def build(
         raise unknown("head", head, ("real", "algebra"))
     if num_classes < 1:
         raise UserError(f"`num_classes` (={num_classes}) must be at least 1")
+    if head == "algebra":
+        check_divisible("num_classes", num_classes, algebra)
     channels, height, width = shape if shape is not None else input_shape(name, algebra)
+    if learned_from is not None and not 0 < learned_from < channels:
+        raise UserError(f"`learned_from` (={learned_from}) must be fewer channels than the {channels} that the network sees")
     if min(height, width) < info.smallest:
         raise UserError(f"images of {height}×{width} are too small for {name}: it needs {info.smallest}×{info.smallest}")
 

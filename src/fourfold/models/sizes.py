@@ -79,7 +79,8 @@ def measure(model: nn.Module, shape: Shape) -> Sizes:
         def note(module: nn.Module, _: object, output: Tensor, name: str = name) -> None:
             algebra = algebra_of(module)
             weights = weighted[name].weight.numel() if name in weighted else 0
-            positions = output[0].numel() // output.shape[1] if output.dim() > 2 else 1
+            channels = output.shape[-1] if isinstance(module, nn.Linear) else output.shape[1]
+            positions = output[0].numel() // channels
             found.append(
                 LayerSize(
                     name=name,
@@ -93,18 +94,19 @@ def measure(model: nn.Module, shape: Shape) -> Sizes:
             )
 
         handles.append(module.register_forward_hook(note))
-    was_training = model.training
+    was_training = [module for module in model.modules() if module.training]
     try:
         model.eval()
         state = {k: v.to("meta") for k, v in (*model.named_parameters(), *model.named_buffers())}
         with torch.no_grad():
             torch.func.functional_call(model, state, (torch.empty(1, *shape, device="meta"),))
     finally:
-        model.train(was_training)
+        for module in was_training:
+            module.training = True
         for handle in handles:
             handle.remove()
     sizes = Sizes(layers=tuple(found))
     total = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if sizes.parameters != total:
-        raise ValueError(f"the model has {total} parameters, but the layers that ran only {sizes.parameters}")
+        raise ValueError(f"the model has {total} parameters, but the layers that ran add up to {sizes.parameters}")
     return sizes

@@ -1,5 +1,6 @@
 """What linear and convolution layers share: an algebra, sizes in real neurons, a stored weight and its real matrix."""
 
+import math
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class AlgebraLayer(nn.Module):
             return
         init.weight_(self.weight, self.algebra, self.groups)
         if self.bias is not None:
-            init.bias_(self.bias, self.weight[0].numel() * self.algebra.n)
+            init.bias_(self.bias, fan_in(self))
 
     def matrix(self) -> Tensor:
         """Return the real weight that torch's functional takes: (out, in / groups, *kernel)."""
@@ -48,6 +49,14 @@ class AlgebraLayer(nn.Module):
         """Return what torch prints between the brackets, and the algebra."""
         text = super().extra_repr()
         return text if self.algebra is REAL else f"{text}, algebra={self.algebra.name!r}"
+
+
+def fan_in(layer: nn.Module) -> int:
+    """Return the real inputs of each real output of a linear or convolution layer."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    n = layer.algebra.n if isinstance(layer, AlgebraLayer) else 1
+    return math.prod(weight.shape[1:]) * n
 
 
 def check_divisible(argument: str, value: int, algebra: Algebra, groups: int = 1) -> None:

@@ -30,10 +30,10 @@ def weight_(
     """
     if scheme not in SCHEMES:
         raise ValueError(f"unknown scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+    if weight.numel() == 0:
+        return
     kernel = weight[0, 0].numel()
     fan_in, fan_out = weight.shape[1] * algebra.n * kernel, weight.shape[0] // groups * kernel
-    if fan_in == 0:
-        return
     std = math.sqrt(SCHEMES[scheme](fan_in, fan_out))
     with torch.no_grad():
         if algebra.n == 1 and scheme == "torch":

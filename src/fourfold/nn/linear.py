@@ -49,10 +49,14 @@ def _few_rows(input: Tensor, in_features: int, n: int) -> bool:
     """Whether signs are cheaper to apply to the products of this input than to the weights.
 
     The products of components number rows · n · out, the entries of the real matrix in · out. Only in plain eager mode:
-    compilers and exporters see the matrix.
+    compilers, exporters and autocast see the matrix.
     """
+    if n == 1 or input.shape[-1:] != (in_features,) or type(input) is not Tensor:
+        return False
     rows = input.numel() // in_features
-    return n > 1 and rows * n < in_features and type(input) is Tensor and not torch.compiler.is_compiling()
+    if rows * n >= in_features or input.device.type not in ("cpu", "cuda"):
+        return False
+    return not torch.compiler.is_compiling() and not torch.is_autocast_enabled(input.device.type)
 
 
 def _component_products(input: Tensor, weight: Tensor, bias: Tensor | None, algebra: Algebra) -> Tensor:
@@ -66,4 +70,5 @@ def _component_products(input: Tensor, weight: Tensor, bias: Tensor | None, alge
 @lru_cache
 def _signs(algebra: Algebra, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The matrix (n, n²) that adds the products of input component j and weight component i up to component k of y."""
-    return algebra.constants_tensor(dtype, device).permute(2, 1, 0).reshape(algebra.n, -1)
+    with torch.inference_mode(False):  # the tensor is kept, and training may need it next
+        return algebra.constants_tensor(dtype, device).permute(2, 1, 0).reshape(algebra.n, -1)

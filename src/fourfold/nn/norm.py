@@ -24,10 +24,11 @@ class _ComponentNorm(nn.Module):
         dtype: Any = None,
         *,
         algebra: str | Algebra = "real",
+        **options: Any,
     ) -> None:
         algebra = get(algebra)
         check_divisible("num_features", num_features, algebra)
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **options)
         self.algebra = algebra
 
     def extra_repr(self) -> str:

@@ -4,7 +4,7 @@ from torch import Generator, Tensor, nn
 
 from fourfold.algebra import REAL, Algebra
 from fourfold.nn import init
-from fourfold.nn.base import AlgebraLayer
+from fourfold.nn.base import AlgebraLayer, fan_in
 
 WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -27,14 +27,16 @@ def algebra_of(layer: nn.Module) -> Algebra:
 def initialize(model: nn.Module, scheme: str = "torch", generator: Generator | None = None) -> None:
     """Draw the weights and biases of every linear and convolution layer afresh, in the order of `model.modules()`.
 
-    Normalisation layers are reset to their constants. The draw is a function of `scheme` and `generator` alone.
+    All other layers that can (normalisation, PReLU) are reset to their constants. The draw is a function of `scheme` and
+    `generator` alone, if those others draw nothing.
     """
     for layer in layers_with_weights(model).values():
         groups = getattr(layer, "groups", 1)
         algebra = algebra_of(layer)
         init.weight_(layer.weight, algebra, groups, scheme, generator)
         if isinstance(layer.bias, Tensor):
-            init.bias_(layer.bias, layer.weight[0].numel() * algebra.n, scheme, generator)
+            init.bias_(layer.bias, fan_in(layer), scheme, generator)
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_parameters()
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset) and not isinstance(module, WeightLayer):
+            reset()

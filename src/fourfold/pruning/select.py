@@ -78,6 +78,8 @@ def prune(model: nn.Module, *, density: float, scope: str = "global", masks: Mas
     To train on, call `apply_(named_weights(model), masks)` after every optimiser step.
     """
     weights = named_weights(model)
+    if not weights:
+        raise ValueError("the model has no linear or convolution layer, so there is nothing to prune")
     chosen = magnitude(weights, dense(weights) if masks is None else masks, density, scope)
     apply_(weights, chosen)
     return chosen

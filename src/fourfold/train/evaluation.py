@@ -24,8 +24,8 @@ class Evaluation:
 
 
 def evaluate(network: nn.Module, images: Resident) -> Evaluation:
-    """Evaluate in inference mode (running statistics of batch norm); the network's mode is restored."""
-    was_training = network.training
+    """Evaluate in inference mode (running statistics of batch norm); each module's mode is restored."""
+    was_training = [module for module in network.modules() if module.training]
     network.eval()
     right1, right5, loss = [torch.zeros((), dtype=torch.float64, device=images.labels.device) for _ in range(3)]
     num_classes = 0
@@ -37,7 +37,8 @@ def evaluate(network: nn.Module, images: Resident) -> Evaluation:
             right1 += (logits.argmax(1) == labels).sum()
             if num_classes >= 100:
                 right5 += (logits.topk(5).indices == labels.unsqueeze(1)).sum()
-    network.train(was_training)
+    for module in was_training:
+        module.training = True
     count = len(images)
     return Evaluation(
         top1=100 * right1.item() / count,

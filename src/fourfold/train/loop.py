@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +112,9 @@ def _optimizer(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
 
 def _maskers(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """The weights in which something is pruned, and for each a factor of zeros and ones."""
-    names = [name for name in weights if name in masks and not bool(masks[name].all())]
+    if set(masks) - set(weights):
+        raise ValueError(f"`masks` name {sorted(set(masks) - set(weights))}, which `weights` do not have")
+    names = [name for name in masks if not bool(masks[name].all())]
     return [weights[name].detach() for name in names], [masks[name].to(weights[name].dtype) for name in names]
 
 
@@ -121,7 +124,8 @@ class _Stopper:
     def __init__(self, network: nn.Module, validation: Resident | None, spec: EarlyStopping) -> None:
         assert validation is not None, "Spec asks for validation images wherever it asks for early stopping"
         self.network, self.validation, self.spec = network, validation, spec
-        self.best_loss, self.best_state = math.inf, copy.deepcopy(network.state_dict())
+        self.best_loss = math.inf
+        self.best_state: dict[str, Any] | None = None
         self.waited = 0
 
     @property
@@ -139,4 +143,6 @@ class _Stopper:
         return self.stopped
 
     def restore(self) -> None:
-        self.network.load_state_dict(self.best_state)
+        """Take back the best weights seen; training that ended before the first look keeps its last ones."""
+        if self.best_state is not None:
+            self.network.load_state_dict(self.best_state)

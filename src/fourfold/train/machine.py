@@ -52,12 +52,13 @@ def single_thread() -> Iterator[None]:
     denormals, of which Adam's averages are full, would cost up to ten times the time.
     """
     threads = torch.get_num_threads()
+    flushed = bool(torch.tensor(1e-40) * 1 == 0)  # torch has no other way to ask
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(threads)
 
 
