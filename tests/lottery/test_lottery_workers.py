@@ -51,7 +51,7 @@ for line in sys.stdin:
     told = []
     start = time.monotonic()
     lottery.run(tiny_spec(), trials=9, out=tmp_path, workers=1, budget_seconds=1, on_event=told.append)
-    assert [event.kind for event in told] == ["out-of-time"]
+    assert [(event.kind, event.trial) for event in told] == [("out-of-time", trial) for trial in range(9)]
     assert time.monotonic() - start < 10
 
 

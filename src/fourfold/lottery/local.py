@@ -191,6 +191,9 @@ class _Pool:
                     ended += 1
                 else:
                     yield event
+            while not self._todo.empty():  # after the deadline
+                task = self._todo.get()
+                yield Event(kind="out-of-time", spec=task.spec, trial=task.trial)
         finally:
             self._closing = True
             for process in self._processes:

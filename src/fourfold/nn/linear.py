@@ -62,7 +62,8 @@ def _few_rows(input: Tensor, in_features: int, n: int) -> bool:
 def _component_products(input: Tensor, weight: Tensor, bias: Tensor | None, algebra: Algebra) -> Tensor:
     """Multiply every component of x with every component of W, then add up with the algebra's signs."""
     n, out_features = algebra.n, weight.shape[0]
-    products = F.linear(input.reshape(-1, weight.shape[1]), weight).view(-1, n * n, out_features // n)
+    rows = input.shape[:-1].numel()
+    products = F.linear(input.reshape(rows * n, weight.shape[1]), weight).view(rows, n * n, out_features // n)
     output = torch.matmul(_signs(algebra, input.dtype, input.device), products).view(*input.shape[:-1], out_features)
     return output if bias is None else output + bias
 
