@@ -202,7 +202,7 @@ def run_level(
             seconds=round(time.perf_counter() - start, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             device=describe_device(experiment.device),
-            versions=versions(),
+            versions=versions() | ({"compiler": trained.compiler} if trained.compiler else {}),
         ),
     )
     return row, pruning.pack(successor)

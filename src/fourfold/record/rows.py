@@ -34,7 +34,7 @@ class Provenance:
     device: str
     """Such as `cpu (1 thread, AMD EPYC 9B45)` or `cuda (NVIDIA H200)`."""
     versions: dict[str, str]
-    """Of fourfold, torch and python."""
+    """Of fourfold, torch and python; of the C compiler, where native code took the steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from fourfold.data import Resident, Splits
 from fourfold.record import EarlyStopping, Epoch, TrainSpec
 from fourfold.train.evaluation import Evaluation, evaluate
+from fourfold.train.sparse_steps import sparse_steps
+from fourfold.train.steps import Steps
 
 
 class TrainingFailedError(Exception):
@@ -31,6 +33,8 @@ class Trained:
     """Of the weights that training ended with (after early stopping: the best ones)."""
     steps: int
     """Optimiser steps taken."""
+    compiler: str | None
+    """Of the native code that took them; None where PyTorch did."""
 
 
 def train(
@@ -57,30 +61,20 @@ def train(
     Raises:
         TrainingFailedError: the loss became nan or infinite.
     """
-    optimizer = _optimizer(network, spec)
-    pruned, keep = _maskers(weights or {}, masks or {})
+    steps = sparse_steps(network, spec, masks or {}) or Steps(network, spec, weights or {}, masks or {})
     stopper = _Stopper(network, splits.validation, spec.early_stopping) if spec.early_stopping else None
     curve: list[Epoch] = []
-    steps = 0
-    torch._foreach_mul_(pruned, keep) if pruned else None
     for epoch in range(spec.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = spec.learning_rate * spec.decay ** sum(epoch >= milestone for milestone in spec.milestones)
+        steps.learning_rate = spec.learning_rate * spec.decay ** sum(epoch >= milestone for milestone in spec.milestones)
         network.train()
         summed = torch.zeros((), dtype=torch.float64, device=splits.train.labels.device)
         seen = 0
         for images, labels in splits.train.epoch(spec.batch_size, seed_of_epoch(epoch)):
-            optimizer.zero_grad(set_to_none=True)
-            loss = nn.functional.cross_entropy(network(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if pruned:
-                torch._foreach_mul_(pruned, keep)
-            summed += loss.detach() * len(labels)
+            summed += steps.take(images, labels) * len(labels)
             seen += len(labels)
-            steps += 1
-            if stopper and stopper.looks(steps):
+            if stopper and stopper.looks(steps.taken):
                 break
+        steps.put_back()
         test = evaluate(network, splits.test)
         train_loss = summed.item() / seen
         for name, value in (("training", train_loss), ("test", test.loss)):
@@ -93,29 +87,7 @@ def train(
     if stopper:
         stopper.restore()
         test = evaluate(network, splits.test)
-    return Trained(epochs=tuple(curve), test=test, steps=steps)
-
-
-def _optimizer(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    if spec.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
-    return torch.optim.SGD(
-        parameters,
-        lr=spec.learning_rate,
-        momentum=spec.momentum,
-        nesterov=spec.nesterov,
-        weight_decay=spec.weight_decay,
-        fused=True,
-    )
-
-
-def _maskers(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """The weights in which something is pruned, and for each a factor of zeros and ones."""
-    if set(masks) - set(weights):
-        raise ValueError(f"`masks` name {sorted(set(masks) - set(weights))}, which `weights` do not have")
-    names = [name for name in masks if not bool(masks[name].all())]
-    return [weights[name].detach() for name in names], [masks[name].to(weights[name].dtype) for name in names]
+    return Trained(epochs=tuple(curve), test=test, steps=steps.taken, compiler=steps.compiler)
 
 
 class _Stopper:

@@ -1,0 +1,163 @@
+"""Optimiser steps of pruned perceptrons on the CPU, at the price of the weights that are left.
+
+A pruned network of linear layers and ReLUs takes its steps in native code that walks the kept weights only
+(`native/perceptron.c`): at 2 % of Lenet-300-100 a step takes a tenth of PyTorch's. The function is the masked network's
+and the optimiser is torch's; sums are taken in another order.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fourfold.native import NoCompilerError, compiler
+from fourfold.native.perceptron import kernels, width
+from fourfold.nn import Linear, algebra_of
+from fourfold.record import TrainSpec
+from fourfold.train.entries import Entries, expand
+
+MAX_DENSITY = 0.5
+"""Above it PyTorch's dense products are faster; `benchmarks/sparse_steps.py` measures it."""
+
+ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+"""torch's defaults."""
+
+
+def sparse_steps(network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> "SparseSteps | None":
+    """Return steps for a network that is a perceptron on the CPU and sparse enough; None for others, or without a compiler."""
+    if spec.early_stopping or not _is_perceptron(network):
+        return None
+    layers = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.Linear)}
+    if {f"{name}.weight" for name in layers} != set(masks):
+        return None
+    if sum(int(mask.sum()) for mask in masks.values()) > MAX_DENSITY * sum(mask.numel() for mask in masks.values()):
+        return None
+    try:
+        kernels()
+    except NoCompilerError:
+        return None
+    return SparseSteps(network, spec, masks)
+
+
+def _is_perceptron(network: nn.Module) -> bool:
+    """Whether a network is linear layers with a bias, in float32 on the CPU, a ReLU after all but the last."""
+    children = [child for child in network.children() if not isinstance(child, nn.Flatten)]
+    linear, between = children[::2], children[1::2]
+    return (
+        type(network) is nn.Sequential
+        and len(children) % 2 == 1
+        and all(type(child) in (nn.Linear, Linear) for child in linear)
+        and all(type(child) is nn.ReLU for child in between)
+        and len(set(network.modules())) == len(list(network.modules())) == len(list(network.children())) + 1
+        and all(p.device.type == "cpu" and p.dtype == torch.float32 and p.requires_grad for p in network.parameters())
+        and len(list(network.parameters())) == 2 * len(linear)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    module: nn.Linear
+    mask: Tensor
+    matrix: Entries
+    transpose: Entries
+    weights: slice
+    """Its kept weights among the parameters."""
+    bias: slice
+
+
+class SparseSteps:
+    """What `Steps` does, for perceptrons; the network itself is brought up to date by `put_back` alone."""
+
+    def __init__(self, network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> None:
+        self.learning_rate = spec.learning_rate
+        """Of the next step."""
+        self.taken = 0
+        self.compiler = compiler()
+        self._spec = spec
+        self._layers: list[_Layer] = []
+        end = 0
+        for name, module in network.named_children():
+            if isinstance(module, nn.Linear):
+                mask = masks[f"{name}.weight"]
+                middle = end + int(mask.sum())
+                self._layers.append(
+                    _Layer(
+                        module, mask, *expand(mask, algebra_of(module)), slice(end, middle), slice(middle, middle + len(mask))
+                    )
+                )
+                end = middle + len(mask)
+        self._parameters = torch.cat(
+            [part for layer in self._layers for part in (layer.module.weight.detach()[layer.mask], layer.module.bias.detach())]
+        )
+        self._gradient, self._mean, self._square = (torch.zeros(end) for _ in range(3))
+        self._passes: dict[int, _Passes] = {}
+
+    def take(self, images: Tensor, labels: Tensor) -> float:
+        """Take a step on images (batch, …) of classes (batch,); return the mean loss before it."""
+        passes = self._passes.get(len(images))
+        if passes is None:
+            passes = self._passes[len(images)] = _Passes(len(images), self._layers, self._parameters, self._gradient)
+        loss = passes.run(images, labels)
+        self.taken += 1
+        spec, count, code = self._spec, self._gradient.numel(), kernels()
+        addresses = [tensor.data_ptr() for tensor in (self._parameters, self._gradient, self._mean, self._square)]
+        if spec.optimizer == "adam":
+            code.adam(count, self.taken, self.learning_rate, *ADAM_BETAS, ADAM_EPSILON, spec.weight_decay, *addresses)
+        else:
+            code.sgd(count, self.taken, self.learning_rate, spec.momentum, spec.nesterov, spec.weight_decay, *addresses[:3])
+        return loss
+
+    def put_back(self) -> None:
+        """Bring the network up to date; its pruned weights are zero."""
+        with torch.no_grad():
+            for layer in self._layers:
+                layer.module.weight.zero_()[layer.mask] = self._parameters[layer.weights]
+                layer.module.bias.copy_(self._parameters[layer.bias])
+
+
+class _Passes:
+    """The forward and backward pass of batches of one size: calls of native code whose arguments are looked up once."""
+
+    def __init__(self, batch: int, layers: list[_Layer], parameters: Tensor, gradient: Tensor) -> None:
+        sizes = [layers[0].module.in_features, *(layer.module.out_features for layer in layers)]
+        values = [torch.zeros(size, width(batch)) for size in sizes]
+        gradients = [torch.zeros(size, width(batch)) for size in sizes]
+        self._input = values[0]
+        self._labels = torch.zeros(batch, dtype=torch.int64)
+        self._loss = torch.zeros((), dtype=torch.float64)
+        self._calls: list[tuple[Callable[..., None], tuple[int | None, ...]]] = []
+        self._alive: list[Tensor] = []
+        """The tensors whose addresses are in the calls."""
+        code = kernels()
+        for layer, x, y in zip(layers, values[:-1], values[1:], strict=True):
+            self._product(layer.matrix, parameters[layer.weights], parameters[layer.bias], x, y)
+            if layer is not layers[-1]:
+                self._add(code.relu, y.numel(), y)
+        self._add(code.cross_entropy, batch, sizes[-1], width(batch), values[-1], self._labels, gradients[-1], self._loss)
+        for layer, x, gx, gy in reversed(list(zip(layers, values[:-1], gradients[:-1], gradients[1:], strict=True))):
+            weights, entries = parameters[layer.weights], layer.matrix
+            where = (entries.start, entries.column, entries.source, entries.sign)
+            of_weights, of_bias = gradient[layer.weights], gradient[layer.bias]
+            self._add(code.gradient, len(gy), *where, gy, x, width(batch), len(weights), of_weights, of_bias)
+            if layer is not layers[0]:
+                self._product(layer.transpose, weights, None, gy, gx)
+                self._add(code.relu_backward, x.numel(), x, gx)
+
+    def run(self, images: Tensor, labels: Tensor) -> float:
+        """Fill the gradient, and return the mean loss."""
+        flat = images.flatten(1)
+        kernels().to_columns(*flat.shape, *flat.stride(), flat.data_ptr(), self._input.shape[1], self._input.data_ptr())
+        self._labels.copy_(labels)
+        for function, arguments in self._calls:
+            function(*arguments)
+        return self._loss.item()
+
+    def _product(self, entries: Entries, weights: Tensor, bias: Tensor | None, x: Tensor, y: Tensor) -> None:
+        code, spread = kernels(), torch.zeros(len(entries.source))
+        self._add(code.spread, len(spread), entries.source, entries.sign, weights, spread)
+        self._add(code.product, len(y), entries.start, entries.column, spread, bias, x, x.shape[1], y)
+
+    def _add(self, function: Callable[..., None], *arguments: Tensor | int | None) -> None:
+        self._alive += [argument for argument in arguments if isinstance(argument, Tensor)]
+        self._calls.append((function, tuple(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)))

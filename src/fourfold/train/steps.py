@@ -1,0 +1,72 @@
+"""Optimiser steps of any network, in plain PyTorch: what every faster path is measured against."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fourfold.record import TrainSpec
+
+
+class Steps:
+    """Takes steps on a network in place.
+
+    Args:
+        network: On the device of the images.
+        spec: The optimiser.
+        weights: The weights that `masks` prunes; after every step the pruned ones are exactly zero.
+        masks: True where a weight is kept, by the names of `weights`.
+    """
+
+    compiler: str | None = None
+    """Of the native code that takes the steps."""
+
+    def __init__(self, network: nn.Module, spec: TrainSpec, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        self.learning_rate = spec.learning_rate
+        """Of the next step."""
+        self.taken = 0
+        self._network = network
+        self._optimizer = _optimizer(network, spec)
+        self._pruned, self._keep = _maskers(weights, masks)
+        self._mask()
+
+    def take(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take a step on images (batch, channels, height, width) of classes (batch,); return the mean loss before it."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = nn.functional.cross_entropy(self._network(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._mask()
+        self.taken += 1
+        return loss.detach()
+
+    def put_back(self) -> None:
+        """Bring the network up to date: here it always is."""
+
+    def _mask(self) -> None:
+        if self._pruned:
+            torch._foreach_mul_(self._pruned, self._keep)
+
+
+def _optimizer(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if spec.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=spec.learning_rate,
+        momentum=spec.momentum,
+        nesterov=spec.nesterov,
+        weight_decay=spec.weight_decay,
+        fused=True,
+    )
+
+
+def _maskers(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The weights in which something is pruned, and for each a factor of zeros and ones."""
+    if set(masks) - set(weights):
+        raise ValueError(f"`masks` name {sorted(set(masks) - set(weights))}, which `weights` do not have")
+    names = [name for name in masks if not bool(masks[name].all())]
+    return [weights[name].detach() for name in names], [masks[name].to(weights[name].dtype) for name in names]

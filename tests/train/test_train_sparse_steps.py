@@ -1,0 +1,194 @@
+"""Steps of sparse perceptrons in native code against PyTorch's, and where they are taken."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_runs import masks_of, same, seed_of_epoch, splits, state
+from torch import nn
+
+from fourfold import nn as fnn
+from fourfold.native import NoCompilerError, compiler
+from fourfold.pruning import apply_, dense
+from fourfold.record import EarlyStopping, TrainSpec
+from fourfold.train import TrainingFailedError, sparse_steps, train
+from fourfold.train.sparse_steps import SparseSteps
+from fourfold.train.steps import Steps
+
+try:
+    compiler()
+except NoCompilerError as reason:
+    pytest.skip(str(reason), allow_module_level=True)
+
+ADAM = TrainSpec(optimizer="adam", learning_rate=3e-3, batch_size=30, epochs=2)
+SGD = TrainSpec(optimizer="sgd", learning_rate=0.1, batch_size=30, epochs=2)
+SPECS = {
+    "adam": ADAM,
+    "adam with decay": dataclasses.replace(ADAM, weight_decay=1e-2),
+    "sgd": SGD,
+    "momentum": dataclasses.replace(SGD, momentum=0.9, weight_decay=1e-2),
+    "nesterov": dataclasses.replace(SGD, momentum=0.9, nesterov=True, weight_decay=1e-2),
+}
+
+
+def perceptron(algebra: str = "quaternion", inputs: int = 64, hidden: int = 16, classes: int = 10) -> nn.Sequential:
+    built = nn.Sequential(
+        nn.Flatten(),
+        fnn.Linear(inputs, hidden, algebra=algebra),
+        nn.ReLU(),
+        fnn.Linear(hidden, hidden, algebra=algebra),
+        nn.ReLU(),
+        nn.Linear(hidden, classes),
+    )
+    fnn.initialize(built, generator=torch.Generator().manual_seed(0))
+    return built
+
+
+def pruned(built: nn.Module, density: float = 0.4) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    weights, masks = fnn.named_weights(built), masks_of(built, density)
+    apply_(weights, masks)
+    return weights, masks
+
+
+@pytest.mark.parametrize("algebra", ["real", "complex", "quaternion", "octonion"])
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_steps_are_those_of_pytorch(spec, algebra):
+    ours, theirs = perceptron(algebra), perceptron(algebra)
+    (_, masks), (weights, _) = pruned(ours), pruned(theirs)
+    native, plain = SparseSteps(ours, spec, masks), Steps(theirs, spec, weights, masks)
+    for rate in (spec.learning_rate, spec.learning_rate / 10):
+        native.learning_rate = plain.learning_rate = rate
+        for images, labels in splits().train.epoch(30, seed_of_epoch(0)):  # the last batch is smaller
+            assert native.take(images, labels) == pytest.approx(float(plain.take(images, labels)), rel=1e-5)
+    native.put_back()
+    assert native.taken == plain.taken == 8
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    algebra=st.sampled_from(["real", "complex", "quaternion"]),
+    batch=st.integers(1, 150),
+    inputs=st.integers(1, 10),
+    hidden=st.integers(1, 10),
+    classes=st.integers(1, 12),
+    density=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+)
+def test_gradients_are_those_of_autograd_in_double_precision(algebra, batch, inputs, hidden, classes, density):
+    built = perceptron(algebra, 4 * inputs, 4 * hidden, classes)
+    _, masks = pruned(built, density)
+    before = state(built)
+    generator = torch.Generator().manual_seed(batch)
+    images = torch.randn(batch, 4 * inputs, generator=generator)
+    labels = torch.randint(0, classes, (batch,), generator=generator)
+    steps = SparseSteps(built, dataclasses.replace(SGD, learning_rate=1.0), masks)
+    loss = steps.take(images, labels)
+    steps.put_back()
+    after = state(built)
+
+    exact = perceptron(algebra, 4 * inputs, 4 * hidden, classes).double()
+    exact.load_state_dict(before)
+    expected = nn.functional.cross_entropy(exact(images.double()), labels)
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    for name, parameter in exact.named_parameters():
+        gradient = parameter.grad * masks.get(name, 1)
+        torch.testing.assert_close((before[name] - after[name]).double(), gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_images_may_lie_in_memory_in_any_order():
+    images = torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 10
+    losses = []
+    for laid_out in (images, images.t().contiguous().t(), images.repeat_interleave(2, dim=1)[:, ::2]):
+        built = perceptron()
+        losses.append(SparseSteps(built, ADAM, pruned(built)[1]).take(laid_out, labels))
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_training_a_sparse_perceptron_is_native_and_the_same_every_time():
+    results = []
+    for _ in range(2):
+        built = perceptron()
+        weights, masks = pruned(built)
+        trained = train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks)
+        assert trained.compiler == compiler()
+        assert all(not bool(weights[name][~masks[name]].any()) for name in masks)
+        results.append(state(built))
+    assert same(*results)
+    plain = perceptron()
+    weights, masks = pruned(plain)
+    steps = Steps(plain, ADAM, weights, masks)
+    for epoch in range(ADAM.epochs):
+        for batch in splits().train.epoch(ADAM.batch_size, seed_of_epoch(epoch)):
+            steps.take(*batch)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(results[0][name], value, rtol=1e-3, atol=1e-5)
+
+
+def refused(**changes):
+    built, spec, density = perceptron(), ADAM, 0.4
+    match changes:
+        case {"spec": other}:
+            spec = dataclasses.replace(spec, **other)
+        case {"density": other}:
+            density = other
+        case {"network": other}:
+            built = other
+    _, masks = pruned(built, density)
+    return sparse_steps.sparse_steps(built, spec, masks)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spec": {"early_stopping": EarlyStopping(every=1, patience=1)}},
+        {"density": 0.9},
+        {"network": nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))},
+        {"network": nn.Sequential(nn.Linear(4, 4), nn.ReLU())},
+        {"network": nn.Sequential(nn.Linear(4, 4, bias=False))},
+        {"network": nn.Sequential(nn.Linear(4, 4).double())},
+        {"network": nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 4))},
+        {"network": nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.ReLU(), nn.Linear(4, 4))},
+        {"network": nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 4))},
+        {"network": nn.Sequential(*[shared := nn.Linear(4, 4), nn.ReLU(), shared])},
+    ],
+    ids=str,
+)
+def test_other_networks_and_settings_are_left_to_pytorch(changes):
+    assert refused(**changes) is None
+
+
+def test_a_perceptron_is_taken():
+    assert refused() is not None
+    assert refused(network=nn.Sequential(nn.Linear(4, 4))) is not None
+
+
+def test_without_a_compiler_pytorch_trains(monkeypatch):
+    def fail():
+        raise NoCompilerError("none here")
+
+    monkeypatch.setattr(sparse_steps, "kernels", fail)
+    built = perceptron()
+    weights, masks = pruned(built)
+    assert train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks).compiler is None
+
+
+def test_a_dense_network_is_trained_by_pytorch():
+    built = perceptron()
+    weights = fnn.named_weights(built)
+    assert train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=dense(weights)).compiler is None
+
+
+def test_a_loss_that_is_no_number_ends_the_training():
+    built = perceptron()
+    weights, masks = pruned(built)
+    with torch.no_grad():
+        built[1].bias[0] = torch.nan  # a NaN must not be lost in a ReLU
+        built[-1].weight[0, 0] = 1
+        masks["5.weight"][0, 0] = True
+    with pytest.raises(TrainingFailedError, match="training loss became nan"):
+        train(built, splits(), SGD, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks)
