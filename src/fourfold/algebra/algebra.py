@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -34,6 +35,20 @@ class Algebra:
                 (k,) = (k for k in n if self.constants[i][j][k])
                 table[k][j] = (i, self.constants[i][j][k])
         return tuple(tuple(row) for row in table)
+
+    @cached_property
+    def associative(self) -> bool:
+        """Whether (a b) c = a (b c) for all numbers, so that the matrices multiply as the numbers do; not for octonions."""
+        c = self.constants_tensor(torch.int64, "cpu")
+        return torch.equal(torch.einsum("ijl,lkm->ijkm", c, c), torch.einsum("jkl,ilm->ijkm", c, c))
+
+    @cached_property
+    def normed(self) -> bool:
+        """Whether |a b| = |a| |b| for all numbers: real, complex, quaternion, octonion and no other (Hurwitz 1898)."""
+        c = self.constants_tensor(torch.int64, "cpu")
+        gram = torch.einsum("iak,jbk->ijab", c, c)
+        one = torch.eye(self.n, dtype=torch.int64, device="cpu")
+        return torch.equal(gram + gram.transpose(0, 1), 2 * torch.einsum("ij,ab->ijab", one, one))
 
     def matrix(self, weight: Tensor) -> Tensor:
         """Return the real matrix of left multiplication by `weight`: equation (4) of paper 1 for quaternions.
@@ -81,13 +96,13 @@ ALGEBRAS = {algebra.name: algebra for algebra in (REAL, COMPLEX, QUATERNION, OCT
 
 
 def get(algebra: str | Algebra) -> Algebra:
-    """Return an algebra by its name; an `Algebra` is returned as it is.
+    """Return an algebra by its name; an `Algebra`, or a `LearnedAlgebra` in its place, is returned as it is.
 
     Raises:
         ValueError: the name is in none of `ALGEBRAS`.
     """
-    if isinstance(algebra, Algebra):
-        return algebra
-    if algebra not in ALGEBRAS:
+    if callable(getattr(algebra, "matrix", None)):
+        return cast(Algebra, algebra)
+    if not isinstance(algebra, str) or algebra not in ALGEBRAS:
         raise ValueError(f"unknown algebra {algebra!r}; known: {', '.join(ALGEBRAS)}")
     return ALGEBRAS[algebra]

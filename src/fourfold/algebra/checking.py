@@ -1,0 +1,57 @@
+"""What the functions on elements ask of their arguments: a last axis of the right length, and a type wide enough."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from fourfold.algebra.algebra import Algebra
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result", Tensor, tuple[Tensor, Tensor])
+
+NARROW = (torch.float16, torch.bfloat16)
+
+
+def check_components(argument: str, q: Tensor, algebra: Algebra) -> None:
+    """Raise unless the last axis holds the components of the algebra."""
+    if q.dim() == 0 or q.shape[-1] != algebra.n:
+        raise ValueError(
+            f"`{argument}` of shape {tuple(q.shape)}: last axis (={_last(q)}) must hold the {algebra.n} components of algebra"
+            f" {algebra.name!r}"
+        )
+
+
+def check_coordinates(argument: str, vector: Tensor) -> None:
+    """Raise unless the last axis holds the coordinates of a vector in space."""
+    if vector.dim() == 0 or vector.shape[-1] != 3:
+        raise ValueError(f"last axis of `{argument}` (={_last(vector)}) must hold 3 coordinates")
+
+
+def _last(tensor: Tensor) -> object:
+    return tensor.shape[-1] if tensor.dim() else "a scalar's, which has none"
+
+
+def in_float32_at_least(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a function see its half and bfloat16 tensors in float32, and round what it returns once, to their type."""
+
+    @wraps(function)
+    def widened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if not any(tensor.dtype in NARROW for tensor in tensors):
+            return function(*args, **kwargs)
+        narrow = tensors[0].dtype
+        for tensor in tensors[1:]:
+            narrow = torch.promote_types(narrow, tensor.dtype)
+        wide: Any = function
+        result: Any = wide(*map(_widen, args), **{name: _widen(value) for name, value in kwargs.items()})
+        rounded: Any = tuple(part.to(narrow) for part in result) if isinstance(result, tuple) else result.to(narrow)
+        return cast(Result, rounded)
+
+    return widened
+
+
+def _widen(value: object) -> object:
+    return value.float() if isinstance(value, Tensor) and value.dtype in NARROW else value
