@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nn_reference import HYPERCOMPLEX, draw
 from torch import nn
 
 from fourfold import nn as fnn
-from fourfold.algebra import get
-from fourfold.nn.init import weight_
+from fourfold.algebra import OCTONION, Algebra, LearnedAlgebra, cayley_dickson, get
+from fourfold.nn.init import FORMS, weight_
 
 VARIANCE = {
     "torch": lambda fan_in, fan_out: 1 / (3 * fan_in),
@@ -143,3 +145,137 @@ def test_initialize_draws_layer_after_layer_as_torch_does():
 def test_an_unknown_scheme_lists_the_known_ones():
     with pytest.raises(ValueError, match="unknown scheme 'xavier'; known: torch, he, glorot"):
         fnn.initialize(nn.Linear(2, 2), "xavier")
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("scheme", VARIANCE)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_the_variance_of_the_scheme(form, scheme, name):
+    for layer, fan_in, fan_out in large_layers(name):
+        weight_(layer.weight, layer.algebra, getattr(layer, "groups", 1), scheme, generator(4), form)
+        squares = layer.weight.detach().double().view(get(name).n, -1).square().mean(0)
+        assert layer.matrix().double().square().mean().item() == pytest.approx(squares.mean().item(), rel=1e-9)
+        expected = VARIANCE[scheme](fan_in, fan_out)
+        if form in ("orthogonal", "unitary"):  # no matter of chance
+            assert squares.mean().item() == pytest.approx(expected, rel=1e-5)
+        else:
+            assert abs(squares.mean().item() - expected) < 4 * squares.std().item() / math.sqrt(len(squares))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_forms_are_what_their_names_say(name):
+    n = get(name).n
+    std = math.sqrt(1 / (3 * 64 * n))
+    drawn = {}
+    for form in FORMS:
+        weight = torch.empty(256 * n, 64, dtype=torch.float64)
+        weight_(weight, get(name), generator=generator(5), form=form)
+        drawn[form] = weight.view(n, -1) / std
+    uniform, normal, unitary = (drawn[form] for form in ("uniform", "normal", "unitary"))
+    assert uniform.abs().max() <= math.sqrt(3)
+    assert uniform.abs().max() > 1.7
+    torch.testing.assert_close((normal.abs() < 1).double().mean().item(), 0.6827, rtol=0, atol=0.02)
+    torch.testing.assert_close(unitary.square().sum(0), torch.full((256 * 64,), float(n), dtype=torch.float64))
+    for components in (uniform, normal, unitary):  # uniform directions: uncorrelated components of mean 0 and variance 1
+        count = components.shape[1]
+        torch.testing.assert_close(components @ components.T / count, torch.eye(n).double(), rtol=0, atol=5 / math.sqrt(count))
+        assert components.mean(1).abs().max() < 5 / math.sqrt(count)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    st.sampled_from(ALL),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.lists(st.integers(1, 3), max_size=2),
+    st.integers(1, 3),
+    st.sampled_from(list(VARIANCE)),
+)
+def test_the_orthogonal_form_makes_orthonormal_rows_or_columns_up_to_the_scale(name, out, num_in, kernel, groups, scheme):
+    algebra = get(name)
+    weight = torch.empty(algebra.n * out * groups, num_in, *kernel, dtype=torch.float64)
+    weight_(weight, algebra, groups, scheme, generator(6), "orthogonal")
+    fan_in, fan_out = (algebra.n * size * math.prod(kernel) for size in (num_in, out))
+    for numbers in weight.view(algebra.n, groups, out, num_in, *kernel).unbind(1):
+        matrix = algebra.matrix(numbers).flatten(1)
+        gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+        size = VARIANCE[scheme](fan_in, fan_out) * max(matrix.shape)
+        torch.testing.assert_close(gram / size, torch.eye(len(gram), dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_orthogonal_matrices_of_float32_are_as_exact_as_it_is():
+    layer = fnn.Linear(256, 256, algebra="quaternion")
+    weight_(layer.weight, layer.algebra, scheme="he", form="orthogonal")
+    matrix = layer.matrix().detach()
+    torch.testing.assert_close(matrix @ matrix.T / 2, torch.eye(256), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_orthogonal_form_prefers_no_direction(size, name):
+    n, draws, total = get(name).n, generator(8), 0
+    for _ in range(200):
+        weight = torch.empty(n * size, size, dtype=torch.float64)
+        weight_(weight, get(name), scheme="glorot", generator=draws, form="orthogonal")
+        total += weight * math.sqrt(n * size)  # components of mean square 1
+    assert (total / 200).abs().max() < 4 / math.sqrt(200)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_drawn_from_the_generator_alone(form, name):
+    drawn = []
+    for state, seed in ((1, 7), (2, 7), (1, 8)):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        weight = torch.empty(16, 6, 3)
+        weight_(weight, get(name), 2, generator=generator(seed), form=form)
+        assert torch.equal(torch.get_rng_state(), before)
+        drawn.append(weight)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def polar_as_first_published(weight, n, std, draws):
+    """The draw that the committed runs started from, written down a second time: it must not change."""
+    count = weight.numel() // n
+    magnitude = torch.randn(n, count, generator=draws).norm(dim=0) * std
+    angle = (torch.rand(count, generator=draws) * 2 - 1) * math.pi
+    direction = nn.functional.normalize(torch.randn(n - 1, count, generator=draws), dim=0)
+    return torch.cat([(magnitude * angle.cos()).unsqueeze(0), magnitude * angle.sin() * direction]).view_as(weight)
+
+
+@pytest.mark.parametrize("name", HYPERCOMPLEX)
+@pytest.mark.parametrize("shape", [(64, 48, 3, 3), (8, 1), (256, 1001)])
+def test_the_default_draw_stays_the_same_to_the_bit(name, shape):
+    weight = torch.empty(shape)
+    weight_(weight, get(name), scheme="he", generator=generator(9))
+    n, kernel = get(name).n, math.prod(shape[2:])
+    assert torch.equal(weight, polar_as_first_published(weight, n, math.sqrt(2 / (shape[1] * n * kernel)), generator(9)))
+
+
+def test_the_default_draw_of_real_weights_is_torchs_to_the_bit():
+    weight = torch.empty(8, 5, 3)
+    weight_(weight, get("real"), generator=generator(9))
+    assert torch.equal(weight, nn.init.kaiming_uniform_(torch.empty(8, 5, 3), math.sqrt(5), generator=generator(9)))
+    weight_(weight, get("real"), scheme="he", generator=generator(9))
+    assert torch.equal(weight, torch.empty(8, 5, 3).normal_(0, math.sqrt(2 / 15), generator=generator(9)))
+
+
+def test_an_unknown_form_lists_the_known_ones_and_orthogonal_says_what_it_needs():
+    with pytest.raises(ValueError, match="unknown form 'haar'; known: normal, orthogonal, polar, uniform, unitary"):
+        weight_(torch.empty(4, 4), get("quaternion"), form="haar")
+    sedenion = Algebra("sedenion", cayley_dickson(OCTONION.constants))
+    with pytest.raises(ValueError, match=r"`form` \(='orthogonal'\) needs an algebra with .*, which 'sedenion' is not"):
+        weight_(torch.empty(16, 4), sedenion, form="orthogonal")
+    with pytest.raises(ValueError, match=r"`form` \(='orthogonal'\) needs"):
+        weight_(torch.empty(16, 4), LearnedAlgebra(4), form="orthogonal")
+
+
+def test_meta_and_empty_weights_draw_nothing():
+    draws = generator(0)
+    before = draws.get_state()
+    for weight in (torch.empty(8, 0), torch.empty(8, 4, device="meta")):
+        for form in FORMS:
+            weight_(weight, get("quaternion"), generator=draws, form=form)
+    assert torch.equal(draws.get_state(), before)

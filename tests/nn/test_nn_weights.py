@@ -1,5 +1,6 @@
 """Which tensors are weights, in our layers and torch's own, however deep they lie."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -43,3 +44,47 @@ def test_algebra_of_ours_is_theirs_and_of_torchs_is_real():
     model = nested()
     assert [fnn.algebra_of(layer) for layer in fnn.layers_with_weights(model).values()] == [QUATERNION, REAL, OCTONION]
     assert fnn.algebra_of(nn.ReLU()) is REAL
+
+
+def test_a_weight_that_two_layers_share_is_counted_once():
+    one, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    other.weight = one.weight
+    assert list(fnn.named_weights(nn.Sequential(one, other))) == ["0.weight"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        (lambda: nn.ConvTranspose2d(2, 2, 3), ["weight"]),
+        (lambda: nn.Bilinear(2, 2, 2), ["weight"]),
+        (lambda: nn.LSTM(4, 4, proj_size=2), ["weight_ih_l0", "weight_hh_l0", "weight_hr_l0"]),
+        (lambda: fnn.LSTM(4, 8, proj_size=4, algebra="quaternion"), ["weight_ih_l0", "weight_hh_l0", "weight_hr_l0"]),
+        (lambda: nn.GRUCell(4, 4), ["weight_ih", "weight_hh"]),
+        (lambda: nn.MultiheadAttention(4, 1), ["in_proj_weight", "out_proj.weight"]),
+        (
+            lambda: nn.MultiheadAttention(4, 1, kdim=2),
+            ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"],
+        ),
+        (lambda: fnn.MultiheadAttention(8, 1, algebra="quaternion"), ["in_proj_weight", "out_proj.weight"]),
+        (lambda: fnn.RotationLinear(4, 4), ["weight", "scale"]),
+        (lambda: nn.Embedding(4, 4), []),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "layer",
+)
+def test_weights_of_layers_with_several(layer, names):
+    built = layer()
+    weights = fnn.named_weights(built)
+    assert list(weights) == names
+    assert all(weight is built.get_parameter(name) for name, weight in weights.items())
+
+
+@pytest.mark.parametrize(
+    "model", [nested, lambda: nn.Sequential(nn.GRU(4, 4), fnn.MultiheadAttention(8, 1, algebra="complex"))]
+)
+def test_the_draw_is_a_function_of_the_generator_and_leaves_torchs_own_alone(model):
+    one, other = model(), model()
+    state = torch.get_rng_state()
+    for network in one, other:
+        fnn.initialize(network, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.models.small import Shape
-from fourfold.nn import algebra_of, layers_with_weights
+from fourfold.nn import algebra_of, layers_with_weights, stored_weights
+from fourfold.record import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +68,14 @@ def measure(model: nn.Module, shape: Shape) -> Sizes:
         shape: Channels, height and width of an image as the network sees it.
 
     Raises:
-        ValueError: parameters that belong to no layer that ran.
+        ValueError: a layer with weights of another kind, or parameters that belong to no layer that ran.
     """
     found: list[LayerSize] = []
     weighted = layers_with_weights(model)
     handles = []
     for name, module in model.named_modules():
+        if name not in weighted and stored_weights(module):
+            raise UserError(f"cannot count the MACs of {name!r} ({type(module).__name__}): linear and convolution layers alone")
         if not list(module.parameters(recurse=False)):
             continue
 

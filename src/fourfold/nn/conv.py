@@ -1,15 +1,54 @@
 """`Conv1d`, `Conv2d` and `Conv3d` in every algebra."""
 
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
+from fourfold.nn import product8
 from fourfold.nn.base import AlgebraLayer, check_divisible
 
 
-class _Conv(AlgebraLayer):
+class ConvLayer(AlgebraLayer):
+    """What convolutions and transposed ones share: the products of their algebra, behind torch's own layer."""
+
+    in_channels: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+
+    def _products(self, input: Tensor, weight: Tensor) -> product8.Products | None:
+        """Return the algebra's few products where they are known and faster than the real matrix."""
+        axis = input.dim() - len(self.kernel_size) - 1
+        if axis not in (0, 1) or input.shape[axis] != self.in_channels:
+            return None
+        batched, n = input if axis else input.unsqueeze(0), self.algebra.n
+        pays = product8.convolution_pays(batched, weight, n, self.stride, self.groups, self.transposed)
+        return product8.PRODUCTS[input.dtype].get(self.algebra) if pays else None
+
+    def _by_products(self, input: Tensor, weight: Tensor, products: product8.Products, geometry: product8.Geometry) -> Tensor:
+        """Convolve by the products; no channel moves, for a group joins numbers with numbers in each of them."""
+        n, groups = self.algebra.n, self.groups
+
+        def expanded(input: Tensor, weight: Tensor) -> Tensor:
+            grouped = regroup(input, 1, n, groups)
+            return regroup(torch.convolution(grouped, self._matrix_of(weight), None, *geometry), 1, groups, n)
+
+        batched = input if input.dim() == len(self.kernel_size) + 2 else input.unsqueeze(0)
+        kernels = self._kept("products", partial(product8.mixed_weight, products, weight), weight)
+        output = product8.convolution(batched, weight, kernels, self.bias, products, geometry, expanded)
+        return output if batched is input else output.squeeze(0)
+
+
+class _Conv(ConvLayer):
     """What the convolutions share; `Conv2d` describes them."""
+
+    padding_mode: Any
+    _reversed_padding_repeated_twice: list[int]
 
     def __init__(
         self,
@@ -49,17 +88,33 @@ class _Conv(AlgebraLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of x, plus the bias."""
-        n, groups = self.algebra.n, self.groups
+        n, groups, weight, bias = self.algebra.n, self.groups, self.weight, self.bias
+        if n > 1 and self._is_product() and product8.usable(input, weight, bias):
+            products = self._products(input, weight)
+            if products is not None:
+                padded, geometry = self._padded(input)
+                return self._by_products(padded, weight, products, geometry)
+            matrix = self._kept("matrix", self.matrix, weight)
+        else:
+            matrix = self.matrix()
         if n == 1 or groups == 1:
-            return self._conv_forward(input, self.matrix(), self.bias)  # type: ignore[operator, no-any-return]
+            return self._conv_forward(input, matrix, bias)  # type: ignore[operator, no-any-return]
         # torch's groups are contiguous channels: bring each group's components together, and apart again.
-        bias = None if self.bias is None else _regroup(self.bias, 0, n, groups)
-        grouped = _regroup(input, -len(self.kernel_size) - 1, n, groups)  # type: ignore[arg-type]
-        output = self._conv_forward(grouped, self.matrix(), bias)  # type: ignore[operator]
-        return _regroup(output, -len(self.kernel_size) - 1, groups, n)  # type: ignore[arg-type]
+        bias = None if bias is None else regroup(bias, 0, n, groups)
+        output = self._conv_forward(regroup(input, -len(self.kernel_size) - 1, n, groups), matrix, bias)  # type: ignore[operator]
+        return regroup(output, -len(self.kernel_size) - 1, groups, n)
+
+    def _padded(self, input: Tensor) -> tuple[Tensor, product8.Geometry]:
+        """Return what to convolve: with the padding around it, where that is more than the same zeros on both sides."""
+        sides, zeros = self._reversed_padding_repeated_twice, (0,) * len(self.kernel_size)
+        geometry = product8.Geometry(self.stride, tuple(sides[::-2]), self.dilation, False, zeros, self.groups)
+        if self.padding_mode == "zeros" and sides[::2] == sides[1::2]:
+            return input, geometry
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        return F.pad(input, sides, mode), geometry._replace(padding=zeros)
 
 
-def _regroup(tensor: Tensor, axis: int, outer: int, inner: int) -> Tensor:
+def regroup(tensor: Tensor, axis: int, outer: int, inner: int) -> Tensor:
     """Reorder an axis from (outer, inner, rest) to (inner, outer, rest)."""
     axis %= tensor.dim()
     split = tensor.unflatten(axis, (outer, inner, -1))  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
 """`Linear` in every algebra."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
+from fourfold.nn import product8
 from fourfold.nn.base import AlgebraLayer, check_divisible
 
 
@@ -40,36 +41,72 @@ class Linear(AlgebraLayer, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return W·x + b."""
-        if _few_rows(input, self.in_features, self.algebra.n):
-            return _component_products(input, self.weight, self.bias, self.algebra)
-        return F.linear(input, self.matrix(), self.bias)
+        n, weight = self.algebra.n, self.weight
+        usable = n > 1 and self._is_product() and product8.usable(input, weight, self.bias)
+        if not usable or input.shape[-1:] != (self.in_features,):
+            return F.linear(input, self.matrix(), self.bias)
+
+        rows = input.numel() // self.in_features
+        products = product8.PRODUCTS[input.dtype].get(self.algebra)
+        if products is not None and not product8.linear_pays(rows, self.in_features, self.out_features, products):
+            products = None
+        if products is None and not _few_rows(rows, weight):
+            return F.linear(input, self._kept("matrix", self.matrix, weight), self.bias)
+
+        def expanded(input: Tensor, weight: Tensor) -> Tensor:
+            return F.linear(input, self._matrix_of(weight))
+
+        flat = input.reshape(rows, self.in_features)
+        if products is not None:
+            matrices = self._kept("products", partial(product8.mixed_weight, products, weight), weight)
+            output = product8.linear(flat, weight, matrices, self.bias, products, expanded)
+        else:
+            output = _Components.apply(flat, weight, self.bias, _signs(self.algebra, input.dtype), expanded)  # type: ignore[no-untyped-call]
+        return output.view(*input.shape[:-1], self.out_features)
 
 
-def _few_rows(input: Tensor, in_features: int, n: int) -> bool:
-    """Whether signs are cheaper to apply to the products of this input than to the weights.
+def _few_rows(rows: int, weight: Tensor) -> bool:
+    """Whether signs are cheaper to apply to the products of the input's components than to the weights, as measured.
 
-    The products of components number rows · n · out, the entries of the real matrix in · out. Only in plain eager mode:
-    compilers, exporters and autocast see the matrix.
+    The products of components number rows · n · out, the entries of the real matrix in · out; but the matrix of a small layer
+    that only evaluates is kept.
     """
-    if n == 1 or input.shape[-1:] != (in_features,) or type(input) is not Tensor:
-        return False
-    rows = input.numel() // in_features
-    if rows * n >= in_features or input.device.type not in ("cpu", "cuda"):
-        return False
-    return not torch.compiler.is_compiling() and not torch.is_autocast_enabled(input.device.type)
+    return rows < weight.shape[1] and (torch.is_grad_enabled() or weight.numel() >= 100_000)
 
 
-def _component_products(input: Tensor, weight: Tensor, bias: Tensor | None, algebra: Algebra) -> Tensor:
-    """Multiply every component of x with every component of W, then add up with the algebra's signs."""
-    n, out_features = algebra.n, weight.shape[0]
-    rows = input.shape[:-1].numel()
-    products = F.linear(input.reshape(rows * n, weight.shape[1]), weight).view(rows, n * n, out_features // n)
-    output = torch.matmul(_signs(algebra, input.dtype, input.device), products).view(*input.shape[:-1], out_features)
-    return output if bias is None else output + bias
+class _Components(torch.autograd.Function):
+    """Multiply every component of x with every component of W, then add up with the algebra's signs.
+
+    One function, because so few rows take no longer than the nodes of a graph of many.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, signs: Tensor, expanded: product8.Expanded) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.signs, ctx.expanded = signs, expanded
+        rows, (n, pairs) = len(x), signs.shape
+        products = (x.view(rows * n, -1) @ weight.t()).view(rows, pairs, -1)
+        every_row = signs.expand(rows, n, pairs)
+        added = torch.bmm(every_row, products) if bias is None else torch.baddbmm(bias.view(1, n, -1), every_row, products)
+        return added.view(rows, -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        bias_gradient = gradient.sum(0) if needs_bias else None
+        if torch.is_grad_enabled():
+            found = product8.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+            return *found, bias_gradient, None, None
+        rows, (n, pairs) = len(x), ctx.signs.shape
+        of_products = torch.bmm(ctx.signs.t().expand(rows, pairs, n), gradient.reshape(rows, n, -1)).view(rows * n, -1)
+        input_gradient = (of_products @ weight).view(x.shape) if needs_input else None
+        weight_gradient = of_products.t() @ x.view(rows * n, -1) if needs_weight else None
+        return input_gradient, weight_gradient, bias_gradient, None, None
 
 
 @lru_cache
-def _signs(algebra: Algebra, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _signs(algebra: Algebra, dtype: torch.dtype) -> Tensor:
     """The matrix (n, n²) that adds the products of input component j and weight component i up to component k of y."""
     with torch.inference_mode(False):  # the tensor is kept, and training may need it next
-        return algebra.constants_tensor(dtype, device).permute(2, 1, 0).reshape(algebra.n, -1)
+        return algebra.constants_tensor(dtype, "cpu").permute(2, 1, 0).reshape(algebra.n, -1)

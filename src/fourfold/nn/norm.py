@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fourfold.algebra import Algebra, get
 from fourfold.nn.base import check_divisible
 
 
-class _ComponentNorm(nn.Module):
+class ComponentNorm(nn.Module):
     """What the batch norms share; `BatchNorm2d` describes them."""
 
     algebra: Algebra
@@ -37,11 +38,11 @@ class _ComponentNorm(nn.Module):
         return text if self.algebra.n == 1 else f"{text}, algebra={self.algebra.name!r}"
 
 
-class BatchNorm1d(_ComponentNorm, nn.BatchNorm1d):
+class BatchNorm1d(ComponentNorm, nn.BatchNorm1d):
     """`BatchNorm2d` over (N, num_features) or (N, num_features, L)."""
 
 
-class BatchNorm2d(_ComponentNorm, nn.BatchNorm2d):
+class BatchNorm2d(ComponentNorm, nn.BatchNorm2d):
     """Batch norm with a mean, a variance, a scale and a shift for every component of every number.
 
     Shapes: x (N, num_features, H, W) → the same. It computes what torch.nn's does; the algebra is checked and shown.
@@ -51,5 +52,10 @@ class BatchNorm2d(_ComponentNorm, nn.BatchNorm2d):
     """
 
 
-class BatchNorm3d(_ComponentNorm, nn.BatchNorm3d):
+class BatchNorm3d(ComponentNorm, nn.BatchNorm3d):
     """`BatchNorm2d` over (N, num_features, D, H, W)."""
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return a tensor in float32 or better, for sums and squares leave the precision and the range of half types early."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

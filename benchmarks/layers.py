@@ -1,0 +1,221 @@
+"""Quaternion networks against their real twins: training step, inference, memory; one thread, in turn within one run.
+
+    python benchmarks/layers.py [conv-2 conv-4 conv-6 lenet-300-100 resnet-18] [--rounds 20] [--batch 60] [--only training]
+
+A training step is forward, loss, backward and fused Adam. Paths:
+  real twin                     torch.nn's layers, contiguous tensors: what everything is divided by
+  real twin, channels last      the same with `memory_format=torch.channels_last` (networks of images)
+  quaternion                    as `fourfold.models.build` gives it
+  quaternion, real matrix       the same with the expanded matrix in every layer
+  SpeechBrain                   SpeechBrain's layers in their place, if it is installed
+
+Prints, for each path, the median over the rounds of its processor time divided by the real twin's in the same round, with
+the quartiles; tensors kept for backward, and the most memory that tensors take during a step. Set MALLOC_TRIM_THRESHOLD_
+and MALLOC_MMAP_THRESHOLD_ to 4294967296 to see it without glibc returning memory to the system at every step.
+"""
+
+import argparse
+import contextlib
+import copy
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.profiler import profile
+
+from fourfold import models
+from fourfold import nn as fnn
+from fourfold.train import describe_device, single_thread, versions
+
+NETWORKS = ("conv-2", "conv-4", "conv-6", "lenet-300-100", "resnet-18")
+REAL = "real twin"
+ALLOCATOR = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+
+Run = Callable[[], None]
+
+
+class Path(NamedTuple):
+    """One way to compute a network."""
+
+    name: str
+    network: nn.Module
+    images: Tensor
+    matrix: bool = False
+    """Whether every layer takes its expanded matrix."""
+
+    def layers(self) -> contextlib.AbstractContextManager[object]:
+        return mock.patch("fourfold.nn.product8.usable", return_value=False) if self.matrix else contextlib.nullcontext()
+
+
+class SpeechBrainConv2d(nn.Module):
+    """SpeechBrain's convolution for tensors whose channels come first; its own transpositions undo these, without copies."""
+
+    def __init__(self, like: fnn.Conv2d) -> None:
+        super().__init__()
+        from speechbrain.nnet.quaternion_networks.q_CNN import QConv2d
+
+        self.convolution = QConv2d(
+            like.out_channels // 4,
+            like.kernel_size,
+            input_shape=(None, None, None, like.in_channels),
+            stride=like.stride,
+            bias=like.bias is not None,
+            padding_mode="constant",
+            swap=True,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def speechbrain(network: nn.Module) -> nn.Module:
+    """Replace the quaternion layers by SpeechBrain's, in place."""
+    from speechbrain.nnet.quaternion_networks.q_linear import QLinear
+
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if fnn.algebra_of(child).n == 4 and isinstance(child, fnn.Conv2d):
+                setattr(module, name, SpeechBrainConv2d(child))
+            elif fnn.algebra_of(child).n == 4 and isinstance(child, fnn.Linear):
+                setattr(module, name, QLinear(child.out_features // 4, child.in_features))
+    return network
+
+
+def paths(name: str, batch: int) -> Iterator[Path]:
+    network, images = models.build(name, seed=0), torch.randn(batch, *models.input_shape(name))
+    yield Path(REAL, network, images)
+    if "lenet" not in name:
+        last = {"memory_format": torch.channels_last}
+        yield Path(f"{REAL}, channels last", copy.deepcopy(network).to(**last), images.to(**last))
+    algebra = {"algebra": "quaternion"}
+    network, images = models.build(name, **algebra, seed=0), torch.randn(batch, *models.input_shape(name, **algebra))
+    yield Path("quaternion", network, images)
+    yield Path("quaternion, real matrix", copy.deepcopy(network), images, matrix=True)
+    try:
+        yield Path("SpeechBrain", speechbrain(copy.deepcopy(network)), images)
+    except ImportError as error:
+        print(f"  SpeechBrain is left out: {error}")
+
+
+def training_step(path: Path) -> Run:
+    labels = torch.arange(len(path.images)) % 10
+    optimizer = torch.optim.Adam(path.network.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(path.network(path.images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def inference(path: Path, batch: int) -> Run:
+    network = copy.deepcopy(path.network).eval()
+    images = path.images[:1].expand(batch, -1, -1, -1).clone(memory_format=torch.preserve_format)
+
+    def infer() -> None:
+        with torch.no_grad():
+            network(images)
+
+    return infer
+
+
+def seconds(run: Run, times: int) -> float:
+    start = time.process_time()
+    for _ in range(times):
+        run()
+    return (time.process_time() - start) / times
+
+
+def compare(title: str, ways: Sequence[Path], runs: Sequence[Run], rounds: int) -> None:
+    """Time the paths in turn; each round times every path for about a tenth of a second."""
+    times = []
+    for path, run in zip(ways, runs, strict=True):
+        with path.layers():
+            run()
+            times.append(max(1, round(0.1 / seconds(run, 2))))
+    ratios: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds):
+        taken = []
+        for path, run, count in zip(ways, runs, times, strict=True):
+            with path.layers():
+                taken.append(seconds(run, count))
+        for found, mine in zip(ratios, taken, strict=True):
+            found.append(mine / taken[0])
+    print(f"  {title}")
+    for path, found in zip(ways, ratios, strict=True):
+        low, middle, high = statistics.quantiles(found, n=4)
+        print(f"    {path.name:28} {middle:.2f} of the real twin (quartiles {low:.2f}–{high:.2f})")
+
+
+def memory(ways: Sequence[Path], steps: Sequence[Run]) -> None:
+    print(f"  memory of a training step, batch {len(ways[0].images)}")
+    found = []
+    for path, step in zip(ways, steps, strict=True):
+        with path.layers():
+            found.append((kept_for_backward(path.network, path.images), most_memory(path.network, step)))
+    for path, mine in zip(ways, found, strict=True):
+        kept, most = (bytes_ / real for bytes_, real in zip(mine, found[0], strict=True))
+        print(f"    {path.name:28} kept for backward {kept:.2f}, at most {most:.2f} of the real twin")
+
+
+def kept_for_backward(network: nn.Module, images: Tensor) -> int:
+    """Return the bytes of the tensors that the graph keeps, parameters and input not counted, each memory once."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers(), images)}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        network(images).sum()
+    return sum(kept.values())
+
+
+def most_memory(network: nn.Module, step: Run) -> int:
+    """Return the most bytes of tensors during a step: parameters, their gradients and averages, and all that comes and goes."""
+    standing = 3 * sum(p.numel() * p.element_size() for p in network.parameters())  # a parameter and Adam's two averages
+    with profile(profile_memory=True) as recorded:
+        step()
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    level = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        level += event.nbytes()
+        peak = max(peak, level)
+    return standing + peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=NETWORKS, help=f"among {', '.join(models.MODELS)}")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=60, help="of the training step")
+    parser.add_argument("--only", choices=("training", "inference", "memory"), help="one part")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    with single_thread():
+        allocator = ", ".join(f"{name}={os.environ[name]}" for name in ALLOCATOR if name in os.environ)
+        print(f"{describe_device(torch.device('cpu'))}, {versions()}, allocator: {allocator or 'as it is'}")
+        for name in arguments.networks:
+            print(name)
+            ways = list(paths(name, arguments.batch))
+            steps = [training_step(path) for path in ways]
+            if arguments.only in (None, "training"):
+                compare(f"training step, batch {arguments.batch}", ways, steps, arguments.rounds)
+            for batch in (1, 32) if arguments.only in (None, "inference") else ():
+                compare(f"inference, batch {batch}", ways, [inference(path, batch) for path in ways], arguments.rounds)
+            if arguments.only in (None, "memory"):
+                memory(ways, steps)
+
+
+if __name__ == "__main__":
+    main()

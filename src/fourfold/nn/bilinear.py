@@ -1,0 +1,68 @@
+"""`Bilinear` in every algebra."""
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fourfold.algebra import REAL, Algebra
+from fourfold.nn.base import AlgebraLayer, check_divisible
+from fourfold.nn.blocks import draw_, fixed
+
+
+class Bilinear(AlgebraLayer, nn.Bilinear):
+    """y_o = Σ_ij (W_oij · x1_i) · x2_j + b_o over algebra numbers; `real` is `torch.nn.Bilinear` to the last bit.
+
+    The brackets count for octonions, which do not associate; the order counts from the quaternions on.
+
+    Shapes: x1 (..., in1_features), x2 (..., in2_features) → (..., out_features), all blocked by component
+    ([r…, x…, y…, z…]); weight (out_features, in1_features / n, in2_features / n), blocked by component along its first
+    axis: n² times fewer weights than the real layer has.
+
+    Raises:
+        ValueError: a size is not divisible by the algebra's dimension n.
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        algebra: str | Algebra = "real",
+    ) -> None:
+        algebra = fixed(algebra)
+        sizes = {"in1_features": in1_features, "in2_features": in2_features, "out_features": out_features}
+        for name, size in sizes.items():
+            check_divisible(name, size, algebra)
+        super().__init__(in1_features // algebra.n, in2_features // algebra.n, out_features, bias, device, dtype)
+        self.in1_features, self.in2_features = in1_features, in2_features
+        self._use(algebra)
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias afresh: torch's default for `real`, its variance in polar form for the others."""
+        if getattr(self, "algebra", REAL) is REAL:  # as in `AlgebraLayer`
+            super().reset_parameters()
+            return
+        bound = 1 / math.sqrt(self.in1_features)
+        draw_(self.weight, self.algebra, bound**2 / 3)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def matrix(self) -> Tensor:
+        """Return the real weight that torch's functional takes: (out_features, in1_features, in2_features)."""
+        n, (out, in1, in2) = self.algebra.n, self.weight.shape
+        if n == 1:
+            return self.weight
+        # Column (a, i) of the matrix of W·x1 is the number W_oij · e_a; the matrix of *its* product with x2 is wanted.
+        columns = self.algebra.matrix(self.weight.view(n, out // n, in1, in2)).view(n, out // n, n, in1, in2)
+        products = self.algebra.matrix(columns.permute(0, 1, 4, 2, 3))  # (out, n · in2, a, i)
+        return products.permute(0, 2, 3, 1).reshape(out, n * in1, n * in2)
+
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """Return Σ (W·x1)·x2 + b."""
+        return F.bilinear(input1, input2, self.matrix(), self.bias)

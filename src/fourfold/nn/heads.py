@@ -1,0 +1,36 @@
+"""From numbers of an algebra to real features.
+
+The usual head of a classifier needs no class of its own: `Linear(features, classes)`, with the default `algebra="real"`, reads
+all components of all numbers as real features.
+"""
+
+from torch import Tensor
+
+from fourfold.nn.components import NumberFunction, split_components, squared_norms
+
+
+class NormHead(NumberFunction):
+    """The norm |q| of every number; its gradient at zero is zero. With n = 1 it is the absolute value.
+
+    Shapes: x (…, n·c, …) with the numbers along `dim`, blocked by component ([r…, x…, y…, z…]) → (…, c, …). `dim` is 1 for
+    (N, features) and (N, channels, *size), −1 for sequences (N, L, features).
+
+    Raises:
+        ValueError: the size of `x` along `dim` is not divisible by the algebra's dimension.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return |q| of every number q."""
+        dim = self.dim % input.dim()
+        squares = squared_norms(split_components(input, self.algebra, dim), dim).squeeze(dim)
+        is_zero = squares == 0  # the square root has an infinite slope there
+        return squares.masked_fill(is_zero, 1).sqrt().masked_fill(is_zero, 0).to(input.dtype)
+
+
+class RealPartHead(NumberFunction):
+    """The real part of every number. With n = 1 it is the identity. Shapes and errors are those of `NormHead`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the real part of every number."""
+        dim = self.dim % input.dim()
+        return split_components(input, self.algebra, dim).select(dim, 0)

@@ -1,0 +1,280 @@
+"""Layer, group, instance and RMS norm of whole numbers, which keep their directions.
+
+A mean is taken for every component, but one variance for whole numbers, the mean of |q − μ|² / n, and one learned scale:
+the form that Yin et al. 2019 give batch norm ("Quaternion convolutional neural network for color image classification and
+forensics"), with their variance divided by n, so that components, not numbers, leave with variance 1 as from torch's norms.
+Multiplying every number by the same unit quaternion before the layer is, without learned scale and shift, the same as
+multiplying after it; a norm over the real features has no such law.
+
+Once each component is centred, the variance of all real values together is that of whole numbers: torch's kernels do the rest.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fourfold.algebra import REAL, Algebra, get
+from fourfold.nn.base import check_divisible
+from fourfold.nn.components import NumberLayer
+from fourfold.nn.norm import widened
+from fourfold.record import UserError
+
+
+class _WholeNorm(NumberLayer):
+    """What the norms share: a scale for every number instead of every real neuron."""
+
+    weight: Any
+    bias: Any
+
+    def _use(self, algebra: Algebra) -> None:
+        """Take an algebra after torch's constructor has run."""
+        self.algebra = algebra
+        if algebra is not REAL and self.weight is not None:
+            size, *rest = self.weight.shape
+            self.weight = nn.Parameter(self.weight.new_ones(size // algebra.n, *rest))
+
+    def _real_weight(self) -> Tensor | None:
+        """Return the scale of every real neuron, the same for all components of a number."""
+        weight: Tensor | None = self.weight
+        if weight is None:
+            return None
+        return widened(weight).repeat(self.algebra.n, *[1] * (weight.dim() - 1))
+
+    def _real_bias(self) -> Tensor | None:
+        bias: Tensor | None = self.bias
+        return None if bias is None else widened(bias)
+
+
+class LayerNorm(_WholeNorm, nn.LayerNorm):
+    """Layer norm of whole numbers; `real` is torch.nn's to the last bit.
+
+    Shapes: x (..., *normalized_shape) → the same; components are blocked along the first axis of `normalized_shape`: the
+    features, or the channels of maps; weight (normalized_shape[0] / n, ...), bias (*normalized_shape).
+
+    Raises:
+        ValueError: that axis is not divisible by the algebra's dimension n, or x has another shape.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        algebra: str | Algebra = "real",
+    ) -> None:
+        algebra = get(algebra)
+        _check_shape(normalized_shape, algebra)
+        super().__init__(normalized_shape, eps, elementwise_affine, bias, device, dtype)
+        self._use(algebra)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the numbers of every sample with mean 0 and variance 1, scaled and shifted."""
+        if self.algebra is REAL:
+            return super().forward(input)
+        shape = self.normalized_shape
+        _check_input(input, shape)
+        parts = widened(input).unflatten(-len(shape), (self.algebra.n, -1))  # type: ignore[no-untyped-call]
+        centred = parts - parts.mean(list(range(-len(shape), 0)), keepdim=True)
+        y = F.layer_norm(centred.view(input.shape), shape, self._real_weight(), self._real_bias(), self.eps)
+        return y.to(input.dtype)
+
+
+class RMSNorm(_WholeNorm, nn.RMSNorm):
+    """Root-mean-square norm of whole numbers (Zhang & Sennrich 2019), divided by √(mean of |q|² / n + eps).
+
+    That is torch's division; only the learned scale is one for every number. `real` is torch.nn's to the last bit.
+
+    Shapes: as `LayerNorm`, without bias.
+
+    Raises:
+        ValueError: the first axis of `normalized_shape` is not divisible by the algebra's dimension n, or x has another shape.
+    """
+
+    bias = None
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        algebra: str | Algebra = "real",
+    ) -> None:
+        algebra = get(algebra)
+        _check_shape(normalized_shape, algebra)
+        super().__init__(normalized_shape, eps, elementwise_affine, device, dtype)
+        self._use(algebra)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the numbers of every sample divided by their root mean square, and scaled."""
+        if self.algebra is REAL:
+            return super().forward(x)
+        _check_input(x, self.normalized_shape)
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
+        return F.rms_norm(widened(x), self.normalized_shape, self._real_weight(), eps).to(x.dtype)
+
+
+class GroupNorm(_WholeNorm, nn.GroupNorm):
+    """Group norm of whole numbers; `real` is torch.nn's to the last bit.
+
+    Group g takes the g-th part of the numbers with all their components, as in our convolutions.
+
+    Shapes: x (N, num_channels, *size) → the same, channels blocked by component; weight (num_channels / n),
+    bias (num_channels).
+
+    Raises:
+        ValueError: `num_channels` is not divisible by n times `num_groups`, or x has other channels.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        algebra: str | Algebra = "real",
+        **options: Any,
+    ) -> None:
+        algebra = get(algebra)
+        if algebra.n > 1:
+            check_divisible("num_channels", num_channels, algebra, num_groups)
+        super().__init__(num_groups, num_channels, eps, affine, device, dtype, **options)
+        self._use(algebra)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the numbers of every group with mean 0 and variance 1, scaled and shifted."""
+        if self.algebra is REAL:
+            return super().forward(input)
+        _check_channels(input, 1, self.num_channels)
+        parts = widened(input).reshape(input.shape[0], self.algebra.n, self.num_groups, -1)
+        y = _by_group(parts - parts.mean(-1, keepdim=True), self.eps)
+        return _affine(y.reshape(input.shape), self._real_weight(), self._real_bias()).to(input.dtype)
+
+
+class _InstanceNorm(_WholeNorm):
+    """What the instance norms share; `InstanceNorm2d` describes them."""
+
+    num_features: int
+    eps: float
+    momentum: float | None
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
+    _check_input_dim: Any
+    _get_no_batch_dim: Any
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        algebra: str | Algebra = "real",
+        **options: Any,
+    ) -> None:
+        algebra = get(algebra)
+        check_divisible("num_features", num_features, algebra)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **options)
+        self._use(algebra)
+        if self.running_var is not None:
+            self.running_var = self.running_var.new_ones(num_features // algebra.n)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the numbers of every image and channel with mean 0 and variance 1, scaled and shifted."""
+        if self.algebra is REAL:
+            return super().forward(input)  # type: ignore[no-any-return]
+        self._check_input_dim(input)
+        unbatched = input.dim() == self._get_no_batch_dim()
+        x = input.unsqueeze(0) if unbatched else input
+        _check_channels(x, 1, self.num_features)
+        n, eps = self.algebra.n, self.eps
+        positions = math.prod(x.shape[2:])
+        parts = widened(x).reshape(x.shape[0], n, x.shape[1] // n, positions)
+        if self.training or self.running_mean is None:
+            if positions == 1:
+                raise UserError(f"expected more than 1 position per channel in training, got `input` of shape {tuple(x.shape)}")
+            mean = parts.mean(-1, keepdim=True)
+            centred = parts - mean
+            y = _by_group(centred, eps)
+            if self.training and self.running_mean is not None:
+                self._follow(mean, centred)
+        else:
+            centred = parts - self.running_mean.view(n, -1, 1)
+            y = centred * (self.running_var + eps).rsqrt().unsqueeze(-1)
+        return _affine(y.reshape(x.shape), self._real_weight(), self._real_bias()).to(input.dtype).view(input.shape)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, centred: Tensor) -> None:
+        """Move the running statistics towards the mean over the batch of those of its images, as torch's instance norm does."""
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        variance = centred.square().sum(-1).mean((0, 1)) / (centred.shape[-1] - 1)
+        for running, new in ((self.running_mean, mean.mean(0).flatten()), (self.running_var, variance)):
+            running.copy_(torch.lerp(running.to(new.dtype), new, momentum))
+
+
+class InstanceNorm1d(_InstanceNorm, nn.InstanceNorm1d):
+    """`InstanceNorm2d` over (N, num_features, L) or (num_features, L)."""
+
+
+class InstanceNorm2d(_InstanceNorm, nn.InstanceNorm2d):
+    """Instance norm of whole numbers: `GroupNorm` with every number in a group of its own; `real` is torch.nn's.
+
+    Shapes: x (N, num_features, H, W) or without N → the same, channels blocked by component; weight (num_features / n),
+    bias and running_mean (num_features), running_var (num_features / n).
+
+    Raises:
+        ValueError: `num_features` is not divisible by the algebra's dimension n, or not the channels of x, or maps of one
+            position in training.
+    """
+
+
+class InstanceNorm3d(_InstanceNorm, nn.InstanceNorm3d):
+    """`InstanceNorm2d` over (N, num_features, D, H, W) or without N."""
+
+
+def _by_group(centred: Tensor, eps: float) -> Tensor:
+    """Divide every group of numbers by its standard deviation. Shapes: (N, n, groups, values) → the same."""
+    grouped = centred.transpose(1, 2)
+    return F.layer_norm(grouped, grouped.shape[2:], eps=eps).transpose(1, 2)
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Scale and shift the channels of (N, C, *size)."""
+    column = (-1, *[1] * (x.dim() - 2))
+    if weight is None:
+        return x if bias is None else x + bias.view(column)
+    weight = weight.view(column)
+    return x * weight if bias is None else torch.addcmul(bias.view(column), x, weight)
+
+
+def _check_shape(normalized_shape: int | Sequence[int], algebra: Algebra) -> None:
+    first = normalized_shape if isinstance(normalized_shape, int) else normalized_shape[0]
+    check_divisible("normalized_shape" if isinstance(normalized_shape, int) else "normalized_shape[0]", first, algebra)
+
+
+def _check_input(input: Tensor, shape: Sequence[int]) -> None:
+    if tuple(input.shape[-len(shape) :]) != tuple(shape):
+        raise UserError(f"`input` of shape {tuple(input.shape)} must end in `normalized_shape` (={tuple(shape)})")
+
+
+def _check_channels(input: Tensor, axis: int, channels: int) -> None:
+    if input.dim() <= axis or input.shape[axis] != channels:
+        raise UserError(f"`input` of shape {tuple(input.shape)} must have {channels} channels on axis {axis}")

@@ -1,0 +1,182 @@
+"""Batch norm that whitens: it decorrelates the components of every number (Gaudet & Maida 2018, Trabelsi et al. 2018)."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fourfold.algebra import REAL, Algebra
+from fourfold.nn.norm import ComponentNorm, widened
+from fourfold.nn.whitening_function import fine, inverse_factor, mix, symmetric_positions, whiten
+from fourfold.record import UserError
+
+
+class WhiteningBatchNorm(ComponentNorm):
+    """What the whitening batch norms share; `WhiteningBatchNorm2d` describes them."""
+
+    algebra: Algebra = REAL
+    num_features: int
+    eps: float
+    momentum: float | None
+    weight: Any
+    bias: Any
+    running_mean: Any
+    running_var: Any
+    running_covariance: Any
+    num_batches_tracked: Any
+    _check_input_dim: Any
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        algebra: str | Algebra = "quaternion",
+        **options: Any,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, algebra=algebra, **options)
+        n = self.algebra.n
+        if n == 1:
+            return
+        if self.weight is not None:
+            self.weight = nn.Parameter(self.weight.new_empty(n * (n + 1) // 2, num_features // n))
+        covariance = None if self.running_var is None else self.running_var.new_empty(num_features // n, n, n)
+        del self.running_var
+        self.register_buffer("running_covariance", covariance)
+        self.reset_parameters()
+
+    def reset_running_stats(self) -> None:
+        """Start from mean 0 and the identity as covariance."""
+        if self.algebra.n == 1:
+            super().reset_running_stats()  # type: ignore[misc]
+        elif self.track_running_stats:
+            self.running_mean.zero_()
+            self.running_covariance.copy_(torch.eye(self.algebra.n))
+            self.num_batches_tracked.zero_()
+
+    def reset_parameters(self) -> None:
+        """Start from the scale 1/√n times the identity and the shift 0."""
+        if self.algebra.n == 1:
+            super().reset_parameters()  # type: ignore[misc]
+            return
+        self.reset_running_stats()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+        if self.weight is not None:
+            nn.init.zeros_(self.weight)
+            with torch.no_grad():
+                for i in range(self.algebra.n):
+                    self.weight[i * (i + 3) // 2] = 1 / math.sqrt(self.algebra.n)
+
+    def evaluation(self) -> tuple[Tensor, Tensor]:
+        """Return the matrices (c, n, n) and offsets (c, n) by which the layer maps its c numbers in evaluation.
+
+        Raises:
+            ValueError: the layer keeps no running statistics.
+        """
+        if self.running_mean is None or self.running_covariance is None:
+            raise UserError("a norm with `track_running_stats` (=False) maps every batch in its own way")
+        covariance = fine(self.running_covariance)
+        matrix = self._gamma(covariance) @ inverse_factor(covariance, self.eps)
+        mean = fine(self._by_number(self.running_mean))
+        return matrix, self._beta(mean) - (matrix @ mean.unsqueeze(-1)).squeeze(-1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the numbers whitened, scaled and shifted; in training the running statistics follow the batch's."""
+        if self.algebra.n == 1:
+            return super().forward(input)  # type: ignore[no-any-return]
+        self._check_input_dim(input)
+        images, channels, *size = input.shape
+        if channels != self.num_features:
+            raise UserError(f"`input` has {channels} channels, but `num_features` (={self.num_features}) says otherwise")
+        with _without_autocast(input.device.type):
+            n = self.algebra.n
+            x = widened(input).reshape(images, n, channels // n, math.prod(size))
+            y = self._batch(x) if self.training or self.running_mean is None else mix(x, *self.evaluation())
+        return _laid_out_like(y.reshape(input.shape).to(input.dtype), input)
+
+    def _batch(self, x: Tensor) -> Tensor:
+        """Whiten numbers (N, n, c, S) by their own statistics."""
+        count = x.shape[0] * x.shape[3]
+        if count == 0:
+            return x
+        if count == 1:
+            raise UserError(f"expected more than 1 value per channel in training, got `input` of shape {tuple(x.shape)}")
+        gamma = self._gamma(x)
+        y, mean, covariance = whiten(x, gamma, self._beta(gamma[..., 0]), self.eps)
+        if self.training and self.track_running_stats:
+            self._follow(mean, covariance * (count / (count - 1)))
+        return y
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, covariance: Tensor) -> None:
+        """Move the running statistics towards those of a batch, as torch's batch norm does."""
+        self.num_batches_tracked.add_(1)
+        for running, new in ((self.running_mean, mean.t().flatten()), (self.running_covariance, covariance)):
+            weight = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+            running.copy_(torch.lerp(running.to(new.dtype), new, weight))
+
+    def _gamma(self, like: Tensor) -> Tensor:
+        """Return the symmetric matrices that multiply whitened numbers, (c, n, n)."""
+        n = self.algebra.n
+        if self.weight is None:
+            return torch.eye(n, dtype=like.dtype, device=like.device).expand(self.num_features // n, n, n)
+        gamma: Tensor = self.weight[symmetric_positions(n, self.weight.device)].permute(2, 0, 1)
+        return gamma.to(like.dtype)
+
+    def _beta(self, like: Tensor) -> Tensor:
+        """Return the shifts of numbers, of the shape (c, n) and the type of `like`."""
+        return torch.zeros_like(like) if self.bias is None else self._by_number(self.bias).to(like.dtype)
+
+    def _by_number(self, vector: Tensor) -> Tensor:
+        """Bring a vector over channels, blocked by component, into the shape (c, n)."""
+        return vector.view(self.algebra.n, -1).t()
+
+
+def _without_autocast(device: str) -> AbstractContextManager[None]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def _laid_out_like(y: Tensor, x: Tensor) -> Tensor:
+    for dimensions, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if x.dim() == dimensions and not x.is_contiguous() and x.is_contiguous(memory_format=layout):
+            return y.contiguous(memory_format=layout)
+    return y
+
+
+class WhiteningBatchNorm1d(WhiteningBatchNorm, nn.BatchNorm1d):
+    """`WhiteningBatchNorm2d` over (N, num_features) or (N, num_features, L)."""
+
+
+class WhiteningBatchNorm2d(WhiteningBatchNorm, nn.BatchNorm2d):
+    """Batch norm that leaves the n components of every number uncorrelated: y = Γ W (x − μ) + β.
+
+    For each of the c = num_features / n numbers of a position, μ and V are the mean and the covariance of its n components
+    over the batch and all positions (with divisor N·S), and W, lower triangular, is the inverse of the Cholesky factor of
+    V + eps: W (V + eps) Wᵀ = 1. So the covariance of the whitened numbers is 1 − eps · W Wᵀ, the identity as long as every
+    direction of V has much more variance than `eps`, and no direction is enlarged by more than 1/√eps. The learned scale Γ
+    is symmetric and starts as 1/√n times the identity, so that numbers start with variance 1. Evaluation uses running
+    means of μ and of V with divisor N·S − 1, as in torch. Gaudet & Maida 2018, section 3.4, for quaternions; Trabelsi et
+    al. 2018, section 3.5, for complex numbers. `real` is torch.nn's to the last bit.
+
+    Statistics are computed in float32 or better whatever the type of x, also under autocast; small matrices in float64.
+
+    Shapes: x (N, num_features, H, W) → the same, channels blocked by component ([r…, x…, y…, z…]);
+    weight (n·(n + 1)/2, c), the lower triangle of Γ row by row; bias and running_mean (num_features);
+    running_covariance (c, n, n).
+
+    Raises:
+        ValueError: `num_features` is not divisible by n, or not the channels of the input, or in training there is only
+            one value per channel.
+    """
+
+
+class WhiteningBatchNorm3d(WhiteningBatchNorm, nn.BatchNorm3d):
+    """`WhiteningBatchNorm2d` over (N, num_features, D, H, W)."""
