@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pages import blocks, relative_links
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
+COMMANDS = [line.split("#")[0].strip() for block in blocks(README, "sh") for line in block.splitlines()]
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt "
 
 
@@ -27,7 +29,7 @@ def test_the_two_commands_set_up_alike() -> None:
 
 
 def test_python_lines_run_and_say_the_truth(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    (block,) = blocks(README, "python")
     shorter = block.replace("trials=1", "trials=1, budget_seconds=60")
     check = """
 assert isinstance(layer, fourfold.nn.Conv2d) and layer.weight.shape == (128, 16, 3, 3)
@@ -66,7 +68,7 @@ def test_main_job_ends_with_figure_and_page_and_report_reads_it(tmp_path: Path) 
 
 
 def test_relative_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    links = relative_links(README)
     assert len(links) > 4
     assert [link for link in links if not (ROOT / link).exists()] == []
 
