@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import re
+import warnings
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -352,7 +353,9 @@ def onnx() -> str:
     import onnxruntime
 
     file = io.BytesIO()
-    torch.onnx.export(model, (x,), file, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns about itself
+        torch.onnx.export(model, (x,), file, verbose=False)
     session = onnxruntime.InferenceSession(file.getvalue())
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.tensor(found), model(x), atol=1e-5, rtol=1e-5)
