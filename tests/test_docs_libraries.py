@@ -3,8 +3,8 @@
 import importlib.util
 import io
 import re
-import warnings
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
