@@ -56,13 +56,13 @@ class Linear(AlgebraLayer, nn.Linear):
         def expanded(input: Tensor, weight: Tensor) -> Tensor:
             return F.linear(input, self._matrix_of(weight))
 
-        flat = input.reshape(rows, self.in_features)
+        flat = input if input.dim() == 2 else input.reshape(rows, self.in_features)  # no node of the graph for nothing
         if products is not None:
             matrices = self._kept("products", partial(product8.mixed_weight, products, weight), weight)
             output = product8.linear(flat, weight, matrices, self.bias, products, expanded)
         else:
             output = _Components.apply(flat, weight, self.bias, _signs(self.algebra, input.dtype), expanded)  # type: ignore[no-untyped-call]
-        return output.view(*input.shape[:-1], self.out_features)
+        return output if input.dim() == 2 else output.view(*input.shape[:-1], self.out_features)
 
 
 def _few_rows(rows: int, weight: Tensor) -> bool:
@@ -86,9 +86,8 @@ class _Components(torch.autograd.Function):
         ctx.signs, ctx.expanded = signs, expanded
         rows, (n, pairs) = len(x), signs.shape
         products = (x.view(rows * n, -1) @ weight.t()).view(rows, pairs, -1)
-        every_row = signs.expand(rows, n, pairs)
-        added = torch.bmm(every_row, products) if bias is None else torch.baddbmm(bias.view(1, n, -1), every_row, products)
-        return added.view(rows, -1)
+        added = torch.matmul(signs, products).view(rows, -1)
+        return added if bias is None else added.add_(bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -98,8 +97,8 @@ class _Components(torch.autograd.Function):
         if torch.is_grad_enabled():
             found = product8.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *found, bias_gradient, None, None
-        rows, (n, pairs) = len(x), ctx.signs.shape
-        of_products = torch.bmm(ctx.signs.t().expand(rows, pairs, n), gradient.reshape(rows, n, -1)).view(rows * n, -1)
+        rows, n = len(x), len(ctx.signs)
+        of_products = torch.matmul(ctx.signs.t(), gradient.reshape(rows, n, -1)).view(rows * n, -1)
         input_gradient = (of_products @ weight).view(x.shape) if needs_input else None
         weight_gradient = of_products.t() @ x.view(rows * n, -1) if needs_weight else None
         return input_gradient, weight_gradient, bias_gradient, None, None
