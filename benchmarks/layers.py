@@ -50,7 +50,7 @@ class Path(NamedTuple):
     """Whether every layer takes its expanded matrix."""
 
     def layers(self) -> contextlib.AbstractContextManager[object]:
-        return mock.patch("fourfold.nn.product8.usable", return_value=False) if self.matrix else contextlib.nullcontext()
+        return mock.patch("fourfold.nn.few_products.usable", return_value=False) if self.matrix else contextlib.nullcontext()
 
 
 class SpeechBrainConv2d(nn.Module):

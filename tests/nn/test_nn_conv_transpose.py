@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fourfold.algebra import get, product
-from fourfold.nn import product8
+from fourfold.nn import few_products
 from fourfold.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 LAYERS = {1: ConvTranspose1d, 2: ConvTranspose2d, 3: ConvTranspose3d}
@@ -58,7 +58,7 @@ def test_a_transposed_convolution_is_the_sum_over_structure_constants(by_product
 
     inputs = (x, *layer.parameters())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product8, "convolution_pays", lambda *given: by_products)
+        patch.setattr(few_products, "convolution_pays", lambda *given: by_products)
         found = values_and_gradients(lambda x, *_: layer(x), *inputs)
     for ours, right in zip(found, values_and_gradients(reference, *inputs), strict=True):
         torch.testing.assert_close(ours, right)
@@ -128,7 +128,7 @@ def test_the_initial_variance_is_the_real_twins(name, groups):
 @pytest.mark.parametrize("by_products", [False, True])
 @pytest.mark.parametrize("name", ["complex", "quaternion"])
 def test_first_and_second_derivatives_are_the_numerical_ones(name, by_products, monkeypatch):
-    monkeypatch.setattr(product8, "convolution_pays", lambda *given: by_products)
+    monkeypatch.setattr(few_products, "convolution_pays", lambda *given: by_products)
     n = get(name).n
     layer = ConvTranspose1d(2 * n, 2 * n, 2, 2, groups=2, dtype=torch.float64, algebra=name)
     x = draw(0, 1, 2 * n, 2).requires_grad_()
@@ -137,8 +137,8 @@ def test_first_and_second_derivatives_are_the_numerical_ones(name, by_products, 
 
 
 def test_a_large_layer_takes_the_products_and_errs_no_more_than_twice_the_real_one(monkeypatch):
-    taken, function = [], product8.convolution
-    monkeypatch.setattr(product8, "convolution", lambda *given: taken.append(True) or function(*given))
+    taken, function = [], few_products.convolution
+    monkeypatch.setattr(few_products, "convolution", lambda *given: taken.append(True) or function(*given))
     layer = ConvTranspose2d(128, 64, 3, algebra="quaternion")
     x = draw(0, 4, 128, 12, 12, dtype=torch.float32)
     found = layer(x)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fourfold import nn as fnn
-from fourfold.algebra import OCTONION, QUATERNION, REAL
+from fourfold.algebra import OCTONION, QUATERNION, REAL, LearnedAlgebra
 
 
 def nested() -> nn.Module:
@@ -88,3 +88,20 @@ def test_the_draw_is_a_function_of_the_generator_and_leaves_torchs_own_alone(mod
         fnn.initialize(network, generator=torch.Generator().manual_seed(3))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_learned_algebra_starts_afresh_from_the_generator_before_its_weights():
+    model = nn.Sequential(fnn.PHMLinear(32, 64, n=4), fnn.Bilinear(8, 8, 8, algebra="quaternion"))
+    fnn.initialize(model, "he", torch.Generator().manual_seed(0), "normal")
+    first = [parameter.clone() for parameter in model.parameters()]
+    assert model[0].matrix().var().item() == pytest.approx(2 / 32, rel=0.2)
+    fnn.initialize(model, "he", torch.Generator().manual_seed(0), "normal")
+    assert all(torch.equal(a, b) for a, b in zip(first, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "layer", [fnn.Dropout, fnn.NormHead, fnn.Cardioid, lambda **a: fnn.MaxPool2d(2, **a), lambda **a: fnn.LayerNorm(8, **a)]
+)
+def test_layers_that_cannot_learn_their_algebra_refuse_one_that_is_learned(layer):
+    with pytest.raises(ValueError, match=r"`algebra` \(=LearnedAlgebra\) must be fixed here"):
+        layer(algebra=LearnedAlgebra(4))

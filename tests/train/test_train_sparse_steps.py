@@ -192,3 +192,23 @@ def test_a_loss_that_is_no_number_ends_the_training():
         masks["5.weight"][0, 0] = True
     with pytest.raises(TrainingFailedError, match="training loss became nan"):
         train(built, splits(), SGD, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(3, 65), torch.zeros(3, dtype=torch.int64), r"65 values on cpu\) must be float32 of 64 values each"),
+        (torch.zeros(3, 64).double(), torch.zeros(3, dtype=torch.int64), r"torch.float64 of 64 values on cpu"),
+        (torch.zeros(3, 64), torch.tensor([0, 10, 1]), r"`labels` \(0 … 10\) must lie in 0 … 9"),
+        (torch.zeros(3, 64), torch.tensor([0, -1, 1]), r"`labels` \(-1 … 1\) must lie in 0 … 9"),
+    ],
+    ids=["size", "type", "class too large", "negative class"],
+)
+def test_what_the_native_code_must_not_see_is_refused(images, labels, message):
+    built = perceptron()
+    steps = SparseSteps(built, ADAM, pruned(built)[1])
+    before = state(built)
+    with pytest.raises(ValueError, match=message):
+        steps.take(images, labels)
+    steps.put_back()
+    assert same(before, state(built))  # nothing is learned from it

@@ -38,7 +38,7 @@ def in_float32_at_least(function: Callable[Arguments, Result]) -> Callable[Argum
     """Let a function see its half and bfloat16 tensors in float32, and round what it returns once, to their type."""
 
     @wraps(function)
-    def widened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def in_float32(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not any(tensor.dtype in NARROW for tensor in tensors):
             return function(*args, **kwargs)
@@ -50,8 +50,13 @@ def in_float32_at_least(function: Callable[Arguments, Result]) -> Callable[Argum
         rounded: Any = tuple(part.to(narrow) for part in result) if isinstance(result, tuple) else result.to(narrow)
         return cast(Result, rounded)
 
-    return widened
+    return in_float32
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return a tensor in float32 or better, for sums and squares leave the precision and the range of half types early."""
+    return x.float() if x.dtype in NARROW else x
 
 
 def _widen(value: object) -> object:
-    return value.float() if isinstance(value, Tensor) and value.dtype in NARROW else value
+    return widened(value) if isinstance(value, Tensor) else value

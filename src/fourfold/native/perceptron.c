@@ -141,11 +141,15 @@ void relu_backward(int64_t count, const float *y, float *g)
         g[i] = y[i] <= 0 ? 0 : g[i];
 }
 
-/* Mean cross entropy of the batch to *loss, and its gradient to g: logits, g (classes, width). */
+/* Mean cross entropy of the batch to *loss, and its gradient to g: logits, g (classes, width); nan if a label is no class. */
 void cross_entropy(int64_t batch, int64_t classes, int64_t width, const float *logits, const int64_t *labels, float *g,
                    double *loss)
 {
     double sum = 0;
+    *loss = NAN;
+    for (int64_t b = 0; b < batch; b++)
+        if (labels[b] < 0 || labels[b] >= classes)
+            return;
     for (int64_t b = 0; b < batch; b++) {
         float largest = logits[b], total = 0;
         for (int64_t c = 1; c < classes; c++)

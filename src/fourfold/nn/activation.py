@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fourfold.algebra import Algebra, get
-from fourfold.nn.base import check_divisible
+from fourfold.algebra import Algebra
+from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.components import NumberFunction, NumberLayer, join_components, norms, split_components
 from fourfold.record import UserError
 
@@ -38,7 +38,7 @@ class ModReLU(NumberLayer):
         algebra: str | Algebra = "real",
     ) -> None:
         super().__init__()
-        self.algebra = get(algebra)
+        self.algebra = fixed(algebra)
         check_divisible("num_features", num_features, self.algebra)
         self.num_features, self.init, self.dim = num_features, init, dim
         self.bias = nn.Parameter(torch.empty(num_features // self.algebra.n, device=device, dtype=dtype))

@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fourfold.algebra import Algebra
-from fourfold.nn.base import check_divisible
-from fourfold.nn.blocks import AsReal, BlockedLayer, draw_, fixed, real_matrix
+from fourfold.nn.base import check_divisible, fixed
+from fourfold.nn.blocks import AsReal, BlockedLayer, draw_, real_matrix
 from fourfold.nn.linear import Linear
 from fourfold.record import UserError
 

@@ -7,9 +7,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from fourfold.algebra import REAL, Algebra
+from fourfold.algebra import REAL, Algebra, get
 from fourfold.nn import init
 from fourfold.record import UserError
 
@@ -32,10 +32,14 @@ class AlgebraLayer(nn.Module):
         """Draw weight and bias afresh: torch's default for `real`, its variance in polar form for the others."""
         if getattr(self, "algebra", REAL) is REAL:  # torch's constructor calls this before there is one
             super().reset_parameters()  # type: ignore[misc]
-            return
-        init.weight_(self.weight, self.algebra, self.groups)
+        else:
+            self.draw()
+
+    def draw(self, scheme: str = "torch", generator: Generator | None = None, form: str = "polar") -> None:
+        """Draw weight and bias afresh, with the variance of one of `init.SCHEMES` in one of `init.FORMS`."""
+        init.weight_(self.weight, self.algebra, self.groups, scheme, generator, form)
         if self.bias is not None:
-            init.bias_(self.bias, fan_in(self))
+            init.bias_(self.bias, fan_in(self), scheme, generator)
 
     def matrix(self) -> Tensor:
         """Return the real weight that torch's functional takes: (out, in / groups, *kernel)."""
@@ -112,6 +116,18 @@ def fan_in(layer: nn.Module) -> int:
     assert isinstance(weight, Tensor)
     n = layer.algebra.n if isinstance(layer, AlgebraLayer) else 1
     return math.prod(weight.shape[1:]) * n
+
+
+def fixed(algebra: str | Algebra) -> Algebra:
+    """Return a fixed algebra by its name, or as it is.
+
+    Raises:
+        ValueError: an unknown name, or a learned algebra.
+    """
+    found = get(algebra)
+    if not isinstance(found, Algebra):
+        raise UserError(f"`algebra` (={type(found).__name__}) must be fixed here; linear layers and convolutions learn theirs")
+    return found
 
 
 def check_divisible(argument: str, value: int, algebra: Algebra, groups: int = 1) -> None:

@@ -1,14 +1,14 @@
 """`Bilinear` in every algebra."""
 
-import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.algebra import REAL, Algebra
-from fourfold.nn.base import AlgebraLayer, check_divisible
-from fourfold.nn.blocks import draw_, fixed
+from fourfold.algebra import Algebra
+from fourfold.nn import init
+from fourfold.nn.base import AlgebraLayer, check_divisible, fixed
+from fourfold.nn.blocks import draw_
 
 
 class Bilinear(AlgebraLayer, nn.Bilinear):
@@ -43,15 +43,11 @@ class Bilinear(AlgebraLayer, nn.Bilinear):
         self.in1_features, self.in2_features = in1_features, in2_features
         self._use(algebra)
 
-    def reset_parameters(self) -> None:
-        """Draw weight and bias afresh: torch's default for `real`, its variance in polar form for the others."""
-        if getattr(self, "algebra", REAL) is REAL:  # as in `AlgebraLayer`
-            super().reset_parameters()
-            return
-        bound = 1 / math.sqrt(self.in1_features)
-        draw_(self.weight, self.algebra, bound**2 / 3)
+    def draw(self, scheme: str = "torch", generator: Generator | None = None, form: str = "polar") -> None:
+        """Draw weight and bias afresh; only the first input's features count as inputs, as in torch."""
+        draw_(self.weight, self.algebra, init.SCHEMES[scheme](self.in1_features, self.out_features), form, generator)
         if self.bias is not None:
-            nn.init.uniform_(self.bias, -bound, bound)
+            init.bias_(self.bias, self.in1_features, scheme, generator)
 
     def matrix(self) -> Tensor:
         """Return the real weight that torch's functional takes: (out_features, in1_features, in2_features)."""

@@ -4,25 +4,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from fourfold.algebra import Algebra, get
+from fourfold.algebra import Algebra
 from fourfold.nn import init
 from fourfold.nn.components import NumberLayer
 from fourfold.nn.conv import regroup
-from fourfold.record import UserError
-
-
-def fixed(algebra: str | Algebra) -> Algebra:
-    """Return a fixed algebra by its name, or as it is.
-
-    Raises:
-        ValueError: an unknown name, or a learned algebra.
-    """
-    found = get(algebra)
-    if not isinstance(found, Algebra):
-        raise UserError(f"`algebra` (={type(found).__name__}) must be fixed here; PHM layers learn theirs")
-    return found
 
 
 def real_matrix(weight: Tensor, algebra: Algebra, row_blocks: int = 1, column_blocks: int = 1) -> Tensor:
@@ -38,9 +25,9 @@ def real_matrix(weight: Tensor, algebra: Algebra, row_blocks: int = 1, column_bl
     return regroup(regroup(algebra.matrix(numbers), 0, n, row_blocks), 1, n, column_blocks)
 
 
-def draw_(weight: Tensor, algebra: Algebra, variance: float, form: str = "polar") -> None:
+def draw_(weight: Tensor, algebra: Algebra, variance: float, form: str = "polar", generator: Generator | None = None) -> None:
     """Draw a stored weight (out, in / n, *kernel) in one of `init.FORMS` so that its real matrix has a given variance."""
-    init.weight_(weight, algebra, form=form)
+    init.weight_(weight, algebra, form=form, generator=generator)
     fan_in = weight[0].numel() * algebra.n
     with torch.no_grad():
         weight.mul_(math.sqrt(3 * fan_in * variance))  # `weight_` draws with a variance of 1 / (3 fan_in)

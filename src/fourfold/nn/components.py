@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from fourfold.algebra import REAL, Algebra, get
-from fourfold.nn.base import check_divisible
-from fourfold.nn.norm import widened
+from fourfold.algebra import REAL, Algebra
+from fourfold.algebra.checking import widened
+from fourfold.nn.base import check_divisible, fixed
 
 
 class NumberLayer(nn.Module):
@@ -28,7 +28,7 @@ class NumberFunction(NumberLayer):
 
     def __init__(self, *, dim: int = 1, algebra: str | Algebra = "real") -> None:
         super().__init__()
-        self.algebra = get(algebra)
+        self.algebra = fixed(algebra)
         self.dim = dim
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
-from fourfold.nn import product8
+from fourfold.nn import few_products
 from fourfold.nn.base import AlgebraLayer, check_divisible
 
 
@@ -21,16 +21,18 @@ class ConvLayer(AlgebraLayer):
     dilation: tuple[int, ...]
     transposed: bool
 
-    def _products(self, input: Tensor, weight: Tensor) -> product8.Products | None:
+    def _products(self, input: Tensor, weight: Tensor) -> few_products.Products | None:
         """Return the algebra's few products where they are known and faster than the real matrix."""
         axis = input.dim() - len(self.kernel_size) - 1
         if axis not in (0, 1) or input.shape[axis] != self.in_channels:
             return None
         batched, n = input if axis else input.unsqueeze(0), self.algebra.n
-        pays = product8.convolution_pays(batched, weight, n, self.stride, self.groups, self.transposed)
-        return product8.PRODUCTS[input.dtype].get(self.algebra) if pays else None
+        pays = few_products.convolution_pays(batched, weight, n, self.stride, self.groups, self.transposed)
+        return few_products.PRODUCTS[input.dtype].get(self.algebra) if pays else None
 
-    def _by_products(self, input: Tensor, weight: Tensor, products: product8.Products, geometry: product8.Geometry) -> Tensor:
+    def _by_products(
+        self, input: Tensor, weight: Tensor, products: few_products.Products, geometry: few_products.Geometry
+    ) -> Tensor:
         """Convolve by the products; no channel moves, for a group joins numbers with numbers in each of them."""
         n, groups = self.algebra.n, self.groups
 
@@ -39,8 +41,8 @@ class ConvLayer(AlgebraLayer):
             return regroup(torch.convolution(grouped, self._matrix_of(weight), None, *geometry), 1, groups, n)
 
         batched = input if input.dim() == len(self.kernel_size) + 2 else input.unsqueeze(0)
-        kernels = self._kept("products", partial(product8.mixed_weight, products, weight), weight)
-        output = product8.convolution(batched, weight, kernels, self.bias, products, geometry, expanded)
+        kernels = self._kept("products", partial(few_products.mixed_weight, products, weight), weight)
+        output = few_products.convolution(batched, weight, kernels, self.bias, products, geometry, expanded)
         return output if batched is input else output.squeeze(0)
 
 
@@ -89,7 +91,7 @@ class _Conv(ConvLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of x, plus the bias."""
         n, groups, weight, bias = self.algebra.n, self.groups, self.weight, self.bias
-        if n > 1 and self._is_product() and product8.usable(input, weight, bias):
+        if n > 1 and self._is_product() and few_products.usable(input, weight, bias):
             products = self._products(input, weight)
             if products is not None:
                 padded, geometry = self._padded(input)
@@ -104,10 +106,10 @@ class _Conv(ConvLayer):
         output = self._conv_forward(regroup(input, -len(self.kernel_size) - 1, n, groups), matrix, bias)  # type: ignore[operator]
         return regroup(output, -len(self.kernel_size) - 1, groups, n)
 
-    def _padded(self, input: Tensor) -> tuple[Tensor, product8.Geometry]:
+    def _padded(self, input: Tensor) -> tuple[Tensor, few_products.Geometry]:
         """Return what to convolve: with the padding around it, where that is more than the same zeros on both sides."""
         sides, zeros = self._reversed_padding_repeated_twice, (0,) * len(self.kernel_size)
-        geometry = product8.Geometry(self.stride, tuple(sides[::-2]), self.dilation, False, zeros, self.groups)
+        geometry = few_products.Geometry(self.stride, tuple(sides[::-2]), self.dilation, False, zeros, self.groups)
         if self.padding_mode == "zeros" and sides[::2] == sides[1::2]:
             return input, geometry
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode

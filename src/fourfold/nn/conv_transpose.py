@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
-from fourfold.nn import product8
+from fourfold.nn import few_products
 from fourfold.nn.base import check_divisible
 from fourfold.nn.conv import ConvLayer, regroup
 
@@ -69,10 +69,10 @@ class _ConvTranspose(ConvLayer):
                 input, output_size, self.stride, self.padding, self.kernel_size, rank, self.dilation
             )
         )
-        if self._is_product() and product8.usable(input, weight, bias):
+        if self._is_product() and few_products.usable(input, weight, bias):
             products = self._products(input, weight)
             if products is not None:
-                geometry = product8.Geometry(self.stride, self.padding, self.dilation, True, output_padding, groups)
+                geometry = few_products.Geometry(self.stride, self.padding, self.dilation, True, output_padding, groups)
                 return self._by_products(input, weight, products, geometry)
             matrix = self._kept("matrix", self.matrix, weight)
         else:

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
-from fourfold.algebra import REAL, Algebra, get
-from fourfold.nn.base import AlgebraLayer
+from fourfold.algebra import REAL, Algebra
+from fourfold.nn.base import AlgebraLayer, fixed
 from fourfold.nn.blocks import BlockedLayer
 from fourfold.nn.conversion.projection import project_, real_weights
 from fourfold.nn.conversion.replacing import (
@@ -127,7 +127,7 @@ def convert_with_report(
     seed: int | None = None,
 ) -> Conversion:
     """Do what `convert` does and say, layer by layer, what became of it."""
-    algebra = get(algebra)
+    algebra = fixed(algebra)
     if head not in ("real", "algebra", algebra.name):
         raise unknown("head", head, ("real", "algebra"))
     if weights not in ("scratch", "project"):

@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.algebra import Algebra, get
+from fourfold.algebra import Algebra
+from fourfold.nn.base import fixed
 from fourfold.nn.components import NumberLayer, join_components, split_components
 from fourfold.record import UserError
 
@@ -20,7 +21,7 @@ class Dropout(NumberLayer, nn.Dropout):
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, dim: int = 1, algebra: str | Algebra = "real") -> None:
         super().__init__(p, inplace)
-        self.algebra = get(algebra)
+        self.algebra = fixed(algebra)
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ class _SpatialDropout(NumberLayer):
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, algebra: str | Algebra = "real") -> None:
         super().__init__(p, inplace)
-        self.algebra = get(algebra)
+        self.algebra = fixed(algebra)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return x with each number's whole map zero with probability p, and multiplied by 1 / (1 − p) otherwise."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.algebra import Algebra
-from fourfold.nn.base import check_divisible
-from fourfold.nn.blocks import draw_, fixed
+from fourfold.nn.base import check_divisible, fixed
+from fourfold.nn.blocks import draw_
 from fourfold.nn.components import NumberLayer
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.algebra import REAL, Algebra, get
-from fourfold.nn.base import check_divisible
+from fourfold.algebra import REAL, Algebra
+from fourfold.algebra.checking import widened
+from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.components import NumberLayer
-from fourfold.nn.norm import widened
 from fourfold.record import UserError
 
 
@@ -70,7 +70,7 @@ class LayerNorm(_WholeNorm, nn.LayerNorm):
         *,
         algebra: str | Algebra = "real",
     ) -> None:
-        algebra = get(algebra)
+        algebra = fixed(algebra)
         _check_shape(normalized_shape, algebra)
         super().__init__(normalized_shape, eps, elementwise_affine, bias, device, dtype)
         self._use(algebra)
@@ -110,7 +110,7 @@ class RMSNorm(_WholeNorm, nn.RMSNorm):
         *,
         algebra: str | Algebra = "real",
     ) -> None:
-        algebra = get(algebra)
+        algebra = fixed(algebra)
         _check_shape(normalized_shape, algebra)
         super().__init__(normalized_shape, eps, elementwise_affine, device, dtype)
         self._use(algebra)
@@ -148,7 +148,7 @@ class GroupNorm(_WholeNorm, nn.GroupNorm):
         algebra: str | Algebra = "real",
         **options: Any,
     ) -> None:
-        algebra = get(algebra)
+        algebra = fixed(algebra)
         if algebra.n > 1:
             check_divisible("num_channels", num_channels, algebra, num_groups)
         super().__init__(num_groups, num_channels, eps, affine, device, dtype, **options)
@@ -189,7 +189,7 @@ class _InstanceNorm(_WholeNorm):
         algebra: str | Algebra = "real",
         **options: Any,
     ) -> None:
-        algebra = get(algebra)
+        algebra = fixed(algebra)
         check_divisible("num_features", num_features, algebra)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **options)
         self._use(algebra)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from fourfold.algebra import Algebra
-from fourfold.nn.base import check_divisible
-from fourfold.nn.blocks import BlockedLayer, draw_, fixed
+from fourfold.nn.base import check_divisible, fixed
+from fourfold.nn.blocks import BlockedLayer, draw_
 from fourfold.nn.conv import regroup
 from fourfold.record import UserError
 from fourfold.record.errors import unknown

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
-from fourfold.nn import product8
+from fourfold.nn import few_products
 from fourfold.nn.base import AlgebraLayer, check_divisible
 
 
@@ -42,13 +42,13 @@ class Linear(AlgebraLayer, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Return W·x + b."""
         n, weight = self.algebra.n, self.weight
-        usable = n > 1 and self._is_product() and product8.usable(input, weight, self.bias)
+        usable = n > 1 and self._is_product() and few_products.usable(input, weight, self.bias)
         if not usable or input.shape[-1:] != (self.in_features,):
             return F.linear(input, self.matrix(), self.bias)
 
         rows = input.numel() // self.in_features
-        products = product8.PRODUCTS[input.dtype].get(self.algebra)
-        if products is not None and not product8.linear_pays(rows, self.in_features, self.out_features, products):
+        products = few_products.PRODUCTS[input.dtype].get(self.algebra)
+        if products is not None and not few_products.linear_pays(rows, self.in_features, self.out_features, products):
             products = None
         if products is None and not _few_rows(rows, weight):
             return F.linear(input, self._kept("matrix", self.matrix, weight), self.bias)
@@ -58,8 +58,8 @@ class Linear(AlgebraLayer, nn.Linear):
 
         flat = input if input.dim() == 2 else input.reshape(rows, self.in_features)  # no node of the graph for nothing
         if products is not None:
-            matrices = self._kept("products", partial(product8.mixed_weight, products, weight), weight)
-            output = product8.linear(flat, weight, matrices, self.bias, products, expanded)
+            matrices = self._kept("products", partial(few_products.mixed_weight, products, weight), weight)
+            output = few_products.linear(flat, weight, matrices, self.bias, products, expanded)
         else:
             output = _Components.apply(flat, weight, self.bias, _signs(self.algebra, input.dtype), expanded)  # type: ignore[no-untyped-call]
         return output if input.dim() == 2 else output.view(*input.shape[:-1], self.out_features)
@@ -81,7 +81,9 @@ class _Components(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, signs: Tensor, expanded: product8.Expanded) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, signs: Tensor, expanded: few_products.Expanded
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.signs, ctx.expanded = signs, expanded
         rows, (n, pairs) = len(x), signs.shape
@@ -95,7 +97,7 @@ class _Components(torch.autograd.Function):
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         bias_gradient = gradient.sum(0) if needs_bias else None
         if torch.is_grad_enabled():
-            found = product8.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+            found = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *found, bias_gradient, None, None
         rows, n = len(x), len(ctx.signs)
         of_products = torch.matmul(ctx.signs.t(), gradient.reshape(rows, n, -1)).view(rows * n, -1)

@@ -2,17 +2,15 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fourfold.algebra import Algebra, get
-from fourfold.nn.base import check_divisible
+from fourfold.algebra import Algebra
+from fourfold.nn.base import check_divisible, fixed
+from fourfold.nn.components import NumberLayer
 
 
-class ComponentNorm(nn.Module):
+class ComponentNorm(NumberLayer):
     """What the batch norms share; `BatchNorm2d` describes them."""
-
-    algebra: Algebra
 
     def __init__(
         self,
@@ -27,15 +25,10 @@ class ComponentNorm(nn.Module):
         algebra: str | Algebra = "real",
         **options: Any,
     ) -> None:
-        algebra = get(algebra)
+        algebra = fixed(algebra)
         check_divisible("num_features", num_features, algebra)
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **options)
         self.algebra = algebra
-
-    def extra_repr(self) -> str:
-        """Return what torch prints between the brackets, and the algebra."""
-        text = super().extra_repr()
-        return text if self.algebra.n == 1 else f"{text}, algebra={self.algebra.name!r}"
 
 
 class BatchNorm1d(ComponentNorm, nn.BatchNorm1d):
@@ -54,8 +47,3 @@ class BatchNorm2d(ComponentNorm, nn.BatchNorm2d):
 
 class BatchNorm3d(ComponentNorm, nn.BatchNorm3d):
     """`BatchNorm2d` over (N, num_features, D, H, W)."""
-
-
-def widened(x: Tensor) -> Tensor:
-    """Return a tensor in float32 or better, for sums and squares leave the precision and the range of half types early."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -17,7 +17,8 @@ from torch.nn import (
 )
 from torch.nn import functional as F
 
-from fourfold.algebra import Algebra, get
+from fourfold.algebra import Algebra
+from fourfold.nn.base import fixed
 from fourfold.nn.components import NumberLayer, split_components, squared_norms
 from fourfold.record import UserError
 
@@ -85,7 +86,7 @@ class _MaxPool(_PoolByNorm):
         algebra: str | Algebra = "real",
     ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
-        self.algebra = get(algebra)
+        self.algebra = fixed(algebra)
 
     def _largest(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
         pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[self._rank - 1]
@@ -127,7 +128,7 @@ class _AdaptiveMaxPool(_PoolByNorm):
 
     def __init__(self, output_size: Any, return_indices: bool = False, *, algebra: str | Algebra = "real") -> None:
         super().__init__(output_size, return_indices)
-        self.algebra = get(algebra)
+        self.algebra = fixed(algebra)
 
     def _largest(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
         pool = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)[self._rank - 1]

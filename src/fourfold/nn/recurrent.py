@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fourfold.algebra import Algebra
-from fourfold.nn.base import check_divisible
-from fourfold.nn.blocks import AsReal, BlockedLayer, fixed
+from fourfold.nn.base import check_divisible, fixed
+from fourfold.nn.blocks import AsReal, BlockedLayer
 from fourfold.nn.conv import regroup
 
 

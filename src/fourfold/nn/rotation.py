@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.algebra import QUATERNION, REAL, Algebra, norm, rotation_matrix, unit
+from fourfold.algebra import QUATERNION, Algebra, norm, rotation_matrix, unit
 from fourfold.nn import init
 from fourfold.nn.base import AlgebraLayer, fan_in
 from fourfold.nn.conv import Conv1d, Conv2d, Conv3d
@@ -44,15 +44,8 @@ class _Rotation(AlgebraLayer):
         self.register_parameter("scale", nn.Parameter(self.weight.new_empty(numbers)) if scale == "learned" else None)
         self.draw()
 
-    def reset_parameters(self) -> None:
-        """Draw weight, scale and bias afresh, with the variance of torch's default."""
-        if getattr(self, "algebra", REAL) is REAL:  # torch's constructor draws before there is a scale
-            super().reset_parameters()
-        else:
-            self.draw()
-
-    def draw(self, scheme: str = "torch", generator: Generator | None = None) -> None:
-        """Draw uniform rotations with scales that give the real twin's output variance, and the bias.
+    def draw(self, scheme: str = "torch", generator: Generator | None = None, form: str = "polar") -> None:
+        """Draw uniform rotations, whatever the form, with scales that give the real twin's output variance, and the bias.
 
         Every row of a scaled rotation has squares that add up to s², of four inputs: so s² is four times the variance.
         """

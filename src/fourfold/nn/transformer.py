@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from fourfold.algebra import REAL, Algebra
 from fourfold.nn.attention import MultiheadAttention, check_heads
-from fourfold.nn.base import check_divisible
-from fourfold.nn.blocks import fixed
+from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.layer_norm import LayerNorm
 from fourfold.nn.linear import Linear
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from fourfold.algebra import REAL, Algebra
+from fourfold.algebra import REAL, Algebra, LearnedAlgebra
 from fourfold.nn import init
 from fourfold.nn.base import AlgebraLayer, fan_in
 
@@ -52,8 +52,8 @@ def algebra_of(layer: nn.Module) -> Algebra:
 def initialize(model: nn.Module, scheme: str = "torch", generator: Generator | None = None, form: str = "polar") -> None:
     """Draw the weights and biases of every linear and convolution layer afresh, in the order of `model.modules()`.
 
-    All other layers that can (normalisation, recurrent layers, attention) are then reset to their own start. The draw is a
-    function of the arguments alone.
+    Learned algebras start afresh before them, and after them all other layers that can (normalisation, recurrent layers,
+    attention) start as their constructors make them. The draw is a function of the arguments alone.
 
     Args:
         model: The network, changed in place.
@@ -64,20 +64,23 @@ def initialize(model: nn.Module, scheme: str = "torch", generator: Generator | N
     Raises:
         ValueError: an unknown scheme or form.
     """
-    layers = layers_with_weights(model).values()
-    for layer in layers:
-        draw = getattr(layer, "draw", None)
-        if callable(draw):
-            draw(scheme, generator)
-            continue
-        init.weight_(layer.weight, algebra_of(layer), getattr(layer, "groups", 1), scheme, generator, form)
-        if isinstance(layer.bias, Tensor):
-            init.bias_(layer.bias, fan_in(layer), scheme, generator)
-    drawn = set(layers)
+    others = []
+    for module in model.modules():
+        if isinstance(module, LearnedAlgebra):
+            module.reset_parameters(generator)
+    for module in model.modules():
+        if isinstance(module, AlgebraLayer):
+            module.draw(scheme, generator, form)
+        elif isinstance(module, WeightLayer):
+            init.weight_(module.weight, REAL, getattr(module, "groups", 1), scheme, generator, form)
+            if module.bias is not None:
+                init.bias_(module.bias, fan_in(module), scheme, generator)
+        elif not isinstance(module, LearnedAlgebra):
+            others.append(module)
     with _global_draws_from(generator):
-        for module in model.modules():
+        for module in others:
             reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
-            if callable(reset) and module not in drawn:
+            if callable(reset):
                 reset()
 
 

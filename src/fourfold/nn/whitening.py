@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.algebra import REAL, Algebra
-from fourfold.nn.norm import ComponentNorm, widened
+from fourfold.algebra.checking import widened
+from fourfold.nn.norm import ComponentNorm
 from fourfold.nn.whitening_function import fine, inverse_factor, mix, symmetric_positions, whiten
 from fourfold.record import UserError
 

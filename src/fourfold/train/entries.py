@@ -21,11 +21,6 @@ class Entries:
     sign: Tensor
     """float32 (entries,), 1 or −1."""
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of the matrix."""
-        return len(self.start) - 1
-
     @classmethod
     def sort(cls, num_rows: int, row: Tensor, column: Tensor, source: Tensor, sign: Tensor) -> "Entries":
         """Bring entries in any order into the order of rows, those of a row into the order of columns."""

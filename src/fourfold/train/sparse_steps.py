@@ -5,6 +5,7 @@ A pruned network of linear layers and ReLUs takes its steps in native code that 
 and the optimiser is torch's; sums are taken in another order.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -94,7 +95,11 @@ class SparseSteps:
         self._passes: dict[int, _Passes] = {}
 
     def take(self, images: Tensor, labels: Tensor) -> float:
-        """Take a step on images (batch, …) of classes (batch,); return the mean loss before it."""
+        """Take a step on images (batch, …) of classes (batch,); return the mean loss before it.
+
+        Raises:
+            ValueError: images of another size or type, or labels that are no classes.
+        """
         passes = self._passes.get(len(images))
         if passes is None:
             passes = self._passes[len(images)] = _Passes(len(images), self._layers, self._parameters, self._gradient)
@@ -123,7 +128,7 @@ class _Passes:
         sizes = [layers[0].module.in_features, *(layer.module.out_features for layer in layers)]
         values = [torch.zeros(size, width(batch)) for size in sizes]
         gradients = [torch.zeros(size, width(batch)) for size in sizes]
-        self._input = values[0]
+        self._input, self._num_classes = values[0], sizes[-1]
         self._labels = torch.zeros(batch, dtype=torch.int64)
         self._loss = torch.zeros((), dtype=torch.float64)
         self._calls: list[tuple[Callable[..., None], tuple[int | None, ...]]] = []
@@ -147,11 +152,18 @@ class _Passes:
     def run(self, images: Tensor, labels: Tensor) -> float:
         """Fill the gradient, and return the mean loss."""
         flat = images.flatten(1)
+        # The native code believes the sizes and types that it is given.
+        if flat.shape[1] != len(self._input) or flat.dtype != torch.float32 or flat.device.type != "cpu":
+            given = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
+            raise ValueError(f"`images` ({given}) must be float32 of {len(self._input)} values each on the CPU")
         kernels().to_columns(*flat.shape, *flat.stride(), flat.data_ptr(), self._input.shape[1], self._input.data_ptr())
         self._labels.copy_(labels)
         for function, arguments in self._calls:
             function(*arguments)
-        return self._loss.item()
+        loss = self._loss.item()
+        if math.isnan(loss) and (int(labels.min()) < 0 or int(labels.max()) >= self._num_classes):
+            raise ValueError(f"`labels` ({int(labels.min())} … {int(labels.max())}) must lie in 0 … {self._num_classes - 1}")
+        return loss
 
     def _product(self, entries: Entries, weights: Tensor, bias: Tensor | None, x: Tensor, y: Tensor) -> None:
         code, spread = kernels(), torch.zeros(len(entries.source))

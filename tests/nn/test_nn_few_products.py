@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from fourfold import nn as fnn
 from fourfold.algebra import get, product
-from fourfold.nn import base, linear, product8
+from fourfold.nn import base, few_products, linear
 
 KNOWN = ["complex", "quaternion"]
 LAYERS = {1: fnn.Conv1d, 2: fnn.Conv2d, 3: fnn.Conv3d}
@@ -27,9 +27,9 @@ def use_products(patch):
     """Take the products wherever they can be used, and return a list that grows each time."""
     taken = []
     for name in ("convolution", "linear"):
-        function = getattr(product8, name)
-        patch.setattr(product8, name, lambda *given, function=function: taken.append(function) or function(*given))
-        patch.setattr(product8, f"{name}_pays", lambda *given: True)
+        function = getattr(few_products, name)
+        patch.setattr(few_products, name, lambda *given, function=function: taken.append(function) or function(*given))
+        patch.setattr(few_products, f"{name}_pays", lambda *given: True)
     return taken
 
 
@@ -43,8 +43,8 @@ def choices(monkeypatch):
     """A list that grows each time the layers' own choice falls on the products."""
     taken = []
     for name in ("convolution", "linear"):
-        function = getattr(product8, name)
-        monkeypatch.setattr(product8, name, lambda *given, function=function: taken.append(function) or function(*given))
+        function = getattr(few_products, name)
+        monkeypatch.setattr(few_products, name, lambda *given, function=function: taken.append(function) or function(*given))
     return taken
 
 
@@ -62,7 +62,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(("name", "rank"), [("complex", 3), ("quaternion", 8)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_matrices_make_the_product_of_the_algebra(name, rank, dtype):
-    products, n = product8.PRODUCTS[dtype][get(name)], get(name).n
+    products, n = few_products.PRODUCTS[dtype][get(name)], get(name).n
     w, x = (torch.randint(-9, 9, (50, n), generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (0, 1))
     found = ((w @ products.weights.t()) * (x @ products.inputs.t())) @ products.outputs.t()
     assert torch.equal(found, product(w, x, get(name)))
@@ -104,7 +104,7 @@ def test_convolutions_by_products_are_the_sum_over_structure_constants(draws):
 
     inputs = (x, *layer.parameters())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product8, "CHUNK_BYTES", 512)  # several chunks, the last one smaller
+        patch.setattr(few_products, "CHUNK_BYTES", 512)  # several chunks, the last one smaller
         taken = use_products(patch)
         found = values_and_gradients(lambda x, *_: layer(x), *inputs)
         assert taken
@@ -174,7 +174,7 @@ def test_gradients_that_nobody_needs_are_left_out(kind, frozen, products_taken, 
         parameter.requires_grad_(name not in frozen)
     found = values_and_gradients(lambda x, *_: layer(x), x, *layer.parameters())
     assert products_taken
-    monkeypatch.setattr(product8, "usable", lambda *given: False)
+    monkeypatch.setattr(few_products, "usable", lambda *given: False)
     assert_same(found, values_and_gradients(lambda x, *_: layer(x), x, *layer.parameters()))
 
 
@@ -317,10 +317,10 @@ def test_a_layer_that_makes_another_matrix_of_its_weight_keeps_it(choices):
 def evaluating(request, monkeypatch):
     """A layer that evaluates, and how often something was made of its weight."""
     made = []
-    mixed, matrix = product8.mixed_weight, base.AlgebraLayer._matrix_of
-    monkeypatch.setattr(product8, "mixed_weight", lambda *given: made.append("products") or mixed(*given))
+    mixed, matrix = few_products.mixed_weight, base.AlgebraLayer._matrix_of
+    monkeypatch.setattr(few_products, "mixed_weight", lambda *given: made.append("products") or mixed(*given))
     monkeypatch.setattr(base.AlgebraLayer, "_matrix_of", lambda *given: made.append("matrix") or matrix(*given))
-    monkeypatch.setattr(product8, "convolution_pays", lambda *given: request.param == "products")
+    monkeypatch.setattr(few_products, "convolution_pays", lambda *given: request.param == "products")
     layer = fnn.Conv2d(8, 8, 3, algebra="quaternion").eval()
     with torch.no_grad():
         layer.weight.mul_(99).round_()  # whole numbers, whose sum is the same in every order
@@ -408,12 +408,12 @@ def test_a_linear_layer_that_evaluates_computes_what_it_trains_with(out_features
 
 def test_the_three_ways_of_a_linear_layer_are_chosen_by_shape():
     weight = torch.empty(512, 128)
-    three, eight = (product8.PRODUCTS[torch.float32][get(name)] for name in KNOWN)
-    assert product8.linear_pays(128, 512, 512, eight)
-    assert not product8.linear_pays(128, 512, 512, three)
-    assert not product8.linear_pays(16, 512, 512, eight)
+    three, eight = (few_products.PRODUCTS[torch.float32][get(name)] for name in KNOWN)
+    assert few_products.linear_pays(128, 512, 512, eight)
+    assert not few_products.linear_pays(128, 512, 512, three)
+    assert not few_products.linear_pays(16, 512, 512, eight)
     assert linear._few_rows(16, weight)
     assert not linear._few_rows(128, weight)
     with torch.no_grad():
-        assert not product8.linear_pays(128, 512, 512, eight)
+        assert not few_products.linear_pays(128, 512, 512, eight)
         assert not linear._few_rows(16, weight)

@@ -1,0 +1,1 @@
+"""Trained tickets made small and fast: artifacts, generated C, and a runtime."""
