@@ -1,13 +1,14 @@
 """Quaternion networks against their real twins: training step, inference, memory; one thread, in turn within one run.
 
     python benchmarks/layers.py [conv-2 conv-4 conv-6 lenet-300-100 resnet-18] [--rounds 20] [--batch 60] [--only training]
+        [--peers FOLDER]
 
 A training step is forward, loss, backward and fused Adam. Paths:
   real twin                     torch.nn's layers, contiguous tensors: what everything is divided by
   real twin, channels last      the same with `memory_format=torch.channels_last` (networks of images)
   quaternion                    as `fourfold.models.build` gives it
   quaternion, real matrix       the same with the expanded matrix in every layer
-  SpeechBrain                   SpeechBrain's layers in their place, if it is installed
+  hTorch, Orkis, SpeechBrain    their layers in place of ours, with `--peers FOLDER` (benchmarks/peers.py says of what)
 
 Prints, for each path, the median over the rounds of its processor time divided by the real twin's in the same round, with
 the quartiles; tensors kept for backward, and the most memory that tensors take during a step. Set MALLOC_TRIM_THRESHOLD_
@@ -18,8 +19,10 @@ import argparse
 import contextlib
 import copy
 import os
+import pathlib
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from unittest import mock
@@ -29,10 +32,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import profile
 
+import peers
 from fourfold import models
-from fourfold import nn as fnn
 from fourfold.train import describe_device, single_thread, versions
 
+PEERS = ("hTorch", "Orkis", "SpeechBrain")
 NETWORKS = ("conv-2", "conv-4", "conv-6", "lenet-300-100", "resnet-18")
 REAL = "real twin"
 ALLOCATOR = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
@@ -53,41 +57,7 @@ class Path(NamedTuple):
         return mock.patch("fourfold.nn.few_products.usable", return_value=False) if self.matrix else contextlib.nullcontext()
 
 
-class SpeechBrainConv2d(nn.Module):
-    """SpeechBrain's convolution for tensors whose channels come first; its own transpositions undo these, without copies."""
-
-    def __init__(self, like: fnn.Conv2d) -> None:
-        super().__init__()
-        from speechbrain.nnet.quaternion_networks.q_CNN import QConv2d
-
-        self.convolution = QConv2d(
-            like.out_channels // 4,
-            like.kernel_size,
-            input_shape=(None, None, None, like.in_channels),
-            stride=like.stride,
-            bias=like.bias is not None,
-            padding_mode="constant",
-            swap=True,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-def speechbrain(network: nn.Module) -> nn.Module:
-    """Replace the quaternion layers by SpeechBrain's, in place."""
-    from speechbrain.nnet.quaternion_networks.q_linear import QLinear
-
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if fnn.algebra_of(child).n == 4 and isinstance(child, fnn.Conv2d):
-                setattr(module, name, SpeechBrainConv2d(child))
-            elif fnn.algebra_of(child).n == 4 and isinstance(child, fnn.Linear):
-                setattr(module, name, QLinear(child.out_features // 4, child.in_features))
-    return network
-
-
-def paths(name: str, batch: int) -> Iterator[Path]:
+def paths(name: str, batch: int, others: Sequence[peers.Peer] = ()) -> Iterator[Path]:
     network, images = models.build(name, seed=0), torch.randn(batch, *models.input_shape(name))
     yield Path(REAL, network, images)
     if "lenet" not in name:
@@ -97,10 +67,8 @@ def paths(name: str, batch: int) -> Iterator[Path]:
     network, images = models.build(name, **algebra, seed=0), torch.randn(batch, *models.input_shape(name, **algebra))
     yield Path("quaternion", network, images)
     yield Path("quaternion, real matrix", copy.deepcopy(network), images, matrix=True)
-    try:
-        yield Path("SpeechBrain", speechbrain(copy.deepcopy(network)), images)
-    except ImportError as error:
-        print(f"  SpeechBrain is left out: {error}")
+    for peer in others:
+        yield Path(peer.name, peer.replace(copy.deepcopy(network)), images)
 
 
 def training_step(path: Path) -> Run:
@@ -200,14 +168,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--batch", type=int, default=60, help="of the training step")
     parser.add_argument("--only", choices=("training", "inference", "memory"), help="one part")
+    parser.add_argument("--peers", type=pathlib.Path, help="folder with checkouts of other libraries")
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    others = [peer for peer in peers.found(arguments.peers) if peer.name in PEERS] if arguments.peers else []
+    warnings.simplefilter("ignore")  # hTorch's, of torch's classes
     with single_thread():
         allocator = ", ".join(f"{name}={os.environ[name]}" for name in ALLOCATOR if name in os.environ)
         print(f"{describe_device(torch.device('cpu'))}, {versions()}, allocator: {allocator or 'as it is'}")
         for name in arguments.networks:
             print(name)
-            ways = list(paths(name, arguments.batch))
+            ways = list(paths(name, arguments.batch, others))
             steps = [training_step(path) for path in ways]
             if arguments.only in (None, "training"):
                 compare(f"training step, batch {arguments.batch}", ways, steps, arguments.rounds)

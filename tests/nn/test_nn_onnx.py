@@ -57,10 +57,11 @@ IMAGES = nn.Sequential(
     ("model", "x"),
     [
         (IMAGES, torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))),
+        (fnn.fold_norms(IMAGES.eval()), torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))),
         (Attention(), torch.tensor([[1, 2, 3], [4, 5, 6]])),
         (Recurrent(), torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))),
     ],
-    ids=["images", "attention", "recurrent"],
+    ids=["images", "folded", "attention", "recurrent"],
 )
 def test_onnxruntime_computes_the_same(model, x):
     model = model.eval()
