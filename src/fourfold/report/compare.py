@@ -14,7 +14,8 @@ from fourfold.report.experiments import Experiment
 TARGETS = (0.25, 0.125, 0.03)
 """Fractions of real at which the summaries compare networks."""
 
-_AT_END = 1.02  # a quaternion network may start at 24.8 % of its twin: that is still its accuracy at about 25 %
+AT_END = 1.02
+"""A quaternion network may start at 24.8 % of its twin: that is still its accuracy at about 25 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def at_fraction(curve: Curve, fraction: float) -> Estimate | None:
     """
     points = sorted(curve.points, key=lambda point: point.fraction_of_real)
     x = [point.fraction_of_real for point in points]
-    if not x[0] / _AT_END <= fraction <= x[-1] * _AT_END:
+    if not x[0] / AT_END <= fraction <= x[-1] * AT_END:
         return None
     right = min(int(np.searchsorted(x, fraction)), len(points) - 1)
     left = right if x[right] <= fraction else max(right - 1, 0)

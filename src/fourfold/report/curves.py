@@ -50,6 +50,20 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trace:
+    """One trial of a curve, densest level first: what intervals over trials are computed from."""
+
+    trial: int
+    density: tuple[float, ...]
+    fraction_of_real: tuple[float, ...]
+    top1: tuple[float, ...]
+    """Percent."""
+    stored_bytes: tuple[float, ...] = ()
+    """Empty for a published curve, as are the MACs."""
+    macs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """Test accuracy after each epoch of one level."""
 
@@ -82,6 +96,8 @@ class Curve:
     """Density of every layer, level by level, mean over trials."""
     parameters_real: int
     macs_real: int
+    traces: tuple[Trace, ...] = ()
+    """By trial."""
 
     @property
     def most_trials(self) -> int:
@@ -151,6 +167,19 @@ def _curve(rows: Sequence[Row], label: str, variant: int) -> Curve:
         layers={name: tuple(_layer(name, group) for group in levels.values()) for name in names},
         parameters_real=first.parameters_real,
         macs_real=first.macs_real,
+        traces=tuple(_trace(rows, trial) for trial in sorted({row.trial for row in rows})),
+    )
+
+
+def _trace(rows: Sequence[Row], trial: int) -> Trace:
+    levels = sorted((row for row in rows if row.trial == trial), key=lambda row: -row.density)
+    return Trace(
+        trial=trial,
+        density=tuple(row.density for row in levels),
+        fraction_of_real=tuple(row.fraction_of_real for row in levels),
+        top1=tuple(row.top1 for row in levels),
+        stored_bytes=tuple(row.stored_bytes for row in levels),
+        macs=tuple(row.macs for row in levels),
     )
 
 
