@@ -1,1 +1,25 @@
-"""Trained tickets made small and fast: artifacts, generated C, and a runtime."""
+"""Trained tickets made small and fast: artifacts, generated C, and a runtime.
+
+Importing this room is cheap: what needs numpy or torch is imported when it is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fourfold.deploy.lowering import lower
+    from fourfold.deploy.program import Encoding, Program
+
+__all__ = ["Encoding", "Program", "lower"]
+
+_HOMES = {"Encoding": "program", "Program": "program", "lower": "lowering"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -56,7 +56,7 @@ class AlgebraLayer(nn.Module):
         grouped = weight.view(n, self.groups, out // n // self.groups, per_group, *kernel).unbind(1)
         return torch.cat([self.algebra.matrix(part) for part in grouped])
 
-    def _is_product(self) -> bool:
+    def is_product(self) -> bool:
         """Whether the layer is the product w·x of a fixed algebra: a subclass may make another matrix of its weight."""
         return isinstance(self.algebra, Algebra) and type(self).matrix is AlgebraLayer.matrix
 

@@ -91,7 +91,7 @@ class _Conv(ConvLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of x, plus the bias."""
         n, groups, weight, bias = self.algebra.n, self.groups, self.weight, self.bias
-        if n > 1 and self._is_product() and few_products.usable(input, weight, bias):
+        if n > 1 and self.is_product() and few_products.usable(input, weight, bias):
             products = self._products(input, weight)
             if products is not None:
                 padded, geometry = self._padded(input)

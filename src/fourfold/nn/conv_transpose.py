@@ -69,7 +69,7 @@ class _ConvTranspose(ConvLayer):
                 input, output_size, self.stride, self.padding, self.kernel_size, rank, self.dilation
             )
         )
-        if self._is_product() and few_products.usable(input, weight, bias):
+        if self.is_product() and few_products.usable(input, weight, bias):
             products = self._products(input, weight)
             if products is not None:
                 geometry = few_products.Geometry(self.stride, self.padding, self.dilation, True, output_padding, groups)

@@ -44,7 +44,7 @@ def fold(layer: nn.Module, norm: nn.Module) -> nn.Module:
     if getattr(real, "groups", 1) > 1 and (whitens or isinstance(real, _TRANSPOSED)):
         raise UserError(f"`layer` has `groups` (={real.groups}), across which {_kind(norm)} mixes: it cannot be folded")
     with torch.no_grad():
-        matrix, offset = _whitening(norm) if isinstance(norm, WhiteningBatchNorm) and whitens else _scaling(norm)
+        matrix, offset = _whitening(norm) if isinstance(norm, WhiteningBatchNorm) and whitens else scaling(norm)
         axis = 1 if isinstance(real, _TRANSPOSED) else 0
         weight = real.weight.double().movedim(axis, 0)
         mixed = _apply(matrix, weight).movedim(0, axis)
@@ -76,8 +76,8 @@ def fold_norms(model: nn.Module) -> nn.Module:
     return model
 
 
-def _scaling(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the scale (C) and the offset (C) of a batch norm."""
+def scaling(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the scale (C) and the offset (C) of a batch norm with running statistics, as it is in evaluation, in float64."""
     assert isinstance(norm, _NORMS)
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -42,7 +42,7 @@ class Linear(AlgebraLayer, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Return W·x + b."""
         n, weight = self.algebra.n, self.weight
-        usable = n > 1 and self._is_product() and few_products.usable(input, weight, self.bias)
+        usable = n > 1 and self.is_product() and few_products.usable(input, weight, self.bias)
         if not usable or input.shape[-1:] != (self.in_features,):
             return F.linear(input, self.matrix(), self.bias)
 

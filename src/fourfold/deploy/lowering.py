@@ -1,0 +1,145 @@
+"""`lower`: from a trained network, ours or torch's, to a `Program`."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from fourfold.deploy.calls import IN_PLACE, SUMS, called, caller, is_size, lower_call
+from fourfold.deploy.fusing import fuse, needed
+from fourfold.deploy.layers import LAYERS, Lowering, lower_layer, refusal
+from fourfold.deploy.program import Encoding, Program, Shape
+from fourfold.deploy.reference import run
+from fourfold.deploy.shapes import assemble
+from fourfold.record import UserError
+
+_TOLERANCE = 0.02
+"""Of the largest output: what half precision may lose; a wrong program loses more."""
+
+
+def lower(
+    model: nn.Module,
+    shape: Sequence[int],
+    *,
+    encoding: Encoding | None = None,
+    class_names: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
+) -> Program:
+    """Return the program that computes what a network does in evaluation.
+
+    Batch norm is folded into the real product before it, and ReLU into the operation before it, where nothing else uses the
+    value between them. Products of a fixed algebra with one group stay products of that algebra; others (groups of numbers,
+    learned algebras, rotations) become their real matrices.
+
+    Args:
+        model: Any network of layers that can be deployed, ours or torch's own; it is not changed.
+        shape: Channels, height and width of an image as the network sees it, or the number of features.
+        encoding: How an image's bytes become that; None where the caller will give it.
+        class_names: One for each output, or none.
+        provenance: What is known of the network's making, as text.
+
+    Raises:
+        UserError: a layer or function that cannot be deployed, a forward that depends on the numbers it is given, weights
+            that are not finite, or shapes that do not fit.
+    """
+    if _Tracer().is_leaf_module(model, ""):
+        model = nn.Sequential(OrderedDict(layer=model))
+    start: Shape = tuple(int(size) for size in shape)
+    lowering = Lowering(shapes=[start])
+    with _evaluating(model), torch.no_grad():
+        output = _walk(_traced(model), model, lowering)
+        program = assemble(
+            start,
+            fuse(needed(lowering.operations, output)),
+            encoding=encoding,
+            class_names=tuple(class_names),
+            provenance=dict(provenance or {}),
+        )
+        _check(program, model)
+    return program
+
+
+class _Tracer(fx.Tracer):
+    """Sees layers as wholes: torch's, ours, and those that have a lowering of their own."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        ours = type(m) in LAYERS or type(m).__module__.startswith("fourfold.nn.")
+        return ours or super().is_leaf_module(m, module_qualified_name)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and afterwards every layer back into its own."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _traced(model: nn.Module) -> fx.Graph:
+    try:
+        return _Tracer().trace(model)
+    except Exception as error:  # whatever a user's forward raises when it is given a symbol
+        reason = str(error).partition("\n")[0]
+        raise refusal(f"{type(model).__name__}, whose forward cannot be followed ({reason}),") from error
+
+
+def _walk(graph: fx.Graph, model: nn.Module, lowering: Lowering) -> int:
+    """Lower all nodes in order, and return the value that the network returns."""
+    values: dict[fx.Node, int] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            if values:
+                raise UserError(f"the network must have one input to be deployed, and has {node.name!r} as another")
+            values[node] = 0
+        elif node.op == "call_module":
+            layer = model.get_submodule(str(node.target))
+            (given,) = _values(node, values, 1)
+            values[node] = lower_layer(lowering, layer, str(node.target), given)
+            if getattr(layer, "inplace", False):
+                _replace(values, given, values[node])
+        elif node.op == "get_attr":
+            raise refusal(f"{node.target!r}, a tensor used outside of a layer,")
+        elif node.op == "output":
+            result = node.args[0]
+            if not isinstance(result, fx.Node) or result not in values:
+                raise UserError("the network must return one tensor to be deployed")
+            return values[result]
+        elif not is_size(node):
+            inputs = _values(node, values, 2 if node.target in SUMS else 1)
+            where = caller(node)
+            values[node] = lower_call(lowering, node, f"{where}.{node.name}" if where else node.name, *inputs)
+            if node.target in IN_PLACE or node.kwargs.get("inplace", False):
+                _replace(values, inputs[0], values[node])
+    raise AssertionError("a graph ends with its output")
+
+
+def _check(program: Program, model: nn.Module) -> None:
+    """Compare both on one drawn image: a trace does not see every change in place, nor what depends on the numbers."""
+    weight = next(model.parameters(), torch.empty(0))
+    image = torch.randn((1, *program.shapes[0]), generator=torch.Generator().manual_seed(0))
+    expected = model(image.to(weight.device, weight.dtype)).float().cpu().numpy()
+    found = run(program, image.numpy())
+    if found.shape != expected.shape or np.abs(found - expected).max() > _TOLERANCE * np.abs(expected).max() + 1e-6:
+        raise refusal(f"{type(model).__name__}, which computes something else than its trace (as after `x += y`),")
+
+
+def _values(node: fx.Node, values: Mapping[fx.Node, int], count: int) -> list[int]:
+    """Return the numbers of the first arguments of a call, which must be values that the network has computed."""
+    given = [argument for argument in node.args[:count] if isinstance(argument, fx.Node) and argument in values]
+    if len(given) != count:
+        raise refusal(f"{called(node)}, given other things than {count} value{'s' * (count > 1)} of the network,")
+    return [values[argument] for argument in given]
+
+
+def _replace(values: dict[fx.Node, int], old: int, new: int) -> None:
+    """Let all nodes of a value that was changed in place stand for what it is now."""
+    for node, value in values.items():
+        if value == old:
+            values[node] = new

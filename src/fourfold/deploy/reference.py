@@ -1,0 +1,167 @@
+"""A program run by numpy alone, in float64: slow and right, the oracle of everything faster."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from fourfold.data.encoding import GREY
+from fourfold.deploy.program import (
+    Add,
+    Affine,
+    Array,
+    AveragePool,
+    Convolution,
+    Encoding,
+    Flatten,
+    Linear,
+    MaxPool,
+    Operation,
+    Product,
+    Program,
+    Relu,
+)
+from fourfold.deploy.shapes import encoded_shape, window_places
+from fourfold.record.errors import UserError
+
+Values = NDArray[np.float64]
+"""Of a few images: (N, channels, height, width) or (N, features)."""
+
+IMAGES_AT_A_TIME = 16
+"""So that the windows of a convolution, unrolled, fit into a laptop's memory."""
+
+
+def run(program: Program, images: Array) -> Array:
+    """Return the network's outputs for images as its value 0 is: (N, *shapes[0]) → (N, *shapes[-1]), float32.
+
+    Raises:
+        UserError: images of another shape.
+    """
+    images = np.asarray(images)
+    if images.shape[1:] != program.shapes[0]:
+        raise UserError(f"`images` of shape {images.shape} must be (N, {', '.join(map(str, program.shapes[0]))})")
+    outputs = np.empty((len(images), *program.shapes[-1]), np.float32)
+    last = {value: operation for operation in program.operations for value in operation.inputs}
+    for start in range(0, len(images), IMAGES_AT_A_TIME):
+        chosen = slice(start, start + IMAGES_AT_A_TIME)
+        values: dict[int, Values] = {0: images[chosen].astype(np.float64)}
+        for operation in program.operations:
+            values[operation.output] = apply(operation, *(values[value] for value in operation.inputs))
+            for value in {value for value in operation.inputs if last[value] is operation}:
+                del values[value]
+        outputs[chosen] = values[program.operations[-1].output]
+    return outputs
+
+
+def encode(encoding: Encoding, images: NDArray[np.uint8]) -> Array:
+    """Return images as a network sees them: uint8 (N, H, W, C) → float32 (N, channels, height, width).
+
+    Raises:
+        UserError: images of another type or shape.
+    """
+    channels, height, width = encoding.shape
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != (height, width, channels):
+        raise UserError(
+            f"`images` of type {images.dtype} and shape {images.shape} must be uint8 (N, {height}, {width}, {channels})"
+        )
+    mean, std = (np.array(numbers, np.float64)[:, None, None] for numbers in (encoding.mean, encoding.std))
+    colours = (images.transpose(0, 3, 1, 2) / 255 - mean) / std
+    if encoding.kind == "pixels":
+        numbers = colours.reshape(len(images), channels, height, width // encoding.n, encoding.n)
+        colours = numbers.transpose(0, 4, 1, 2, 3)
+    encoded = np.zeros((len(images), *encoded_shape(encoding)), np.float32)
+    if encoding.kind == "pixels":
+        encoded[:] = colours.reshape(encoded.shape)
+    else:
+        encoded[:, :channels] = colours
+    if encoding.kind == "grey":
+        encoded[:, channels] = np.einsum("nchw,c->nhw", colours, np.array(GREY))
+    return encoded
+
+
+def real_matrix(product: Product) -> Array:
+    """Return the real weights of a product, zeros and all: (out, in / groups, *kernel)."""
+    weight = product.weight
+    return np.concatenate([np.concatenate([sign * weight[c] for c, sign in row], axis=1) for row in product.table])
+
+
+def apply(operation: Operation, *inputs: Values) -> Values:
+    """Return what an operation makes of a few images."""
+    output: Values = _APPLY[type(operation)](operation, *inputs)
+    if getattr(operation, "relu", False):
+        np.maximum(output, 0, out=output)
+    return output
+
+
+def _convolution(operation: Convolution, x: Values) -> Values:
+    top, bottom, left, right = operation.padding
+    (row_step, column_step), (row_gap, column_gap) = operation.stride, operation.dilation
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    weight = real_matrix(operation.product).astype(np.float64)
+    outputs, inputs, height, width = weight.shape
+    spans = row_gap * (height - 1) + 1, column_gap * (width - 1) + 1
+    windows = sliding_window_view(padded, spans, axis=(2, 3))[:, :, ::row_step, ::column_step, ::row_gap, ::column_gap]
+    images, _, rows, columns = windows.shape[:4]
+    groups = operation.groups
+    unrolled = windows.transpose(0, 1, 4, 5, 2, 3).reshape(images, groups, inputs * height * width, rows * columns)
+    y = weight.reshape(groups, outputs // groups, -1) @ unrolled
+    return _with_bias(y.reshape(images, outputs, rows, columns), operation.product)
+
+
+def _linear(operation: Linear, x: Values) -> Values:
+    return _with_bias(x @ real_matrix(operation.product).astype(np.float64).T, operation.product)
+
+
+def _with_bias(y: Values, product: Product) -> Values:
+    return y if product.bias is None else y + _by_channel(product.bias, y)
+
+
+def _by_channel(numbers: Array, like: Values) -> Values:
+    return numbers.astype(np.float64).reshape(-1, *[1] * (like.ndim - 2))
+
+
+def _windows(operation: MaxPool | AveragePool, x: Values, outside: float) -> Values:
+    """Return all windows of a pooling, (N, C, rows, columns, height, width), with a value for what lies outside the map."""
+    dilation = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
+    around = [(0, 0), (0, 0)]
+    kept = []
+    for axis in range(2):
+        size, kernel, stride = x.shape[2 + axis], operation.kernel[axis], operation.stride[axis]
+        padding, gap = operation.padding[axis], dilation[axis]
+        places = window_places(size, kernel, stride, padding, gap, operation.ceil)
+        end = (places - 1) * stride + gap * (kernel - 1) + 1  # where the last window ends, perhaps beyond the padding
+        around.append((padding, max(padding, end - size - padding)))
+        kept.append(slice(0, (places - 1) * stride + 1, stride))
+    spans = tuple(gap * (kernel - 1) + 1 for gap, kernel in zip(dilation, operation.kernel, strict=True))
+    windows = sliding_window_view(np.pad(x, around, constant_values=outside), spans, axis=(2, 3))
+    chosen: Values = windows[:, :, kept[0], kept[1], :: dilation[0], :: dilation[1]]
+    return chosen
+
+
+def _average_pool(operation: AveragePool, x: Values) -> Values:
+    """The mean counts what lies on the map, and with `count_padding` the padding, but never what `ceil` adds beyond it."""
+    sums: Values = _windows(operation, x, 0).sum((4, 5))
+    counts = []
+    for axis in range(2):
+        size, padding = x.shape[2 + axis], operation.padding[axis]
+        margin = padding if operation.count_padding else 0
+        starts = np.arange(sums.shape[2 + axis]) * operation.stride[axis] - padding
+        ends = np.minimum(starts + operation.kernel[axis], size + margin)
+        counts.append(ends - np.maximum(starts, -margin))
+    means: Values = sums / np.outer(*counts)
+    return means
+
+
+_APPLY: dict[type[Operation], Callable[..., Any]] = {
+    Convolution: _convolution,
+    Linear: _linear,
+    MaxPool: lambda operation, x: _windows(operation, x, -np.inf).max((4, 5)),
+    AveragePool: _average_pool,
+    Affine: lambda operation, x: _by_channel(operation.scale, x) * x + _by_channel(operation.shift, x),
+    Add: lambda operation, x, y: x + y,
+    Relu: lambda operation, x: np.maximum(x, 0),
+    Flatten: lambda operation, x: x.reshape(len(x), -1),
+}
