@@ -55,6 +55,11 @@ class Sizes:
         """Multiply-accumulates for one image, nothing pruned."""
         return sum(layer.macs for layer in self.layers)
 
+    @property
+    def macs_per_weight(self) -> dict[str, int]:
+        """MACs that each stored weight does for one image, by the weight's name in the state dict."""
+        return {f"{layer.name}.weight".removeprefix("."): layer.macs_per_weight for layer in self.layers if layer.weights}
+
     def kept_macs(self, kept: Mapping[str, int]) -> int:
         """Return the MACs for one image when only so many weights of each layer (by its name) are kept."""
         return sum(kept.get(layer.name, layer.weights) * layer.macs_per_weight for layer in self.layers)

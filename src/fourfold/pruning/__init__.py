@@ -1,21 +1,83 @@
-"""Which weights are kept: scores, masks, counts and what they cost to store. Pure functions on `dict[str, Tensor]`."""
+"""Which weights are kept: scores, masks, budgets, schedules and storage. Pure functions on `dict[str, Tensor]`."""
 
-from fourfold.pruning.masks import Masks, apply_, compress, dense, expand_, fingerprint, kept, pack, stored_bytes, unpack
-from fourfold.pruning.select import keep_largest, magnitude, num_kept, prune
+from fourfold.pruning.budgets import BUDGETS, FoundDensity, prune_to_latency, select_macs
+from fourfold.pruning.counts import apportion, erdos_renyi_shares, num_kept
+from fourfold.pruning.derivatives import flow_gradients, gradients, gradients_of_images, hessian_times
+from fourfold.pruning.masks import (
+    Masks,
+    apply_,
+    collapsed,
+    compress,
+    dense,
+    expand_,
+    fingerprint,
+    kept,
+    pack,
+    stored_bytes,
+    unpack,
+)
+from fourfold.pruning.overlap import Overlap, mask_overlap
+from fourfold.pruning.prune import NEED_IMAGES, NEED_LABELS, SCORES, Choice, choose, prune
+from fourfold.pruning.schedules import gradual_density
+from fourfold.pruning.scores import (
+    fisher_scores,
+    gradient_scores,
+    grasp_scores,
+    magnitude_scores,
+    random_scores,
+    snip_scores,
+    taylor_scores,
+)
+from fourfold.pruning.select import SCOPES, keep_largest, magnitude, select, select_n_of_m
+from fourfold.pruning.shrink import shrink
+from fourfold.pruning.units import UNITS, Units, units_of
 
 __all__ = [
+    "BUDGETS",
+    "NEED_IMAGES",
+    "NEED_LABELS",
+    "SCOPES",
+    "SCORES",
+    "UNITS",
+    "Choice",
+    "FoundDensity",
     "Masks",
+    "Overlap",
+    "Units",
     "apply_",
+    "apportion",
+    "choose",
+    "collapsed",
     "compress",
     "dense",
+    "erdos_renyi_shares",
     "expand_",
     "fingerprint",
+    "fisher_scores",
+    "flow_gradients",
+    "gradient_scores",
+    "gradients",
+    "gradients_of_images",
+    "gradual_density",
+    "grasp_scores",
+    "hessian_times",
     "keep_largest",
     "kept",
     "magnitude",
+    "magnitude_scores",
+    "mask_overlap",
     "num_kept",
     "pack",
     "prune",
+    "prune_to_latency",
+    "random_scores",
+    "select",
+    "select_macs",
+    "select_n_of_m",
+    "shrink",
+    "snip_scores",
     "stored_bytes",
+    "taylor_scores",
+    "units_of",
     "unpack",
 ]

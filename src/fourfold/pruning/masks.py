@@ -28,6 +28,12 @@ def kept(masks: Masks) -> dict[str, int]:
     return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
+def collapsed(masks: Masks) -> tuple[str, ...]:
+    """Return the weights of which nothing is kept while something is kept of others: a layer that passes nothing on."""
+    counts = kept(masks)
+    return tuple(name for name, count in counts.items() if count == 0 and any(counts.values()))
+
+
 def pack(masks: Masks) -> dict[str, np.ndarray]:
     """Return the masks as bits, eight weights a byte, first weight in the highest bit."""
     return {name: np.packbits(mask.cpu().numpy().reshape(-1)) for name, mask in masks.items()}

@@ -1,25 +1,35 @@
-"""Choosing the weights that stay, with exact counts: ties go to the weight that comes first."""
+"""Choosing the units that stay from their scores, with exact counts: ties go to the unit that comes first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fourfold.nn import named_weights
-from fourfold.pruning.masks import Masks, apply_, dense
+from fourfold.pruning.counts import apportion, erdos_renyi_shares, num_kept, shapes_of
+from fourfold.pruning.masks import Masks
+from fourfold.pruning.scores import magnitude_scores
+from fourfold.pruning.units import Units
+from fourfold.record import UserError
+from fourfold.record.errors import unknown
 
+SCOPES = {
+    "global": "units are compared over the whole network",
+    "layer": "within each layer, all layers of one density",
+    "erk": "within each layer, of the densities of Erdős–Rényi kernels",
+    "component": "within each component of each layer, all of one density (paper 2's released code)",
+}
+"""What units are compared with, by name."""
 
-def num_kept(density: float, total: int) -> int:
-    """Return `round(density · total)`, the weights that a network of `total` weights keeps."""
-    if not 0 <= density <= 1:
-        raise ValueError(f"`density` (={density}) must lie in [0, 1]")
-    return round(density * total)
+_WEIGHTS = Units()
+
+Part = tuple[str, slice]
+"""Some units of a weight."""
 
 
 def keep_largest(scores: Tensor, count: int) -> Tensor:
     """Return a mask with exactly `count` True, at the largest scores; of equal scores the first ones.
 
-    Shapes: scores (m,), finite → bool (m,).
+    Shapes: scores (m,), finite or −∞ → bool (m,).
     """
     if not 0 <= count <= scores.numel():
         raise ValueError(f"`count` (={count}) must lie in [0, {scores.numel()}], the number of scores")
@@ -33,53 +43,126 @@ def keep_largest(scores: Tensor, count: int) -> Tensor:
     return mask
 
 
-def magnitude(weights: Mapping[str, Tensor], masks: Masks, density: float, scope: str = "global") -> Masks:
-    """Return the masks that keep the largest absolute weights among those that are kept now.
+def select(scores: Mapping[str, Tensor], masks: Masks, density: float, units: Units = _WEIGHTS, scope: str = "global") -> Masks:
+    """Return the masks that keep the units of the largest scores among those that have a weight left.
+
+    Single weights are counted exactly: `round(density · weights)` of every group that `scope` compares. Of larger units so
+    many are kept, from the largest score down, that their weights are as near to that as can be (of two equally near
+    numbers the smaller), and at least one where weights are to be kept at all.
 
     Args:
-        weights: The trained weights by name, any shapes.
+        scores: Of every unit, by weight name.
         masks: What is kept now; the result keeps a part of it.
-        density: Weights to keep / all weights, of the dense network (`global`) or of each of its layers (`layer`).
-        scope: Compare weights over the whole network (`global`, both papers' texts) or within each layer (`layer`).
+        density: Weights to keep / all weights of the dense network, or of each of its groups.
+        units: What is kept or removed together.
+        scope: One of `SCOPES`.
 
     Raises:
-        ValueError: the masks keep fewer weights than asked for, or a weight is not finite.
+        ValueError: the masks keep fewer weights than asked for, or a score is not finite.
     """
-    scores = {name: torch.where(masks[name], weight.detach().abs(), -1).flatten() for name, weight in weights.items()}
-    for name, score in scores.items():
-        if not bool(score.isfinite().all()):
-            raise ValueError(f"weight {name!r} is not finite, so it has no rank")
-    if scope == "global":
-        groups = [list(scores)]
-    elif scope == "layer":
-        groups = [[name] for name in scores]
-    else:
-        raise ValueError(f"unknown scope {scope!r}; known: global, layer")
+    check_finite(scores)
+    sizes = {name: units.split(name, mask).sum(1) for name, mask in masks.items()}
+    kept = {name: torch.zeros_like(size, dtype=torch.bool) for name, size in sizes.items()}
+    for parts, count in _groups(masks, density, units, scope):
+        here = torch.cat([scores[name][part].double() for name, part in parts])
+        size = torch.cat([sizes[name][part] for name, part in parts])
+        if count > int(size.sum()) + (0 if units.unit == "weight" else int(size.max()) // 2):
+            total = sum(_part_numel(masks[name], part, sizes[name]) for name, part in parts)
+            raise ValueError(
+                f"`density` (={density}) asks for {count} of {total} weights, but only {int(size.sum())} are kept now"
+            )
+        ranked = torch.where(size > 0, here, -torch.inf)
+        chosen = keep_largest(ranked, count) if units.unit == "weight" else _keep_nearest(ranked, size, count)
+        for (name, part), mask in zip(
+            parts, torch.split(chosen, [len(sizes[name][part]) for name, part in parts]), strict=True
+        ):
+            kept[name][part] = mask
+    return {name: units.join(name, kept[name], mask) for name, mask in masks.items()}
+
+
+def magnitude(weights: Mapping[str, Tensor], masks: Masks, density: float, scope: str = "global") -> Masks:
+    """Return the masks that keep the largest absolute weights among those that are kept now: `select` by magnitude."""
+    return select(magnitude_scores(weights, _WEIGHTS), masks, density, _WEIGHTS, scope)
+
+
+def select_n_of_m(scores: Mapping[str, Tensor], masks: Masks, kept: int, of: int) -> Masks:
+    """Return the masks that keep the `kept` largest scores of every `of` successive inputs of a row.
+
+    Inputs are those that are stored (in / n), at each position of a kernel apart, as sparse tensor cores take them. What
+    is left over at the end of a row is treated as if filled up with zeros, so it keeps no more than `kept` either.
+
+    Args:
+        scores: Of single weights, by weight name.
+        masks: What is kept now; groups that have fewer left keep these.
+        kept: Weights to keep in a group.
+        of: Weights of a group.
+
+    Raises:
+        ValueError: the numbers make no sense, or a score is not finite.
+    """
+    if not 0 < kept < of:
+        raise UserError(f"`n_of_m` (={(kept, of)}) must be two whole numbers, the first above 0 and below the second")
+    check_finite(scores)
     result: Masks = {}
-    for names in groups:
-        flat = torch.cat([scores[name] for name in names])
-        count, now = num_kept(density, flat.numel()), int((flat >= 0).sum())
-        if count > now:
-            raise ValueError(f"`density` (={density}) asks for {count} of {flat.numel()} weights, but only {now} are kept now")
-        parts = torch.split(keep_largest(flat, count), [scores[name].numel() for name in names])
-        result |= {name: part.view(weights[name].shape) for name, part in zip(names, parts, strict=True)}
+    for name, mask in masks.items():
+        ranked = torch.where(mask, scores[name].view(mask.shape).double(), -torch.inf)
+        rows = ranked.movedim(1, -1) if mask.dim() > 1 else ranked.view(1, -1)
+        inputs = rows.shape[-1]
+        groups = torch.nn.functional.pad(rows, (0, -inputs % of), value=-torch.inf)
+        groups = groups.view(*groups.shape[:-1], -1, of)
+        order = groups.argsort(dim=-1, descending=True, stable=True)
+        chosen = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, order[..., :kept], True)
+        flat = chosen.flatten(-2)[..., :inputs]
+        result[name] = (flat.movedim(-1, 1) if mask.dim() > 1 else flat.view(mask.shape)) & mask
     return result
 
 
-def prune(model: nn.Module, *, density: float, scope: str = "global", masks: Masks | None = None) -> Masks:
-    """Set all but the largest weights of a model to zero, and return what was kept.
+def check_finite(scores: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` for a score that has no rank."""
+    for name, score in scores.items():
+        if not bool(score.isfinite().all()):
+            raise ValueError(f"weight {name!r} is not finite, so it has no rank")
 
-    Args:
-        model: Any network of linear and convolution layers, ours or torch's own; changed in place.
-        density: Weights to keep / all weights.
-        scope: `global` or `layer`, see `magnitude`.
-        masks: What is kept now; default: everything.
 
-    To train on, call `apply_(named_weights(model), masks)` after every optimiser step.
-    """
-    weights = named_weights(model)
-    if not weights:
-        raise ValueError("the model has no linear or convolution layer, so there is nothing to prune")
-    chosen = magnitude(weights, dense(weights) if masks is None else masks, density, scope)
-    apply_(weights, chosen)
-    return chosen
+def _groups(masks: Masks, density: float, units: Units, scope: str) -> list[tuple[list[Part], int]]:
+    """Return what is compared with each other, and the weights that each such group keeps."""
+    if scope not in SCOPES:
+        raise unknown("scope", scope, SCOPES)
+    sizes = {name: mask.numel() for name, mask in masks.items()}
+    if scope == "global":
+        return [([(name, slice(None)) for name in masks], num_kept(density, sum(sizes.values())))] if masks else []
+    if scope == "layer":
+        return [([(name, slice(None))], num_kept(density, size)) for name, size in sizes.items()]
+    if scope == "component":
+        if units.unit != "weight":
+            raise UserError(f"`scope` (='component') must be another for `unit` (={units.unit!r}), which joins components")
+        parts = [(name, part) for name in masks for part in _components(sizes[name], units.dimension(name))]
+        return [([(name, part)], num_kept(density, part.stop - part.start)) for name, part in parts]
+    shares = erdos_renyi_shares(shapes_of(masks), units.dimensions)
+    target, now = num_kept(density, sum(sizes.values())), [int(mask.sum()) for mask in masks.values()]
+    if target > sum(now):
+        raise ValueError(
+            f"`density` (={density}) asks for {target} of {sum(sizes.values())} weights, but only {sum(now)} are kept now"
+        )
+    counts = apportion(target, [shares[name] for name in masks], now)
+    return [([(name, slice(None))], count) for name, count in zip(masks, counts, strict=True)]
+
+
+def _components(size: int, n: int) -> Sequence[slice]:
+    return [slice(c * size // n, (c + 1) * size // n) for c in range(n)]
+
+
+def _part_numel(mask: Tensor, part: slice, sizes: Tensor) -> int:
+    return mask.numel() * len(sizes[part]) // max(1, len(sizes))
+
+
+def _keep_nearest(ranked: Tensor, sizes: Tensor, count: int) -> Tensor:
+    """Keep units from the largest score down until their weights are nearest to `count`."""
+    order = ranked.argsort(descending=True, stable=True)
+    added = torch.cat([sizes.new_zeros(1), sizes[order].cumsum(0)])
+    distance = (added - count).abs()
+    number = int((distance == distance.min()).nonzero()[0])
+    number = max(number, min(1, count, int((sizes > 0).sum())))
+    mask = torch.zeros_like(sizes, dtype=torch.bool)
+    mask[order[:number]] = True
+    return mask & (sizes > 0)

@@ -1,0 +1,106 @@
+"""How much a unit matters: pure functions from weights and derivatives to scores. The largest scores are kept.
+
+What adds up over weights (w · ∂L/∂w, the first-order change of the loss) is summed up over a unit before its absolute
+value is taken; magnitudes are joined by their Euclidean norm.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from fourfold.pruning.units import Units
+
+Tensors = Mapping[str, Tensor]
+"""By weight name."""
+
+Scores = dict[str, Tensor]
+"""Of every weight's units (units,), by weight name."""
+
+
+def magnitude_scores(weights: Tensors, units: Units) -> Scores:
+    """Return the Euclidean norm of every unit; of single weights, their absolute values to the last bit."""
+    return {name: _norm(units.split(name, weight.detach())) for name, weight in weights.items()}
+
+
+def random_scores(weights: Tensors, units: Units, generator: Generator | None = None) -> Scores:
+    """Return a uniform random number for every unit; without a generator from torch's global one."""
+    found = {}
+    for name, weight in weights.items():
+        count = len(units.split(name, weight))
+        device = generator.device if generator is not None else weight.device
+        found[name] = torch.rand(count, generator=generator, device=device, dtype=torch.float64).to(weight.device)
+    return found
+
+
+def gradient_scores(weights: Tensors, gradients: Tensors, units: Units) -> Scores:
+    """Return |Σ w · ∂L/∂w| of every unit: what the loss changes by without it, to first order (Molchanov et al. 2017)."""
+    return {name: _sums(name, weight * gradients[name], units).abs() for name, weight in weights.items()}
+
+
+def snip_scores(weights: Tensors, gradients: Tensors, units: Units) -> Scores:
+    """Return the connection sensitivity |∂L/∂c| of every unit, c = 1 multiplying its weights (Lee et al. 2019).
+
+    All add up to 1. They rank units as `gradient_scores` does; SNIP's point is to take them before training.
+    """
+    scores = gradient_scores(weights, gradients, units)
+    total = sum(float(score.sum()) for score in scores.values())
+    return {name: score / total if total > 0 else score for name, score in scores.items()}
+
+
+def fisher_scores(weights: Tensors, gradients: Iterable[Tensors], units: Units) -> Scores:
+    """Return ½ mean (Σ w · ∂L/∂w)² of every unit, the mean over images (Theis et al. 2018, equation 6).
+
+    That is the second-order change of the loss without the unit, where the Hessian is replaced by the empirical Fisher
+    matrix and the mean gradient is zero, as after training.
+
+    Args:
+        weights: The weights.
+        gradients: Of the loss of one image each.
+        units: What is scored together.
+
+    Raises:
+        ValueError: there are no gradients.
+    """
+    totals: Scores = {}
+    count = 0
+    for of_image in gradients:
+        for name, weight in weights.items():
+            square = _sums(name, weight * of_image[name], units).square()
+            totals[name] = totals[name] + square if name in totals else square
+        count += 1
+    if count == 0:
+        raise ValueError("`gradients` (=0 images) must be those of at least one image")
+    return {name: total / (2 * count) for name, total in totals.items()}
+
+
+def taylor_scores(weights: Tensors, gradients: Tensors, hessian_times_weights: Tensors, units: Units) -> Scores:
+    """Return (Σ w · g − ½ w · (H w))² of every unit, the change of the loss to second order (Molchanov et al. 2019, eq. 7).
+
+    Args:
+        weights: The weights w.
+        gradients: g = ∂L/∂w.
+        hessian_times_weights: H w, H being the Hessian of L over all the weights.
+        units: What is scored together.
+    """
+    return {
+        name: _sums(name, weight * (gradients[name] - hessian_times_weights[name] / 2), units).square()
+        for name, weight in weights.items()
+    }
+
+
+def grasp_scores(weights: Tensors, hessian_times_gradients: Tensors, units: Units) -> Scores:
+    """Return Σ w · (H g) of every unit: by how much |g|² shrinks without it, to first order, over 2 (Wang et al. 2020).
+
+    GraSP removes the weights with the largest −w · (H g), so these are kept from the largest down. They may be negative.
+    """
+    return {name: _sums(name, weight * hessian_times_gradients[name], units) for name, weight in weights.items()}
+
+
+def _sums(name: str, values: Tensor, units: Units) -> Tensor:
+    parts = units.split(name, values.detach())
+    return parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)
+
+
+def _norm(parts: Tensor) -> Tensor:
+    return parts[:, 0].abs() if parts.shape[1] == 1 else torch.linalg.vector_norm(parts, dim=1)
