@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fourfold.data.datasets import DATASETS, DataInfo, info
-from fourfold.data.encoding import input_channels
+from fourfold.data.encoding import GREY, encoded_channels, input_channels, normalization
 
 if TYPE_CHECKING:
     from fourfold.data.checking import Finding, check
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS",
+    "GREY",
     "DataInfo",
     "Finding",
     "ImageSet",
@@ -26,10 +27,12 @@ __all__ = [
     "check",
     "data_directory",
     "download",
+    "encoded_channels",
     "info",
     "input_channels",
     "listing",
     "load",
+    "normalization",
     "prepare",
     "where",
 ]

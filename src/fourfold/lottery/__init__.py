@@ -5,15 +5,18 @@ from fourfold.lottery.levels import Experiment, load_trained, run_level, run_tri
 from fourfold.lottery.local import Event, check, default_workers, run
 from fourfold.lottery.planning import Plan, plan
 from fourfold.lottery.seeds import derive_seed
+from fourfold.lottery.throughput import Throughput, measure_throughput
 
 __all__ = [
     "Event",
     "Experiment",
     "Plan",
+    "Throughput",
     "check",
     "default_workers",
     "derive_seed",
     "load_trained",
+    "measure_throughput",
     "plan",
     "presets",
     "run",

@@ -1,0 +1,63 @@
+"""`fourfold bench train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from fourfold.cli.duration import format_duration
+
+
+def command(
+    presets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET…")] = ("digits",),
+    algebra: tuple[str, ...] = ("real", "quaternion"),
+    density: float = 1.0,
+    rounds: int = 5,
+    device: str = "auto",
+    data_dir: Path | None = None,
+) -> None:
+    """Measure how fast levels are trained, one trial on one thread, beside the plain PyTorch loop with a `DataLoader`.
+
+    Every round takes ours, the plain loop and the processor's limits (a matrix product of 1024 x 1024, a copy of 64 MiB) in
+    turn; medians are printed, with quartiles of the ratio. Both loops evaluate test images in proportion.
+
+    Args:
+        presets: Experiments of `fourfold presets`.
+        algebra: Algebras to measure: real, complex, quaternion, octonion.
+        density: Kept weights / weights; below 1 by magnitude of the initial weights.
+        rounds: Rounds of about two seconds and what the plain loop takes.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
+    """
+    from fourfold import lottery
+    from fourfold.train import describe_device, resolve_device, single_thread, versions
+
+    specs = [lottery.presets.get(preset, algebra=name) for preset in presets for name in algebra]
+    console = Console(soft_wrap=True, width=200)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("preset", "algebra"):
+        table.add_column(title, no_wrap=True)
+    for title in ("images/s", "plain loop", "ratio (quartiles)", "a level", "of peak MACs", "of copied bytes"):
+        table.add_column(title, justify="right", no_wrap=True)
+    place = resolve_device(device)
+    with single_thread():
+        about = ", ".join(f"{name} {number}" for name, number in versions().items())
+        console.print(f"{describe_device(place)}, {about}; density {100 * density:g} %, {rounds} rounds", highlight=False)
+        measured = lottery.measure_throughput(specs, density=density, rounds=rounds, device=place, data_dir=data_dir)
+        with Progress(console=console, transient=True) as progress:
+            for speed in progress.track(measured, total=len(specs), description="measuring"):
+                ratio = speed.ratio
+                table.add_row(
+                    speed.spec.preset,
+                    speed.spec.model.algebra,
+                    f"{speed.ours.median:,.0f}",
+                    f"{speed.plain.median:,.0f}",
+                    f"{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f})",
+                    format_duration(speed.level_seconds),
+                    f"{100 * speed.operations:.1f} %",
+                    f"{100 * speed.transfer:.1f} %",
+                )
+    console.print(table)

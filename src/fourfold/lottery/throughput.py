@@ -1,0 +1,198 @@
+"""How fast a level is trained: `fourfold.train` beside the plain loop, and both beside what the processor can do."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fourfold import algebra, data, pruning
+from fourfold.lottery import plain
+from fourfold.lottery.levels import Experiment, build
+from fourfold.nn import named_weights
+from fourfold.record import Spec, TrainSpec, UserError
+from fourfold.train import train
+
+SECONDS_A_ROUND = 1.0
+"""Images are taken until an epoch of ours takes about this long."""
+
+PASSES = 3
+"""Products of a training step: forward, and the gradients of weights and of activations."""
+
+BYTES_A_PARAMETER = 4 * 12
+"""Read twice, its gradient written and read, and Adam's two averages and itself read and written, and read to be masked."""
+
+BYTES_AN_ACTIVATION = 4 * 6
+"""Written and read forward, read backward; its gradient written and read twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Median and quartiles over rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return the median and the quartiles of at least two values."""
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median=median, low=low, high=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Training a network of one spec, one trial at a time; evaluation after the epoch is part of the time."""
+
+    spec: Spec
+    density: float
+    images: int
+    """Training images of a round; test images in proportion are evaluated after them."""
+    ours: Spread
+    """Training images a second."""
+    plain: Spread
+    """The plain loop's."""
+    ratio: Spread
+    """`ours / plain`, of the same round."""
+    level_seconds: float
+    """Of a whole level, ours, by this throughput."""
+    operations: float
+    """MACs that the kept weights ask for, of those that the processor does in a large matrix product in the same time."""
+    transfer: float
+    """Bytes that a step must move, of those that the processor copies in the same time; above 1 where they stay in caches."""
+
+
+def measure_throughput(
+    specs: Sequence[Spec],
+    *,
+    density: float = 1.0,
+    rounds: int = 5,
+    device: torch.device,
+    data_dir: Path | None = None,
+) -> Iterator[Throughput]:
+    """Yield the throughput of each spec, ours, the plain loop and the processor's limits taken in turn in every round.
+
+    Raises:
+        UserError: fewer than two rounds, a density outside (0, 1], or what `Experiment.prepare` has against a spec.
+    """
+    if rounds < 2:
+        raise UserError(f"`rounds` (={rounds}) must be at least 2: a ratio without a spread says nothing")
+    if not 0 < density <= 1:
+        raise UserError(f"`density` (={density}) must lie in (0, 1]")
+    for spec in specs:
+        yield _measure(spec, density, rounds, device, data_dir)
+
+
+def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data_dir: Path | None) -> Throughput:
+    whole = Experiment.prepare(spec, data_dir, device)
+    image_set = data.load(spec.data.name, data_dir)
+    epoch = replace(spec.train, epochs=1, early_stopping=None, milestones=())
+    count = 2 * epoch.batch_size
+    seconds = min(_seconds(_ours(whole, _cut(image_set, count), epoch, density), device) for _ in range(2))
+    count = int(count * max(1.0, SECONDS_A_ROUND / seconds)) // epoch.batch_size * epoch.batch_size
+    cut = _cut(image_set, min(count, len(whole.splits.train)))
+    count = len(cut.train_labels)
+    ours, peer = _ours(whole, cut, epoch, density), _plain(whole, cut, epoch, density)
+    times = [
+        (_seconds(ours, device), _seconds(peer, device), _macs_a_second(device), _bytes_a_second(device)) for _ in range(rounds)
+    ]
+    layers = whole.sizes.layers
+    kept = {layer.name: round(layer.weights * density) for layer in layers}
+    macs = PASSES * whole.sizes.kept_macs(kept) * count
+    steps = -(-count // epoch.batch_size)
+    activations = sum(torch.Size(layer.output).numel() for layer in layers)
+    moved = BYTES_A_PARAMETER * whole.sizes.parameters * steps + BYTES_AN_ACTIVATION * activations * count
+    median = statistics.median(mine for mine, *_ in times)
+    return Throughput(
+        spec=spec,
+        density=density,
+        images=count,
+        ours=Spread.of([count / mine for mine, *_ in times]),
+        plain=Spread.of([count / theirs for _, theirs, *_ in times]),
+        ratio=Spread.of([theirs / mine for mine, theirs, *_ in times]),
+        level_seconds=median * spec.train.epochs * len(whole.splits.train) / count,
+        operations=statistics.median(macs / mine / peak for mine, _, peak, _ in times),
+        transfer=statistics.median(moved / mine / peak for mine, _, _, peak in times),
+    )
+
+
+def _cut(image_set: data.ImageSet, count: int) -> data.ImageSet:
+    """Return the first training images of a set, and test images in proportion."""
+    tests = max(1, round(len(image_set.test_labels) * count / len(image_set.train_labels)))
+    return replace(
+        image_set,
+        train_images=image_set.train_images[:count],
+        train_labels=image_set.train_labels[:count],
+        test_images=image_set.test_images[:tests],
+        test_labels=image_set.test_labels[:tests],
+    )
+
+
+def _pruned(spec: Spec, density: float, device: torch.device) -> tuple[nn.Module, dict[str, torch.Tensor], pruning.Masks]:
+    network = build(spec, seed=0, device=device)
+    weights = named_weights(network)
+    masks = pruning.magnitude(weights, pruning.dense(weights), density)
+    pruning.apply_(weights, masks)
+    return network, weights, masks
+
+
+def _ours(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float) -> Callable[[], object]:
+    spec, device = whole.spec, whole.device
+    splits = data.prepare(cut, replace(spec.inputs, validation=0), algebra.get(spec.model.algebra).n, device)
+    network, weights, masks = _pruned(spec, density, device)
+    return lambda: train(network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks)
+
+
+def _plain(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float) -> Callable[[], object]:
+    spec, device = whole.spec, whole.device
+    training, tests = (
+        plain.loader(plain.Items(torch.from_numpy(images), torch.from_numpy(labels), spec, augment), epoch.batch_size, augment)
+        for images, labels, augment in (
+            (cut.train_images, cut.train_labels, True),
+            (cut.test_images, cut.test_labels, False),
+        )
+    )
+    network, weights, masks = _pruned(spec, density, device)
+    taker = plain.optimizer(network, epoch)
+
+    def run() -> float:
+        for images, labels in training:
+            plain.step(network, taker, weights, masks, images.to(device), labels.to(device))
+        return plain.evaluate(network, tests, device)
+
+    return run
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _macs_a_second(device: torch.device, size: int = 1024, times: int = 4) -> float:
+    a, b = torch.randn(2, size, size, device=device)
+
+    def multiply() -> None:
+        for _ in range(times):
+            torch.mm(a, b)
+
+    multiply()
+    return times * size**3 / _seconds(multiply, device)
+
+
+def _bytes_a_second(device: torch.device, megabytes: int = 64, times: int = 4) -> float:
+    source = torch.zeros(megabytes * 2**18, device=device)
+    target = torch.empty_like(source)
+
+    def copy() -> None:
+        for _ in range(times):
+            target.copy_(source)
+
+    copy()
+    return times * 2 * 4 * source.numel() / _seconds(copy, device)
