@@ -44,6 +44,8 @@ specs = st.builds(
         algebra=st.sampled_from(["real", "complex", "quaternion", "octonion"]),
         head=st.sampled_from(["real", "algebra"]),
         init=st.sampled_from(["torch", "he", "glorot"]),
+        init_scale=positive,
+        init_scale_linear=st.none() | positive,
     ),
     train=st.builds(
         TrainSpec,
@@ -56,9 +58,19 @@ specs = st.builds(
         weight_decay=positive,
         milestones=st.sets(st.integers(1, 99)).map(sorted).map(tuple),
         decay=positive,
+        warmup_steps=st.integers(0, 99),
         early_stopping=st.none() | st.builds(EarlyStopping, every=st.integers(1, 999), patience=st.integers(1, 99)),
     ),
-    prune=st.builds(PruneSpec, fraction=st.floats(0.001, 0.99), scope=st.sampled_from(["global", "layer"])),
+    prune=st.builds(
+        PruneSpec,
+        fraction=st.floats(0.001, 0.99),
+        scope=st.sampled_from(["global", "layer", "erk"]),
+        score=st.sampled_from(["magnitude", "random", "taylor"]),
+        unit=st.sampled_from(["weight", "element", "row"]),
+        schedule=st.sampled_from(["iterative", "one-shot"]),
+        rewind=st.sampled_from(["start", "weights", "learning-rate", "fine-tune"]),
+        score_images=st.integers(1, 999),
+    ),
     stop=st.builds(
         StopSpec,
         accuracy=st.floats(0, 100),
@@ -99,6 +111,15 @@ def changed(spec, path):
         "init": "he" if value != "he" else "glorot",
         "optimizer": "sgd" if value == "adam" else "adam",
         "scope": "layer" if value == "global" else "global",
+        "score": "random" if value != "random" else "fisher",
+        "unit": "element" if value == "weight" else "weight",
+        "budget": "macs" if value == "weights" else "weights",
+        "schedule": "one-shot" if value == "iterative" else "iterative",
+        "rewind": "start" if value != "start" else "weights",
+        "rewind_to": 1 if value is None else None,
+        "search": "continue",
+        "cosine_steps": 5 if value is None else None,
+        "init_scale_linear": 2.0 if value is None else None,
         "milestones": (*value, 100) if path[-1] == "milestones" else None,
         "early_stopping": EarlyStopping(),
         "crop": 1 if value is None else None,
@@ -122,10 +143,16 @@ def changed(spec, path):
     return new
 
 
+SPECIAL = {"rewind_to", "search", "budget", "cosine_steps"}
+"""Fields that are valid only beside certain others; tried below."""
+
+
 @settings(derandomize=True, max_examples=20, deadline=None)
 @given(specs)
 def test_every_field_is_part_of_the_id(spec):
     for path in leaves(spec):
+        if path[-1] in SPECIAL:
+            continue
         other = changed(spec, path)
         assert other != spec, path
         assert other.id != spec.id, path
@@ -134,12 +161,16 @@ def test_every_field_is_part_of_the_id(spec):
 def test_defaults_are_part_of_the_id():
     spec = make_spec()
     paths = leaves(spec)
-    assert len(paths) == 1 + 7 + 4 + 10 + 2 + 3
+    assert len(paths) == 1 + 7 + 6 + 12 + 10 + 3
     for path in paths:
         if path == ("train", "early_stopping"):
             base = make_spec(data=DataSpec(name="digits", validation=9))
         elif path == ("train", "nesterov"):
             base = make_spec(train=TrainSpec(momentum=0.9))
+        elif path == ("prune", "rewind_to"):
+            one, two = (make_spec(prune=PruneSpec(rewind="step", rewind_to=k)) for k in (1, 2))
+            assert one.id != two.id
+            continue
         else:
             base = spec
         assert changed(base, path).id != base.id, path
@@ -147,8 +178,8 @@ def test_defaults_are_part_of_the_id():
 
 def test_ids_are_readable_and_stay_what_they_are():
     # A change here orphans every run on disk: raise SPEC_VERSION with it.
-    assert make_spec().id == "sample-real-9e0fbdf8"
-    assert make_spec(model=ModelSpec(name="lenet-12", algebra="quaternion")).id == "sample-quaternion-df67b51f"
+    assert make_spec().id == "sample-real-5553c62f"
+    assert make_spec(model=ModelSpec(name="lenet-12", algebra="quaternion")).id == "sample-quaternion-3be5a60e"
 
 
 @settings(derandomize=True, max_examples=50, deadline=None)

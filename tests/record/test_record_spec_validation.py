@@ -16,6 +16,10 @@ COUNTS = [
     (EarlyStopping, "early_stopping.patience", 1, {}),
     (TrainSpec, "train.batch_size", 1, {}),
     (TrainSpec, "train.epochs", 1, {}),
+    (TrainSpec, "train.warmup_steps", 0, {}),
+    (TrainSpec, "train.cosine_steps", 1, {}),
+    (PruneSpec, "prune.score_images", 1, {}),
+    (PruneSpec, "prune.rewind_to", 1, {"rewind": "step"}),
     (StopSpec, "stop.levels", 1, {}),
     (StopSpec, "stop.max_level", 0, {}),
 ]
@@ -26,6 +30,8 @@ RANGES = [
     (TrainSpec, "train.weight_decay", "[0, 1)", [-1e-9, 1.0, NAN, INFINITY]),
     (TrainSpec, "train.decay", "(0, 1]", [0, 1.1, NAN, -INFINITY]),
     (PruneSpec, "prune.fraction", "[0.001, 1)", [0, 1e-12, 1, -0.2, NAN, INFINITY]),
+    (ModelSpec, "model.init_scale", "(0, 10000)", [0, -1, NAN, INFINITY]),
+    (ModelSpec, "model.init_scale_linear", "(0, 10000)", [0, NAN]),
     (StopSpec, "stop.accuracy", "[0, 100]", [-1, 100.1, NAN, INFINITY]),
 ]
 
@@ -36,7 +42,13 @@ CHOICES = [
     (ModelSpec, "head", "model head", "algebra, real", {"name": "lenet-12"}),
     (ModelSpec, "init", "model init", "glorot, he, torch", {"name": "lenet-12"}),
     (TrainSpec, "optimizer", "train optimizer", "adam, sgd", {}),
-    (PruneSpec, "scope", "prune scope", "global, layer", {}),
+    (PruneSpec, "scope", "prune scope", "component, erk, global, layer", {}),
+    (PruneSpec, "score", "prune score", "fisher, gradient, grasp, magnitude, random, snip, synflow, taylor", {}),
+    (PruneSpec, "unit", "prune unit", "element, row, weight", {}),
+    (PruneSpec, "budget", "prune budget", "macs, weights", {}),
+    (PruneSpec, "schedule", "prune schedule", "gradual, iterative, one-shot", {}),
+    (PruneSpec, "rewind", "prune rewind", "continue, epoch, fine-tune, learning-rate, start, step, weights", {}),
+    (PruneSpec, "search", "prune search", "continue, ticket", {}),
 ]
 
 
@@ -61,7 +73,7 @@ def test_counts_may_be_their_lowest(owner, name, low, needed):
 )
 def test_numbers_lie_in_their_range(owner, name, bounds, value):
     with pytest.raises(UserError, match=f"^{re.escape(f'`{name}` (={value!r}) must lie in {bounds}')}$"):
-        owner(**{name.split(".")[1]: value})
+        owner(**({"name": "lenet-12"} if owner is ModelSpec else {}), **{name.split(".")[1]: value})
 
 
 @pytest.mark.parametrize(
@@ -112,3 +124,80 @@ def test_settings_are_frozen_and_named(owner):
     with pytest.raises(TypeError, match="positional"):
         owner("digits")
     assert owner.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"scope": "component", "unit": "element"},
+            "`prune.scope` (='component') must be another with `prune.unit` (='element')",
+        ),
+        ({"scope": "erk", "budget": "macs"}, "`prune.scope` (='erk') must be another with `prune.budget` (='macs')"),
+        ({"score": "grasp", "budget": "macs"}, "`prune.score` (='grasp') must be another with `prune.budget` (='macs')"),
+        (
+            {"score": "snip", "schedule": "gradual"},
+            "`prune.schedule` (='gradual') must be another with `prune.score` (='snip')",
+        ),
+        (
+            {"score": "synflow", "rewind": "continue"},
+            "`prune.rewind` (='continue') must be another with `prune.score` (='synflow')",
+        ),
+        ({"rewind": "step"}, "`prune.rewind_to` (=None) must be the step that `prune.rewind` (='step') means"),
+        ({"rewind": "epoch"}, "`prune.rewind_to` (=None) must be the epoch that `prune.rewind` (='epoch') means"),
+        ({"rewind_to": 3}, "`prune.rewind_to` (=3) must be None for `prune.rewind` (='start')"),
+        (
+            {"schedule": "gradual", "rewind": "weights"},
+            "`prune.rewind` (='weights') must be another with `prune.schedule` (='gradual')",
+        ),
+        (
+            {"search": "continue", "rewind": "fine-tune"},
+            "`prune.rewind` (='fine-tune') must be another with `prune.search` (='continue')",
+        ),
+        ({"search": "continue", "schedule": "one-shot"}, "`prune.schedule` (='one-shot') must be another with `prune.search`"),
+        ({"search": "continue", "score": "snip"}, "`prune.score` (='snip') must be another with `prune.search` (='continue')"),
+    ],
+)
+def test_contradictions_within_pruning_are_one_sentence(settings, sentence):
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}") as caught:
+        PruneSpec(**settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"schedule": "gradual"},
+        {"rewind": "step", "rewind_to": 3},
+        {"rewind": "epoch", "rewind_to": 1},
+        {"rewind": "continue"},
+        {"search": "continue"},
+    ],
+)
+def test_early_stopping_goes_with_nothing_that_counts_on_the_end(settings):
+    prune, data = PruneSpec(**settings), DataSpec(name="digits", validation=9)
+    with pytest.raises(
+        UserError, match=r"^`prune\.\w+` \(='[a-z-]+'\) must be another with `train\.early_stopping`, which moves the end$"
+    ):
+        make_spec(prune=prune, data=data, train=TrainSpec(early_stopping=EarlyStopping()))
+    assert make_spec(prune=prune).prune == prune
+
+
+def test_an_epoch_to_rewind_to_leaves_some():
+    train = TrainSpec(epochs=5)
+    with pytest.raises(UserError, match=r"^`prune\.rewind_to` \(=5\) must be below `train\.epochs` \(=5\) to leave some$"):
+        make_spec(train=train, prune=PruneSpec(rewind="epoch", rewind_to=5))
+    assert make_spec(train=train, prune=PruneSpec(rewind="epoch", rewind_to=4))
+
+
+def test_milestones_and_a_cosine_exclude_each_other():
+    with pytest.raises(UserError, match=r"^`train\.milestones` \(=\(3,\)\) must be \(\) with `train\.cosine_steps` \(=9\)$"):
+        TrainSpec(milestones=(3,), cosine_steps=9)
+
+
+def test_the_learning_rate_of_a_step():
+    steps = TrainSpec(learning_rate=0.8, milestones=(2, 3), decay=0.5)
+    assert [steps.rate(10 * epoch, epoch) for epoch in range(4)] == [0.8, 0.8, 0.4, 0.2]
+    cosine = TrainSpec(learning_rate=0.8, warmup_steps=4, cosine_steps=10)
+    assert [cosine.rate(step, 0) for step in range(5)] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert [cosine.rate(4 + step, 0) for step in (5, 10, 15, 20)] == pytest.approx([0.4, 0, 0.4, 0.8])

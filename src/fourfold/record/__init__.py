@@ -1,21 +1,17 @@
 """What an experiment is and what came out of it: specs, rows and their files. No torch in this room."""
 
 from fourfold.record.errors import UserError
-from fourfold.record.rows import Epoch, Provenance, Row
-from fourfold.record.spec import (
-    SPEC_VERSION,
-    DataSpec,
-    EarlyStopping,
-    ModelSpec,
-    PruneSpec,
-    Spec,
-    StopSpec,
-    TrainSpec,
-)
+from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
+from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
+from fourfold.record.spec import SPEC_VERSION, DataSpec, EarlyStopping, ModelSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.store import RunStore, find_runs
 
 __all__ = [
+    "CONTROLS",
+    "KEEPS_TRAINED",
+    "SCORED_AT_START",
     "SPEC_VERSION",
+    "TICKET",
     "DataSpec",
     "EarlyStopping",
     "Epoch",

@@ -8,6 +8,21 @@ from typing import Any
 
 from fourfold.record.errors import UserError
 
+TICKET = "ticket"
+"""`Row.control` of a level that is no control."""
+
+CONTROLS = {
+    "random-init": "the ticket's mask, other initial weights",
+    "shuffled-layer": "the ticket's mask, its numbers (with their patterns of components) shuffled within every layer",
+    "shuffled-global": "the ticket's mask, its bits shuffled over the whole network",
+    "random-layer": "a random mask with the ticket's number of weights in every layer",
+    "erk-random": "a random mask with the ticket's number of weights, layers at the densities of Erdős–Rényi kernels",
+    "inverted": "the weights that the ticket's levels pruned first are kept",
+    "small-dense": "a dense network of smaller width with as many weights",
+    "equal-macs": "the real network, pruned level by level to the ticket's MACs",
+}
+"""What a ticket is held against, by name: every control is trained as the ticket's level is, on the same images in order."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
@@ -51,7 +66,7 @@ class Row:
     level: int
     """0 is dense."""
     control: str
-    """`ticket`, or the control that this level is."""
+    """`ticket`, or the control of that level: one of `CONTROLS`."""
     weights: int
     """Kept weights: kernels and matrices, not biases, not normalisation."""
     weights_total: int
@@ -107,6 +122,11 @@ class Row:
             return cls(**kept)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{source} is not a row of fourfold ({error!r})") from error
+
+    @property
+    def collapsed(self) -> tuple[str, ...]:
+        """The layers of which no weight is left while others have some: nothing passes through them but biases."""
+        return tuple(name for name, (kept, _) in self.layers.items() if kept == 0 and self.weights > 0)
 
     def result(self) -> dict[str, Any]:
         """Return everything that must be equal when the same trial is run again: all but the provenance."""

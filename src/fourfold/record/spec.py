@@ -7,16 +7,17 @@ fast it runs (device, number of processes, output folder) are not part of it.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from fourfold.record.errors import UserError, unknown
+from fourfold.record.checks import check_choice, check_count, check_flag, check_number, check_text, check_whole
+from fourfold.record.errors import UserError
+from fourfold.record.prune_spec import PruneSpec
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 """Raised whenever a field is added, removed or changes its meaning."""
-
-_LARGEST_COUNT = 10**9
 
 AlgebraName = Literal["real", "complex", "quaternion", "octonion"]
 Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
@@ -24,47 +25,6 @@ Normalization = Literal["dataset", "imagenet"]
 Optimizer = Literal["adam", "sgd"]
 Head = Literal["real", "algebra"]
 Init = Literal["torch", "he", "glorot"]
-Scope = Literal["global", "layer"]
-
-
-def _choice(settings: Any, owner: str, name: str, choices: Any) -> None:
-    value = getattr(settings, name)
-    if value not in get_args(choices):
-        raise unknown(f"{owner} {name}", value, get_args(choices))
-
-
-def _text(settings: Any, owner: str, name: str) -> None:
-    value = getattr(settings, name)
-    if not isinstance(value, str) or not value:
-        raise UserError(f"`{owner}.{name}` (={value!r}) must be a name")
-
-
-def _flag(settings: Any, owner: str, name: str) -> None:
-    value = getattr(settings, name)
-    if not isinstance(value, bool):
-        raise UserError(f"`{owner}.{name}` (={value!r}) must be True or False")
-
-
-def _number(settings: Any, owner: str, name: str, low: float, high: float, bounds: str) -> None:
-    """Check a number against its bounds, written as `[)`, and store it as a float: equal specs must have equal ids."""
-    value = getattr(settings, name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    above = is_number and (value > low if bounds[0] == "(" else value >= low)
-    below = is_number and (value < high if bounds[1] == ")" else value <= high)
-    if not (above and below):
-        raise UserError(f"`{owner}.{name}` (={value!r}) must lie in {bounds[0]}{low:g}, {high:g}{bounds[1]}")
-    object.__setattr__(settings, name, float(value))
-
-
-def _count(settings: Any, owner: str, name: str, low: int) -> None:
-    _check_count(f"{owner}.{name}", getattr(settings, name), low)
-
-
-def _check_count(name: str, value: Any, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise UserError(f"`{name}` (={value!r}) must be a whole number of at least {low}")
-    if value > _LARGEST_COUNT:
-        raise UserError(f"`{name}` (={value!r}) must be at most {_LARGEST_COUNT:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +48,14 @@ class DataSpec:
     """Training images held out for anything that is selected (early stopping)."""
 
     def __post_init__(self) -> None:
-        _text(self, "data", "name")
-        _choice(self, "data", "encoding", Encoding)
-        _flag(self, "data", "encode_real")
-        _flag(self, "data", "flip")
-        _choice(self, "data", "normalization", Normalization)
+        check_text(self, "data", "name")
+        check_choice(self, "data", "encoding", Encoding)
+        check_flag(self, "data", "encode_real")
+        check_flag(self, "data", "flip")
+        check_choice(self, "data", "normalization", Normalization)
         if self.crop is not None:
-            _count(self, "data", "crop", 1)
-        _count(self, "data", "validation", 0)
+            check_count(self, "data", "crop", 1)
+        check_count(self, "data", "validation", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +71,20 @@ class ModelSpec:
     init: Init = "torch"
     """Variance of the real twin's weights: torch (torch's own default, a third of 1 / fan-in), he or glorot. The other
     algebras draw in polar form with exactly that variance in their real matrix."""
+    init_scale: float = 1.0
+    """Factor of the variance that the initial weights have otherwise, of all layers but a real output layer: for studies of
+    what the start does (paper 1's quaternion convolutions started at 4.4 times the variance of the real ones)."""
+    init_scale_linear: float | None = None
+    """The factor of linear layers, where it is another; None means `init_scale`."""
 
     def __post_init__(self) -> None:
-        _text(self, "model", "name")
-        _choice(self, "model", "algebra", AlgebraName)
-        _choice(self, "model", "head", Head)
-        _choice(self, "model", "init", Init)
+        check_text(self, "model", "name")
+        check_choice(self, "model", "algebra", AlgebraName)
+        check_choice(self, "model", "head", Head)
+        check_choice(self, "model", "init", Init)
+        check_number(self, "model", "init_scale", 0, 10_000, "()")
+        if self.init_scale_linear is not None:
+            check_number(self, "model", "init_scale_linear", 0, 10_000, "()")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +97,8 @@ class EarlyStopping:
     """Looks without a new minimum before training ends."""
 
     def __post_init__(self) -> None:
-        _count(self, "early_stopping", "every", 1)
-        _count(self, "early_stopping", "patience", 1)
+        check_count(self, "early_stopping", "every", 1)
+        check_count(self, "early_stopping", "patience", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,43 +123,45 @@ class TrainSpec:
     """Epochs (from 0) at whose start the learning rate is multiplied by `decay`."""
     decay: float = 0.1
     """Factor of the learning rate at each milestone."""
+    warmup_steps: int = 0
+    """Optimiser steps in which the learning rate rises in proportion, from 0 at the first one."""
+    cosine_steps: int | None = None
+    """Optimiser steps after warm-up in which the learning rate falls to 0 along half a cosine; it rises again in as many,
+    and so on (paper 2's released code goes through it many times). None means milestones alone."""
     early_stopping: EarlyStopping | None = None
     """Stop early on the validation set; None means off."""
 
     def __post_init__(self) -> None:
-        _choice(self, "train", "optimizer", Optimizer)
-        _number(self, "train", "learning_rate", 0, 100, "()")
-        _count(self, "train", "batch_size", 1)
-        _count(self, "train", "epochs", 1)
-        _number(self, "train", "momentum", 0, 1, "[)")
-        _flag(self, "train", "nesterov")
-        _number(self, "train", "weight_decay", 0, 1, "[)")
-        _number(self, "train", "decay", 0, 1, "(]")
+        check_choice(self, "train", "optimizer", Optimizer)
+        check_number(self, "train", "learning_rate", 0, 100, "()")
+        check_count(self, "train", "batch_size", 1)
+        check_count(self, "train", "epochs", 1)
+        check_number(self, "train", "momentum", 0, 1, "[)")
+        check_flag(self, "train", "nesterov")
+        check_number(self, "train", "weight_decay", 0, 1, "[)")
+        check_number(self, "train", "decay", 0, 1, "(]")
+        check_count(self, "train", "warmup_steps", 0)
+        if self.cosine_steps is not None:
+            check_count(self, "train", "cosine_steps", 1)
+        if self.cosine_steps is not None and self.milestones:
+            raise UserError(
+                f"`train.milestones` (={tuple(self.milestones)}) must be () with `train.cosine_steps` (={self.cosine_steps})"
+            )
         if self.nesterov and self.momentum == 0:
             raise UserError("`train.nesterov` (=True) needs `train.momentum` (=0) above 0")
         object.__setattr__(self, "milestones", tuple(self.milestones))
         for milestone in self.milestones:
-            _check_count("train.milestones", milestone, 1)
+            check_whole("train.milestones", milestone, 1)
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UserError(f"`train.milestones` (={self.milestones}) must be increasing epochs")
 
-
-@dataclass(frozen=True, kw_only=True)
-class PruneSpec:
-    """What is pruned from one level to the next."""
-
-    fraction: float = 0.2
-    """Part of the remaining weights that each level removes: density is (1 - fraction) ** level."""
-    scope: Scope = "global"
-    """Rank weights over the whole network (global) or within each layer (layer)."""
-
-    def __post_init__(self) -> None:
-        _number(self, "prune", "fraction", 0.001, 1, "[)")
-        _choice(self, "prune", "scope", Scope)
-
-    def density(self, level: int) -> float:
-        """Return the density that a level is pruned to; 1 at level 0."""
-        return float((1 - self.fraction) ** level)
+    def rate(self, step: int, epoch: int) -> float:
+        """Return the learning rate of an optimiser step, both counted from 0 since the beginning of the schedule."""
+        if step < self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        if self.cosine_steps is not None:
+            return self.learning_rate * (1 + math.cos(math.pi * (step - self.warmup_steps) / self.cosine_steps)) / 2
+        return self.learning_rate * float(self.decay ** sum(epoch >= milestone for milestone in self.milestones))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,10 +176,10 @@ class StopSpec:
     """The last level in any case; None means no bound."""
 
     def __post_init__(self) -> None:
-        _number(self, "stop", "accuracy", 0, 100, "[]")
-        _count(self, "stop", "levels", 1)
+        check_number(self, "stop", "accuracy", 0, 100, "[]")
+        check_count(self, "stop", "levels", 1)
         if self.max_level is not None:
-            _count(self, "stop", "max_level", 0)
+            check_count(self, "stop", "max_level", 0)
 
     def reached(self, top1: list[float]) -> bool:
         """Whether a trial with these accuracies (percent, level 0 first) has ended."""
@@ -231,9 +201,25 @@ class Spec:
     stop: StopSpec = field(default_factory=StopSpec)
 
     def __post_init__(self) -> None:
-        _text(self, "spec", "preset")
+        check_text(self, "spec", "preset")
         if self.train.early_stopping and not self.data.validation:
             raise UserError("`train.early_stopping` needs `data.validation` (=0) images to look at")
+        self._check_rewinding()
+
+    def _check_rewinding(self) -> None:
+        """Refuse what the length of training contradicts."""
+        prune = self.prune
+        if prune.rewind == "epoch" and (prune.rewind_to or 0) >= self.train.epochs:
+            raise UserError(
+                f"`prune.rewind_to` (={prune.rewind_to}) must be below `train.epochs` (={self.train.epochs}) to leave some"
+            )
+        if self.train.early_stopping is None:
+            return
+        for name, value in (("schedule", "gradual"), ("rewind", "step"), ("rewind", "epoch"), ("rewind", "continue")):
+            if getattr(prune, name) == value:
+                raise UserError(f"`prune.{name}` (={value!r}) must be another with `train.early_stopping`, which moves the end")
+        if prune.search == "continue":
+            raise UserError("`prune.search` (='continue') must be another with `train.early_stopping`, which moves the end")
 
     @property
     def id(self) -> str:

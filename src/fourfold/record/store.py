@@ -1,8 +1,9 @@
-"""The files of a run: `spec.json`, `rows-<trial>.jsonl`, `masks/…`, and `weights/<trial>-<level>.safetensors` if asked for.
+"""The files of a run: `spec.json`, `rows-<trial>.jsonl`, `masks/…`, `states/…`, and `weights/…` if asked for.
 
 A level exists once its row is there. Its successor's mask is written first, so what a level needs is always on disk:
-the spec, the trial number and one bit-packed mask. Nothing written is ever changed, and a line that a crash tore off
-is dropped by the next writer.
+the spec, the trial number, one bit-packed mask and, where weights pass from level to level, one state. Nothing written is
+ever changed, but a state is removed when its successor's row is there, and a line that a crash tore off is dropped by the
+next writer. Controls have rows of their own, `rows-<trial>-<control>.jsonl`, in the order in which they were run.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from fourfold.record.errors import UserError
-from fourfold.record.rows import Row
+from fourfold.record.rows import TICKET, Row
 from fourfold.record.spec import Spec
 
 if TYPE_CHECKING:
@@ -70,7 +71,18 @@ class RunStore:
 
     def rows(self, trial: int) -> list[Row]:
         """Return a trial's rows, level by level; a line torn off by a crash is left out."""
-        file = self._rows_file(trial)
+        return self._read_rows(self._rows_file(trial))
+
+    def controls(self) -> list[tuple[int, str]]:
+        """Return the trials and names of the controls that have rows, in order."""
+        names = (re.fullmatch(r"rows-(\d+)-([a-z-]+)\.jsonl", file.name) for file in self.path.iterdir())
+        return sorted((int(name[1]), name[2]) for name in names if name)
+
+    def control_rows(self, trial: int, control: str) -> list[Row]:
+        """Return the rows of a trial's control by level; a line torn off by a crash is left out."""
+        return sorted(self._read_rows(self._rows_file(trial, control)), key=lambda row: row.level)
+
+    def _read_rows(self, file: Path) -> list[Row]:
         if not file.exists():
             return []
         try:
@@ -85,8 +97,8 @@ class RunStore:
         return bool(rows) and self.spec().finished([row.top1 for row in rows], rows[0].weights_total)
 
     def append(self, row: Row) -> None:
-        """Write a row to disk before returning."""
-        file = self._rows_file(row.trial)
+        """Write a row, of a level or of a control, to disk before returning."""
+        file = self._rows_file(row.trial, row.control)
         with file.open("ab") as stream:
             whole = file.read_bytes().rfind(b"\n") + 1
             if whole != stream.tell():
@@ -100,17 +112,35 @@ class RunStore:
                     stream.truncate(whole)
                 raise
 
-    def save_mask(self, trial: int, level: int, masks: Arrays) -> None:
-        """Write the bit-packed mask that `level` starts from."""
-        _save(self._arrays_file("masks", trial, level), masks)
+    def save_mask(self, trial: int, level: int, masks: Arrays, control: str = TICKET) -> None:
+        """Write the bit-packed mask that `level` is trained under."""
+        _save(self._arrays_file("masks", trial, level, control), masks)
 
-    def mask(self, trial: int, level: int) -> Arrays:
-        """Return the bit-packed mask that `level` starts from.
+    def mask(self, trial: int, level: int, control: str = TICKET) -> Arrays:
+        """Return the bit-packed mask that `level` is trained under.
 
         Raises:
             UserError: it is missing or damaged.
         """
-        return _load(self._arrays_file("masks", trial, level), f"without that mask trial {trial} cannot go on")
+        return _load(self._arrays_file("masks", trial, level, control), f"without that mask trial {trial} cannot go on")
+
+    def save_state(self, trial: int, level: int, arrays: Arrays) -> None:
+        """Write what `level` needs of the levels before it, beside its mask."""
+        _save(self._arrays_file("states", trial, level), arrays)
+
+    def state(self, trial: int, level: int) -> Arrays:
+        """Return what `level` needs of the levels before it.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        return _load(self._arrays_file("states", trial, level), f"without that state trial {trial} cannot go on")
+
+    def drop_states(self, trial: int, before: int) -> None:
+        """Remove the states of a trial's levels before one whose own state is there."""
+        for file in (self.path / "states").glob(f"{trial}-*.safetensors"):
+            if int(file.stem.partition("-")[2]) < before:
+                file.unlink(missing_ok=True)
 
     def save_weights(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` was trained to, pruned weights left out."""
@@ -124,14 +154,14 @@ class RunStore:
         """
         return _load(self._arrays_file("weights", trial, level), "the run keeps the weights of levels named by --keep")
 
-    def fail(self, trial: int, level: int, reason: str) -> None:
+    def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
         text = json.dumps({"trial": trial, "level": level, "reason": reason})
-        _write_atomically(self._failure_file(trial), (text + "\n").encode())
+        _write_atomically(self._failure_file(trial, control), (text + "\n").encode())
 
-    def failure(self, trial: int) -> str | None:
+    def failure(self, trial: int, control: str = TICKET) -> str | None:
         """Return how a trial failed, such as `level 3: the loss became nan`, or None."""
-        file = self._failure_file(trial)
+        file = self._failure_file(trial, control)
         if not file.exists():
             return None
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -177,14 +207,19 @@ class RunStore:
     def _lock_file(self, name: str) -> Path:
         return self.path / f".{name}.lock"
 
-    def _rows_file(self, trial: int) -> Path:
-        return self.path / f"rows-{trial}.jsonl"
+    def _rows_file(self, trial: int, control: str = TICKET) -> Path:
+        return self.path / f"rows-{trial}{_ending(control)}.jsonl"
 
-    def _arrays_file(self, kind: str, trial: int, level: int) -> Path:
-        return self.path / kind / f"{trial}-{level}.safetensors"
+    def _arrays_file(self, kind: str, trial: int, level: int, control: str = TICKET) -> Path:
+        return self.path / kind / f"{trial}-{level}{_ending(control)}.safetensors"
 
-    def _failure_file(self, trial: int) -> Path:
-        return self.path / f"failed-{trial}.json"
+    def _failure_file(self, trial: int, control: str = TICKET) -> Path:
+        return self.path / f"failed-{trial}{_ending(control)}.json"
+
+
+def _ending(control: str) -> str:
+    """Return what the names of a control's files have more than those of its ticket."""
+    return "" if control == TICKET else f"-{control}"
 
 
 def find_runs(*paths: Path) -> list[RunStore]:

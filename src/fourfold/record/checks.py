@@ -1,0 +1,52 @@
+"""What the dataclasses of a spec ask of their fields; each mistake is one sentence."""
+
+from typing import Any, get_args
+
+from fourfold.record.errors import UserError, unknown
+
+_LARGEST_COUNT = 10**9
+
+
+def check_choice(settings: Any, owner: str, name: str, choices: Any) -> None:
+    """Check that a field is one of a `Literal`'s values."""
+    value = getattr(settings, name)
+    if value not in get_args(choices):
+        raise unknown(f"{owner} {name}", value, get_args(choices))
+
+
+def check_text(settings: Any, owner: str, name: str) -> None:
+    """Check that a field is a string that is not empty."""
+    value = getattr(settings, name)
+    if not isinstance(value, str) or not value:
+        raise UserError(f"`{owner}.{name}` (={value!r}) must be a name")
+
+
+def check_flag(settings: Any, owner: str, name: str) -> None:
+    """Check that a field is True or False."""
+    value = getattr(settings, name)
+    if not isinstance(value, bool):
+        raise UserError(f"`{owner}.{name}` (={value!r}) must be True or False")
+
+
+def check_number(settings: Any, owner: str, name: str, low: float, high: float, bounds: str) -> None:
+    """Check a number against its bounds, written as `[)`, and store it as a float: equal specs must have equal ids."""
+    value = getattr(settings, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    above = is_number and (value > low if bounds[0] == "(" else value >= low)
+    below = is_number and (value < high if bounds[1] == ")" else value <= high)
+    if not (above and below):
+        raise UserError(f"`{owner}.{name}` (={value!r}) must lie in {bounds[0]}{low:g}, {high:g}{bounds[1]}")
+    object.__setattr__(settings, name, float(value))
+
+
+def check_count(settings: Any, owner: str, name: str, low: int) -> None:
+    """Check that a field is a whole number of at least `low`."""
+    check_whole(f"{owner}.{name}", getattr(settings, name), low)
+
+
+def check_whole(name: str, value: Any, low: int) -> None:
+    """Check that a value is a whole number of at least `low`, under the name that the sentence shall have."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise UserError(f"`{name}` (={value!r}) must be a whole number of at least {low}")
+    if value > _LARGEST_COUNT:
+        raise UserError(f"`{name}` (={value!r}) must be at most {_LARGEST_COUNT:,}")
