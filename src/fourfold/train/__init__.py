@@ -1,7 +1,7 @@
 """One network trained and evaluated."""
 
 from fourfold.train.evaluation import Evaluation, evaluate
-from fourfold.train.loop import OutOfTimeError, Trained, TrainingFailedError, train
+from fourfold.train.loop import OutOfTimeError, Trained, TrainingFailedError, steps_per_epoch, train
 from fourfold.train.machine import describe_device, resolve_device, single_thread, versions
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "evaluate",
     "resolve_device",
     "single_thread",
+    "steps_per_epoch",
     "train",
     "versions",
 ]

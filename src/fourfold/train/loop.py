@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,9 @@ class OutOfTimeError(Exception):
     """The time budget does not allow another epoch."""
 
 
+OnStep = Callable[[int], Mapping[str, Tensor] | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What came of a training."""
@@ -35,6 +39,8 @@ class Trained:
     """Optimiser steps taken."""
     compiler: str | None
     """Of the native code that took them; None where PyTorch did."""
+    moments: dict[str, Tensor]
+    """The optimiser's averages in the end, by parameter (see `Steps.moments`)."""
 
 
 def train(
@@ -46,8 +52,14 @@ def train(
     weights: Mapping[str, Tensor] | None = None,
     masks: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    first_step: int = 0,
+    moments: Mapping[str, Tensor] | None = None,
+    on_step: OnStep | None = None,
 ) -> Trained:
     """Train a network in place, and measure it on the test set after every epoch.
+
+    The test set decides nothing: with early stopping the validation set does, and the accuracies of the epochs are there
+    to be looked at.
 
     Args:
         network: On the device of the images.
@@ -57,21 +69,36 @@ def train(
         weights: The weights that `masks` prunes; after every optimiser step the pruned ones are exactly zero.
         masks: True where a weight is kept, by the names of `weights`; None prunes nothing.
         on_epoch: Called with each point of the training curve; it may raise `OutOfTimeError`.
+        first_step: Steps at the beginning of the schedule, its images included, that the network has behind it.
+        moments: The optimiser's averages to go on with; None starts from none.
+        on_step: Called after every step with the number of steps since the beginning of the schedule; the masks that it
+            may return prune the network from then on.
 
     Raises:
+        ValueError: `first_step` leaves no step to take.
         TrainingFailedError: the loss became nan or infinite.
     """
-    steps = sparse_steps(network, spec, masks or {}) or Steps(network, spec, weights or {}, masks or {})
+    per_epoch = steps_per_epoch(len(splits.train), spec.batch_size)
+    if not 0 <= first_step < spec.epochs * per_epoch:
+        raise ValueError(f"`first_step` (={first_step}) must lie in [0, {spec.epochs * per_epoch}), the steps of the training")
+    plain = partial(Steps, network, spec, weights or {}, masks or {}, moments)
+    # Steps over the kept weights alone bring the network up to date once an epoch: nobody may look between two of them.
+    steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or plain()
     stopper = _Stopper(network, splits.validation, spec.early_stopping) if spec.early_stopping else None
     curve: list[Epoch] = []
-    for epoch in range(spec.epochs):
-        steps.learning_rate = spec.learning_rate * spec.decay ** sum(epoch >= milestone for milestone in spec.milestones)
+    for epoch in range(first_step // per_epoch, spec.epochs):
         network.train()
         summed = torch.zeros((), dtype=torch.float64, device=splits.train.labels.device)
         seen = 0
-        for images, labels in splits.train.epoch(spec.batch_size, seed_of_epoch(epoch)):
+        for number, (images, labels) in enumerate(splits.train.epoch(spec.batch_size, seed_of_epoch(epoch)), epoch * per_epoch):
+            if number < first_step:
+                continue
+            steps.learning_rate = spec.rate(number, epoch)
             summed += steps.take(images, labels) * len(labels)
             seen += len(labels)
+            if on_step and (changed := on_step(number + 1)) is not None:
+                assert isinstance(steps, Steps)
+                steps.prune(weights or {}, changed)
             if stopper and stopper.looks(steps.taken):
                 break
         steps.put_back()
@@ -87,7 +114,12 @@ def train(
     if stopper:
         stopper.restore()
         test = evaluate(network, splits.test)
-    return Trained(epochs=tuple(curve), test=test, steps=steps.taken, compiler=steps.compiler)
+    return Trained(epochs=tuple(curve), test=test, steps=steps.taken, compiler=steps.compiler, moments=steps.moments())
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Return the optimiser steps of an epoch; the last batch may be smaller."""
+    return math.ceil(images / batch_size)
 
 
 class _Stopper:

@@ -25,7 +25,9 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """torch's defaults."""
 
 
-def sparse_steps(network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> "SparseSteps | None":
+def sparse_steps(
+    network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
+) -> "SparseSteps | None":
     """Return steps for a network that is a perceptron on the CPU and sparse enough; None for others, or without a compiler."""
     if spec.early_stopping or not _is_perceptron(network):
         return None
@@ -38,7 +40,7 @@ def sparse_steps(network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor
         kernels()
     except NoCompilerError:
         return None
-    return SparseSteps(network, spec, masks)
+    return SparseSteps(network, spec, masks, moments)
 
 
 def _is_perceptron(network: nn.Module) -> bool:
@@ -58,6 +60,7 @@ def _is_perceptron(network: nn.Module) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
+    name: str
     module: nn.Linear
     mask: Tensor
     matrix: Entries
@@ -70,7 +73,9 @@ class _Layer:
 class SparseSteps:
     """What `Steps` does, for perceptrons; the network itself is brought up to date by `put_back` alone."""
 
-    def __init__(self, network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.learning_rate = spec.learning_rate
         """Of the next step."""
         self.taken = 0
@@ -84,7 +89,12 @@ class SparseSteps:
                 middle = end + int(mask.sum())
                 self._layers.append(
                     _Layer(
-                        module, mask, *expand(mask, algebra_of(module)), slice(end, middle), slice(middle, middle + len(mask))
+                        name,
+                        module,
+                        mask,
+                        *expand(mask, algebra_of(module)),
+                        slice(end, middle),
+                        slice(middle, middle + len(mask)),
                     )
                 )
                 end = middle + len(mask)
@@ -92,6 +102,10 @@ class SparseSteps:
             [part for layer in self._layers for part in (layer.module.weight.detach()[layer.mask], layer.module.bias.detach())]
         )
         self._gradient, self._mean, self._square = (torch.zeros(end) for _ in range(3))
+        self._before = 0
+        """Steps that the moments had seen."""
+        if moments is not None:
+            self._load(moments)
         self._passes: dict[int, _Passes] = {}
 
     def take(self, images: Tensor, labels: Tensor) -> float:
@@ -105,12 +119,12 @@ class SparseSteps:
             passes = self._passes[len(images)] = _Passes(len(images), self._layers, self._parameters, self._gradient)
         loss = passes.run(images, labels)
         self.taken += 1
-        spec, count, code = self._spec, self._gradient.numel(), kernels()
+        spec, count, code, number = self._spec, self._gradient.numel(), kernels(), self._before + self.taken
         addresses = [tensor.data_ptr() for tensor in (self._parameters, self._gradient, self._mean, self._square)]
         if spec.optimizer == "adam":
-            code.adam(count, self.taken, self.learning_rate, *ADAM_BETAS, ADAM_EPSILON, spec.weight_decay, *addresses)
+            code.adam(count, number, self.learning_rate, *ADAM_BETAS, ADAM_EPSILON, spec.weight_decay, *addresses)
         else:
-            code.sgd(count, self.taken, self.learning_rate, spec.momentum, spec.nesterov, spec.weight_decay, *addresses[:3])
+            code.sgd(count, number, self.learning_rate, spec.momentum, spec.nesterov, spec.weight_decay, *addresses[:3])
         return loss
 
     def put_back(self) -> None:
@@ -119,6 +133,26 @@ class SparseSteps:
             for layer in self._layers:
                 layer.module.weight.zero_()[layer.mask] = self._parameters[layer.weights]
                 layer.module.bias.copy_(self._parameters[layer.bias])
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return what `Steps.moments` does; those of pruned weights are zero."""
+        averages = {"mean": self._mean, "square": self._square} if self._spec.optimizer == "adam" else {"mean": self._mean}
+        found = {"steps": torch.tensor(self._before + self.taken)}
+        for layer in self._layers:
+            for key, values in averages.items():
+                of_weight = torch.zeros_like(layer.module.weight)
+                of_weight[layer.mask] = values[layer.weights]
+                found[f"{layer.name}.weight.{key}"] = of_weight
+                found[f"{layer.name}.bias.{key}"] = values[layer.bias].clone()
+        return found
+
+    def _load(self, moments: Mapping[str, Tensor]) -> None:
+        self._before = int(moments["steps"])
+        for layer in self._layers:
+            for key, values in (("mean", self._mean), ("square", self._square)):
+                if f"{layer.name}.weight.{key}" in moments:
+                    values[layer.weights] = moments[f"{layer.name}.weight.{key}"][layer.mask]
+                    values[layer.bias] = moments[f"{layer.name}.bias.{key}"]
 
 
 class _Passes:

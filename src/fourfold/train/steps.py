@@ -7,6 +7,12 @@ from torch import Tensor, nn
 
 from fourfold.record import TrainSpec
 
+_MOMENTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
+    torch.optim.Adam: {"mean": "exp_avg", "square": "exp_avg_sq"},
+    torch.optim.SGD: {"mean": "momentum_buffer"},
+}
+"""Our names of the optimisers' averages, and torch's."""
+
 
 class Steps:
     """Takes steps on a network in place.
@@ -16,19 +22,54 @@ class Steps:
         spec: The optimiser.
         weights: The weights that `masks` prunes; after every step the pruned ones are exactly zero.
         masks: True where a weight is kept, by the names of `weights`.
+        moments: What the optimiser's averages were when other steps ended, to go on with them.
     """
 
     compiler: str | None = None
     """Of the native code that takes the steps."""
 
-    def __init__(self, network: nn.Module, spec: TrainSpec, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: TrainSpec,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        moments: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.learning_rate = spec.learning_rate
         """Of the next step."""
         self.taken = 0
+        self._before = 0
+        """Steps that the moments had seen."""
         self._network = network
         self._optimizer = _optimizer(network, spec)
+        if moments is not None:
+            self._load(moments)
+        self.prune(weights, masks)
+
+    def prune(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        """Prune by other masks from now on."""
         self._pruned, self._keep = _maskers(weights, masks)
         self._mask()
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return the optimiser's averages by parameter, `<name>.mean` and (of Adam) `<name>.square`, and its `steps`."""
+        found = {"steps": torch.tensor(self._before + self.taken)}
+        for name, parameter in self._network.named_parameters():
+            state = self._optimizer.state.get(parameter, {})
+            for ours, theirs in _MOMENTS[type(self._optimizer)].items():
+                if state.get(theirs) is not None:
+                    found[f"{name}.{ours}"] = state[theirs].detach().clone()
+        return found
+
+    def _load(self, moments: Mapping[str, Tensor]) -> None:
+        self._before = int(moments["steps"])
+        for name, parameter in self._network.named_parameters():
+            keys = _MOMENTS[type(self._optimizer)]
+            state = {theirs: moments[f"{name}.{ours}"] for ours, theirs in keys.items() if f"{name}.{ours}" in moments}
+            if state:
+                self._optimizer.state[parameter] = {k: v.to(parameter, copy=True) for k, v in state.items()}
+                self._optimizer.state[parameter]["step"] = torch.tensor(float(self._before), device=parameter.device)
 
     def take(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take a step on images (batch, channels, height, width) of classes (batch,); return the mean loss before it."""
