@@ -18,7 +18,7 @@ COMMANDS = {
     "status": "how far runs have come",
     "report": "turn runs into figures, tables and one HTML page",
     "info": "a model's layers, weights and MACs, in any algebra; the papers' tables",
-    "data": "list, download or check data sets",
+    "data": "list, download, check or pack data sets",
     "presets": "the experiments that `run` knows",
     "bench train": "images a second and seconds a level, beside a plain loop and the processor's limits",
 }

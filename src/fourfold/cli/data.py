@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fourfold.record.errors import UserError, unknown
 
-ACTIONS = ("list", "get", "check")
+ACTIONS = ("list", "get", "check", "pack")
 
 
 def command(
@@ -18,10 +18,11 @@ def command(
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
     data_dir: Path | None = None,
 ) -> None:
-    """List the data sets, download one, or check one's files.
+    """List the data sets, download one, check one's files, or pack a large one.
 
     Args:
-        action: list, get (download with checksums) or check (read every file and compare it with the official one).
+        action: list, get (download with checksums), check (read every file and compare it with the official one) or pack
+            (convert an ImageNet's batches into files that are mapped into memory; the same command goes on after a stop).
         name: A data set of `fourfold data list`.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
     """
@@ -33,8 +34,10 @@ def command(
         raise UserError(f"`fourfold data {action}` needs a data set; `fourfold data list` names them")
     elif action == "get":
         _get(name, data_dir)
-    else:
+    elif action == "check":
         _check(name, data_dir)
+    else:
+        _pack(name, data_dir)
 
 
 def _list(data_dir: Path | None) -> None:
@@ -54,6 +57,18 @@ def _get(name: str, data_dir: Path | None) -> None:
 
     written = data.download(name, data_dir)
     print("\n".join(f"downloaded {path}" for path in written) or f"{name} is here already; nothing was downloaded")
+
+
+def _pack(name: str, data_dir: Path | None) -> None:
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from fourfold import data
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as progress:
+        task = progress.add_task(f"packing {name}")
+        for done, total in data.pack(name, data_dir):
+            progress.update(task, completed=done, total=total)
+    print(f"{name} is packed in {data.where(name, data_dir)}; the official batches are not needed any more")
 
 
 def _check(name: str, data_dir: Path | None) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fourfold.data.checking import Finding, check
     from fourfold.data.fetching import download
     from fourfold.data.images import ImageSet, load
+    from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, where
     from fourfold.data.resident import Resident, Splits, prepare
 
@@ -33,6 +34,7 @@ __all__ = [
     "listing",
     "load",
     "normalization",
+    "pack",
     "prepare",
     "where",
 ]
@@ -46,6 +48,7 @@ _LAZY = {
     "data_directory": "places",
     "download": "fetching",
     "listing": "places",
+    "pack": "packed",
     "load": "images",
     "prepare": "resident",
     "where": "places",

@@ -14,7 +14,9 @@ from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
 from fourfold.data.idx import read_idx
 from fourfold.data.official import SOURCES, OfficialFile, Source
+from fourfold.data.packed import damaged, open_split
 from fourfold.data.places import data_directory, find
+from fourfold.data.shards import Split, is_packed
 from fourfold.data.unpickle import read_pickle
 
 State = Literal["official", "differs", "broken", "missing"]
@@ -66,6 +68,8 @@ def check(name: str, directory: Path | None = None) -> list[Finding]:
     directory = data_directory(directory)
     if name not in SOURCES:
         return [Finding(what=name, state="official", text="part of scikit-learn, needs no files")]
+    if is_packed(name, directory):
+        return _check_packed(about, directory)
     source = SOURCES[name]
     splits = {"train": _Split(), "test": _Split(), "names": _Split()}
     findings = []
@@ -77,6 +81,28 @@ def check(name: str, directory: Path | None = None) -> list[Finding]:
         split = splits[role]
         if split.states <= {"official", "differs"}:
             findings.append(_check_split(what, split, about))
+    return findings
+
+
+def _check_packed(about: DataInfo, directory: Path) -> list[Finding]:
+    """Return a finding for every shard of a packed data set, and for its splits if none is damaged."""
+    splits: tuple[tuple[Split, str], ...] = (("train", "training images"), ("test", "test images"))
+    try:
+        arrays = {split: open_split(about, directory, split) for split, _ in splits}
+    except BadFileError as error:
+        return [Finding(what=error.path.name, state="broken", text=error.wrong, path=error.path)]
+    findings = []
+    for shard, wrong in damaged(about, directory):
+        text = "does not have the checksum that it was packed with; delete the folder to pack anew"
+        if not wrong:
+            text = f"{shard.images:,} images, packed, with the checksum from then; no official checksum is known"
+        state: State = "broken" if wrong else "differs"
+        findings.append(Finding(what=f"{shard.split} shard {shard.source}", state=state, text=text))
+    if all(finding.usable for finding in findings):
+        for split, what in splits:
+            whole = _Split(labels=[arrays[split][1]], states={"differs"})
+            _add_images(whole, arrays[split][0])
+            findings.append(_check_split(what, whole, about))
     return findings
 
 

@@ -10,5 +10,6 @@ class BadFileError(UserError):
 
     def __init__(self, path: Path, wrong: str, right: str) -> None:
         super().__init__(f"{path} {wrong}; {right}")
+        self.path = path
         self.wrong = f"{wrong}; {right}"
         """The same without the path, for tables that have it already."""

@@ -11,8 +11,10 @@ from fourfold.data.batches import read_batches
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
 from fourfold.data.idx import read_idx
-from fourfold.data.official import SOURCES, Role, Source
+from fourfold.data.official import SOURCES, Source
+from fourfold.data.packed import open_split
 from fourfold.data.places import absence, data_directory, find, missing, where
+from fourfold.data.shards import Split, is_packed
 from fourfold.data.split import stratified
 from fourfold.record.errors import UserError
 
@@ -104,12 +106,14 @@ def _read(about: DataInfo, source: Source, directory: Path) -> ImageSet:
     )
 
 
-def read_split(about: DataInfo, source: Source, directory: Path, role: Role) -> tuple[Images, Labels]:
+def read_split(about: DataInfo, source: Source, directory: Path, role: Split) -> tuple[Images, Labels]:
     """Return the images and labels of one split, which must be there.
 
     Raises:
         BadFileError: a file is damaged or of another kind.
     """
+    if is_packed(about.name, directory):
+        return open_split(about, directory, role)
     paths = [path for file in source.files if file.role == role and (path := find(file, directory))]
     if source.form == "batches":
         return read_batches(paths, about, source)

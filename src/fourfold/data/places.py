@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fourfold.data.datasets import DATASETS, DataInfo
 from fourfold.data.official import SOURCES, OfficialFile
+from fourfold.data.shards import is_packed, packed_folder
 
 ENVIRONMENT = "FOURFOLD_DATA"
 """The environment variable that names the data directory."""
@@ -33,8 +34,8 @@ def find(file: OfficialFile, directory: Path) -> Path | None:
 
 
 def missing(name: str, directory: Path) -> list[OfficialFile]:
-    """Return the files with images or labels that a data set lacks below the data directory."""
-    if name not in SOURCES:
+    """Return the files with images or labels that a data set lacks below the data directory; none if it is packed."""
+    if name not in SOURCES or is_packed(name, directory):
         return []
     return [file for file in SOURCES[name].files if file.role != "names" and find(file, directory) is None]
 
@@ -44,6 +45,8 @@ def where(name: str, directory: Path | None = None) -> Path | None:
     directory = data_directory(directory)
     if name not in SOURCES or missing(name, directory):
         return None
+    if is_packed(name, directory):
+        return packed_folder(name, directory)
     first = find(SOURCES[name].files[0], directory)
     return first.parent if first else None
 
