@@ -56,7 +56,7 @@ def test_public_names_are_there_whatever_was_imported_first():
     # A submodule of the same name would hide a function as soon as the submodule is imported.
     for name in data.__all__:
         assert not isinstance(getattr(data, name), types.ModuleType), name
-    assert dir(data) == data.__all__
+    assert dir(data) == sorted(data.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = data.nothing
 
