@@ -98,11 +98,18 @@ class Page:
         return answer["result"].get("value")
 
     def place(self, selector: str) -> tuple[float, float]:
-        """Scroll to an element and return its centre in the window."""
+        """Scroll to an element and return its centre in the window, once that no longer moves."""
         found = f"document.querySelector({json.dumps(selector)})"
-        self.run(f"{found}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        x, y = self.run(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({found}.getBoundingClientRect())")
-        return x, y
+        centre = f"(b => [b.x + b.width / 2, b.y + b.height / 2])({found}.getBoundingClientRect())"
+        before = None
+        for _ in range(100):  # a smooth scroll that began earlier, such as by a focus, may still be under way
+            self.run(f"{found}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+            x, y = self.run(centre)
+            if (x, y) == before:
+                return x, y
+            before = (x, y)
+            self.settle()
+        raise TimeoutError(f"{selector} does not come to rest")
 
     def click(self, selector: str) -> None:
         """Click an element with the mouse."""
