@@ -9,7 +9,7 @@ from fourfold import nn as fnn
 from fourfold.algebra import ALGEBRAS, QUATERNION
 from fourfold.record import UserError
 
-TOO_ODD = {("lenet-300-100", "octonion"), ("lenet-12", "octonion")}
+TOO_ODD = [("lenet-300-100", "octonion"), ("lenet-12", "octonion")]
 DEEP = {"resnet-34", "resnet-101", "resnet-152"}  # built of the same blocks as resnet-18 and resnet-50
 FITTING = [
     (name, algebra)
