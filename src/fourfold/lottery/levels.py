@@ -1,29 +1,39 @@
-"""The lottery-ticket loop: train, prune the smallest weights, rewind to the start, train again.
+"""The lottery-ticket loop: train, prune, rewind, train again.
 
-A level needs nothing but the spec, the trial number and its mask, so doing it again gives the same row, and running a
-trial that was interrupted is the same as running it at all.
+A level needs nothing but the spec, the trial number, its mask and, where weights pass from level to level, one state; so
+doing it again gives the same row, and running a trial that was interrupted is the same as running it at all.
 """
 
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 
 import torch
 from torch import nn
 
 from fourfold import algebra, data, models, pruning
+from fourfold.lottery import rewinding
+from fourfold.lottery.building import build, measure
+from fourfold.lottery.rewinding import Begin
+from fourfold.lottery.rows import make_row
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
-from fourfold.record import Epoch, Provenance, Row, RunStore, Spec
+from fourfold.pruning import Choice, Masks
+from fourfold.record import SCORED_AT_START, Epoch, Row, RunStore, Spec
 from fourfold.record.store import Arrays
-from fourfold.train import TrainingFailedError, describe_device, train, versions
+from fourfold.train import Trained, TrainingFailedError, steps_per_epoch, train
 
 OnRow = Callable[[Row], None]
 
 OnEpoch = Callable[[int, Epoch], None]
 """Called with the level and each point of its training curve."""
+
+GRADUAL_END = 0.75
+"""Part of the steps after which gradual pruning has reached its density, so that the rest heals (Zhu & Gupta 2017, sec. 3)."""
+
+GRADUAL_TIMES = 100
+"""How often gradual pruning prunes on its way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,37 +63,23 @@ class Experiment:
             device=device,
         )
 
-
-def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu") -> nn.Module:
-    """Return the spec's network, drawn from a seed."""
-    info, n = data.info(spec.data.name), algebra.get(spec.model.algebra).n
-    return models.build(
-        spec.model.name,
-        algebra=spec.model.algebra,
-        num_classes=info.num_classes,
-        shape=data.input_channels(spec.inputs, info, n),
-        head=spec.model.head,
-        init=spec.model.init,
-        seed=seed,
-        learned_from=info.channels if spec.inputs.encoding == "learned" else None,
-        device=device,
-    )
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return steps_per_epoch(len(self.splits.train), self.spec.train.batch_size)
 
 
-def input_shape(spec: Spec) -> tuple[int, int, int]:
-    """Return channels, height and width of the images in the spec's batches."""
-    info = data.info(spec.data.name)
-    channels, height, width = data.input_channels(spec.inputs, info, algebra.get(spec.model.algebra).n)
-    return (info.channels if spec.inputs.encoding == "learned" else channels), height, width
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Level:
+    """What came of a level."""
 
-
-def measure(spec: Spec) -> models.Sizes:
-    """Return the sizes of the spec's network.
-
-    Raises:
-        UserError: unknown names, or sizes that do not fit each other.
-    """
-    return models.measure(build(spec, device="meta"), input_shape(spec))
+    row: Row
+    mask: Arrays
+    """Bit-packed: what the network was trained under, or with gradual pruning to."""
+    successor: Arrays | None
+    """The next level's mask; None where that is found while it is trained."""
+    carried: Arrays
+    """What the next level needs beside its mask; empty where that is nothing."""
 
 
 def run_trial(
@@ -95,6 +91,7 @@ def run_trial(
     keep: Collection[int] = (),
 ) -> None:
     """Run the levels of a trial that are not yet on disk, until its spec says stop; of levels in `keep`, keep the weights."""
+    gradual = experiment.spec.prune.schedule == "gradual"
     while not store.finished(trial) and store.failure(trial) is None:
         level = len(store.rows(trial))
 
@@ -102,16 +99,29 @@ def run_trial(
             if level in keep:
                 store.save_weights(trial, level, state)
 
+        mask = store.mask(trial, level) if level and not gradual else None
+        carried = store.state(trial, level) if level and carries(experiment.spec) else None
         try:
-            row, successor = run_level(
-                experiment, trial, level, store.mask(trial, level) if level else None, on_epoch, on_trained
-            )
+            done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried)
         except TrainingFailedError as failure:
             store.fail(trial, level, str(failure))
             return
-        store.save_mask(trial, level + 1, successor)
-        store.append(row)
-        on_row(row)
+        if done.carried:
+            store.save_state(trial, level + 1, done.carried)
+        if done.successor is not None:
+            store.save_mask(trial, level + 1, done.successor)
+        elif level:
+            store.save_mask(trial, level, done.mask)
+        store.append(done.row)
+        store.drop_states(trial, before=level + 1)
+        on_row(done.row)
+
+
+def carries(spec: Spec) -> bool:
+    """Whether a level needs more of the levels before it than its mask."""
+    prune = spec.prune
+    one_shot = prune.schedule == "one-shot" and prune.score not in SCORED_AT_START
+    return one_shot or prune.rewind != "start" or prune.search == "continue"
 
 
 def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
@@ -134,8 +144,9 @@ def run_level(
     packed: Arrays | None,
     on_epoch: OnEpoch = lambda level, epoch: None,
     on_trained: Callable[[Arrays], None] = lambda state: None,
-) -> tuple[Row, Arrays]:
-    """Rewind to the trial's start, train under the level's mask, and return the row and the next level's mask.
+    carried: Arrays | None = None,
+) -> Level:
+    """Rewind, train under the level's mask, and return the row and what the next level needs.
 
     Args:
         experiment: What all trials share.
@@ -144,65 +155,122 @@ def run_level(
         packed: The bits of the level's mask; None keeps everything.
         on_epoch: Called after every epoch; it may raise to give up.
         on_trained: Called with the trained state, pruned weights left out.
+        carried: What the level before has left beside the mask; None at level 0, and where specs rewind to the start.
 
     Raises:
         TrainingFailedError: the loss became nan or infinite.
     """
-    start = time.perf_counter()
-    spec = experiment.spec
+    start, spec = perf_counter(), experiment.spec
     network = build(spec, derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
     masks = pruning.unpack(packed, weights) if packed else pruning.dense(weights)
+    at_start = successor_of(experiment, trial, level, network, masks) if spec.prune.score in SCORED_AT_START else None
+    begun = rewinding.begin(spec, network, masks, carried, experiment.steps_per_epoch)
+    watch = _Watch(experiment, trial, level, network, masks)
+    trained = train_level(experiment, trial, level, network, masks, begun, on_epoch, watch)
+    masks = watch.masks
+    on_trained(pruning.compress(network.state_dict(), masks))
+    if spec.prune.schedule == "gradual":
+        row = make_row(experiment, trial, level, network, masks, trained, perf_counter() - start)
+        return Level(row=row, mask=pruning.pack(masks), successor=None, carried={})
+
+    scored, found = network, dict(watch.point)
+    if spec.prune.search == "continue" and carried is not None:
+        scored = build(spec, derive_seed(trial, "weights")).to(experiment.device)
+        moments = rewinding.load_search(scored, masks, carried)
+        searched = train_level(experiment, trial, level, scored, masks, Begin(train=spec.train, moments=moments), on_epoch)
+    else:
+        searched = trained
+    if spec.prune.schedule == "one-shot" and carried is not None and at_start is None:
+        scored = build(spec, derive_seed(trial, "weights")).to(experiment.device)
+        rewinding.load_level_0(scored, carried)
+    successor = at_start or successor_of(experiment, trial, level, scored, masks)
+    found |= rewinding.carry(spec, network, trained.moments, masks, successor, carried)
+    if spec.prune.search == "continue":
+        found |= rewinding.carry_search(scored, searched.moments, successor)
+    row = make_row(experiment, trial, level, network, masks, trained, perf_counter() - start)
+    return Level(row=row, mask=pruning.pack(masks), successor=pruning.pack(successor), carried=found)
+
+
+def train_level(
+    experiment: Experiment,
+    trial: int,
+    level: int,
+    network: nn.Module,
+    masks: Masks,
+    begun: Begin,
+    on_epoch: OnEpoch,
+    watch: "_Watch | None" = None,
+) -> Trained:
+    """Train a network under masks, on the images of the level in their order."""
+    weights = named_weights(network)
     pruning.apply_(weights, masks)
-    trained = train(
+    return train(
         network,
         experiment.splits,
-        spec.train,
+        begun.train,
         seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
         weights=weights,
         masks=masks,
         on_epoch=lambda epoch: on_epoch(level, epoch),
+        first_step=begun.first_step,
+        moments=begun.moments,
+        on_step=watch.on_step if watch and watch.needed else None,
     )
-    on_trained(pruning.compress(network.state_dict(), masks))
-    successor = pruning.magnitude(weights, masks, spec.prune.density(level + 1), spec.prune.scope)
 
-    kept = {name.removesuffix(".weight"): count for name, count in pruning.kept(masks).items()}
-    sizes, num_weights = experiment.sizes, sum(kept.values())
-    parameters = sizes.parameters - sizes.weights + num_weights
-    statistics = sum(b.numel() for name, b in network.named_buffers() if not name.endswith("num_batches_tracked"))
-    row = Row(
-        run=spec.id,
-        preset=spec.preset,
-        dataset=spec.data.name,
-        model=models.canonical_name(spec.model.name),
-        algebra=spec.model.algebra,
-        trial=trial,
-        level=level,
-        control="ticket",
-        weights=num_weights,
-        weights_total=sizes.weights,
-        density=num_weights / sizes.weights,
-        parameters=parameters,
-        parameters_total=sizes.parameters,
-        parameters_real=experiment.sizes_real.parameters,
-        fraction_of_real=parameters / experiment.sizes_real.parameters,
-        macs=sizes.kept_macs(kept),
-        macs_dense=sizes.macs,
-        macs_real=experiment.sizes_real.macs,
-        stored_bytes=pruning.stored_bytes(masks, sizes.parameters - sizes.weights + statistics),
-        top1=trained.test.top1,
-        top5=trained.test.top5,
-        loss=trained.test.loss,
-        train_loss=trained.epochs[-1].train_loss,
-        steps=trained.steps,
-        layers={layer.name: (kept[layer.name], layer.weights) for layer in sizes.layers if layer.weights},
-        epochs=trained.epochs,
-        mask=pruning.fingerprint(pruning.pack(masks)),
-        provenance=Provenance(
-            seconds=round(time.perf_counter() - start, 3),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            device=describe_device(experiment.device),
-            versions=versions() | ({"compiler": trained.compiler} if trained.compiler else {}),
-        ),
+
+def successor_of(experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks) -> Masks:
+    """Return the mask that the next level is trained under, from the network that is scored for it."""
+    one_shot = experiment.spec.prune.schedule == "one-shot"
+    return _pruned(experiment, trial, network, None if one_shot else masks, experiment.spec.prune.density(level + 1))
+
+
+def _pruned(experiment: Experiment, trial: int, network: nn.Module, masks: Masks | None, density: float) -> Masks:
+    """Return the masks of a density by the spec's score, among what masks keep (None: everything)."""
+    prune, device = experiment.spec.prune, experiment.device
+    images = labels = None
+    if prune.score in pruning.NEED_IMAGES:
+        seed = derive_seed(trial, "score-images")
+        images, labels = next(iter(experiment.splits.train.epoch(prune.score_images, seed, augment=False)))
+    network.train(prune.score in SCORED_AT_START)  # running statistics are nothing yet
+    choice = Choice(density=density, score=prune.score, unit=prune.unit, scope=prune.scope, budget=prune.budget)
+    return pruning.choose(
+        network,
+        choice,
+        images=images,
+        labels=labels,
+        masks=masks,
+        macs_per_weight=experiment.sizes.macs_per_weight,
+        generator=torch.Generator(device).manual_seed(derive_seed(trial, "scores")),
     )
-    return row, pruning.pack(successor)
+
+
+class _Watch:
+    """Looks at a level between its steps where its spec wants that: to prune gradually, or to note where to rewind to."""
+
+    def __init__(self, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks) -> None:
+        self.masks = masks
+        self.point: Arrays = {}
+        self._experiment, self._trial, self._level, self._network = experiment, trial, level, network
+        self._steps = experiment.spec.train.epochs * experiment.steps_per_epoch
+        self._point_at = rewinding.rewind_step(experiment.spec, experiment.steps_per_epoch) if level == 0 else 0
+        self._gradual = experiment.spec.prune.schedule == "gradual" and level > 0
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to do."""
+        return self._gradual or self._point_at > 0
+
+    def on_step(self, step: int) -> Masks | None:
+        """Note the point to rewind to, or return the masks of gradual pruning if it is time for others."""
+        if step == self._point_at:
+            self.point = rewinding.point(self._network)
+        end = max(1, round(GRADUAL_END * self._steps))
+        if not self._gradual or step > end or (step % max(1, end // GRADUAL_TIMES) and step != end):
+            return None
+        final = self._experiment.spec.prune.density(self._level)
+        density = pruning.gradual_density(step, begin=0, end=end, final=final)
+        training = self._network.training
+        self.masks = _pruned(self._experiment, self._trial, self._network, self.masks, density)
+        self._network.train(training)
+        return self.masks

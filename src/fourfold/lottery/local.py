@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from fourfold import data
-from fourfold.lottery.levels import measure
+from fourfold.lottery.building import measure
 from fourfold.record import Row, RunStore, Spec, UserError
 from fourfold.train import resolve_device
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fourfold import data
-from fourfold.lottery.levels import build, input_shape, measure
+from fourfold.lottery.building import build, input_shape, measure
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
 from fourfold.train import single_thread

@@ -11,7 +11,8 @@ from torch import nn
 
 from fourfold import algebra, data, pruning
 from fourfold.lottery import plain
-from fourfold.lottery.levels import Experiment, build
+from fourfold.lottery.building import build
+from fourfold.lottery.levels import Experiment
 from fourfold.nn import named_weights
 from fourfold.record import Spec, TrainSpec, UserError
 from fourfold.train import train

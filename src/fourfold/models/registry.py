@@ -16,12 +16,15 @@ from fourfold.nn import check_divisible, initialize
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
 
+Make = Callable[[Shape, int, Algebra, Algebra, float], nn.Sequential]
+"""Of images, classes, the algebra, that of the output layer, and the factor of all widths."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """A network that `build` knows."""
 
-    make: Callable[[Shape, int, Algebra, Algebra], nn.Sequential]
+    make: Make
     title: str
     shape: Shape = (3, 32, 32)
     """The images it was published for."""
@@ -29,7 +32,7 @@ class ModelInfo:
     """Height and width below which its poolings leave nothing."""
 
 
-def _resnet(depths: tuple[int, ...], bottleneck: bool) -> Callable[[Shape, int, Algebra, Algebra], nn.Sequential]:
+def _resnet(depths: tuple[int, ...], bottleneck: bool) -> Make:
     return partial(resnet.resnet, depths=depths, bottleneck=bottleneck)
 
 
@@ -71,6 +74,7 @@ def build(
     seed: int | None = None,
     learned_from: int | None = None,
     device: torch.device | str | None = None,
+    width: float = 1.0,
 ) -> nn.Module:
     """Return a network of the papers.
 
@@ -85,6 +89,7 @@ def build(
         seed: Draw the weights from this seed, whatever torch's global state; None draws from that state.
         learned_from: Put a `LearnedChannel` in front that makes `shape[0]` channels out of this many.
         device: Where to build it; `meta` for its shapes alone.
+        width: Factor of the sizes of all hidden layers, each rounded to whole numbers of the algebra.
 
     Raises:
         ValueError: an unknown name, or sizes that the algebra does not divide.
@@ -98,14 +103,17 @@ def build(
         raise UserError(f"`num_classes` (={num_classes}) must be at least 1")
     if head == "algebra":
         check_divisible("num_classes", num_classes, algebra)
-    channels, height, width = shape if shape is not None else input_shape(name, algebra)
+    if not width > 0:
+        raise UserError(f"`width` (={width}) must be above 0")
+    channels, height, columns = shape if shape is not None else input_shape(name, algebra)
     if learned_from is not None and not 0 < learned_from < channels:
         raise UserError(f"`learned_from` (={learned_from}) must be fewer channels than the {channels} that the network sees")
-    if min(height, width) < info.smallest:
-        raise UserError(f"images of {height}×{width} are too small for {name}: it needs {info.smallest}×{info.smallest}")
+    if min(height, columns) < info.smallest:
+        raise UserError(f"images of {height}×{columns} are too small for {name}: it needs {info.smallest}×{info.smallest}")
 
     with torch.device("meta"):
-        network: nn.Module = info.make((channels, height, width), num_classes, algebra, algebra if head == "algebra" else REAL)
+        output = algebra if head == "algebra" else REAL
+        network: nn.Module = info.make((channels, height, columns), num_classes, algebra, output, width)
         if learned_from is not None:
             network = nn.Sequential(OrderedDict(encoding=LearnedChannel(learned_from, channels), network=network))
     device = torch.device(device or "cpu")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fourfold import nn as fnn
 from fourfold.algebra import Algebra
-from fourfold.models.small import Shape
+from fourfold.models.small import Shape, scaled
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, stride: int, algebra: Algebra) -> nn.Sequential:
@@ -53,18 +53,19 @@ def _block(in_channels: int, width: int, stride: int, bottleneck: bool, algebra:
 
 
 def resnet(
-    shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, depths: Sequence[int], bottleneck: bool
+    shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float, *, depths: Sequence[int], bottleneck: bool
 ) -> nn.Sequential:
     """Return a ResNet: stem, four stages of 64, 128, 256 and 512 channels (times four in bottlenecks), mean, linear layer."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict(stem=_conv_norm(shape[0], 64, 3, 1, algebra), relu=nn.ReLU())
-    in_channels = 64
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    in_channels = scaled(64, width, algebra)
+    layers.update(stem=_conv_norm(shape[0], in_channels, 3, 1, algebra), relu=nn.ReLU())
     for stage, depth in enumerate(depths):
-        width = 64 * 2**stage
+        channels = scaled(64 * 2**stage, width, algebra)
         blocks = []
         for block in range(depth):
             stride = 2 if stage > 0 and block == 0 else 1
-            blocks.append(_block(in_channels, width, stride, bottleneck, algebra))
-            in_channels = 4 * width if bottleneck else width
+            blocks.append(_block(in_channels, channels, stride, bottleneck, algebra))
+            in_channels = 4 * channels if bottleneck else channels
         layers[f"stage{stage + 1}"] = nn.Sequential(*blocks)
     layers["mean"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()

@@ -14,32 +14,43 @@ Shape = tuple[int, int, int]
 VGG16_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def lenet(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, hidden: Sequence[int]) -> nn.Sequential:
+def scaled(size: int, width: float, algebra: Algebra) -> int:
+    """Return a size in real neurons times a factor, rounded to whole numbers of the algebra, at least one."""
+    return size if width == 1 else max(1, round(size * width / algebra.n)) * algebra.n
+
+
+def lenet(
+    shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float, *, hidden: Sequence[int]
+) -> nn.Sequential:
     """Return a fully connected network with ReLU between its layers (LeCun et al. 1998)."""
     features = shape[0] * shape[1] * shape[2]
-    return _sequence(_fully_connected(features, hidden, num_classes, algebra, head))
+    return _sequence(_fully_connected(features, hidden, num_classes, algebra, head, width))
 
 
-def conv(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, channels: Sequence[int]) -> nn.Sequential:
+def conv(
+    shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float, *, channels: Sequence[int]
+) -> nn.Sequential:
     """Return pairs of 3×3 convolutions, each pair followed by 2×2 max-pooling, then layers of 256, 256 and the classes."""
     layers: list[tuple[str, nn.Module]] = []
-    in_channels, height, width = shape
-    for out_channels in channels:
+    in_channels, height, columns = shape
+    for size in channels:
+        out_channels = scaled(size, width, algebra)
         for _ in range(2):
             layers += [("conv", fnn.Conv2d(in_channels, out_channels, 3, padding=1, algebra=algebra)), ("relu", nn.ReLU())]
             in_channels = out_channels
         layers.append(("pool", nn.MaxPool2d(2)))
-        height, width = height // 2, width // 2
-    features = in_channels * height * width
-    return _sequence(layers + _fully_connected(features, (256, 256), num_classes, algebra, head))
+        height, columns = height // 2, columns // 2
+    features = in_channels * height * columns
+    return _sequence(layers + _fully_connected(features, (256, 256), num_classes, algebra, head, width))
 
 
-def vgg16(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra) -> nn.Sequential:
+def vgg16(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float) -> nn.Sequential:
     """Return VGG-16 with batch norm in the form used for small images: 13 convolutions, mean over the map, one linear layer."""
     layers: list[tuple[str, nn.Module]] = []
     in_channels = shape[0]
     for block in VGG16_CHANNELS:
-        for out_channels in block:
+        for size in block:
+            out_channels = scaled(size, width, algebra)
             layers += [
                 ("conv", fnn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False, algebra=algebra)),
                 ("norm", fnn.BatchNorm2d(out_channels, algebra=algebra)),
@@ -48,16 +59,17 @@ def vgg16(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra) -> nn
             in_channels = out_channels
         layers.append(("pool", nn.MaxPool2d(2)))
     layers.append(("mean", nn.AdaptiveAvgPool2d(1)))
-    return _sequence(layers + _fully_connected(in_channels, (), num_classes, algebra, head))
+    return _sequence(layers + _fully_connected(in_channels, (), num_classes, algebra, head, width))
 
 
 def _fully_connected(
-    features: int, hidden: Sequence[int], num_classes: int, algebra: Algebra, head: Algebra
+    features: int, hidden: Sequence[int], num_classes: int, algebra: Algebra, head: Algebra, width: float
 ) -> list[tuple[str, nn.Module]]:
     layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     for size in hidden:
-        layers += [("fc", fnn.Linear(features, size, algebra=algebra)), ("relu", nn.ReLU())]
-        features = size
+        out_features = scaled(size, width, algebra)
+        layers += [("fc", fnn.Linear(features, out_features, algebra=algebra)), ("relu", nn.ReLU())]
+        features = out_features
     return [*layers, ("fc", fnn.Linear(features, num_classes, algebra=head))]
 
 

@@ -1,0 +1,55 @@
+"""The networks of a spec: built from a seed, measured, and the images that they take."""
+
+import torch
+from torch import nn
+
+from fourfold import algebra, data, models
+from fourfold.nn import layers_with_weights
+from fourfold.record import Spec
+
+
+def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu", *, width: float = 1.0) -> nn.Module:
+    """Return the spec's network, drawn from a seed; `width` scales all sizes but those of images and classes."""
+    info, n = data.info(spec.data.name), algebra.get(spec.model.algebra).n
+    network = models.build(
+        spec.model.name,
+        algebra=spec.model.algebra,
+        num_classes=info.num_classes,
+        shape=data.input_channels(spec.inputs, info, n),
+        head=spec.model.head,
+        init=spec.model.init,
+        seed=seed,
+        learned_from=info.channels if spec.inputs.encoding == "learned" else None,
+        device=device,
+        width=width,
+    )
+    _scale_(network, spec)
+    return network
+
+
+def _scale_(network: nn.Module, spec: Spec) -> None:
+    """Multiply the initial weights, but those of a real output layer, so that their variance has the spec's factor."""
+    layers = list(layers_with_weights(network).values())
+    with torch.no_grad():
+        for layer in layers if spec.model.head == "algebra" else layers[:-1]:
+            factor = spec.model.init_scale
+            if isinstance(layer, nn.Linear) and spec.model.init_scale_linear is not None:
+                factor = spec.model.init_scale_linear
+            if factor != 1:
+                layer.weight.mul_(factor**0.5)
+
+
+def input_shape(spec: Spec) -> tuple[int, int, int]:
+    """Return channels, height and width of the images in the spec's batches."""
+    info = data.info(spec.data.name)
+    channels, height, width = data.input_channels(spec.inputs, info, algebra.get(spec.model.algebra).n)
+    return (info.channels if spec.inputs.encoding == "learned" else channels), height, width
+
+
+def measure(spec: Spec, *, width: float = 1.0) -> models.Sizes:
+    """Return the sizes of the spec's network.
+
+    Raises:
+        UserError: unknown names, or sizes that do not fit each other.
+    """
+    return models.measure(build(spec, device="meta", width=width), input_shape(spec))

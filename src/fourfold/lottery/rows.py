@@ -1,0 +1,78 @@
+"""The row of a trained level: sizes, accuracy and where they come from."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from fourfold import models, pruning
+from fourfold.pruning import Masks
+from fourfold.record import TICKET, Provenance, Row
+from fourfold.train import Trained, describe_device, versions
+
+if TYPE_CHECKING:
+    from fourfold.lottery.levels import Experiment
+
+
+def make_row(
+    experiment: "Experiment",
+    trial: int,
+    level: int,
+    network: nn.Module,
+    masks: Masks,
+    trained: Trained,
+    seconds: float,
+    control: str = TICKET,
+) -> Row:
+    """Return the row of a network that was trained under masks.
+
+    Args:
+        experiment: Its spec and sizes are those of the network.
+        trial: The trial.
+        level: The level.
+        network: The trained network.
+        masks: What is kept of it.
+        trained: What came of the training.
+        seconds: Wall time of the level.
+        control: The control that it is.
+    """
+    spec, sizes = experiment.spec, experiment.sizes
+    kept = {name.removesuffix(".weight"): count for name, count in pruning.kept(masks).items()}
+    num_weights = sum(kept.values())
+    parameters = sizes.parameters - sizes.weights + num_weights
+    statistics = sum(b.numel() for name, b in network.named_buffers() if not name.endswith("num_batches_tracked"))
+    return Row(
+        run=spec.id,
+        preset=spec.preset,
+        dataset=spec.data.name,
+        model=models.canonical_name(spec.model.name),
+        algebra=spec.model.algebra,
+        trial=trial,
+        level=level,
+        control=control,
+        weights=num_weights,
+        weights_total=sizes.weights,
+        density=num_weights / sizes.weights,
+        parameters=parameters,
+        parameters_total=sizes.parameters,
+        parameters_real=experiment.sizes_real.parameters,
+        fraction_of_real=parameters / experiment.sizes_real.parameters,
+        macs=sizes.kept_macs(kept),
+        macs_dense=sizes.macs,
+        macs_real=experiment.sizes_real.macs,
+        stored_bytes=pruning.stored_bytes(masks, sizes.parameters - sizes.weights + statistics),
+        top1=trained.test.top1,
+        top5=trained.test.top5,
+        loss=trained.test.loss,
+        train_loss=trained.epochs[-1].train_loss,
+        steps=trained.steps,
+        layers={layer.name: (kept[layer.name], layer.weights) for layer in sizes.layers if layer.weights},
+        epochs=trained.epochs,
+        mask=pruning.fingerprint(pruning.pack(masks)),
+        provenance=Provenance(
+            seconds=round(seconds, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            device=describe_device(experiment.device),
+            versions=versions() | ({"compiler": trained.compiler} if trained.compiler else {}),
+        ),
+    )
