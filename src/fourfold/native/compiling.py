@@ -15,7 +15,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 
 SWITCH = "FOURFOLD_NATIVE"
 """The environment variable that, set to 0, turns native code off."""
@@ -44,9 +44,21 @@ def library(name: str) -> ctypes.CDLL:
     Raises:
         NoCompilerError: native code is switched off, there is no C compiler, or it fails.
     """
+    return compiled(resources.files("fourfold.native").joinpath(f"{name}.c").read_bytes(), name)
+
+
+def compiled(source: bytes, name: str) -> ctypes.CDLL:
+    """Compile C, unless it has been, and load it.
+
+    Args:
+        source: One C file.
+        name: What the library's file begins with.
+
+    Raises:
+        NoCompilerError: native code is switched off, there is no C compiler, or it fails.
+    """
     if os.environ.get(SWITCH) == "0":
         raise NoCompilerError(f"native code is off (${SWITCH}=0)")
-    source = resources.files("fourfold.native").joinpath(f"{name}.c").read_bytes()
     # What -march=native means is asked of the compiler, so that a cache on a shared disk serves different processors.
     target = _run([*_command(), *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
     digest = hashlib.sha256(b"\0".join([source, compiler().encode(), " ".join(FLAGS).encode(), target.encode()])).hexdigest()

@@ -1,0 +1,201 @@
+"""Linear layers in C: the components of a number lie side by side, so one index serves a vector of multiply-adds."""
+
+import numpy as np
+
+from fourfold.deploy.c.layout import Plane
+from fourfold.deploy.c.lists import Lists, make_lists
+from fourfold.deploy.c.step import Draft, Step
+from fourfold.deploy.c.text import array
+from fourfold.deploy.program import Linear
+
+SUMS = 4
+"""Sums that a list is spread over, so that a multiply-add need not wait for the one before it."""
+
+DENSE = 1 / 4
+"""Kept weights of a real layer from which on it is walked without an index, in whole vectors."""
+
+
+def add_linear(draft: Draft, operation: Linear) -> None:
+    """Append the steps of a linear layer."""
+    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    buffer, product = draft.buffers[operation.inputs[0]], operation.product
+    draft.buffers[operation.output] = writes = draft.buffer(made.size)
+    if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
+        draft.steps.append(_rows(operation, buffer, writes))
+        return
+    if product.n > 1:
+        side_by_side = draft.buffer(source.size)
+        draft.steps.append(_interleave(operation, source, buffer, side_by_side))
+        buffer = side_by_side
+    lists = make_lists(product, np.arange(product.weight.shape[2]))
+    if product.n == 1:
+        draft.steps.append(_real(operation, lists, buffer, writes))
+    else:
+        draft.steps.append(_numbers(operation, lists, buffer, writes))
+
+
+def _interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
+    n, numbers = operation.product.n, source.size // operation.product.n
+    body = [
+        f"const int first = part * {numbers} / parts, last = (part + 1) * {numbers} / parts;",
+        "for (int i = first; i < last; i++) {",
+        *(f"    y[{n} * i + {b}] = x[i + {b * numbers}];" for b in range(n)),
+        "}",
+    ]
+    comment = f"{operation.name}: the {n} components of a number side by side"
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body))
+
+
+def _bias(operation: Linear, outputs: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.zeros(outputs, np.float32) if operation.product.bias is None else operation.product.bias
+
+
+def _rows(operation: Linear, reads: int, writes: int) -> Step:
+    """Dense and real: four rows at a time, in vectors along the inputs."""
+    _, outputs, inputs = operation.product.weight.shape
+    cap = max(lanes for lanes in (16, 8, 4, 1) if lanes <= inputs)
+    relu = "relu_1(sum)" if operation.relu else "sum"
+    body = [
+        f"typedef CAP{cap}(vector) vector;",
+        f"typedef CAP{cap}(loose) loose;",
+        f"enum {{ WIDTH = CAP{cap}(lanes), WHOLE = {inputs} / WIDTH * WIDTH }};",
+        f"const int first = part * {outputs} / parts, last = (part + 1) * {outputs} / parts;",
+        "for (int row = first; row < last; row++) {",
+        f"    const float *const weight = @weights + row * {inputs};",
+        "    vector sums = {0}, more = {0};",
+        "    int i = 0;",
+        "    for (; i + WIDTH < WHOLE; i += 2 * WIDTH) {",
+        "        sums += *(const loose *)(weight + i) * *(const loose *)(x + i);",
+        "        more += *(const loose *)(weight + i + WIDTH) * *(const loose *)(x + i + WIDTH);",
+        "    }",
+        "    if (i < WHOLE)",
+        "        sums += *(const loose *)(weight + i) * *(const loose *)(x + i);",
+        f"    float sum = @bias[row] + CAP{cap}(total)(sums + more);",
+        f"    for (i = WHOLE; i < {inputs}; i++)",
+        "        sum += weight[i] * x[i];",
+        f"    y[row] = {relu};",
+        "}",
+    ]
+    tables = array("float", "@weights", operation.product.weight) + array("float", "@bias", _bias(operation, outputs))
+    comment = f"{operation.name}: linear, dense, {inputs} → {outputs}"
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+
+
+def _walk_tables(lists: Lists, bias: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
+    return (
+        ("" if lists.shared else array("COUNT", "@counts", lists.counts))
+        + array("uint16_t", "@steps", lists.steps)
+        + array("float", "@weights", lists.weights)
+        + array("float", "@bias", bias[lists.channels])
+    )
+
+
+def _start(lists: Lists) -> list[str]:
+    """Return the lines before the loop over groups: which groups are ours, and where their entries begin."""
+    patterns, per_entry = len(lists.patterns), lists.patterns[0].weights
+    lines = [f"const int first = part * {lists.groups} / parts, last = (part + 1) * {lists.groups} / parts;"]
+    if lists.shared:
+        return [*lines, f"const float *weight = @weights + first * {int(lists.counts.sum()) * per_entry};"]
+    return [
+        *lines,
+        f"const COUNT *count = @counts + first * {patterns};",
+        f"const uint32_t skipped = entries_of(@counts, first * {patterns});",
+        "const uint16_t *step = @steps + skipped;",
+        f"const float *weight = @weights + skipped * {per_entry};",
+    ]
+
+
+def _real(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
+    """Sparse and real: a number at a time, since its inputs lie anywhere."""
+    _, outputs, inputs = operation.product.weight.shape
+    body = [
+        *_start(lists),
+        "for (int row = first; row < last; row++) {",
+        f"    float {', '.join(f'sum{s} = 0' for s in range(SUMS))};",
+        "    const float *from = x;",
+        "    uint32_t left = *count++;",
+        f"    for (; left >= {SUMS}; left -= {SUMS}, step += {SUMS}, weight += {SUMS}) {{",
+        *(f"        sum{s} += weight[{s}] * *(from += step[{s}]);" for s in range(SUMS)),
+        "    }",
+        "    for (; left; left--)",
+        "        sum0 += *weight++ * *(from += *step++);",
+        f"    const float sum = ({' + '.join(f'sum{s}' for s in range(SUMS))}) + @bias[row];",
+        f"    y[row] = {'relu_1(sum)' if operation.relu else 'sum'};",
+        "}",
+    ]
+    stored = int(np.count_nonzero(operation.product.weight))
+    comment = f"{operation.name}: linear, {inputs} → {outputs}, {stored} weights"
+    tables = _walk_tables(lists, _bias(operation, outputs))
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+
+
+def _numbers(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
+    """Sparse over an algebra: each component of the weights has a sum of whole input numbers, combined at a row's end."""
+    product = operation.product
+    n, rows, inputs = product.weight.shape
+    body = [*_start(lists), "for (int row = first; row < last; row++) {"]
+    body += ["#if LANES > 1", *_vector_lists(lists, n), *_combined(operation), "#else"]
+    body += [*_scalar_lists(lists, n), "#endif"]
+    relu = "relu_1({})" if operation.relu else "{}"
+    body += [f"    y[row + {a * rows}] = {relu.format(f'@bias[row * {n} + {a}] + sum{a}')};" for a in range(n)]
+    body += ["}"]
+    stored = int(np.count_nonzero(product.weight))
+    kind = "dense" if lists.shared else "components" if lists.patterns[0].weights == 1 else "whole numbers"
+    comment = f"{operation.name}: linear, {n * inputs} → {n * rows}, {stored} of {product.weight.size} weights, as {kind}"
+    tables = _walk_tables(lists, _bias(operation, n * rows))
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+
+
+def _begin(lists: Lists, list_number: int) -> list[str]:
+    """Return the lines at a list's beginning."""
+    shared = lists.shared
+    return [
+        "    {",
+        "        const float *from = x;",
+        *(["        const uint16_t *step = @steps;"] if shared else []),
+        f"        uint32_t left = {int(lists.counts.sum()) if shared else '*count++'};",
+    ]
+
+
+def _vector_lists(lists: Lists, n: int) -> list[str]:
+    lines = [f"    numbers_{n} {', '.join(f'by{c}_{s} = {{0}}' for c in range(n) for s in range(2))};"]
+    for number, pattern in enumerate(lists.patterns):
+        alone = pattern.weights == 1
+        components = [number] if alone else list(range(n))
+        lines += _begin(lists, number)
+        lines += ["        for (; left >= 2; left -= 2) {"]
+        for s in range(2):
+            lines += [f"            from += {n} * *step++;"]
+            lines += [
+                f"            by{c}_{s} += weight[{s * pattern.weights + w}] * *(const loose_numbers_{n} *)from;"
+                for w, c in enumerate(components)
+            ]
+        lines += [f"            weight += {2 * pattern.weights};", "        }", "        if (left) {"]
+        lines += [f"            from += {n} * *step++;"]
+        lines += [f"            by{c}_0 += weight[{w}] * *(const loose_numbers_{n} *)from;" for w, c in enumerate(components)]
+        lines += [f"            weight += {pattern.weights};", "        }", "    }"]
+    return lines
+
+
+def _combined(operation: Linear) -> list[str]:
+    """Return the lines that bring each component's sum to its outputs: output a takes the input that the algebra says."""
+    table = operation.product.table
+    n = range(len(table))
+    lines = [f"    by{c}_0 += by{c}_1;" for c in n]
+    for a in n:
+        terms = [("+" if sign > 0 else "-") + f" by{component}_0[{b}]" for b, (component, sign) in enumerate(table[a])]
+        lines += [f"    const float sum{a} = {' '.join(terms).removeprefix('+ ')};"]
+    return lines
+
+
+def _scalar_lists(lists: Lists, n: int) -> list[str]:
+    lines = [f"    float {', '.join(f'sum{a} = 0' for a in range(n))};"]
+    for number, pattern in enumerate(lists.patterns):
+        lines += _begin(lists, number)
+        lines += ["        for (; left; left--) {", f"            from += {n} * *step++;"]
+        lines += [
+            f"            sum{term.output} {'+' if term.sign > 0 else '-'}= weight[{term.weight}] * from[{term.input}];"
+            for term in pattern.terms
+        ]
+        lines += [f"            weight += {pattern.weights};", "        }", "    }"]
+    return lines

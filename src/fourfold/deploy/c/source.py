@@ -1,0 +1,156 @@
+"""`to_c`: a program as one C99 file and its header."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fourfold.deploy.c.convolution import add_convolution
+from fourfold.deploy.c.layout import lay_out, place
+from fourfold.deploy.c.linear import add_linear
+from fourfold.deploy.c.maps import add_flatten, add_output, add_pointwise, add_pool, encode_step, input_step
+from fourfold.deploy.c.step import IMAGE, LOGITS, Draft
+from fourfold.deploy.c.text import indent, template
+from fourfold.deploy.program import (
+    Add,
+    Affine,
+    AveragePool,
+    Convolution,
+    Flatten,
+    Linear,
+    MaxPool,
+    Operation,
+    Program,
+    Relu,
+    Shape,
+)
+from fourfold.record.errors import UserError
+
+NUMBER_SIZE = 4
+"""Bytes of a number in the arena."""
+
+_ADD: dict[type[Operation], Callable[[Draft, Any], None]] = {
+    Convolution: add_convolution,
+    Linear: add_linear,
+    MaxPool: add_pool,
+    AveragePool: add_pool,
+    Affine: add_pointwise,
+    Add: add_pointwise,
+    Relu: add_pointwise,
+    Flatten: add_flatten,
+}
+
+
+def to_c(program: Program, folder: str | Path, *, name: str = "network") -> tuple[Path, Path]:
+    """Write a network as one C99 file and its header, and return their paths.
+
+    The C needs no heap, no files and of the libraries only string.h and math.h's constants; docs/c.md describes it.
+
+    Args:
+        program: The network.
+        folder: Made if it is not there.
+        name: Of the files, and the beginning of every name that they export.
+
+    Raises:
+        UserError: a name that C does not allow.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise UserError(f"`name` (={name!r}) must begin with a letter and have only letters, digits and underscores")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source, header = folder / f"{name}.c", folder / f"{name}.h"
+    generated = generate(program, name)
+    source.write_text(generated.source)
+    header.write_text(generated.header)
+    return source, header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """A network as C."""
+
+    name: str
+    header: str
+    source: str
+    arena: int
+    """Bytes of memory that a run works in."""
+    words: dict[str, str]
+    """What stands for @WORDS@ in the C files of this package."""
+
+    def with_harness(self) -> str:
+        """Return one file that also has what the runtime calls: batches and threads."""
+        alone = self.source.replace(f'#include "{self.name}.h"', self.header)
+        return alone + _filled(template("harness.c"), self.words)
+
+
+def generate(program: Program, name: str) -> Generated:
+    """Return a network as C, with `name` before all that it exports."""
+    draft = _draft(program)
+    offsets, arena = place(draft.lifetimes(NUMBER_SIZE))
+    places = {buffer: f"arena + {offset // NUMBER_SIZE}" for buffer, offset in enumerate(offsets)}
+    places[LOGITS] = "logits"
+    definitions, calls = _taking(draft, program, places)
+    for index, step in enumerate(draft.steps, 1):
+        definitions.append(step.definition(f"step_{index}"))
+        calls.append(step.call(f"step_{index}", places))
+    encoding = program.encoding
+    declared, defined = (template(file) if encoding else "" for file in ("bytes.h", "bytes.c"))
+    products = [operation for operation in program.operations if isinstance(operation, Convolution | Linear)]
+    words = {
+        "DECLARE_BYTES": declared,
+        "DEFINE_BYTES": defined,
+        "PRELUDE": template("prelude.c"),
+        "FUNCTIONS": "\n".join(definitions),
+        "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
+        "NAME": name,
+        "GUARD": name.upper(),
+        "TITLE": f"{_times(program.shapes[0])} → {_times(program.shapes[-1])}, float32",
+        "INPUTS": str(math.prod(program.shapes[0])),
+        "SHAPE": "channels × height × width" if len(program.shapes[0]) == 3 else "features",
+        "BYTES": str(math.prod(encoding.shape)) if encoding else "0",
+        "BYTES_SHAPE": ": height × width × channels" if encoding else "",
+        "OUTPUTS": str(math.prod(program.shapes[-1])),
+        "ARENA": str(arena),
+        "STEPS": str(len(calls)),
+        "NUMBER": "float",
+        "COUNT": "uint32_t" if any(operation.product.weight[0, 0].size >= 2**16 for operation in products) else "uint16_t",
+        "STORED": str(sum(int(np.count_nonzero(operation.product.weight)) for operation in products)),
+        "WEIGHTS": str(sum(operation.product.weight.size for operation in products)),
+    }
+    header, source = (_filled(template(file), words) for file in ("network.h", "network.c"))
+    return Generated(name=name, header=header, source=source, arena=arena, words=words)
+
+
+def _draft(program: Program) -> Draft:
+    draft = Draft(planes=lay_out(program))
+    draft.buffers[0] = draft.buffer(draft.planes[0].size)
+    for operation in program.operations:
+        _ADD[type(operation)](draft, operation)
+    add_output(draft, program.operations[-1].output)
+    return draft
+
+
+def _taking(draft: Draft, program: Program, places: dict[int, str]) -> tuple[list[str], list[str]]:
+    """Return the functions that take an image, and the call of step 0."""
+    numbers = input_step(draft)
+    definitions, call = [numbers.definition("take_numbers")], numbers.call("take_numbers", places | {IMAGE: "image"})
+    if program.encoding is None:
+        return definitions, [f"(void)bytes; {call}"]
+    encode = encode_step(draft, program.encoding, program.shapes[0])
+    definitions.append(encode.definition("take_bytes"))
+    return definitions, [f"if (bytes) {encode.call('take_bytes', places | {IMAGE: 'bytes'})} else {call}"]
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    """Return a C file of this package with its @WORDS@ replaced."""
+    for word, replacement in words.items():
+        text = text.replace(f"@{word}@", replacement)
+    return text
+
+
+def _times(shape: Shape) -> str:
+    return " × ".join(map(str, shape))

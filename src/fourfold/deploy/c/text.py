@@ -1,0 +1,35 @@
+"""Pieces of C source: arrays of numbers, blocks of lines, and the C files of this package."""
+
+from collections.abc import Iterable
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+A_LINE = 12
+"""Numbers in a line of an array."""
+
+
+def indent(lines: Iterable[str], depth: int = 1) -> str:
+    """Return lines of C, indented."""
+    return "\n".join("    " * depth + line for line in lines)
+
+
+def number(value: float) -> str:
+    """Return a float32 as a C constant that gives exactly that number."""
+    digits = f"{np.float32(value):.9g}"
+    return f"{digits if '.' in digits or 'e' in digits else digits + '.0'}f"
+
+
+def array(kind: str, name: str, values: NDArray[np.generic]) -> str:
+    """Return the definition of a constant array; an empty one gets one zero, since C has no empty arrays."""
+    flat = values.ravel()
+    words = [number(value) for value in flat.tolist()] if kind == "float" else [str(value) for value in flat.tolist()]
+    words = words or ["0"]
+    lines = [", ".join(words[start : start + A_LINE]) + "," for start in range(0, len(words), A_LINE)]
+    return f"static const {kind} {name}[{len(words)}] = {{\n{indent(lines)}\n}};\n"
+
+
+def template(name: str) -> str:
+    """Return a C file of this package."""
+    return resources.files("fourfold.deploy.c").joinpath(name).read_text()

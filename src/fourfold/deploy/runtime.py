@@ -1,0 +1,131 @@
+"""`load`: a network that runs here, from generated C that is compiled for this processor."""
+
+import ctypes
+import functools
+import math
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.deploy import reference
+from fourfold.deploy.c.layout import ALIGNMENT
+from fourfold.deploy.c.source import Generated, generate
+from fourfold.deploy.program import Array, Program
+from fourfold.native import NoCompilerError, compiled
+from fourfold.record.errors import UserError
+
+NAME = "network"
+"""What the generated code's names begin with; only this file sees them."""
+
+_ADDRESS, _COUNT = ctypes.c_void_p, ctypes.c_int64
+
+
+class Network:
+    """A network ready to be called: images in, logits out.
+
+    Calls from several threads wait for one another; the threads of `load` share the work of one call.
+    """
+
+    def __init__(self, program: Program, threads: int) -> None:
+        self.program = program
+        self.threads = threads
+        self.notice: str | None = None
+        """Why the network runs slowly, in numpy, where it could not be compiled; else None."""
+        self._lock = threading.Lock()
+        self._encoded_shape = program.shapes[0]
+        channels, *size = program.encoding.shape if program.encoding else (0, 0, 0)
+        self._image_shape = (*size, channels)
+        self._code: _Code | None = None
+        try:
+            self._code = _Code(generate(program, NAME), threads)
+        except NoCompilerError as error:
+            self.notice = f"running in numpy, many times slower than compiled: {error}"
+
+    def __call__(self, images: Any) -> Array:
+        """Return the logits (N, *outputs), float32.
+
+        Args:
+            images: A numpy array or torch tensor: uint8 (N, height, width, channels), to be encoded, or floats as the network
+                sees them, (N, channels, height, width). N may be 0.
+
+        Raises:
+            UserError: another type or shape, or bytes where the network does not know their encoding.
+        """
+        array = images if isinstance(images, np.ndarray) else np.asarray(images)
+        coded = array.dtype == np.uint8
+        if coded and self.program.encoding is None:
+            raise UserError("`images` are bytes, but this network does not know how to encode them; give it floats")
+        if array.shape[1:] != (self._image_shape if coded else self._encoded_shape) or not array.ndim:
+            raise UserError(self._wrong_shape(array, coded))
+        if not coded and array.dtype.kind != "f":
+            raise UserError(f"`images` (of type {array.dtype}) must be uint8 or floats")
+        if self._code is None:
+            encoding = self.program.encoding
+            return reference.run(self.program, reference.encode(encoding, array) if coded and encoding else array)
+        array = np.ascontiguousarray(array, np.uint8 if coded else np.float32)
+        logits = np.empty((len(array), *self.program.shapes[self.program.operations[-1].output]), np.float32)
+        with self._lock:
+            self._code.run(array, logits, coded)
+        return logits
+
+    def _wrong_shape(self, array: NDArray[Any], coded: bool) -> str:
+        bytes_wanted = f"uint8 (N, {', '.join(map(str, self._image_shape))})"
+        wanted = f"floats (N, {', '.join(map(str, self._encoded_shape))})"
+        choices = f"{bytes_wanted} or {wanted}" if self.program.encoding else wanted
+        return f"`images` of type {array.dtype} and shape {array.shape} must be {choices}"
+
+
+def load(network: Program | str | Path, *, threads: int = 1) -> Network:
+    """Return a network that runs on this machine.
+
+    Its C is compiled at the first time and kept by content; without a compiler it runs in numpy, and `notice` says so.
+
+    Args:
+        network: An artifact's path, or a program.
+        threads: They share the images of a batch, or at fewer images than threads the outputs of each layer.
+
+    Raises:
+        UserError: a number of threads below 1, or a file that is no artifact.
+    """
+    if threads < 1:
+        raise UserError(f"`threads` (={threads}) must be at least 1")
+    if not isinstance(network, Program):
+        from fourfold.deploy.artifact import read
+
+        network = read(network)
+    return Network(network, threads)
+
+
+class _Code:
+    """The compiled functions, the memory that they work in, and their threads."""
+
+    def __init__(self, generated: Generated, threads: int) -> None:
+        self._functions = compiled(generated.with_harness().encode(), NAME)
+        self._images, self._shared = self._functions.run_images, self._functions.run_shared
+        self._images.argtypes = (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT)
+        self._shared.argtypes = (_ADDRESS, *self._images.argtypes)
+        self._images.restype = self._shared.restype = None
+        self._memory = np.empty(generated.arena * threads + ALIGNMENT, np.uint8)
+        self._arena = math.ceil(self._memory.ctypes.data / ALIGNMENT) * ALIGNMENT
+        self._workers = self._start(threads) if threads > 1 else None
+
+    def _start(self, threads: int) -> int | None:
+        start, stop = self._functions.start_workers, self._functions.stop_workers
+        start.argtypes, start.restype = (ctypes.c_int,), _ADDRESS
+        stop.argtypes, stop.restype = (_ADDRESS,), None
+        workers: int | None = start(threads)
+        if workers is None:
+            raise UserError(f"`threads` (={threads}) must be fewer: the system does not start that many")
+        weakref.finalize(self, functools.partial(stop, workers))
+        return workers
+
+    def run(self, images: NDArray[Any], logits: Array, coded: bool) -> None:
+        numbers, coded_bytes = (None, images.ctypes.data) if coded else (images.ctypes.data, None)
+        if self._workers is None:
+            self._images(self._arena, numbers, coded_bytes, logits.ctypes.data, len(images))
+        else:
+            self._shared(self._workers, self._arena, numbers, coded_bytes, logits.ctypes.data, len(images))

@@ -1,0 +1,126 @@
+"""Generated C: it compiles without a warning, and computes what the reference does, within its own memory."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_programs import bytes_for, images_for, magnitude, random_program
+
+from fourfold.deploy import reference
+from fourfold.deploy.c import to_c
+from fourfold.deploy.program import Program
+from fourfold.record import UserError
+
+SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "36"))
+"""Random programs that are tried; a sweep of thousands takes a few hours."""
+
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+MACHINES = {"native": ("-march=native",), "portable": ("-DPORTABLE",), "plain": ()}
+
+compilers = [name for name in ("gcc", "clang") if shutil.which(name)]
+pytestmark = pytest.mark.skipif("gcc" not in compilers, reason="gcc is not here")
+
+
+def run_command(command: Sequence[str | Path]) -> bytes:
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+MAIN = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+@INCLUDES@
+static void *filled(size_t size)
+{
+    char *memory = malloc(size ? size : 1); /* of exactly this size, so that a byte too far is seen */
+    memset(memory, 255, size); /* not numbers, so that what nobody wrote is seen */
+    return memory;
+}
+#define RUN(NAME, GUARD, COUNT, IMAGE, TYPE, FUNCTION)                                                                   \
+    for (int i = 0; i < COUNT; i++) {                                                                                    \
+        TYPE *image = filled(IMAGE * sizeof(TYPE));                                                                      \
+        float *logits = filled(GUARD##_OUTPUTS * sizeof(float));                                                         \
+        void *memory = filled(GUARD##_ARENA);                                                                            \
+        if (fread(image, sizeof(TYPE), IMAGE, stdin) != IMAGE) return 1;                                                 \
+        FUNCTION(memory, image, logits);                                                                                 \
+        fwrite(logits, sizeof(float), GUARD##_OUTPUTS, stdout);                                                          \
+        free(image), free(logits), free(memory);                                                                         \
+    }
+int main(void)
+{
+@CALLS@
+    return 0;
+}
+"""
+
+
+def run_all(programs: Sequence[Program], folder: Path, compiler: str, flags: Sequence[str]) -> list[np.ndarray]:
+    """Compile programs into one, and return what each makes of its images, and then of its bytes."""
+    includes, calls, inputs, sizes = [], [], [], []
+    for index, program in enumerate(programs):
+        source, _ = to_c(program, folder, name=f"n{index}")
+        includes.append(f'#include "n{index}.h"')
+        for coded, images in ((False, images_for(program, index)), (True, program.encoding and bytes_for(program, index))):
+            if images is not None:
+                kind, size, suffix = ("uint8_t", "BYTES", "_bytes_in") if coded else ("float", "INPUTS", "_in")
+                name = f"N{index}"
+                calls.append(f"RUN(n{index}, {name}, {len(images)}, {name}_{size}, {kind}, n{index}_run{suffix})")
+                inputs.append(images.tobytes())
+                sizes.append((len(images), int(np.prod(program.shapes[program.operations[-1].output]))))
+        run_command([compiler, *STRICT, *flags, "-c", source, "-o", source.with_suffix(".o")])
+    main = folder / "main.c"
+    main.write_text(MAIN.replace("@INCLUDES@", "\n".join(includes)).replace("@CALLS@", "\n".join(calls)))
+    objects = [folder / f"n{index}.o" for index in range(len(programs))]
+    run_command([compiler, *SANITIZERS, main, *objects, "-o", folder / "main"])
+    done = subprocess.run([folder / "main"], input=b"".join(inputs), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    ends = np.cumsum([images * outputs for images, outputs in sizes])
+    return [
+        part.reshape(size) for part, size in zip(np.split(np.frombuffer(done.stdout, np.float32), ends), sizes, strict=False)
+    ]
+
+
+def expected(programs: Sequence[Program]) -> list[tuple[np.ndarray, float]]:
+    """Return the outputs that `run_all` should give, and how large the sums behind them are."""
+    inputs = []
+    for index, program in enumerate(programs):
+        inputs.append((program, images_for(program, index)))
+        if program.encoding:
+            inputs.append((program, reference.encode(program.encoding, bytes_for(program, index))))
+    return [(reference.run(program, images).reshape(len(images), -1), magnitude(program, images)) for program, images in inputs]
+
+
+@pytest.mark.parametrize(("compiler", "machine"), [(c, m) for c in compilers for m in MACHINES])
+def test_random_programs_under_sanitizers(tmp_path, compiler, machine):
+    share = len(compilers) * len(MACHINES)
+    mine = compilers.index(compiler) * len(MACHINES) + list(MACHINES).index(machine)
+    seeds = [seed for seed in range(SWEEP) if seed // 3 % share == mine]
+    for start in range(0, len(seeds), 30):
+        programs = [random_program(seed) for seed in seeds[start : start + 30]]
+        found = run_all(programs, tmp_path, compiler, (*SANITIZERS, *MACHINES[machine]))
+        for outputs, (wanted, size) in zip(found, expected(programs), strict=True):
+            assert np.abs(outputs - wanted).max() <= 2e-6 * size
+
+
+def test_names_that_c_does_not_allow(tmp_path):
+    with pytest.raises(UserError, match=r"`name` \(='2fast'\) must begin with a letter"):
+        to_c(random_program(0), tmp_path, name="2fast")
+
+
+def test_only_what_the_header_declares_is_exported_and_only_memory_functions_are_imported(tmp_path):
+    program = random_program(0)
+    assert program.encoding is not None
+    source, _ = to_c(program, tmp_path, name="net")
+    run_command(["gcc", *STRICT, "-O2", "-c", source, "-o", tmp_path / "net.o"])
+    symbols = [line.split() for line in run_command(["nm", tmp_path / "net.o"]).decode().splitlines()]
+    exported = {words[-1] for words in symbols if words[-2] in "TDBRC"}
+    assert exported == {f"net_{name}" for name in ("run", "run_in", "run_bytes", "run_bytes_in", "step")}
+    imported = {words[-1] for words in symbols if words[-2] == "U"}
+    assert imported <= {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_"}
