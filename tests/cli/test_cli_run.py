@@ -175,3 +175,40 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_pl
     assert rows[: len(first)] == first
     alone = lottery.run(tiny_preset(), trials=1, out=here / "alone", device="cpu", workers=1)
     assert [row.result() for row in rows] == [row.result() for row in alone]
+
+
+def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(lottery, "run", lambda specs, **named: seen.update(named, specs=specs) or [])
+    words = [
+        "run",
+        "conv2-cifar10",
+        "--protocol",
+        "released",
+        "--controls",
+        "random-init",
+        "inverted",
+        "--control-levels",
+        "0",
+        "3",
+    ]
+    assert call(*words).code == 0
+    assert [spec.preset for spec in seen["specs"]] == ["conv2-cifar10-released"] * 2
+    assert (list(seen["controls"]), seen["control_levels"]) == (["random-init", "inverted"], (0, 3))
+    assert call("run", "digits", "--controls", "inverted").code == 0
+    assert seen["control_levels"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--control-levels", "some"], "`--control-levels` (=some) must be levels such as 0 3 6, or all"),
+        (["--controls", "nothing"], "unknown control 'nothing'; known: equal-macs, erk-random"),
+        (["--protocol", "released"], "`protocol` (='released') must be 'text' for digits, of which no code was released"),
+    ],
+)
+def test_mistakes_about_controls_are_one_sentence(words, sentence, here):
+    ended = call("run", "digits", *words)
+    assert ended.code == 2
+    assert ended.err.startswith(f"fourfold: {sentence}")
+    assert ended.err.count("\n") == 1

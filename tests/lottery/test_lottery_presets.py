@@ -1,5 +1,6 @@
 """The papers' experiments, as the papers state them."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -118,3 +119,44 @@ def test_an_unknown_algebra_lists_the_known():
         UserError, match=re.escape("unknown model algebra 'sedenion'; known: complex, octonion, quaternion, real")
     ):
         presets.get("digits", algebra="sedenion")
+
+
+RELEASED = [name for name in presets.PRESETS if name not in EARLY and name not in ("digits", "vgg16-cifar10", "lenet-12-mnist")]
+
+
+@pytest.mark.parametrize("name", RELEASED)
+@pytest.mark.parametrize("algebra", ["real", "quaternion"])
+def test_the_released_protocol_changes_what_the_code_does_and_nothing_else(name, algebra):
+    text, found = presets.get(name, algebra=algebra), presets.get(name, algebra=algebra, protocol="released")
+    assert found.preset == f"{name}-released"
+    assert (found.data, found.stop, found.model.init) == (text.data, text.stop, text.model.init)
+    assert found.prune.fraction == text.prune.fraction
+    scales = (found.model.init_scale, found.model.init_scale_linear)
+    if name.startswith(("lenet", "conv")) or name == "resnet18-cifar10":
+        assert scales == ((4.4, 1.5) if algebra == "quaternion" else (1.0, None))
+        assert found.prune == replace(text.prune, search="continue")
+        assert found.train == replace(text.train, epochs=80 if name.startswith("lenet") else text.train.epochs)
+        return
+    assert scales == ((4.0, None) if algebra == "quaternion" else (1.0, None))
+    assert found.prune == replace(text.prune, scope="component", rewind="weights")
+    assert found.train.nesterov
+    if name.endswith("cifar100"):  # LambdaLR of the code's own function, stepped once a batch
+        for step in (10, 65, 120, 175, 230, 1000):
+            assert found.train.rate(step, 0) == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * (step - 10) / 110)))
+        for step in range(10):
+            assert found.train.rate(step, 0) == pytest.approx(0.1 * (step + 1 / 500) / 10, abs=3e-5)
+    else:
+        assert [found.train.rate(0, epoch) for epoch in (10, 11, 12, 13)] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+
+
+@pytest.mark.parametrize("name", ["digits", "vgg16-cifar10", "lenet-12-mnist", "conv2-cifar10-early-stopping"])
+def test_what_was_not_released_is_refused(name):
+    with pytest.raises(
+        UserError, match=rf"^`protocol` \(='released'\) must be 'text' for {name}, of which no code was released$"
+    ):
+        presets.get(name, protocol="released")
+
+
+def test_an_unknown_protocol_lists_the_known():
+    with pytest.raises(UserError, match="^unknown protocol 'code'; known: released, text$"):
+        presets.get("digits", protocol="code")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fourfold import report
 from fourfold.lottery import Event
-from fourfold.record import Row, RunStore, Spec
+from fourfold.record import TICKET, Row, RunStore, Spec
 from fourfold.report.compare import at_fraction
 
 
@@ -28,18 +28,23 @@ def follow(console: Console, specs: Sequence[Spec], trials: int, out: Path) -> I
 
 
 def _print_line(console: Console, event: Event) -> None:
-    name = f"{event.spec.model.algebra} trial {event.trial}"
+    control = "" if event.control == TICKET else f" {event.control}"
+    name = f"{event.spec.model.algebra} trial {event.trial}{control}"
     row = event.row
     if row:
         console.print(
             f"{name} level {row.level}: {100 * row.fraction_of_real:.2f} % of real, density {100 * row.density:.2f} %, "
-            f"top-1 {row.top1:.2f} % ({row.provenance.seconds:.1f} s)",
+            f"top-1 {row.top1:.2f} % ({row.provenance.seconds:.1f} s){_collapse(row)}",
             highlight=False,
         )
     elif event.kind == "notice":
         console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
     elif event.kind in ("failed", "out-of-time"):
         console.print(f"{name}: {_ending(event)}", highlight=False)
+
+
+def _collapse(row: Row) -> str:
+    return f"; no weight is left in {', '.join(row.collapsed)}" if row.collapsed else ""
 
 
 def _ending(event: Event) -> str:
@@ -63,11 +68,15 @@ class _Board:
             return
         key = (event.spec.model.algebra, event.trial)
         if event.row:
-            self.rows.append(event.row)
+            if event.control == TICKET:
+                self.rows.append(event.row)
+            if event.row.collapsed:
+                self.notes.append(f"{key[0]} trial {key[1]} level {event.row.level}{_collapse(event.row)}")
             self.running[key] = f"level {event.row.level + 1}"
         elif event.kind == "epoch":
             epochs = event.spec.train.epochs
-            self.running[key] = f"level {event.level}, epoch {event.epoch} of {epochs}, top-1 {event.top1:.1f} %"
+            control = "" if event.control == TICKET else f"{event.control} "
+            self.running[key] = f"{control}level {event.level}, epoch {event.epoch} of {epochs}, top-1 {event.top1:.1f} %"
         else:
             self.running.pop(key, None)
             if event.kind != "finished":

@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from fourfold.cli.duration import format_duration, parse_duration
-from fourfold.record import RunStore, Spec
+from fourfold.record import TICKET, RunStore, Spec, UserError
 
 if TYPE_CHECKING:
     from fourfold.lottery import Plan
@@ -30,8 +30,11 @@ def command(
     learning_rate: float | None = None,
     prune_fraction: float | None = None,
     max_level: int | None = None,
+    protocol: str = "text",
+    controls: tuple[str, ...] = (),
+    control_levels: tuple[str, ...] = ("all",),
 ) -> None:
-    """Train, prune by magnitude, rewind and train again, level after level, in every algebra named.
+    """Train, prune, rewind and train again, level after level, in every algebra named.
 
     What is on disk already is not run again: the same command goes on after Ctrl-C, a crash or a spent budget, and its
     rows are those of a run that was never interrupted. Ends with exit code 1 if a trial failed for good.
@@ -51,6 +54,10 @@ def command(
         learning_rate: Step size at the start; default as the preset.
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
         max_level: The last level in any case; default as the preset.
+        protocol: text, as the paper has it, or released, as its released code does it.
+        controls: What to hold the tickets against once a trial has ended: random-init, shuffled-layer, shuffled-global,
+            random-layer, erk-random, inverted, small-dense, equal-macs.
+        control_levels: Levels that controls are run for, or all.
     """
     budget_seconds = None if budget is None else parse_duration(budget)
 
@@ -60,12 +67,13 @@ def command(
 
     specs = []
     for name in algebra:
-        spec = lottery.presets.get(preset, algebra=name)
+        spec = lottery.presets.get(preset, algebra=name, protocol=protocol)
         train = replace(spec.train, **_given(epochs=epochs, learning_rate=learning_rate))
         prune = replace(spec.prune, **_given(fraction=prune_fraction))
         stop = replace(spec.stop, **_given(max_level=max_level))
         specs.append(replace(spec, train=train, prune=prune, stop=stop))
-    lottery.check(specs, trials, workers, budget_seconds, device, keep)
+    levels = _levels(control_levels)
+    lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels)
     console = Console(soft_wrap=True)
     plans = lottery.plan(specs, trials=trials, out=out, device=resolve_device(device))
     _print_plan(console, plans, trials, workers or lottery.default_workers(resolve_device(device)))
@@ -81,15 +89,26 @@ def command(
             workers=workers,
             budget_seconds=budget_seconds,
             keep=keep,
+            controls=controls,
+            control_levels=levels,
             on_event=on_event,
         )
     if rows:
         console.print()
-        console.print(report.summary(rows), highlight=False)
-        page = report.build([out / spec.id for spec in specs], out / f"{preset}-report")
+        console.print(report.summary(row for row in rows if row.control == TICKET), highlight=False)
+        page = report.build([out / spec.id for spec in specs], out / f"{specs[0].preset}-report")
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
     if any(RunStore(out / spec.id).failure(trial) for spec in specs for trial in range(trials)):
         sys.exit(1)
+
+
+def _levels(words: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the levels that were named; None for all."""
+    if words == ("all",):
+        return None
+    if not all(word.isdecimal() for word in words):
+        raise UserError(f"`--control-levels` (={' '.join(words)}) must be levels such as 0 3 6, or all")
+    return tuple(int(word) for word in words)
 
 
 def _given(**settings: float | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Lottery-ticket experiments: levels of training, pruning and rewinding, over trials and algebras."""
 
 from fourfold.lottery import presets
+from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
 from fourfold.lottery.local import Event, check, default_workers, run
 from fourfold.lottery.planning import Plan, plan
@@ -20,6 +21,7 @@ __all__ = [
     "plan",
     "presets",
     "run",
+    "run_controls",
     "run_level",
     "run_trial",
 ]

@@ -46,6 +46,8 @@ class Experiment:
     sizes_real: models.Sizes
     """Of the real twin."""
     device: torch.device
+    data_dir: Path | None = None
+    """Where the images were found; None means the default place."""
 
     @classmethod
     def prepare(cls, spec: Spec, data_dir: Path | None, device: torch.device, *, download: bool = True) -> "Experiment":
@@ -61,6 +63,7 @@ class Experiment:
             sizes=measure(spec),
             sizes_real=measure(spec.real_twin),
             device=device,
+            data_dir=data_dir,
         )
 
     @property

@@ -17,8 +17,9 @@ import torch
 
 from fourfold import data
 from fourfold.lottery.building import measure
-from fourfold.record import Row, RunStore, Spec, UserError
-from fourfold.train import resolve_device
+from fourfold.lottery.controls import check_controls, controls_left
+from fourfold.record import TICKET, Row, RunStore, Spec, UserError
+from fourfold.train import resolve_device, steps_per_epoch
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
@@ -38,6 +39,8 @@ class Event:
     """epoch, row, finished, failed (for good: the loss became nan), out-of-time, or notice (about the data)."""
     spec: Spec
     trial: int | None = None
+    control: str = TICKET
+    """The control that an epoch is of."""
     level: int | None = None
     epoch: int | None = None
     top1: float | None = None
@@ -58,9 +61,11 @@ def run(
     workers: int | None = None,
     budget_seconds: float | None = None,
     keep: Sequence[int] = (),
+    controls: Sequence[str] = (),
+    control_levels: Sequence[int] | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> list[Row]:
-    """Run what is missing of some specs' trials, and return all their rows.
+    """Run what is missing of some specs' trials, and return all their rows, those of the controls last.
 
     Every level is on disk before the next begins, so a run that ended in any way goes on when it is called again, and
     its rows are those of a run that was never interrupted.
@@ -74,6 +79,8 @@ def run(
         workers: Processes, one trial each at a time; default: as many as cores on a CPU, one on a GPU.
         budget_seconds: Stop before this much time has gone; what was begun and not finished is not kept.
         keep: Levels whose trained weights are kept, if they are not on disk yet; `load_trained` reads them.
+        controls: Controls to run after a trial, names of `fourfold.record.CONTROLS`.
+        control_levels: Levels that they are run for; None means all that the trial has.
         on_event: Called in this thread with everything that happens.
 
     Raises:
@@ -82,7 +89,7 @@ def run(
     specs = [specs] if isinstance(specs, Spec) else list(specs)
     out, data_dir = Path(out), Path(data_dir) if data_dir else None
     deadline = None if budget_seconds is None else time.time() + budget_seconds
-    check(specs, trials, workers, budget_seconds, device, keep)
+    check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels)
     for spec in {spec.data.name: spec for spec in specs}.values():
         images = data.load(spec.data.name, data_dir)  # downloads and complains here, before anything is written
         for notice in images.notices:
@@ -92,16 +99,32 @@ def run(
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
             store.sweep()
+        shared = {
+            "out": str(out.absolute()),
+            "data_dir": str(data_dir.absolute()) if data_dir else None,
+            "device": device,
+            "deadline": deadline,
+            "keep": list(keep),
+            "controls": list(controls),
+            "control_levels": None if control_levels is None else list(control_levels),
+        }
         tasks = [
-            _Task(spec=spec, trial=trial, message=_message(spec, trial, out, data_dir, device, deadline, keep))
+            _Task(spec=spec, trial=trial, message=_message(spec, trial, shared))
             for trial in range(trials)
             for spec, store in zip(specs, stores, strict=True)
-            if not store.finished(trial)
+            if not store.finished(trial) or controls_left(store, trial, controls, control_levels)
         ]
         count = min(workers or default_workers(resolve_device(device)), len(tasks))
         for event in _Pool(tasks, count, deadline).events():
             on_event(event)
-        return [row for store in stores for trial in range(trials) for row in store.rows(trial)]
+        tickets = [row for store in stores for trial in range(trials) for row in store.rows(trial)]
+        return tickets + [
+            row
+            for store in stores
+            for control in controls
+            for trial in range(trials)
+            for row in store.control_rows(trial, control)
+        ]
 
 
 def check(
@@ -111,6 +134,8 @@ def check(
     budget_seconds: float | None,
     device: str,
     keep: Sequence[int] = (),
+    controls: Sequence[str] = (),
+    control_levels: Sequence[int] | None = None,
 ) -> None:
     """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
     if trials < 1:
@@ -126,11 +151,21 @@ def check(
     if len({spec.id for spec in specs}) < len(specs):
         raise UserError("one experiment is named twice")
     resolve_device(device)
+    check_controls(specs, controls, control_levels)
     for spec in specs:
         measure(spec)
+        _check_rewinding(spec)
         last = spec.stop.max_level
         if last is not None and any(level > last for level in keep):
             raise UserError(f"`keep` (={list(keep)}) names a level after the last one, {last}")
+
+
+def _check_rewinding(spec: Spec) -> None:
+    """Refuse a step to rewind to that leaves none to train."""
+    images = data.info(spec.data.name).train_images - spec.data.validation
+    steps = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
+    if spec.prune.rewind == "step" and (spec.prune.rewind_to or 0) >= steps:
+        raise UserError(f"`prune.rewind_to` (={spec.prune.rewind_to}) must be below the {steps} steps of a training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,19 +175,8 @@ class _Task:
     message: str
 
 
-def _message(
-    spec: Spec, trial: int, out: Path, data_dir: Path | None, device: str, deadline: float | None, keep: Sequence[int]
-) -> str:
-    task = {
-        "spec": spec.to_json(),
-        "trial": trial,
-        "out": str(out.absolute()),
-        "data_dir": str(data_dir.absolute()) if data_dir else None,
-        "device": device,
-        "deadline": deadline,
-        "keep": list(keep),
-    }
-    return json.dumps(task) + "\n"
+def _message(spec: Spec, trial: int, shared: dict[str, Any]) -> str:
+    return json.dumps({"spec": spec.to_json(), "trial": trial, **shared}) + "\n"
 
 
 def default_workers(device: torch.device) -> int:
@@ -258,6 +282,7 @@ def _event(task: _Task, value: dict[str, Any]) -> Event:
         kind=value["event"],
         spec=task.spec,
         trial=task.trial,
+        control=row.control if row else value.get("control", TICKET),
         level=row.level if row else value.get("level"),
         epoch=value.get("epoch"),
         top1=value.get("top1"),

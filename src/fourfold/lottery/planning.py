@@ -13,7 +13,7 @@ from fourfold import data
 from fourfold.lottery.building import build, input_shape, measure
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
-from fourfold.train import single_thread
+from fourfold.train import single_thread, steps_per_epoch
 
 FRACTION_PLANNED = 0.02
 """Trials that end by accuracy are planned down to this fraction of the real network; small networks often go on."""
@@ -46,7 +46,8 @@ def plan(specs: Sequence[Spec], *, trials: int, out: Path | str, device: torch.d
         store = RunStore(Path(out) / spec.id)
         done = [len(store.rows(trial)) for trial in range(trials)]
         left = sum(0 if store.finished(trial) else max(1, levels - done[trial]) for trial in range(trials))
-        level_seconds = _step_seconds(spec, device) * spec.train.epochs * _steps_per_epoch(spec)
+        trainings = 2 if spec.prune.search == "continue" else 1  # of each level
+        level_seconds = _step_seconds(spec, device) * trainings * spec.train.epochs * _steps_per_epoch(spec)
         plans.append(
             Plan(
                 spec=spec,
@@ -70,8 +71,7 @@ def _planned_levels(spec: Spec, sizes: Sizes, sizes_real: Sizes) -> int:
 
 
 def _steps_per_epoch(spec: Spec) -> int:
-    images = data.info(spec.data.name).train_images - spec.data.validation
-    return math.ceil(images / spec.train.batch_size)
+    return steps_per_epoch(data.info(spec.data.name).train_images - spec.data.validation, spec.train.batch_size)
 
 
 def _step_seconds(spec: Spec, device: torch.device, patience_seconds: float = 0.5) -> float:

@@ -1,12 +1,14 @@
 """The papers' experiments, each a function that returns its `Spec`; presets derive from each other.
 
-They follow the papers' texts; `docs/presets.md` says where the released code differs.
+They follow the papers' texts; `protocols.py` turns them into what the released code does, and `docs/presets.md` says where
+the two differ.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
+from fourfold.lottery.protocols import PROTOCOLS
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.errors import unknown
 from fourfold.record.spec import AlgebraName
@@ -161,13 +163,20 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def get(name: str, *, algebra: str = "real") -> Spec:
+def get(name: str, *, algebra: str = "real", protocol: str = "text") -> Spec:
     """Return a preset's spec in an algebra; use `dataclasses.replace` to change it.
 
+    Args:
+        name: One of `PRESETS`.
+        algebra: Of the layers.
+        protocol: `text` as the papers say it, `released` as their released code does it.
+
     Raises:
-        ValueError: there is no such preset or algebra.
+        ValueError: there is no such preset, algebra or protocol, or the code was not released for it.
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS, "`fourfold presets` describes them")
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
     spec = PRESETS[name]()
-    return replace(spec, model=replace(spec.model, algebra=cast("AlgebraName", algebra)))
+    return PROTOCOLS[protocol](replace(spec, model=replace(spec.model, algebra=cast("AlgebraName", algebra))))

@@ -12,15 +12,29 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
-from fourfold.record import Epoch, Row, RunStore, Spec, UserError
+from fourfold.record import TICKET, Epoch, Row, RunStore, Spec, UserError
 from fourfold.train import OutOfTimeError, resolve_device, single_thread
 
 LOCK_WAIT_SECONDS = 30
 """How long a trial may still be held by a dying process of an earlier run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """The controls that follow a trial."""
+
+    names: Collection[str] = ()
+    levels: Collection[int] | None = None
+    """None means all."""
+
+
+NO_CONTROLS = Controls()
 
 
 def main() -> None:
@@ -53,7 +67,8 @@ def _serve(task: dict[str, Any], experiments: dict[str, Experiment], events: Tex
             experiments.clear()
             data_dir = Path(task["data_dir"]) if task["data_dir"] else None
             experiments[spec.id] = Experiment.prepare(spec, data_dir, resolve_device(task["device"]), download=False)
-        run_trial_here(experiments[spec.id], Path(task["out"]), task["trial"], clock, send, task["keep"])
+        controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
+        run_trial_here(experiments[spec.id], Path(task["out"]), task["trial"], clock, send, task["keep"], controls)
     except UserError as error:
         send("error", message=str(error))
     except Exception:
@@ -76,22 +91,32 @@ class Clock:
 
 
 def run_trial_here(
-    experiment: Experiment, out: Path, trial: int, clock: Clock, send: Callable[..., None], keep: Collection[int]
+    experiment: Experiment,
+    out: Path,
+    trial: int,
+    clock: Clock,
+    send: Callable[..., None],
+    keep: Collection[int],
+    controls: Controls = NO_CONTROLS,
 ) -> None:
-    """Run one trial in this process and send its events."""
+    """Run one trial in this process, then its controls, and send their events."""
     store = RunStore.create(out, experiment.spec)
 
     def on_row(row: Row) -> None:
         send("row", line=row.to_line())
 
-    def on_epoch(level: int, epoch: Epoch) -> None:
-        send("epoch", level=level, epoch=epoch.epoch, top1=epoch.top1)
+    def on_epoch(level: int, epoch: Epoch, control: str = TICKET) -> None:
+        send("epoch", control=control, level=level, epoch=epoch.epoch, top1=epoch.top1)
         clock.tick()
+
+    def on_control_epoch(control: str, level: int, epoch: Epoch) -> None:
+        on_epoch(level, epoch, control)
 
     try:
         clock.tick()
         with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
             run_trial(experiment, store, trial, on_row, on_epoch, keep)
+            run_controls(experiment, store, trial, controls.names, controls.levels, on_row, on_control_epoch)
     except OutOfTimeError:
         send("out-of-time")
         return
@@ -99,7 +124,8 @@ def run_trial_here(
         raise UserError(
             f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
         ) from error
-    failure = store.failure(trial)
+    failures = [store.failure(trial), *(store.failure(trial, control) for control in controls.names)]
+    failure = next((failure for failure in failures if failure), None)
     if failure:
         send("failed", message=failure)
     else:

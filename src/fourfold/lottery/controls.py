@@ -1,0 +1,245 @@
+"""Controls: what a ticket is held against. They branch off the levels of a trial on disk, and repeat none of them.
+
+A control is trained as the ticket's level was, on the same images in the same order, and gives a row of its own.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import partial
+from time import perf_counter
+
+import torch
+from torch import Generator
+
+from fourfold import algebra, data, pruning
+from fourfold.lottery import rewinding
+from fourfold.lottery.building import build, measure
+from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, train_level
+from fourfold.lottery.rewinding import Begin
+from fourfold.lottery.rows import make_row
+from fourfold.lottery.seeds import derive_seed
+from fourfold.nn import named_weights
+from fourfold.pruning import Masks, Units, units_of
+from fourfold.record import CONTROLS, KEEPS_TRAINED, Epoch, Row, RunStore, Spec, UserError
+from fourfold.record.errors import unknown
+from fourfold.train import TrainingFailedError
+
+CHAINED = frozenset({"equal-macs"})
+"""Controls whose mask comes from their own level before, so that all levels up to the last one asked for are run."""
+
+OnControlEpoch = Callable[[str, int, Epoch], None]
+"""Called with the control, the level and each point of its training curve."""
+
+MakeMask = Callable[[Masks, Units, Generator, list[Masks]], Masks]
+"""From the ticket's mask, the units of its weights, a generator, and the masks of the levels before, dense first."""
+
+
+def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+    """Return the masks with the numbers of every layer in another order, each with its own pattern of components."""
+    found = {}
+    for name, mask in masks.items():
+        numbers = mask.reshape(units.dimension(name), -1)
+        order = torch.randperm(numbers.shape[1], generator=generator).to(mask.device)
+        found[name] = numbers[:, order].reshape(mask.shape)
+    return found
+
+
+def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+    """Return the masks with the bits of the whole network in another order."""
+    flat = torch.cat([mask.flatten() for mask in masks.values()])
+    shuffled = flat[torch.randperm(len(flat), generator=generator).to(flat.device)]
+    parts = torch.split(shuffled, [mask.numel() for mask in masks.values()])
+    return {name: part.view(mask.shape) for (name, mask), part in zip(masks.items(), parts, strict=True)}
+
+
+def random_in_layers(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+    """Return masks of random weights, in every layer as many as the given ones keep."""
+    return _random(masks, pruning.kept(masks), generator)
+
+
+def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+    """Return masks of random weights, as many as the given ones keep, at the densities of Erdős–Rényi kernels."""
+    sizes = [mask.numel() for mask in masks.values()]
+    shares = pruning.erdos_renyi_shares({name: tuple(mask.shape) for name, mask in masks.items()}, units.dimensions)
+    counts = pruning.apportion(sum(pruning.kept(masks).values()), [shares[name] for name in masks], sizes)
+    return _random(masks, dict(zip(masks, counts, strict=True)), generator)
+
+
+def inverted(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+    """Return the masks that keep as many weights, those first that the levels pruned first; within a level at random.
+
+    The weights' scores are not on disk, but their order is, as far as the masks tell it.
+    """
+    order = {name: sum(mask[name].double() for mask in (*before[1:], masks)) for name in masks}  # levels survived
+    draws = {
+        name: torch.rand(mask.shape, generator=generator, dtype=torch.float64).to(mask.device) for name, mask in masks.items()
+    }
+    scores = {name: (draws[name] - order[name]).flatten() for name in masks}
+    density = sum(pruning.kept(masks).values()) / sum(mask.numel() for mask in masks.values())
+    return pruning.select(scores, pruning.dense(masks), density)
+
+
+MASKS: dict[str, MakeMask] = {
+    "shuffled-layer": shuffled_in_layers,
+    "shuffled-global": shuffled_everywhere,
+    "random-layer": random_in_layers,
+    "erk-random": random_erdos_renyi,
+    "inverted": inverted,
+}
+"""The controls that differ from the ticket in the mask alone."""
+
+
+def _random(masks: Masks, counts: Mapping[str, int], generator: Generator) -> Masks:
+    found = {}
+    for name, mask in masks.items():
+        scores = torch.rand(mask.numel(), generator=generator, dtype=torch.float64)
+        found[name] = pruning.keep_largest(scores, counts[name]).view(mask.shape).to(mask.device)
+    return found
+
+
+def check_controls(specs: Collection[Spec], controls: Collection[str], levels: Collection[int] | None) -> None:
+    """Raise `UserError` for controls that are unknown or make no sense for the specs."""
+    for control in controls:
+        if control not in CONTROLS:
+            raise unknown("control", control, CONTROLS)
+    if levels is not None and any(level < 0 for level in levels):
+        raise UserError(f"`control_levels` (={list(levels)}) must be levels, from 0 (dense) up")
+    for spec in specs:
+        if controls and spec.prune.rewind in KEEPS_TRAINED:
+            raise UserError(
+                f"`controls` (={list(controls)}) must be none with `prune.rewind` (={spec.prune.rewind!r}): "
+                "other masks have no trained weights to go on with"
+            )
+        if controls and spec.prune.schedule == "gradual":
+            raise UserError(
+                f"`controls` (={list(controls)}) must be none with `prune.schedule` (='gradual'): masks are not given"
+            )
+    if "equal-macs" in controls and all(spec.model.algebra == "real" for spec in specs):
+        raise UserError("`controls` (=['equal-macs']) must be others for the real network alone, which it is compared with")
+
+
+def controls_left(
+    store: RunStore, trial: int, controls: Collection[str], levels: Collection[int] | None
+) -> list[tuple[str, int]]:
+    """Return the controls and levels of a trial that are not on disk; none before the trial has ended.
+
+    Args:
+        store: The run.
+        trial: The trial.
+        controls: Names; `equal-macs` is left out for the real network.
+        levels: Levels asked for; None means all.
+    """
+    if not store.finished(trial) and store.failure(trial) is None:
+        return []
+    there = range(len(store.rows(trial)))
+    found = []
+    for control in controls:
+        if control == "equal-macs" and store.spec().model.algebra == "real":
+            continue
+        wanted = [level for level in there if levels is None or level in levels]
+        if control in CHAINED and wanted:
+            wanted = list(range(max(wanted) + 1))
+        done = {row.level for row in store.control_rows(trial, control)}
+        if store.failure(trial, control) is None:
+            found += [(control, level) for level in wanted if level not in done]
+    return found
+
+
+def run_controls(
+    experiment: Experiment,
+    store: RunStore,
+    trial: int,
+    controls: Collection[str],
+    levels: Collection[int] | None = None,
+    on_row: OnRow = lambda row: None,
+    on_epoch: OnControlEpoch = lambda control, level, epoch: None,
+) -> None:
+    """Run the controls of a trial's levels that are not on disk yet; the arguments are those of `controls_left`."""
+    twin: Experiment | None = None
+    for control, level in controls_left(store, trial, controls, levels):
+        if store.failure(trial, control) is not None:
+            continue
+        told = partial(on_epoch, control)
+        try:
+            if control == "equal-macs":
+                twin = twin or _real_experiment(experiment)
+                row = _equal_macs(twin, store, trial, level, told)
+            elif control == "small-dense":
+                row = _small_dense(experiment, store, trial, level, told)
+            else:
+                row = _same_network(experiment, store, trial, control, level, told)
+        except TrainingFailedError as failure:
+            store.fail(trial, level, str(failure), control)
+            continue
+        store.append(row)
+        on_row(row)
+
+
+def _same_network(experiment: Experiment, store: RunStore, trial: int, control: str, level: int, on_epoch: OnEpoch) -> Row:
+    """Train the ticket's network under another mask, or from other weights."""
+    start, spec = perf_counter(), experiment.spec
+    seed = derive_seed(trial, f"control-{control}", level)
+    network = build(spec, seed if control == "random-init" else derive_seed(trial, "weights")).to(experiment.device)
+    masks = _ticket_masks(experiment, store, trial, level)
+    if control in MASKS:
+        before = [_ticket_masks(experiment, store, trial, earlier) for earlier in range(level)]
+        masks = MASKS[control](masks, units_of(network), Generator().manual_seed(seed), before)
+    begun = Begin(train=spec.train)
+    if level and control != "random-init" and spec.prune.rewind != "start":
+        state = store.state(trial, len(store.rows(trial)))  # the point to rewind to passes from level to level
+        begun = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
+    trained = train_level(experiment, trial, level, network, masks, begun, on_epoch)
+    return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start, control)
+
+
+def _ticket_masks(experiment: Experiment, store: RunStore, trial: int, level: int) -> Masks:
+    weights = named_weights(build(experiment.spec, 0))
+    masks = pruning.unpack(store.mask(trial, level), weights) if level else pruning.dense(weights)
+    return {name: mask.to(experiment.device) for name, mask in masks.items()}
+
+
+def small_width(spec: Spec, weights: int) -> float:
+    """Return the width factor, in steps of 1/1024, whose dense network has the number of weights nearest to `weights`."""
+    low, high = 1, 1024
+    while low < high:  # the narrowest with at least as many
+        middle = (low + high) // 2
+        if measure(spec, width=middle / 1024).weights >= weights:
+            high = middle
+        else:
+            low = middle + 1
+    candidates = [low / 1024, max(1, low - 1) / 1024]
+    return min(candidates, key=lambda width: abs(measure(spec, width=width).weights - weights))
+
+
+def _small_dense(experiment: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch) -> Row:
+    """Train the narrower network that has as many weights as the ticket."""
+    start, spec = perf_counter(), experiment.spec
+    width = small_width(spec, store.rows(trial)[level].weights)
+    small = replace(experiment, sizes=measure(spec, width=width))
+    network = build(spec, derive_seed(trial, "weights"), width=width).to(experiment.device)
+    masks = pruning.dense(named_weights(network))
+    trained = train_level(small, trial, level, network, masks, Begin(train=spec.train), on_epoch)
+    return make_row(small, trial, level, network, masks, trained, perf_counter() - start, "small-dense")
+
+
+def _real_experiment(experiment: Experiment) -> Experiment:
+    twin = experiment.spec.real_twin
+    images = data.load(twin.data.name, experiment.data_dir, download=False)
+    splits = data.prepare(images, twin.inputs, algebra.get("real").n, experiment.device)
+    return replace(experiment, spec=twin, splits=splits, sizes=experiment.sizes_real)
+
+
+def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch) -> Row:
+    """Train the real network under its own mask of as many MACs as the ticket has, and leave the next level's mask."""
+    start = perf_counter()
+    network = build(twin.spec, derive_seed(trial, "weights")).to(twin.device)
+    weights = named_weights(network)
+    masks = pruning.unpack(store.mask(trial, level, "equal-macs"), weights) if level else pruning.dense(weights)
+    trained = train_level(twin, trial, level, network, masks, Begin(train=twin.spec.train), on_epoch)
+    rows = store.rows(trial)
+    if level + 1 < len(rows):
+        scores, macs = pruning.magnitude_scores(weights, Units()), rows[level + 1].macs
+        successor = pruning.select_macs(scores, masks, macs, twin.sizes.macs_per_weight, Units(), per_mac=False)
+        store.save_mask(trial, level + 1, pruning.pack(successor), "equal-macs")
+    row = make_row(twin, trial, level, network, masks, trained, perf_counter() - start, "equal-macs")
+    return replace(row, run=store.spec().id)

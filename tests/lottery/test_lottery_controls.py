@@ -1,0 +1,264 @@
+"""Controls: each differs from its ticket in the one thing that it is named for, and is run once whatever interrupts it."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lottery_samples import prepared, results, tiny_spec
+
+from fourfold import lottery, pruning
+from fourfold.lottery import controls, derive_seed, levels
+from fourfold.lottery.building import measure
+from fourfold.nn import named_weights
+from fourfold.pruning import Units, kept
+from fourfold.record import CONTROLS, PruneSpec, RunStore, UserError
+from fourfold.train import TrainingFailedError, single_thread
+
+SPEC = replace(tiny_spec("quaternion", levels=4), prune=PruneSpec(fraction=0.4, rewind="step", rewind_to=5))
+
+
+def masks_at(density: float, seed: int) -> tuple[pruning.Masks, Units]:
+    weights = named_weights(levels.build(SPEC, seed))
+    units = Units(dimensions={"fc1.weight": 4})
+    scores = pruning.random_scores(weights, units, torch.Generator().manual_seed(seed))
+    return pruning.select(scores, pruning.dense(weights), density), units
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(st.floats(0, 1), st.integers(0, 99), st.sampled_from(sorted(controls.MASKS)))
+def test_masks_of_controls_keep_as_many_weights_and_are_drawn_from_the_generator(density, seed, control):
+    masks, units = masks_at(density, seed)
+    made = controls.MASKS[control](masks, units, generator(seed), [pruning.dense(masks)])
+    again = controls.MASKS[control](masks, units, generator(seed), [pruning.dense(masks)])
+    assert sum(kept(made).values()) == sum(kept(masks).values())
+    assert all(torch.equal(made[name], again[name]) and made[name].shape == masks[name].shape for name in masks)
+    if control in ("shuffled-layer", "random-layer"):
+        assert kept(made) == kept(masks)
+
+
+def test_a_shuffled_layer_keeps_the_patterns_of_its_numbers():
+    masks, units = masks_at(0.4, 0)
+    made = controls.shuffled_in_layers(masks, units, generator(), [])
+    patterns = [sorted(map(tuple, m["fc1.weight"].reshape(4, -1).t().tolist())) for m in (masks, made)]
+    assert patterns[0] == patterns[1]
+    assert not torch.equal(masks["fc1.weight"], made["fc1.weight"])
+    random = controls.random_in_layers(masks, units, generator(7), [])
+    assert sorted(map(tuple, random["fc1.weight"].reshape(4, -1).t().tolist())) != patterns[0]
+
+
+def test_global_shuffling_and_erk_move_weights_between_layers():
+    masks = {"a": torch.ones(10, 30, dtype=torch.bool), "b": torch.zeros(20, 20, dtype=torch.bool)}
+    shuffled = kept(controls.shuffled_everywhere(masks, Units(), generator(), []))
+    assert shuffled["a"] == pytest.approx(300 * 300 / 700, abs=40)
+    found = kept(controls.random_erdos_renyi(masks, Units(), generator(), []))
+    assert (found["a"], found["b"]) == (150, 150)  # both have 40 rows and columns
+
+
+def test_an_inverted_mask_keeps_what_was_pruned_first():
+    flat = torch.arange(20)
+    history = [{"a": flat >= cut} for cut in (0, 8, 13)]  # 8, then 5, then 3 go
+    now = {"a": flat >= 16}  # four are left
+    made = controls.inverted(now, Units(), generator(), history)["a"]
+    assert int(made.sum()) == 4
+    assert not made[8:].any()
+    most = controls.inverted({"a": flat >= 8}, Units(), generator(), history[:1])["a"]  # level 1: twelve are kept
+    assert most[:8].all()
+    assert int(most.sum()) == 12
+
+
+@pytest.mark.parametrize("algebra", ["real", "quaternion"])
+@pytest.mark.parametrize("weights", [888, 500, 120, 20])
+def test_a_small_network_has_the_nearest_number_of_weights(algebra, weights):
+    spec = tiny_spec(algebra)
+    sizes = [measure(spec, width=width / 12).weights for width in range(1, 13)]
+    found = measure(spec, width=controls.small_width(spec, weights)).weights
+    assert found == min(sizes, key=lambda size: abs(size - weights))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A trial and all its controls, with what training was given."""
+    store = RunStore.create(tmp_path_factory.mktemp("controls"), SPEC)
+    seen = []
+    with single_thread(), pytest.MonkeyPatch.context() as patch:
+        lottery.run_trial(prepared(SPEC), store, 0)
+        train = levels.train
+
+        def spy(network, splits, spec, **named):
+            seen.append(({name: value.clone() for name, value in network.state_dict().items()}, named))
+            return train(network, splits, spec, **named)
+
+        patch.setattr(levels, "train", spy)
+        rows = []
+        lottery.run_controls(prepared(SPEC), store, 0, list(CONTROLS), (0, 2), rows.append)
+    return store, rows, seen
+
+
+def test_every_control_has_the_levels_asked_for_and_chains_those_before(ran):
+    store, rows, _ = ran
+    for control in CONTROLS:
+        expected = [0, 1, 2] if control == "equal-macs" else [0, 2]
+        assert [row.level for row in store.control_rows(0, control)] == expected
+    assert {row.control for row in rows} == set(CONTROLS)
+    assert all((row.run, row.trial) == (SPEC.id, 0) for row in rows)
+    assert [row.level for row in store.rows(0)] == [0, 1, 2, 3]
+
+
+def test_rows_of_controls_are_measured_as_those_of_tickets(ran):
+    store, rows, _ = ran
+    tickets = store.rows(0)
+    for row in rows:
+        ticket = tickets[row.level]
+        if row.control == "equal-macs":
+            assert row.algebra == "real"
+            assert ticket.macs - 1 <= row.macs <= ticket.macs
+            assert (row.weights_total, row.parameters_total) == (888, 910)
+        elif row.control == "small-dense":
+            assert row.density == 1
+            assert abs(row.weights - ticket.weights) < 20
+        else:
+            assert row.weights == ticket.weights
+            assert (row.mask == ticket.mask) == (row.control == "random-init" or row.level == 0)
+    assert next(row.result() for row in store.control_rows(0, "shuffled-layer"))["top1"] == tickets[0].top1  # dense: the same
+
+
+def test_controls_start_where_their_ticket_does_but_for_what_they_are_named_for(ran):
+    store, rows, seen = ran
+    weights = named_weights(levels.build(SPEC, 0))
+    point = {name.removeprefix("point/"): value for name, value in store.state(0, 4).items()}
+    initial = levels.build(SPEC, derive_seed(0, "weights")).state_dict()
+    for row, (state, named) in zip(rows, seen, strict=True):
+        rewound = row.level > 0 and row.control in controls.MASKS
+        assert named["first_step"] == (5 if rewound else 0)
+        assert [named["seed_of_epoch"](epoch) for epoch in (0, 1)] == [derive_seed(0, "images", row.level, e) for e in (0, 1)]
+        assert row.steps == 24 - named["first_step"]
+        if row.control in controls.MASKS:
+            mask = named["masks"]["fc1.weight"]
+            start = torch.from_numpy(point["fc1.weight"]) if rewound else initial["fc1.weight"]
+            assert torch.equal(state["fc1.weight"], torch.where(mask, start, 0))
+        if row.control == "random-init":
+            assert not torch.equal(state["fc1.bias"], initial["fc1.bias"])
+            if row.level:
+                ticket = pruning.unpack(store.mask(0, row.level), weights)
+                assert torch.equal(named["masks"]["fc1.weight"], ticket["fc1.weight"])
+
+
+def test_masks_of_equal_macs_shrink_by_magnitude(ran):
+    store, _, _ = ran
+    real = named_weights(levels.build(SPEC.real_twin, 0))
+    masks = [pruning.unpack(store.mask(0, level, "equal-macs"), real) for level in (1, 2, 3)]
+    for one, other in itertools.pairwise(masks):
+        assert all(bool((other[name] <= one[name]).all()) for name in one)
+
+
+def test_controls_on_disk_are_not_run_again_and_the_rest_goes_on(ran, tmp_path, monkeypatch):
+    store, _, _ = ran
+    other = RunStore.create(tmp_path, SPEC)
+    with single_thread():
+        lottery.run_trial(prepared(SPEC), other, 0)
+        names = ["random-layer", "equal-macs"]
+        for _ in range(3):  # dies after every row
+            with pytest.raises(KeyboardInterrupt):
+                lottery.run_controls(
+                    prepared(SPEC), other, 0, names, (0, 2), lambda row: (_ for _ in ()).throw(KeyboardInterrupt)
+                )
+        lottery.run_controls(prepared(SPEC), other, 0, names, (0, 2))
+        for name in names:
+            assert results(other.control_rows(0, name)) == results(store.control_rows(0, name))
+        monkeypatch.setattr(levels, "train", lambda *_, **__: pytest.fail("run again"))
+        lottery.run_controls(prepared(SPEC), other, 0, names, (0, 2))
+    assert controls.controls_left(other, 0, names, (0, 3)) == [("random-layer", 3), ("equal-macs", 3)]
+    assert controls.controls_left(other, 0, ["inverted"], None) == [("inverted", level) for level in range(4)]
+
+
+def test_controls_wait_for_the_end_of_the_trial(tmp_path):
+    store = RunStore.create(tmp_path, SPEC)
+    assert controls.controls_left(store, 0, ["inverted"], None) == []
+
+
+def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
+    spec = tiny_spec("quaternion", levels=2)
+    store = RunStore.create(tmp_path, spec)
+    train, count = levels.train, []
+
+    def fail_second(*arguments, **named):
+        count.append(1)
+        if len(count) == 2:
+            raise TrainingFailedError("the loss became nan in epoch 1")
+        return train(*arguments, **named)
+
+    with single_thread():
+        lottery.run_trial(prepared(spec), store, 0)
+        monkeypatch.setattr(levels, "train", fail_second)
+        lottery.run_controls(prepared(spec), store, 0, ["random-layer", "inverted"])
+    assert store.failure(0, "random-layer") == "level 1: the loss became nan in epoch 1"
+    assert [row.level for row in store.control_rows(0, "random-layer")] == [0]
+    assert [row.level for row in store.control_rows(0, "inverted")] == [0, 1]
+    assert store.failure(0) is None
+    assert controls.controls_left(store, 0, ["random-layer"], None) == []
+
+
+@pytest.mark.parametrize(
+    ("specs", "names", "wanted", "sentence"),
+    [
+        ([SPEC], ["random"], None, "unknown control 'random'; known: equal-macs, erk-random, inverted"),
+        ([SPEC], ["inverted"], [-1], r"`control_levels` \(=\[-1\]\) must be levels, from 0"),
+        (
+            [tiny_spec("real")],
+            ["equal-macs"],
+            None,
+            r"`controls` \(=\['equal-macs'\]\) must be others for the real network alone",
+        ),
+        (
+            [replace(SPEC, prune=PruneSpec(rewind="continue"))],
+            ["inverted"],
+            None,
+            r".* must be none with `prune.rewind` \(='continue'\)",
+        ),
+        (
+            [replace(SPEC, prune=PruneSpec(schedule="gradual"))],
+            ["inverted"],
+            None,
+            r".* must be none with `prune.schedule` \(='gradual'\)",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(specs, names, wanted, sentence):
+    with pytest.raises(UserError, match=f"^{sentence}"):
+        controls.check_controls(specs, names, wanted)
+
+
+def test_workers_run_controls_after_their_trials(tmp_path):
+    spec, events = tiny_spec("quaternion", levels=2), []
+    named = {"trials": 1, "out": tmp_path, "device": "cpu", "workers": 1}
+    lottery.run(spec, **named)
+    rows = lottery.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
+    assert [(row.control, row.level) for row in rows] == [
+        ("ticket", 0),
+        ("ticket", 1),
+        ("inverted", 1),
+        ("equal-macs", 0),
+        ("equal-macs", 1),
+    ]
+    assert [(e.control, e.level) for e in events if e.kind == "epoch"] == [
+        ("inverted", 1),
+        ("equal-macs", 0),
+        ("equal-macs", 1),
+    ]
+    assert [event.kind for event in events][-1] == "finished"
+    events.clear()
+    lottery.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
+    assert events == []
+
+
+def test_a_step_to_rewind_to_lies_within_the_training():
+    spec = replace(SPEC, prune=PruneSpec(rewind="step", rewind_to=24))
+    with pytest.raises(UserError, match=r"^`prune\.rewind_to` \(=24\) must be below the 24 steps of a training$"):
+        lottery.check([spec], 1, None, None, "cpu")
