@@ -1,14 +1,17 @@
 """Networks with lively numbers, and how they are compared."""
 
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from fourfold import deploy
+from fourfold import deploy, models
+from fourfold import nn as fnn
 from fourfold.deploy import reference
-from fourfold.deploy.program import Program
+from fourfold.deploy.packing.structure import KINDS
+from fourfold.deploy.program import Encoding, Program
 
 
 def lively(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -62,3 +65,39 @@ def assert_lowers(model: nn.Module, shape: Sequence[int], count: int = 3) -> Pro
     images = images_of(shape, count)
     assert_near(reference.run(program, images.numpy()), torch_outputs(model, images))
     return program
+
+
+def every_operation(algebra="quaternion") -> Program:
+    """A program with every kind of operation and a setting of each that is not its default."""
+    model = nn.Sequential(
+        models.LearnedChannel(3, 4),
+        fnn.Conv2d(4, 8, 3, 2, 1, algebra=algebra),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 1, 1, ceil_mode=True),
+        fnn.BatchNorm2d(8, algebra=algebra),
+        nn.AvgPool2d(2, 2, 1, count_include_pad=False),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, (1, 2), bias=False, groups=2, dilation=2),
+        nn.Flatten(),
+        fnn.Linear(6 * 3 * 1, 5),
+    )
+    program = deploy.lower(
+        thinned(lively(model), 0.4),
+        (3, 8, 8),
+        encoding=Encoding(kind="none", n=1, shape=(3, 8, 8), mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 1 / 3)),
+        class_names=list("äbcde"),
+        provenance={"run": "x-1", "top1": "61.5"},
+    )
+    assert {type(operation) for operation in program.operations} == set(KINDS.values())
+    return replace(program, ranges={0: 2.5, len(program.operations): 1 / 3})
+
+
+def same(a, b) -> bool:
+    """Whether two programs, or parts of them, are equal, arrays to the bit."""
+    if is_dataclass(a):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b

@@ -7,12 +7,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fourfold.deploy.artifact import pack, read
     from fourfold.deploy.lowering import lower
     from fourfold.deploy.program import Encoding, Program
 
-__all__ = ["Encoding", "Program", "lower"]
+__all__ = ["Encoding", "Program", "lower", "pack", "read"]
 
-_HOMES = {"Encoding": "program", "Program": "program", "lower": "lowering"}
+_HOMES = {
+    "Encoding": "program",
+    "Program": "program",
+    "lower": "lowering",
+    "pack": "artifact",
+    "read": "artifact",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -48,7 +48,7 @@ class RunStore:
             return store
         try:
             store.path.mkdir(parents=True, exist_ok=True)
-            _write_atomically(file, (json.dumps(spec.to_json(), indent=1) + "\n").encode())
+            write_atomically(file, (json.dumps(spec.to_json(), indent=1) + "\n").encode())
         except OSError as error:
             raise UserError(f"cannot write the run to {store.path} ({error.strerror}); choose another --out") from error
         return store
@@ -157,7 +157,7 @@ class RunStore:
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
         text = json.dumps({"trial": trial, "level": level, "reason": reason})
-        _write_atomically(self._failure_file(trial, control), (text + "\n").encode())
+        write_atomically(self._failure_file(trial, control), (text + "\n").encode())
 
     def failure(self, trial: int, control: str = TICKET) -> str | None:
         """Return how a trial failed, such as `level 3: the loss became nan`, or None."""
@@ -240,7 +240,7 @@ def _save(file: Path, arrays: Arrays) -> None:
     import safetensors.numpy  # with numpy, which most commands do without
 
     file.parent.mkdir(exist_ok=True)
-    _write_atomically(file, safetensors.numpy.save(arrays))
+    write_atomically(file, safetensors.numpy.save(arrays))
 
 
 def _load(file: Path, consequence: str) -> Arrays:
@@ -252,7 +252,7 @@ def _load(file: Path, consequence: str) -> Arrays:
         raise UserError(f"{file} cannot be read ({error}); {consequence}") from error
 
 
-def _write_atomically(file: Path, content: bytes) -> None:
+def write_atomically(file: Path, content: bytes) -> None:
     """Write a whole file or none of it."""
     part = file.parent / f".{file.name}.{os.getpid()}.part"
     try:

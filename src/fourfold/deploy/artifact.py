@@ -1,0 +1,100 @@
+"""`pack` and `read`: a trained network as one small safetensors file, documented in docs/artifact.md, and back."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fourfold.deploy.packing.bits import DamageError
+from fourfold.deploy.packing.container import seal, unseal
+from fourfold.deploy.packing.reading import Reader
+from fourfold.deploy.packing.values import VALUES
+from fourfold.deploy.packing.writing import write
+from fourfold.deploy.program import Encoding, Program
+from fourfold.deploy.shapes import encoded_shape
+from fourfold.record.errors import UserError, unknown
+from fourfold.record.store import write_atomically
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def pack(
+    model: "nn.Module | Program",
+    path: Path | str,
+    *,
+    values: str = "fp32",
+    entropy: bool = False,
+    calibrate: Any = None,
+    shape: Sequence[int] | None = None,
+    encoding: Encoding | None = None,
+    class_names: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
+) -> Program:
+    """Write a network's artifact, and return the program that is read back from it, its values rounded as stored.
+
+    Args:
+        model: A trained network, ours or torch's own; or a program, with which `shape` and what follows it are not used.
+        path: The file to write; its name should end in `.safetensors`.
+        values: Kept weights as `fp32`, `fp16`, `int8` (a scale for each output) or `codebook` (4 bits each).
+        entropy: Code masks and small values by their frequencies too: smaller, and slower to read.
+        calibrate: Images, as the network sees them (N, C, H, W) or uint8 (N, H, W, C), by which the ranges of values for
+            int8 arithmetic are chosen.
+        shape: Channels, height and width of such an image; needed where neither `encoding` nor `calibrate` tells it.
+        encoding: See `lower`, as the following.
+        class_names: One for each output, or none.
+        provenance: What is known of the network's making.
+
+    Raises:
+        UserError: the network cannot be deployed, its weights do not fit the values, or the file cannot be written.
+    """
+    if values not in VALUES:
+        raise unknown("values", values, VALUES)
+    images = None if calibrate is None else np.asarray(calibrate)
+    if shape is None and images is not None and images.dtype != np.uint8:
+        shape = images.shape[1:]
+    program = model if isinstance(model, Program) else _lowered(model, shape, encoding, class_names, provenance)
+    if images is not None:
+        from fourfold.deploy.quantize import calibrate as with_ranges
+
+        program = with_ranges(program, images)
+    content = seal(*write(program, values, entropy))
+    path = Path(path)
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})") from error
+    return Reader(*unseal(content)).program()
+
+
+def read(path: Path | str) -> Program:
+    """Return the program of an artifact.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another version.
+    """
+    path = Path(path)
+    try:
+        return Reader(*unseal(path.read_bytes())).program()
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror})") from error
+    except (DamageError, UserError) as error:
+        raise UserError(f"{path} is no artifact that this fourfold can read: {error}") from error
+
+
+def _lowered(
+    model: "nn.Module",
+    shape: Sequence[int] | None,
+    encoding: Encoding | None,
+    class_names: Sequence[str],
+    provenance: Mapping[str, str] | None,
+) -> Program:
+    """Return the program of a model, with the shape that the encoding makes if none is given."""
+    from fourfold.deploy.lowering import lower
+
+    if shape is None and encoding is not None:
+        shape = encoded_shape(encoding)
+    if shape is None:
+        raise UserError("`shape` (=None) must be channels, height and width, where neither encoding nor images tell them")
+    return lower(model, shape, encoding=encoding, class_names=class_names, provenance=provenance)

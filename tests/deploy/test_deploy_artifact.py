@@ -1,0 +1,142 @@
+"""An artifact is small, is read back exactly, by any safetensors reader too, and anything else than itself is refused."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+import torch
+from deploy_samples import assert_near, every_operation, images_of, lively, same, thinned, torch_outputs
+from torch import nn
+
+from fourfold import deploy, models, pruning
+from fourfold import nn as fnn
+from fourfold.deploy import reference
+from fourfold.deploy.packing.values import VALUES
+from fourfold.deploy.program import Encoding
+from fourfold.record import UserError
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("algebra", ["real", "complex", "quaternion"])
+def test_a_program_comes_back_exactly(tmp_path, algebra, entropy):
+    program = every_operation(algebra)
+    packed = deploy.pack(program, tmp_path / "a.safetensors", entropy=entropy)
+    assert same(packed, program)
+    assert same(deploy.read(tmp_path / "a.safetensors"), program)
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("values", list(VALUES))
+def test_rounded_values_come_back_as_they_were_rounded(tmp_path, values, entropy):
+    program = every_operation()
+    packed = deploy.pack(program, tmp_path / "a.safetensors", values=values, entropy=entropy)
+    again = deploy.pack(packed, tmp_path / "b.safetensors", values=values, entropy=entropy)
+    assert same(packed, deploy.read(tmp_path / "a.safetensors"))
+    assert same(packed, again)
+    images = images_of((3, 8, 8)).numpy()
+    exact = reference.run(program, images)
+    bound = {"fp32": 0, "fp16": 2e-3, "int8": 0.05, "codebook": 0.4}[values]
+    assert np.abs(reference.run(packed, images) - exact).max() <= bound * np.abs(exact).max()
+
+
+def test_a_model_is_lowered_and_packed(tmp_path):
+    model = thinned(lively(models.build("conv-2", algebra="quaternion", shape=(4, 8, 8), seed=0)), 0.1)
+    images = images_of((4, 8, 8))
+    for shape in ({"shape": (4, 8, 8)}, {"encoding": Encoding(kind="grey", n=4, shape=(3, 8, 8), mean=(0,) * 3, std=(1,) * 3)}):
+        packed = deploy.pack(model, str(tmp_path / "a.safetensors"), **shape)
+        assert_near(reference.run(packed, images.numpy()), torch_outputs(model, images))
+
+
+def test_images_to_calibrate_with_give_shape_and_ranges(tmp_path):
+    model = models.build("lenet-12", shape=(1, 4, 4), seed=0)
+    packed = deploy.pack(model, tmp_path / "a.safetensors", values="int8", calibrate=images_of((1, 4, 4), 20))
+    assert set(packed.ranges) == set(range(len(packed.shapes)))
+    assert same(deploy.read(tmp_path / "a.safetensors"), packed)
+
+
+def conv4(algebra="quaternion"):
+    """Conv-4 as it is drawn, pruned by global magnitude to 3 % of the real network's 2,425,930 parameters."""
+    model = models.build("conv-4", algebra=algebra, seed=0)
+    weights = sum(weight.numel() for weight in fnn.named_weights(model).values())
+    pruning.prune(model, density=(0.03 * 2_425_930 - 906) / weights)
+    return model
+
+
+def test_conv4_at_three_percent_of_the_real_weights_is_as_small_as_documented(tmp_path):
+    program = deploy.lower(conv4(), (4, 32, 32))
+    sizes = {}
+    for values, entropy in (("fp32", False), ("int8", False), ("int8", True), ("codebook", True)):
+        deploy.pack(program, tmp_path / "a.safetensors", values=values, entropy=entropy)
+        sizes[values, entropy] = (tmp_path / "a.safetensors").stat().st_size
+    assert sizes["fp32", False] <= 370_000
+    assert sizes["int8", False] <= 150_000
+    assert sizes["int8", True] <= 100_000
+    assert sizes["codebook", True] <= 72_000
+
+
+def test_whole_quaternions_store_one_index_for_four_values(tmp_path):
+    layer = fnn.Linear(256, 256, algebra="quaternion")
+    torch.manual_seed(0)
+    numbers = torch.rand(64, 64) < 0.1
+    layer.weight.data.view(4, 64, 64).mul_(numbers)
+    deploy.pack(layer, tmp_path / "a.safetensors", shape=(256,))
+    tensors = safetensors.numpy.load_file(tmp_path / "a.safetensors")
+    assert len(tensors["0.values"]) == 4 * int(numbers.sum())
+    assert len(tensors["0.positions"]) <= int(numbers.sum())
+    assert "0.parts" not in tensors
+
+
+def test_any_reader_of_safetensors_finds_the_documented_tensors(tmp_path):
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(3, 5, 3)
+    convolution.weight.data *= torch.rand(5, 3, 3, 3) < 0.5
+    deploy.pack(convolution, tmp_path / "a.safetensors", values="int8", shape=(3, 6, 6))
+    with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
+        about = json.loads(file.metadata()["program"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert {name: array.dtype.name for name, array in tensors.items()} == {
+        "0.positions": "uint8",
+        "0.values": "int8",
+        "0.scale": "float32",
+        "0.bias": "float16",
+    }
+    assert about["operations"][0]["product"]["mask"]["positions"] == "bitmap"
+    kept = np.unpackbits(tensors["0.positions"], count=135).astype(bool).reshape(5, 3, 3, 3)
+    weight = np.zeros((5, 3, 3, 3), np.float32)
+    weight[kept] = tensors["0.values"]
+    weight *= tensors["0.scale"][:, None, None, None]
+    assert np.array_equal(weight, deploy.read(tmp_path / "a.safetensors").operations[0].product.weight[0])
+
+
+def test_biases_beyond_half_precision_stay_in_single(tmp_path):
+    layer = nn.Linear(3, 2)
+    layer.bias.data[:] = torch.tensor([1e6, 1 / 3])
+    packed = deploy.pack(layer, tmp_path / "a.safetensors", values="int8", shape=(3,))
+    assert np.array_equal(packed.operations[0].product.bias, layer.bias.detach().numpy())
+
+
+def test_mistakes_are_said_in_one_sentence(tmp_path):
+    layer = nn.Linear(3, 2)
+    with pytest.raises(UserError, match="unknown values 'int4'; known: codebook, fp16, fp32, int8"):
+        deploy.pack(layer, tmp_path / "a.safetensors", values="int4", shape=(3,))
+    with pytest.raises(UserError, match=r"`shape` \(=None\) must be channels, height and width"):
+        deploy.pack(layer, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"cannot write .*a.safetensors"):
+        deploy.pack(layer, tmp_path / "none" / "a.safetensors", shape=(3,))
+    with pytest.raises(UserError, match=r"cannot read .*none.safetensors"):
+        deploy.read(tmp_path / "none.safetensors")
+
+
+def test_reading_needs_no_torch(tmp_path):
+    deploy.pack(nn.Linear(3, 2), tmp_path / "a.safetensors", shape=(3,))
+    code = (
+        "import sys, numpy as np; from fourfold import deploy; from fourfold.deploy import reference;"
+        f"program = deploy.read({str(tmp_path / 'a.safetensors')!r});"
+        "print(reference.run(program, np.zeros((1, 3))).shape, 'torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "(1, 2) False\n"
