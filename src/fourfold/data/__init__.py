@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fourfold.data.images import ImageSet, load
     from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, where
-    from fourfold.data.resident import Resident, Splits, prepare
+    from fourfold.data.resident import Order, Resident, Splits, prepare
 
 __all__ = [
     "DATASETS",
@@ -23,6 +23,7 @@ __all__ = [
     "DataInfo",
     "Finding",
     "ImageSet",
+    "Order",
     "Resident",
     "Splits",
     "check",
@@ -42,6 +43,7 @@ __all__ = [
 _LAZY = {
     "Finding": "checking",
     "ImageSet": "images",
+    "Order": "resident",
     "Resident": "resident",
     "Splits": "resident",
     "check": "checking",

@@ -88,16 +88,23 @@ class Resident:
             seed: decides order and augmentation.
             augment: whether the spec's crop and flip are applied.
         """
-        order = torch.randperm(len(self), generator=self._generator("order", seed), device=self.device)
-        labels = self._labels[order]
-        members = order if self._members is None else self._members[order]
-        streams = self._augmentation(seed) if augment else None
+        order = self.order(seed, augment)
         for start in range(0, len(self), batch_size):
-            chosen = slice(start, start + batch_size)
-            images = self._images.index_select(0, members[chosen])
-            if streams is not None:
-                images = crop_and_flip(images, self._spec.crop or 0, *(stream[chosen] for stream in streams))
-            yield self._encode(images), labels[chosen]
+            yield self.batch(order, slice(start, start + batch_size))
+
+    def order(self, seed: int, augment: bool = True) -> "Order":
+        """Return an epoch's order and augmentation, as `epoch` draws them from its seed."""
+        order = torch.randperm(len(self), generator=self._generator("order", seed), device=self.device)
+        members = order if self._members is None else self._members[order]
+        crops = self._augmentation(seed) if augment else ()
+        return Order(members=members, labels=self._labels[order], crops=crops)
+
+    def batch(self, order: "Order", chosen: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images float32 (B, C, H, W) and labels int64 (B,) at some places of an order."""
+        images = self._images.index_select(0, order.members[chosen])
+        if order.crops:
+            images = crop_and_flip(images, self._spec.crop or 0, *(stream[chosen] for stream in order.crops))
+        return self._encode(images), order.labels[chosen]
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once, in order and not augmented: images float32 (B, C, H, W) and labels int64 (B,)."""
@@ -111,11 +118,11 @@ class Resident:
         digest = hashlib.sha256(f"{stream} {seed}".encode()).digest()
         return torch.Generator(self.device).manual_seed(int.from_bytes(digest[:4]))
 
-    def _augmentation(self, seed: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Return the top (N,) and left (N,) edge of every crop and whether it is flipped (N,)."""
+    def _augmentation(self, seed: int) -> tuple[Tensor, ...]:
+        """Return the top (N,) and left (N,) edge of every crop and whether it is flipped (N,); nothing if nothing is."""
         padding = self._spec.crop or 0
         if not padding and not self._spec.flip:
-            return None
+            return ()
         generator = self._generator("augmentation", seed)
         count = len(self)
         edges = torch.randint(0, 2 * padding + 1, (2, count), generator=generator, device=self.device)
@@ -138,6 +145,18 @@ class Resident:
             for channel, weight in enumerate(GREY):
                 grey.add_(batch[:, channel], alpha=weight)
         return batch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Order:
+    """In which order an epoch takes the images of a split, and how it changes them; places count from 0."""
+
+    members: Tensor
+    """int64 (N,): the image at each place."""
+    labels: Tensor
+    """int64 (N,): its class."""
+    crops: tuple[Tensor, ...]
+    """Top and left edges int64 (N,) and flips bool (N,), as `crop_and_flip` takes them; empty without augmentation."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

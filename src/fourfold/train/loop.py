@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fourfold.data import Resident, Splits
 from fourfold.record import EarlyStopping, Epoch, TrainSpec
+from fourfold.train.captured import CapturedSteps, captured_steps
 from fourfold.train.evaluation import Evaluation, evaluate
 from fourfold.train.sparse_steps import sparse_steps
 from fourfold.train.steps import Steps
@@ -82,25 +83,32 @@ def train(
     if not 0 <= first_step < spec.epochs * per_epoch:
         raise ValueError(f"`first_step` (={first_step}) must lie in [0, {spec.epochs * per_epoch}), the steps of the training")
     plain = partial(Steps, network, spec, weights or {}, masks or {}, moments)
-    # Steps over the kept weights alone bring the network up to date once an epoch: nobody may look between two of them.
-    steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or plain()
+    captured = partial(captured_steps, network, spec, weights or {}, masks or {}, splits.train, moments)
+    # Steps over the kept weights alone, and recorded ones, can only be looked at once an epoch.
+    steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or captured() or plain()
     stopper = _Stopper(network, splits.validation, spec.early_stopping) if spec.early_stopping else None
     curve: list[Epoch] = []
     for epoch in range(first_step // per_epoch, spec.epochs):
         network.train()
         summed = torch.zeros((), dtype=torch.float64, device=splits.train.labels.device)
-        seen = 0
-        for number, (images, labels) in enumerate(splits.train.epoch(spec.batch_size, seed_of_epoch(epoch)), epoch * per_epoch):
-            if number < first_step:
-                continue
-            steps.learning_rate = spec.rate(number, epoch)
-            summed += steps.take(images, labels) * len(labels)
-            seen += len(labels)
-            if on_step and (changed := on_step(number + 1)) is not None:
-                assert isinstance(steps, Steps)
-                steps.prune(weights or {}, changed)
-            if stopper and stopper.looks(steps.taken):
-                break
+        seen, seed, start = 0, seed_of_epoch(epoch), epoch * per_epoch
+        if isinstance(steps, CapturedSteps):
+            first = max(0, first_step - start)
+            rates = torch.tensor([spec.rate(number, epoch) for number in range(start, start + per_epoch)])
+            summed = steps.epoch(splits.train.order(seed), rates, first)
+            seen = len(splits.train) - first * spec.batch_size
+        else:
+            for number, (images, labels) in enumerate(splits.train.epoch(spec.batch_size, seed), start):
+                if number < first_step:
+                    continue
+                steps.learning_rate = spec.rate(number, epoch)
+                summed += steps.take(images, labels) * len(labels)
+                seen += len(labels)
+                if on_step and (changed := on_step(number + 1)) is not None:
+                    assert isinstance(steps, Steps)
+                    steps.prune(weights or {}, changed)
+                if stopper and stopper.looks(steps.taken):
+                    break
         steps.put_back()
         test = evaluate(network, splits.test)
         train_loss = summed.item() / seen

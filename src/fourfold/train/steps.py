@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fourfold.record import TrainSpec
 
-_MOMENTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
+MOMENTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
     torch.optim.Adam: {"mean": "exp_avg", "square": "exp_avg_sq"},
     torch.optim.SGD: {"mean": "momentum_buffer"},
 }
@@ -57,7 +57,7 @@ class Steps:
         found = {"steps": torch.tensor(self._before + self.taken)}
         for name, parameter in self._network.named_parameters():
             state = self._optimizer.state.get(parameter, {})
-            for ours, theirs in _MOMENTS[type(self._optimizer)].items():
+            for ours, theirs in MOMENTS[type(self._optimizer)].items():
                 if state.get(theirs) is not None:
                     found[f"{name}.{ours}"] = state[theirs].detach().clone()
         return found
@@ -65,7 +65,7 @@ class Steps:
     def _load(self, moments: Mapping[str, Tensor]) -> None:
         self._before = int(moments["steps"])
         for name, parameter in self._network.named_parameters():
-            keys = _MOMENTS[type(self._optimizer)]
+            keys = MOMENTS[type(self._optimizer)]
             state = {theirs: moments[f"{name}.{ours}"] for ours, theirs in keys.items() if f"{name}.{ours}" in moments}
             if state:
                 self._optimizer.state[parameter] = {k: v.to(parameter, copy=True) for k, v in state.items()}
@@ -75,16 +75,19 @@ class Steps:
         """Take a step on images (batch, channels, height, width) of classes (batch,); return the mean loss before it."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
+        self.taken += 1
+        return self._take(images, labels)
+
+    def put_back(self) -> None:
+        """Bring the network up to date: here it always is."""
+
+    def _take(self, images: Tensor, labels: Tensor) -> Tensor:
         self._optimizer.zero_grad(set_to_none=True)
         loss = nn.functional.cross_entropy(self._network(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._mask()
-        self.taken += 1
         return loss.detach()
-
-    def put_back(self) -> None:
-        """Bring the network up to date: here it always is."""
 
     def _mask(self) -> None:
         if self._pruned:

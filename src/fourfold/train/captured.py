@@ -1,0 +1,165 @@
+"""Optimiser steps recorded once and replayed: on a GPU a step of a small network is then one launch, not a hundred.
+
+The whole step is recorded, from the gathering of its images to the masking of its weights; what differs from one step to
+the next (which images, which learning rate) lies on the device and moves on by itself, so that an epoch needs nothing
+from the host but to start every step.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fourfold.data import Order, Resident
+from fourfold.record import TrainSpec
+from fourfold.train.steps import MOMENTS, Steps
+
+WARM_UP = 3
+"""Steps before the recording, in which libraries choose their kernels; they are undone."""
+
+Replay = Callable[[], None]
+
+Record = Callable[[Replay], Replay]
+
+
+def cuda_graph(step: Replay) -> Replay:
+    """Record a step as a CUDA graph on the current stream; other threads may go on with their own work."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+        step()
+    return graph.replay
+
+
+def captured_steps(
+    network: nn.Module,
+    spec: TrainSpec,
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    images: Resident,
+    moments: Mapping[str, Tensor] | None = None,
+    record: Record | None = None,
+) -> "CapturedSteps | None":
+    """Return recorded steps; None with early stopping, and for networks that cannot be recorded.
+
+    The arguments are those of `CapturedSteps`; without `record` a CUDA graph is recorded on a GPU, and nothing elsewhere.
+    """
+    if record is None and images.device.type == "cuda":
+        record = cuda_graph
+    if record is None or spec.early_stopping:
+        return None
+    try:
+        return CapturedSteps(network, spec, weights, masks, images, moments, record)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        print(f"the network cannot be recorded as a CUDA graph ({reason}); it takes its steps one by one", file=sys.stderr)
+        return None
+
+
+class CapturedSteps(Steps):
+    """`Steps` on images that stay where they are, an epoch at a time.
+
+    Args:
+        network: On the device of the images.
+        spec: The optimiser.
+        weights: The weights that `masks` prunes; after every step the pruned ones are exactly zero.
+        masks: True where a weight is kept, by the names of `weights`.
+        images: What is trained on.
+        moments: What the optimiser's averages were when other steps ended, to go on with them.
+        record: Makes a replay of a step; `cuda_graph` on a GPU.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: TrainSpec,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        images: Resident,
+        moments: Mapping[str, Tensor] | None = None,
+        record: Record = cuda_graph,
+    ) -> None:
+        super().__init__(network, spec, weights, masks, moments)
+        self._images = images
+        device = images.device
+        self._batch_size = spec.batch_size
+        self._offsets = torch.arange(spec.batch_size, device=device)
+        self._place = torch.zeros((), dtype=torch.int64, device=device)
+        self._number = torch.zeros(1, dtype=torch.int64, device=device)
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._rate = torch.zeros((), device=device)
+        self._rates = torch.zeros(-(-len(images) // spec.batch_size), device=device)
+        self._order = images.order(0)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate
+            group["capturable"] = device.type == "cuda"
+        self._replay = self._recorded(record) if len(images) >= spec.batch_size else None
+
+    def epoch(self, order: Order, rates: Tensor, first: int = 0) -> Tensor:
+        """Take the steps of an epoch, and return the sum of the images' losses, each taken before its step.
+
+        Args:
+            order: The epoch's order and augmentation.
+            rates: float32 (steps,), the learning rate of each step.
+            first: Steps to leave out at the beginning.
+        """
+        self._network.train()
+        for mine, given in zip(_tensors(self._order), _tensors(order), strict=True):
+            mine.copy_(given)
+        self._rates.copy_(rates)
+        whole, rest = divmod(len(self._images), self._batch_size)
+        self._go_to(first)
+        self._loss.zero_()
+        for _ in range(first, whole):
+            assert self._replay is not None
+            self._replay()
+        if rest:
+            self._step(rest)
+        self.taken += len(self._rates) - first
+        return self._loss
+
+    def _recorded(self, record: Record) -> Replay:
+        """Return a recorded step; everything that warming up and recording changed is put back to what it was."""
+        state = [tensor.detach() for tensor in (*self._network.parameters(), *self._network.buffers())]
+        before = [tensor.clone() for tensor in state]
+        moments = self.moments()
+        self._network.train()
+        try:
+            for _ in range(WARM_UP):
+                self._go_to(0)
+                self._step(self._batch_size)
+            self._go_to(0)
+            return record(lambda: self._step(self._batch_size))
+        finally:
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)
+            self._reset(moments)
+
+    def _go_to(self, number: int) -> None:
+        """Let the next step be the one of that number in the epoch."""
+        self._number.fill_(number)
+        self._place.fill_(number * self._batch_size)
+
+    def _reset(self, moments: Mapping[str, Tensor]) -> None:
+        """Put the optimiser's averages back, in the memory that the recording knows."""
+        names = {theirs: ours for ours, theirs in MOMENTS[type(self._optimizer)].items()}
+        for name, parameter in self._network.named_parameters():
+            for key, tensor in self._optimizer.state.get(parameter, {}).items():
+                if not isinstance(tensor, Tensor):
+                    continue
+                if key == "step":
+                    tensor.fill_(float(self._before))
+                else:
+                    value = moments.get(f"{name}.{names[key]}")
+                    tensor.zero_() if value is None else tensor.copy_(value)
+
+    def _step(self, count: int) -> None:
+        self._rate.copy_(self._rates.index_select(0, self._number)[0])
+        images, labels = self._images.batch(self._order, self._place + self._offsets[:count])
+        self._loss.add_(self._take(images, labels) * count)
+        self._place.add_(count)
+        self._number.add_(1)
+
+
+def _tensors(order: Order) -> tuple[Tensor, ...]:
+    return (order.members, order.labels, *order.crops)

@@ -1,0 +1,152 @@
+"""Recorded steps are the plain ones; on a CPU a recording is the step itself, so everything around it is tested here."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from fourfold import data, pruning
+from fourfold import nn as fnn
+from fourfold.nn import named_weights
+from fourfold.record import DataSpec, EarlyStopping, TrainSpec
+from fourfold.train import loop, train
+from fourfold.train.captured import CapturedSteps, captured_steps, cuda_graph
+from fourfold.train.steps import Steps
+
+SGD = TrainSpec(optimizer="sgd", learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3, batch_size=16, epochs=1)
+ADAM = TrainSpec(optimizer="adam", learning_rate=1e-3, weight_decay=1e-3, batch_size=16, epochs=1)
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")),
+]
+
+
+def resident(count: int, device: str) -> data.Resident:
+    spec = DataSpec(name="cifar-10", encoding="grey", crop=2, flip=True)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, 8, 8), generator=generator, dtype=torch.uint8).to(device)
+    labels = torch.randint(0, 10, (count,), generator=generator).to(device)
+    return data.Resident(images, labels, None, spec=spec, mean=(0.5,) * 3, std=(0.25,) * 3, n=4, channels=4)
+
+
+def network(device: str) -> nn.Module:
+    """A small one with batch norm, whose running statistics must not see the warming up."""
+    torch.manual_seed(0)
+    algebra = {"algebra": "quaternion"}
+    layers = (fnn.Conv2d(4, 8, 3, **algebra), fnn.BatchNorm2d(8, **algebra), nn.ReLU(), nn.Flatten(), fnn.Linear(288, 10))
+    return nn.Sequential(*layers).to(device)
+
+
+def recorded(step):
+    """Run the step once, as a capture runs its Python, and count on the caller to undo it."""
+    step()
+    return step
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("count", [48, 53], ids=["whole", "rest"])
+@pytest.mark.parametrize("spec", [SGD, ADAM], ids=["sgd", "adam"])
+def test_epochs_of_recorded_steps_are_those_of_plain_steps(spec, count, device):
+    images = resident(count, device)
+    networks = [network(device) for _ in range(2)]
+    weights = [named_weights(each) for each in networks]
+    masks = pruning.magnitude(weights[0], pruning.dense(weights[0]), 0.4)
+    plain = Steps(networks[0], spec, weights[0], masks)
+    record = cuda_graph if device == "cuda" else recorded
+    captured = CapturedSteps(networks[1], spec, weights[1], masks, images, record=record)
+    number = -(-count // spec.batch_size)
+    rates = torch.linspace(spec.learning_rate, spec.learning_rate / 3, number)
+    for epoch in range(3):
+        total = torch.zeros((), dtype=torch.float64)
+        first = 1 if epoch == 0 else 0
+        for i, (batch, labels) in enumerate(images.epoch(spec.batch_size, seed=epoch)):
+            if i < first:
+                continue
+            plain.learning_rate = float(rates[i])
+            total += plain.take(batch, labels).cpu() * len(labels)
+        found = captured.epoch(images.order(epoch), rates, first=first)
+        torch.testing.assert_close(found.cpu(), total, rtol=1e-5, atol=0)
+        for (name, mine), theirs in zip(networks[1].state_dict().items(), networks[0].state_dict().values(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        assert all(bool((weights[1][name][~mask] == 0).all()) for name, mask in masks.items())
+    assert captured.taken == plain.taken == 3 * number - 1
+    mine, theirs = captured.moments(), plain.moments()
+    assert mine.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(mine[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", [SGD, ADAM], ids=["sgd", "adam"])
+def test_recorded_steps_go_on_from_averages(spec):
+    images = resident(48, "cpu")
+    rates = torch.full((3,), spec.learning_rate)
+    straight, halves = network("cpu"), network("cpu")
+    whole = CapturedSteps(straight, spec, {}, {}, images, record=recorded)
+    for seed in (0, 1):
+        whole.epoch(images.order(seed), rates)
+    first = CapturedSteps(halves, spec, {}, {}, images, record=recorded)
+    first.epoch(images.order(0), rates)
+    second = CapturedSteps(halves, spec, {}, {}, images, moments=first.moments(), record=recorded)
+    second.epoch(images.order(1), rates)
+    for mine, theirs in zip(halves.state_dict().values(), straight.state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert int(second.moments()["steps"]) == 6
+
+
+def splits(device: str) -> data.Splits:
+    return data.Splits(train=resident(53, device), validation=None, test=resident(20, device), channels=4, image_size=(8, 8))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_by_recorded_steps_gives_the_curve_of_the_plain_loop(device, monkeypatch):
+    spec = replace(SGD, epochs=3, milestones=(1,), decay=0.5)
+    found = []
+    for steps in (lambda *_: None, partial(captured_steps, record=None if device == "cuda" else recorded)):
+        monkeypatch.setattr(loop, "captured_steps", steps)
+        trained = network(device)
+        masks = pruning.magnitude(named_weights(trained), pruning.dense(named_weights(trained)), 0.4)
+        weights = named_weights(trained)
+        found.append(
+            train(trained, splits(device), spec, seed_of_epoch=lambda e: e, weights=weights, masks=masks, first_step=2)
+        )
+    plain, captured = found
+    assert captured.steps == plain.steps == 3 * 4 - 2
+    for mine, theirs in zip(captured.epochs, plain.epochs, strict=True):
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-5)
+        assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
+
+
+def test_nothing_is_recorded_on_a_cpu_or_where_the_host_must_look_between_steps():
+    images = resident(48, "cpu")
+    assert captured_steps(network("cpu"), ADAM, {}, {}, images) is None
+    assert captured_steps(network("cpu"), ADAM, {}, {}, images, record=recorded) is not None
+    stopping = replace(ADAM, early_stopping=EarlyStopping())
+    assert captured_steps(network("cpu"), stopping, {}, {}, images, record=recorded) is None
+
+
+def test_a_network_that_cannot_be_recorded_is_left_as_it_was_and_said(capsys):
+    def refuse(step):
+        step()
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    trained = network("cpu")
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    assert captured_steps(trained, SGD, {}, {}, resident(48, "cpu"), record=refuse) is None
+    assert capsys.readouterr().err == (
+        "the network cannot be recorded as a CUDA graph (operation not permitted when stream is capturing); "
+        "it takes its steps one by one\n"
+    )
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+
+
+def test_fewer_images_than_a_batch_are_one_step():
+    networks = [network("cpu") for _ in range(2)]
+    images = resident(7, "cpu")
+    captured = CapturedSteps(networks[0], SGD, {}, {}, images, record=recorded)
+    captured.epoch(images.order(0), torch.tensor([0.05]))
+    plain = Steps(networks[1], SGD, {}, {})
+    plain.take(*next(images.epoch(16, seed=0)))
+    for mine, theirs in zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, theirs)
