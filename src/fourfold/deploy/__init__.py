@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fourfold.deploy.artifact import pack, read
     from fourfold.deploy.lowering import lower
+    from fourfold.deploy.onnx import to_onnx
     from fourfold.deploy.program import Encoding, Program
 
-__all__ = ["Encoding", "Program", "lower", "pack", "read"]
+__all__ = ["Encoding", "Program", "lower", "pack", "read", "to_onnx"]
 
 _HOMES = {
     "Encoding": "program",
@@ -19,6 +20,7 @@ _HOMES = {
     "lower": "lowering",
     "pack": "artifact",
     "read": "artifact",
+    "to_onnx": "onnx",
 }
 
 

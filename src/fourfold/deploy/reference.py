@@ -22,8 +22,9 @@ from fourfold.deploy.program import (
     Product,
     Program,
     Relu,
+    Shape,
 )
-from fourfold.deploy.shapes import encoded_shape, window_places
+from fourfold.deploy.shapes import encoded_shape, window_margins, window_places
 from fourfold.record.errors import UserError
 
 Values = NDArray[np.float64]
@@ -125,34 +126,37 @@ def _by_channel(numbers: Array, like: Values) -> Values:
 
 def _windows(operation: MaxPool | AveragePool, x: Values, outside: float) -> Values:
     """Return all windows of a pooling, (N, C, rows, columns, height, width), with a value for what lies outside the map."""
-    dilation = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
-    around = [(0, 0), (0, 0)]
-    kept = []
-    for axis in range(2):
-        size, kernel, stride = x.shape[2 + axis], operation.kernel[axis], operation.stride[axis]
-        padding, gap = operation.padding[axis], dilation[axis]
-        places = window_places(size, kernel, stride, padding, gap, operation.ceil)
-        end = (places - 1) * stride + gap * (kernel - 1) + 1  # where the last window ends, perhaps beyond the padding
-        around.append((padding, max(padding, end - size - padding)))
-        kept.append(slice(0, (places - 1) * stride + 1, stride))
-    spans = tuple(gap * (kernel - 1) + 1 for gap, kernel in zip(dilation, operation.kernel, strict=True))
-    windows = sliding_window_view(np.pad(x, around, constant_values=outside), spans, axis=(2, 3))
-    chosen: Values = windows[:, :, kept[0], kept[1], :: dilation[0], :: dilation[1]]
-    return chosen
+    row_gap, column_gap = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
+    row_step, column_step = operation.stride
+    height, width = operation.kernel
+    padded = np.pad(x, ((0, 0), (0, 0), *window_margins(operation, x.shape[1:])), constant_values=outside)
+    spans = row_gap * (height - 1) + 1, column_gap * (width - 1) + 1
+    windows: Values = sliding_window_view(padded, spans, axis=(2, 3))
+    return windows[:, :, ::row_step, ::column_step, ::row_gap, ::column_gap]
+
+
+def window_counts(operation: AveragePool, shape: Shape) -> Values:
+    """Return how many places each window of a mean counts: those on the map and, with `count_padding`, those beside it.
+
+    What `ceil` adds beyond the padding never counts.
+    """
+    counts = []
+    for size, kernel, stride, padding in zip(shape[1:], operation.kernel, operation.stride, operation.padding, strict=True):
+        margin = padding if operation.count_padding else 0
+        starts = np.arange(window_places(size, kernel, stride, padding, 1, operation.ceil)) * stride - padding
+        ends = np.minimum(starts + kernel, size + margin)
+        counts.append(ends - np.maximum(starts, -margin))
+    return np.outer(*counts).astype(np.float64)
+
+
+def window_sums(operation: AveragePool, x: Values) -> tuple[Values, Values]:
+    """Return the sum of each window of a mean, and what to divide it by."""
+    return _windows(operation, x, 0).sum((4, 5)), window_counts(operation, x.shape[1:])
 
 
 def _average_pool(operation: AveragePool, x: Values) -> Values:
-    """The mean counts what lies on the map, and with `count_padding` the padding, but never what `ceil` adds beyond it."""
-    sums: Values = _windows(operation, x, 0).sum((4, 5))
-    counts = []
-    for axis in range(2):
-        size, padding = x.shape[2 + axis], operation.padding[axis]
-        margin = padding if operation.count_padding else 0
-        starts = np.arange(sums.shape[2 + axis]) * operation.stride[axis] - padding
-        ends = np.minimum(starts + operation.kernel[axis], size + margin)
-        counts.append(ends - np.maximum(starts, -margin))
-    means: Values = sums / np.outer(*counts)
-    return means
+    sums, counts = window_sums(operation, x)
+    return sums / counts
 
 
 _APPLY: dict[type[Operation], Callable[..., Any]] = {

@@ -106,6 +106,21 @@ def window_places(size: int, kernel: int, stride: int, padding: int, dilation: i
     return places - 1 if ceil and (places - 1) * stride >= size + padding else places
 
 
+def window_margins(operation: MaxPool | AveragePool, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the rows above and below a map, and the columns left and right of it, that its windows reach into.
+
+    Below and on the right they can be fewer than the padding, or more, where a last window of `ceil` ends beyond it.
+    """
+    dilation = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
+    margins = []
+    for axis in zip(shape[1:], operation.kernel, operation.stride, operation.padding, dilation, strict=True):
+        size, kernel, stride, padding, gap = axis
+        places = window_places(*axis, operation.ceil)
+        end = (places - 1) * stride + gap * (kernel - 1) + 1 - padding
+        margins.append((padding, max(end - size, 0)))
+    return margins[0], margins[1]
+
+
 def _named(operation: Operation) -> str:
     return f"layer {operation.name!r} ({type(operation).__name__})"
 

@@ -1,4 +1,4 @@
-"""The values of kept weights: floats of 32 or 16 bits, whole numbers with a scale for each output, or 4 bits into a codebook."""
+"""The values of kept weights: floats, whole numbers with a scale for each output, or 4 bits into a codebook."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

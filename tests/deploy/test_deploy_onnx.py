@@ -1,0 +1,98 @@
+"""onnxruntime computes from the exported model what the program does, operation by operation and as a whole."""
+
+import sys
+
+import numpy as np
+import pytest
+from deploy_samples import assert_near, every_operation, images_of, lively, thinned
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fourfold import deploy, models
+from fourfold import nn as fnn
+from fourfold.deploy import reference
+from fourfold.record import UserError
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def assert_same_in_onnxruntime(program, path, count=2):
+    deploy.to_onnx(program, path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    images = images_of(program.shapes[0], count).numpy()
+    (found,) = session.run(["logits"], {"image": images})
+    assert_near(found, reference.run(program, images))
+
+
+LAYERS = {
+    "convolution": (fnn.Conv2d(4, 8, (3, 2), (2, 1), (1, 0), (1, 2), algebra="quaternion"), (4, 7, 6)),
+    "uneven padding": (nn.Conv2d(2, 3, 2, padding="same"), (2, 5, 5)),
+    "groups": (nn.Conv2d(4, 6, 3, groups=2, bias=False), (4, 5, 5)),
+    "linear": (fnn.Linear(8, 16, algebra="octonion"), (8,)),
+    "linear without bias": (nn.Linear(3, 5, bias=False), (3,)),
+    "norm": (lively(nn.BatchNorm2d(3)), (3, 4, 5)),
+    "norm of a vector": (lively(nn.Sequential(nn.BatchNorm1d(6), nn.ReLU())), (6,)),
+    "relu": (nn.ReLU(), (2, 3, 3)),
+    "flatten": (nn.Flatten(), (2, 3, 3)),
+    "learned channel": (models.LearnedChannel(3, 4), (3, 5, 5)),
+    "mean": (nn.AdaptiveAvgPool2d(1), (3, 4, 6)),
+    "pruned away": (thinned(nn.Conv2d(2, 4, 3), 0), (2, 5, 5)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_operation(tmp_path, name):
+    layer, shape = LAYERS[name]
+    assert_same_in_onnxruntime(deploy.lower(layer, shape), tmp_path / "a.onnx")
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    kind=st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]),
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.integers(0, 1),
+    ceil=st.booleans(),
+    count=st.booleans(),
+)
+def test_every_pooling(tmp_path_factory, kind, size, kernel, stride, padding, ceil, count):
+    padding = tuple(min(padding, k // 2) for k in kernel)
+    layer = kind(kernel, stride, padding, ceil_mode=ceil, **({} if kind is nn.MaxPool2d else {"count_include_pad": count}))
+    assert_same_in_onnxruntime(deploy.lower(layer, (2, *size)), tmp_path_factory.getbasetemp() / "pool.onnx")
+
+
+@pytest.mark.parametrize("name", ["conv-2", "resnet-18", "lenet-12"])
+def test_whole_networks(tmp_path, name):
+    model = models.build(name, algebra="quaternion", shape=(4, 8, 8), seed=0)
+    program = deploy.lower(thinned(lively(model), 0.3), (4, 8, 8))
+    assert_same_in_onnxruntime(program, tmp_path / "a.onnx", count=3)
+
+
+def test_a_network_of_every_kind_of_operation(tmp_path):
+    assert_same_in_onnxruntime(every_operation(), tmp_path / "a.onnx", count=1)
+
+
+def test_a_batch_of_any_size_and_named_ends(tmp_path):
+    model = deploy.to_onnx(deploy.lower(nn.Linear(3, 2), (3,)), tmp_path / "a.onnx")
+    assert onnx.load(tmp_path / "a.onnx") == model
+    assert [entry.name for entry in (*model.graph.input, *model.graph.output)] == ["image", "logits"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        (found,) = session.run(None, {"image": np.zeros((count, 3), np.float32)})
+        assert found.shape == (count, 2)
+
+
+def test_mistakes_are_said_in_one_sentence(tmp_path, monkeypatch):
+    program = deploy.lower(nn.Linear(3, 2), (3,))
+    with pytest.raises(UserError, match=r"cannot write .*a.onnx"):
+        deploy.to_onnx(program, tmp_path / "none" / "a.onnx")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"needs the package onnx; `pip install 'fourfold\[deploy\]'`"):
+        deploy.to_onnx(program, tmp_path / "a.onnx")
