@@ -158,5 +158,5 @@ def test_what_was_not_released_is_refused(name):
 
 
 def test_an_unknown_protocol_lists_the_known():
-    with pytest.raises(UserError, match="^unknown protocol 'code'; known: released, text$"):
+    with pytest.raises(UserError, match=r"^unknown protocol 'code'; known: released, text$"):
         presets.get("digits", protocol="code")

@@ -1,6 +1,7 @@
 """Lottery-ticket experiments: levels of training, pruning and rewinding, over trials and algebras."""
 
 from fourfold.lottery import presets
+from fourfold.lottery.connectivity import Connectivity, connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
 from fourfold.lottery.local import Event, check, default_workers, run
@@ -9,17 +10,20 @@ from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.throughput import Throughput, measure_throughput
 
 __all__ = [
+    "Connectivity",
     "Event",
     "Experiment",
     "Plan",
     "Throughput",
     "check",
+    "connectivity",
     "default_workers",
     "derive_seed",
     "load_trained",
     "measure_throughput",
     "plan",
     "presets",
+    "rewinding_sweep",
     "run",
     "run_controls",
     "run_level",

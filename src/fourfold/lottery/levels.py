@@ -95,6 +95,7 @@ def run_trial(
 ) -> None:
     """Run the levels of a trial that are not yet on disk, until its spec says stop; of levels in `keep`, keep the weights."""
     gradual = experiment.spec.prune.schedule == "gradual"
+    store.drop_states(trial, before=len(store.rows(trial)))  # a process may have died before it did
     while not store.finished(trial) and store.failure(trial) is None:
         level = len(store.rows(trial))
 

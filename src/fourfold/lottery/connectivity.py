@@ -1,0 +1,162 @@
+"""Instability analysis (Frankle et al. 2020): do two copies of a network, trained in different orders, find one valley?
+
+If the error rises on the straight line between them, the order decides which minimum training finds, and rewinding to
+that step gives a ticket that does not stand the noise.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fourfold import pruning
+from fourfold.data import Resident
+from fourfold.lottery.building import build
+from fourfold.lottery.levels import Experiment
+from fourfold.lottery.seeds import derive_seed
+from fourfold.nn import named_weights
+from fourfold.pruning import Masks
+from fourfold.record import UserError
+from fourfold.record.store import Arrays
+from fourfold.train import evaluate, train
+from fourfold.train.steps import Steps
+
+BATCH_SIZE = 500
+"""Images at a time when running statistics are estimated anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connectivity:
+    """Test errors and losses on the line between two copies of one network."""
+
+    step: int
+    """Optimiser step up to which the copies were one network."""
+    positions: tuple[float, ...]
+    """From 0 (the first copy) to 1 (the second)."""
+    errors: tuple[float, ...]
+    """Of the test images, in percent."""
+    losses: tuple[float, ...]
+    """Test cross-entropies in nats."""
+
+    @property
+    def barrier(self) -> float:
+        """The largest error on the line over the mean of both ends, in points (Frankle et al. 2020, section 2)."""
+        return max(self.errors) - (self.errors[0] + self.errors[-1]) / 2
+
+
+def connectivity(
+    experiment: Experiment, trial: int, step: int, *, level: int = 0, mask: Arrays | None = None, points: int = 11
+) -> Connectivity:
+    """Train a level's network to a step, then two copies of it to the end in different orders, and look between them.
+
+    Both copies take over the optimiser's averages. The weights, biases and scales between them are linear; running
+    statistics are estimated anew from the training images, as those of neither copy are right.
+
+    Args:
+        experiment: The spec and its images.
+        trial: The trial whose start is drawn.
+        step: Optimiser step up to which there is one network, from 0 (its start).
+        level: Whose images are trained on before the step.
+        mask: The level's, bit-packed; None keeps everything.
+        points: Networks to measure, both ends included.
+
+    Raises:
+        UserError: the step leaves nothing to train, or there are fewer than two points.
+    """
+    spec = experiment.spec
+    steps = spec.train.epochs * experiment.steps_per_epoch
+    if not 0 <= step < steps:
+        raise UserError(f"`step` (={step}) must lie in [0, {steps}), the steps of a training")
+    if points < 2:
+        raise UserError(f"`points` (={points}) must be at least 2")
+    network = build(spec, derive_seed(trial, "weights")).to(experiment.device)
+    weights = named_weights(network)
+    masks = pruning.unpack(mask, weights) if mask is not None else pruning.dense(weights)
+    moments = _train_to(step, experiment, trial, level, network, masks)
+    ends = []
+    for number in (1, 2):
+        end = copy.deepcopy(network)
+
+        def seed_of_epoch(epoch: int, number: int = number) -> int:
+            return derive_seed(trial, f"copy-{number}", level, epoch)
+
+        train(
+            end,
+            experiment.splits,
+            spec.train,
+            seed_of_epoch=seed_of_epoch,
+            weights=named_weights(end),
+            masks=masks,
+            first_step=step,
+            moments=moments,
+        )
+        ends.append({name: value.clone() for name, value in end.state_dict().items()})
+    positions = tuple(number / (points - 1) for number in range(points))
+    found = [_between(network, ends[0], ends[1], position, experiment) for position in positions]
+    return Connectivity(
+        step=step,
+        positions=positions,
+        errors=tuple(100 - top1 for top1, _ in found),
+        losses=tuple(loss for _, loss in found),
+    )
+
+
+def rewinding_sweep(
+    experiment: Experiment, trial: int, steps: Iterable[int], *, level: int = 0, mask: Arrays | None = None, points: int = 11
+) -> list[Connectivity]:
+    """Return the connectivity for several steps: where the barrier vanishes, tickets can be rewound to."""
+    return [connectivity(experiment, trial, step, level=level, mask=mask, points=points) for step in steps]
+
+
+def estimate_statistics(network: nn.Module, images: Resident) -> None:
+    """Set the running statistics of batch norm to the plain averages over batches of some images, in place."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms:
+        return
+    momenta, training = [norm.momentum for norm in norms], [module for module in network.modules() if module.training]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        for batch, _ in images.batches(BATCH_SIZE):
+            network(batch)
+    network.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module in training:
+        module.training = True
+
+
+def _train_to(
+    step: int, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks
+) -> dict[str, Tensor] | None:
+    """Train as the level does up to a step, and return the optimiser's averages; None before the first step."""
+    spec, per_epoch = experiment.spec.train, experiment.steps_per_epoch
+    steps = Steps(network, spec, named_weights(network), masks)
+    network.train()
+    for epoch in range(-(-step // per_epoch)):
+        images = experiment.splits.train.epoch(spec.batch_size, derive_seed(trial, "images", level, epoch))
+        for number, batch in enumerate(images, epoch * per_epoch):
+            if number == step:
+                break
+            steps.learning_rate = spec.rate(number, epoch)
+            steps.take(*batch)
+    return steps.moments() if step else None
+
+
+def _between(
+    network: nn.Module, one: dict[str, Tensor], other: dict[str, Tensor], position: float, experiment: Experiment
+) -> tuple[float, float]:
+    """Return the test accuracy (percent) and loss at a position between two states."""
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.lerp(one[name], other[name], position))
+    estimate_statistics(network, experiment.splits.train)
+    test = evaluate(network, experiment.splits.test)
+    return test.top1, test.loss
