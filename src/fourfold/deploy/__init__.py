@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fourfold.deploy.artifact import pack, read
+    from fourfold.deploy.c.source import to_c
     from fourfold.deploy.lowering import lower
     from fourfold.deploy.onnx import to_onnx
     from fourfold.deploy.program import Encoding, Program
+    from fourfold.deploy.runtime import Network, load
 
-__all__ = ["Encoding", "Program", "lower", "pack", "read", "to_onnx"]
+__all__ = ["Encoding", "Network", "Program", "load", "lower", "pack", "read", "to_c", "to_onnx"]
 
 _HOMES = {
     "Encoding": "program",
+    "Network": "runtime",
     "Program": "program",
+    "load": "runtime",
     "lower": "lowering",
     "pack": "artifact",
     "read": "artifact",
+    "to_c": "c.source",
     "to_onnx": "onnx",
 }
 

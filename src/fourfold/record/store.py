@@ -154,6 +154,11 @@ class RunStore:
         """
         return _load(self._arrays_file("weights", trial, level), "the run keeps the weights of levels named by --keep")
 
+    def kept_levels(self, trial: int) -> list[int]:
+        """Return the levels of a trial whose weights were kept, in order."""
+        files = (self.path / "weights").glob(f"{trial}-*.safetensors")
+        return sorted(int(file.stem.partition("-")[2]) for file in files)
+
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
         text = json.dumps({"trial": trial, "level": level, "reason": reason})

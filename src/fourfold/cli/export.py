@@ -1,0 +1,162 @@
+"""`fourfold export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from fourfold.record import RunStore, UserError, find_runs
+from fourfold.record.errors import unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fourfold.deploy import Encoding, Program
+    from fourfold.record import Spec
+
+TARGETS = ("artifact", "c", "onnx", "torch")
+CALIBRATION_IMAGES = 100
+"""Of the training set: enough for the ranges of values, which are largest ones."""
+
+
+def command(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    level: int,
+    trial: int = 0,
+    to: str = "artifact",
+    out: Path | None = None,
+    values: str = "fp32",
+    entropy: bool = False,
+    data_dir: Path | None = None,
+) -> None:
+    """Write the trained network of a run's level in a form that others can run.
+
+    The level's weights must have been kept: `fourfold run … --keep LEVEL`.
+
+    Args:
+        run: A run's folder, or the id of one in ./runs.
+        level: The level, 0 being the dense network.
+        trial: The trial.
+        to: artifact (one small file, docs/artifact.md), c (one .c and one .h), onnx (dense), or torch (the state dict of the
+            network that `fourfold.models` builds, as safetensors).
+        out: The file, or for c the folder, to write; default: named by run, trial and level.
+        values: Weights of an artifact: fp32, fp16, int8 (with ranges from training images, where they lie here) or codebook.
+        entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
+    """
+    if to not in TARGETS:
+        raise unknown("target", to, TARGETS)
+    if to != "artifact" and (values != "fp32" or entropy):
+        raise UserError(f"`--values` (={values!r}) and `--entropy` must be left out with `--to {to}`: they shape an artifact")
+    store = _find(run)
+    _check_kept(store, trial, level)
+    name = f"{store.spec().id}-{trial}-{level}"
+
+    from fourfold import lottery
+
+    network = lottery.load_trained(store, trial, level)
+    if to == "torch":
+        path = out or Path(f"{name}-torch.safetensors")
+        _write_state(network, path)
+        print(_written(path))
+        return
+    from fourfold import deploy
+
+    program = _lowered(store, network, trial, level)
+    if to == "onnx":
+        path = out or Path(f"{name}.onnx")
+        deploy.to_onnx(program, path)
+        print(_written(path))
+    elif to == "c":
+        for file in deploy.to_c(program, out or Path(f"{name}-c")):
+            print(_written(file))
+    else:
+        path = out or Path(f"{name}.safetensors")
+        images = _calibration_images(store.spec(), data_dir) if values == "int8" else None
+        deploy.pack(program, path, values=values, entropy=entropy, calibrate=images)
+        print(_written(path))
+        if values == "int8" and images is None:
+            print(f"without ranges for int8 arithmetic: {store.spec().data.name} is not here; --data-dir says where it is")
+
+
+def _find(run: str) -> RunStore:
+    """Return the one run that a folder holds, or that has an id."""
+    path = next((path for path in (Path(run), Path("runs") / run) if path.exists()), None)
+    if path is None:
+        raise UserError(f"there is no run {run!r}; name a run's folder, or the id of one in ./runs (`fourfold status`)")
+    stores = find_runs(path)
+    if len(stores) != 1:
+        raise UserError(f"{path} holds {len(stores)} runs; name the folder of one, as `fourfold status {path}` lists them")
+    return stores[0]
+
+
+def _check_kept(store: RunStore, trial: int, level: int) -> None:
+    kept = store.kept_levels(trial)
+    if level in kept:
+        return
+    instead = f"only those of {', '.join(map(str, kept))} were" if kept else "none were"
+    raise UserError(
+        f"`--level` (={level}) of trial {trial} has no weights in {store.path} ({instead} kept); the command that ran it, "
+        f"with `--keep {level}` and another `--out`, trains it again and keeps them"
+    )
+
+
+def _lowered(store: RunStore, network: "nn.Module", trial: int, level: int) -> "Program":
+    from fourfold import data, deploy
+    from fourfold.deploy.shapes import encoded_shape
+
+    spec = store.spec()
+    encoding = _encoding(spec)
+    row = next((row for row in store.rows(trial) if row.level == level), None)
+    known = {"run": spec.id, "trial": str(trial), "level": str(level)}
+    if row is not None:
+        known |= {
+            "top1": f"{row.top1:.2f}",
+            "weights": str(row.weights),
+            "fraction_of_real": f"{row.fraction_of_real:.6f}",
+            **row.provenance.versions,
+        }
+    names = data.info(spec.data.name).class_names
+    return deploy.lower(network, encoded_shape(encoding), encoding=encoding, class_names=names, provenance=known)
+
+
+def _encoding(spec: "Spec") -> "Encoding":
+    """Return how the spec's images reach its network; the `learned` encoding is a part of the network."""
+    from fourfold import algebra, data, deploy
+    from fourfold.data.encoding import normalization
+
+    info = data.info(spec.data.name)
+    mean, std = normalization(spec.inputs, info)
+    return deploy.Encoding(
+        kind="none" if spec.inputs.encoding == "learned" else spec.inputs.encoding,
+        n=algebra.get(spec.model.algebra).n,
+        shape=(info.channels, info.size, info.size),
+        mean=mean,
+        std=std,
+    )
+
+
+def _calibration_images(spec: "Spec", data_dir: Path | None) -> object:
+    """Return training images, uint8 (N, H, W, C), or None where the data set is not here."""
+    from fourfold import data
+
+    try:
+        images = data.load(spec.data.name, data_dir, download=False).train_images
+    except UserError:
+        return None
+    return images[:CALIBRATION_IMAGES].transpose(0, 2, 3, 1)
+
+
+def _write_state(network: "nn.Module", path: Path) -> None:
+    import safetensors.torch
+
+    from fourfold.record.store import write_atomically
+
+    try:
+        write_atomically(path, safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()}))
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror})") from error
+
+
+def _written(path: Path) -> str:
+    return f"wrote {path} ({path.stat().st_size:,} bytes)"

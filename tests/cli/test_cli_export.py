@@ -1,0 +1,190 @@
+"""`export` writes a kept level in every form, and `predict` classifies images with the artifact."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from cli_samples import call, make_row, make_run, make_spec
+from PIL import Image
+from torch import nn
+
+from fourfold import data, deploy, lottery, pruning
+from fourfold.deploy import reference
+from fourfold.lottery import levels
+from fourfold.nn import named_weights
+from fourfold.record import RunStore, UserError
+
+
+@pytest.fixture
+def run(here):
+    """A run of quaternion Lenet-12 on the digits whose level 1 of trial 0 was kept."""
+    spec = make_spec("quaternion")
+    store = RunStore.create(here / "runs", spec)
+    network = levels.build(spec, lottery.derive_seed(0, "weights"))
+    masks = pruning.prune(network, density=0.5)
+    store.save_mask(0, 1, pruning.pack(masks))
+    store.save_weights(0, 1, pruning.compress(network.state_dict(), masks))
+    for level in (0, 1):
+        store.append(make_row(spec, 0, level, 81.25))
+    return store
+
+
+def written(ended):
+    assert (ended.code, ended.err) == (0, "")
+    return [line.split()[1] for line in ended.out.splitlines() if line.startswith("wrote ")]
+
+
+def digits():
+    """Test images of the digits, uint8 (N, 8, 8, 1), and as the network sees them."""
+    images = data.load("digits")
+    splits = data.prepare(images, make_spec("quaternion").inputs, 4, "cpu")
+    seen = torch.cat([batch for batch, _ in splits.test.batches(100)])
+    return images.test_images.transpose(0, 2, 3, 1), seen
+
+
+def outputs(store):
+    with torch.no_grad():
+        return lottery.load_trained(store, 0, 1)(digits()[1]).numpy()
+
+
+def test_an_artifact_holds_the_level_with_encoding_names_and_provenance(run):
+    (path,) = written(call("export", run.spec().id, "--level", 1))
+    assert path == f"{run.spec().id}-0-1.safetensors"
+    program = deploy.read(path)
+    found = reference.run(program, reference.encode(program.encoding, digits()[0]))
+    assert np.abs(found - outputs(run)).max() < 1e-4
+    assert program.class_names == tuple("0123456789")
+    known = {"run": run.spec().id, "trial": "0", "level": "1", "top1": "81.25", "weights": "100", "torch": "2"}
+    assert known.items() <= program.provenance.items()
+
+
+@pytest.mark.parametrize("name", ["folder", "id", "folder of runs"])
+def test_a_run_is_named_by_its_folder_or_its_id(run, name):
+    given = {"folder": run.path, "id": run.spec().id, "folder of runs": "runs"}[name]
+    assert written(call("export", given, "--level", 1, "--to", "artifact", "--out", "a.safetensors")) == ["a.safetensors"]
+
+
+def test_values_are_those_asked_for(run):
+    call("export", run.path, "--level", 1, "--out", "a.safetensors")
+    call("export", run.path, "--level", 1, "--out", "b.safetensors", "--values", "int8", "--entropy")
+    exact, rounded = deploy.read("a.safetensors"), deploy.read("b.safetensors")
+    assert not exact.ranges
+    assert set(rounded.ranges) == set(range(len(rounded.shapes)))
+    assert len(np.unique(rounded.operations[1].product.weight[:, 0])) <= 127
+    assert call("export", run.path, "--level", 1, "--to", "onnx", "--values", "int8").err.count("`--values` (='int8')") == 1
+
+
+def test_int8_without_the_data_says_so(run, monkeypatch):
+    def absent(*arguments, **named):
+        raise UserError("missing")
+
+    monkeypatch.setattr(data, "load", absent, raising=False)
+    ended = call("export", run.path, "--level", 1, "--values", "int8", "--out", "a.safetensors")
+    assert "without ranges for int8 arithmetic: digits is not here" in ended.out
+
+
+def test_the_other_forms(run):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    (path,) = written(call("export", run.path, "--level", 1, "--to", "onnx"))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"image": digits()[1].numpy()})
+    assert np.abs(found - outputs(run)).max() < 1e-4
+    (path,) = written(call("export", run.path, "--level", 1, "--to", "torch"))
+    network = levels.build(run.spec())
+    network.load_state_dict(safetensors.torch.load_file(path))
+    assert all(torch.equal(w, named_weights(lottery.load_trained(run, 0, 1))[n]) for n, w in named_weights(network).items())
+    files = written(call("export", run.path, "--level", 1, "--to", "c", "--out", "c"))
+    assert sorted(file.rpartition(".")[2] for file in files) == ["c", "h"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere", "--level", "1"], "there is no run 'nowhere'; name a run's folder, or the id of one in ./runs"),
+        (["RUN", "--level", "2"], "has no weights in .* (only those of 1 were kept); the command that ran it, with `--keep 2`"),
+        (["RUN", "--level", "1", "--trial", "3"], "`--level` (=1) of trial 3 has no weights in .* (none were kept)"),
+        (["RUN", "--level", "1", "--to", "tflite"], "unknown target 'tflite'; known: artifact, c, onnx, torch"),
+        (["RUN", "--level", "1", "--values", "int4"], "unknown values 'int4'"),
+        (["RUN", "--level", "1", "--out", "none/a"], "cannot write none/a"),
+        (["RUN"], "--level"),
+    ],
+)
+def test_mistakes_of_export(run, words, sentence):
+    ended = call("export", *(run.path if word == "RUN" else word for word in words))
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert all(part in ended.err for part in sentence.split(".*"))
+
+
+def test_a_folder_of_several_runs_is_ambiguous(run, here):
+    make_run(here / "runs", "real")
+    assert "runs holds 2 runs; name the folder of one" in call("export", "runs", "--level", 1).err
+
+
+@pytest.fixture
+def artifact(run):
+    call("export", run.path, "--level", 1, "--out", "a.safetensors")
+    return "a.safetensors"
+
+
+def test_predict_ranks_the_classes_of_pictures_and_arrays(run, artifact):
+    images = digits()[0][:3]
+    Image.fromarray(images[0, :, :, 0]).save("zero.png")
+    np.save("one.npy", images[1])
+    np.save("both.npy", images[1:])
+    np.save("flat.npy", images[2, :, :, 0])
+    ended = call("predict", artifact, "zero.png", "one.npy", "both.npy", "flat.npy", "--top", 2)
+    assert (ended.code, ended.err) == (0, "")
+    shares = torch.from_numpy(outputs(run)[:3]).softmax(1)
+    expected = []
+    for name, k in (("zero.png", 0), ("one.npy", 1), ("both.npy[0]", 1), ("both.npy[1]", 2), ("flat.npy", 2)):
+        (first, second), (a, b) = shares[k].topk(2)
+        expected.append(f"{name}: {a} {100 * first:.2f} %, {b} {100 * second:.2f} %")
+    assert ended.out.splitlines()[-5:] == expected
+
+
+def test_predict_of_palette_images_and_numbered_classes(here):
+    torch.manual_seed(0)
+    encoding = deploy.Encoding(kind="none", n=1, shape=(3, 4, 4), mean=(0.5,) * 3, std=(0.2,) * 3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
+    deploy.pack(model, "a.safetensors", encoding=encoding)
+    picture = Image.new("P", (4, 4), 1)
+    picture.putpalette([0, 0, 0, 255, 0, 128])
+    picture.save("p.png")
+    pixels = np.broadcast_to(np.array([255, 0, 128], np.float32), (1, 4, 4, 3)).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        best = int(model(torch.from_numpy((pixels / 255 - 0.5) / 0.2)).argmax())
+    assert call("predict", "a.safetensors", "p.png", "--top", 1).out.splitlines()[-1].startswith(f"p.png: {best} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["none.safetensors", "a.png"], "cannot read none.safetensors"),
+        (["a.safetensors", "none.png"], "none.png cannot be read as an image"),
+        (["a.safetensors", "text.png"], "text.png cannot be read as an image"),
+        (["a.safetensors", "large.png"], "large.png is 9×8 pixels, and must be 8×8"),
+        (["a.safetensors", "colour.png"], "colour.png is of mode 'RGB', and must be of 'L' or '1'"),
+        (["a.safetensors", "text.npy"], "text.npy cannot be read as an array"),
+        (["a.safetensors", "float.npy"], "float.npy holds float32 of shape (8, 8), and must hold uint8 (8, 8, 1)"),
+        (["a.safetensors", "large.npy"], "large.npy holds uint8 of shape (2, 9, 8, 1), and must hold"),
+        (["a.safetensors"], "needs an image"),
+        (["a.safetensors", "a.png", "--top", "0"], "`--top` (=0) must be at least 1"),
+    ],
+)
+def test_mistakes_of_predict(artifact, here, words, sentence):
+    for name in ("text.png", "text.npy"):
+        (here / name).write_text("no image")
+    Image.new("L", (9, 8)).save("large.png")
+    Image.new("RGB", (8, 8)).save("colour.png")
+    np.save("float.npy", np.zeros((8, 8), np.float32))
+    np.save("large.npy", np.zeros((2, 9, 8, 1), np.uint8))
+    ended = call("predict", *words)
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert sentence in ended.err
+
+
+def test_an_artifact_without_encoding_cannot_be_given_images(here):
+    deploy.pack(nn.Linear(4, 2), "a.safetensors", shape=(4,))
+    assert "does not say how images are encoded" in call("predict", "a.safetensors", "b.png").err
