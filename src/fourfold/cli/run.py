@@ -77,6 +77,9 @@ def command(
     console = Console(soft_wrap=True)
     plans = lottery.plan(specs, trials=trials, out=out, device=resolve_device(device))
     _print_plan(console, plans, trials, workers or lottery.default_workers(resolve_device(device)))
+    if controls:
+        of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
+        console.print(f"  then, of {of}, {', '.join(controls)}: each a training more, not in the estimate", highlight=False)
     if dry_run:
         return
     with follow(console, specs, trials, out) as on_event:

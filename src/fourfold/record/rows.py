@@ -33,7 +33,7 @@ class Epoch:
     train_loss: float
     """Mean cross-entropy (nats) over the epoch's batches, as it was trained."""
     top1: float
-    """Test accuracy in percent."""
+    """Test accuracy in percent, to be looked at: nothing is selected by it."""
     loss: float
     """Test cross-entropy in nats."""
 
