@@ -114,7 +114,7 @@ def magnitude(program: Program, images: np.ndarray) -> float:
 
 
 def _keep(random: np.random.Generator) -> str:
-    return str(random.choice(["weights", "weights", "numbers", "numbers", "all", "none"]))
+    return str(random.choice(["weights"] * 5 + ["numbers"] * 4 + ["all"] * 3 + ["none"]))
 
 
 def _try(random: np.random.Generator, n: int, shapes: list[tuple[int, ...]], operations: list[Operation]) -> None:

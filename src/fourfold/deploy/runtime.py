@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy import reference
+from fourfold.deploy import reference, whole_reference
 from fourfold.deploy.c.layout import ALIGNMENT
 from fourfold.deploy.c.source import Generated, generate
 from fourfold.deploy.program import Array, Program
@@ -64,8 +64,7 @@ class Network:
         if not coded and array.dtype.kind != "f":
             raise UserError(f"`images` (of type {array.dtype}) must be uint8 or floats")
         if self._code is None:
-            encoding = self.program.encoding
-            return reference.run(self.program, reference.encode(encoding, array) if coded and encoding else array)
+            return _in_numpy(self.program, array)
         array = np.ascontiguousarray(array, np.uint8 if coded else np.float32)
         logits = np.empty((len(array), *self.program.shapes[self.program.operations[-1].output]), np.float32)
         with self._lock:
@@ -98,6 +97,14 @@ def load(network: Program | str | Path, *, threads: int = 1) -> Network:
 
         network = read(network)
     return Network(network, threads)
+
+
+def _in_numpy(program: Program, images: NDArray[Any]) -> Array:
+    if program.ranges:
+        return whole_reference.run(program, images)
+    if program.encoding is not None and images.dtype == np.uint8:
+        images = reference.encode(program.encoding, images)
+    return reference.run(program, images)
 
 
 class _Code:

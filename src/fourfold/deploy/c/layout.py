@@ -26,6 +26,11 @@ class Plane:
     length: int
     """Numbers of a channel in all."""
 
+    @staticmethod
+    def of_map(channels: int, height: int, width: int) -> "Plane":
+        """Return the plane of maps with nothing around them."""
+        return Plane(channels=channels, height=height, width=width, pitch=width, origin=0, length=height * width)
+
     @property
     def span(self) -> int:
         """Numbers from the first pixel to the last."""

@@ -25,7 +25,7 @@ def add_linear(draft: Draft, operation: Linear) -> None:
         return
     if product.n > 1:
         side_by_side = draft.buffer(source.size)
-        draft.steps.append(_interleave(operation, source, buffer, side_by_side))
+        draft.steps.append(interleave(operation, source, buffer, side_by_side))
         buffer = side_by_side
     lists = make_lists(product, np.arange(product.weight.shape[2]))
     if product.n == 1:
@@ -34,7 +34,8 @@ def add_linear(draft: Draft, operation: Linear) -> None:
         draft.steps.append(_numbers(operation, lists, buffer, writes))
 
 
-def _interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
+def interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
+    """Return the step that brings the components of each input number side by side."""
     n, numbers = operation.product.n, source.size // operation.product.n
     body = [
         f"const int first = part * {numbers} / parts, last = (part + 1) * {numbers} / parts;",
@@ -90,18 +91,18 @@ def _walk_tables(lists: Lists, bias: np.ndarray[tuple[int, ...], np.dtype[np.flo
     )
 
 
-def _start(lists: Lists) -> list[str]:
+def start_groups(lists: Lists, weights: str) -> list[str]:
     """Return the lines before the loop over groups: which groups are ours, and where their entries begin."""
     patterns, per_entry = len(lists.patterns), lists.patterns[0].weights
     lines = [f"const int first = part * {lists.groups} / parts, last = (part + 1) * {lists.groups} / parts;"]
     if lists.shared:
-        return [*lines, f"const float *weight = @weights + first * {int(lists.counts.sum()) * per_entry};"]
+        return [*lines, f"const {weights} *weight = @weights + first * {int(lists.counts.sum()) * per_entry};"]
     return [
         *lines,
         f"const COUNT *count = @counts + first * {patterns};",
         f"const uint32_t skipped = entries_of(@counts, first * {patterns});",
         "const uint16_t *step = @steps + skipped;",
-        f"const float *weight = @weights + skipped * {per_entry};",
+        f"const {weights} *weight = @weights + skipped * {per_entry};",
     ]
 
 
@@ -109,7 +110,7 @@ def _real(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
     """Sparse and real: a number at a time, since its inputs lie anywhere."""
     _, outputs, inputs = operation.product.weight.shape
     body = [
-        *_start(lists),
+        *start_groups(lists, "float"),
         "for (int row = first; row < last; row++) {",
         f"    float {', '.join(f'sum{s} = 0' for s in range(SUMS))};",
         "    const float *from = x;",
@@ -133,25 +134,23 @@ def _numbers(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
     """Sparse over an algebra: each component of the weights has a sum of whole input numbers, combined at a row's end."""
     product = operation.product
     n, rows, inputs = product.weight.shape
-    body = [*_start(lists), "for (int row = first; row < last; row++) {"]
+    body = [*start_groups(lists, "float"), "for (int row = first; row < last; row++) {"]
     body += ["#if LANES > 1", *_vector_lists(lists, n), *_combined(operation), "#else"]
     body += [*_scalar_lists(lists, n), "#endif"]
     relu = "relu_1({})" if operation.relu else "{}"
     body += [f"    y[row + {a * rows}] = {relu.format(f'@bias[row * {n} + {a}] + sum{a}')};" for a in range(n)]
     body += ["}"]
-    stored = int(np.count_nonzero(product.weight))
-    kind = "dense" if lists.shared else "components" if lists.patterns[0].weights == 1 else "whole numbers"
-    comment = f"{operation.name}: linear, {n * inputs} → {n * rows}, {stored} of {product.weight.size} weights, as {kind}"
+    comment = f"{operation.name}: linear, {n * inputs} → {n * rows}, {lists.described(product)}"
     tables = _walk_tables(lists, _bias(operation, n * rows))
     return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
 
 
-def _begin(lists: Lists, list_number: int) -> list[str]:
+def begin_list(lists: Lists, numbers: str) -> list[str]:
     """Return the lines at a list's beginning."""
     shared = lists.shared
     return [
         "    {",
-        "        const float *from = x;",
+        f"        const {numbers} *from = x;",
         *(["        const uint16_t *step = @steps;"] if shared else []),
         f"        uint32_t left = {int(lists.counts.sum()) if shared else '*count++'};",
     ]
@@ -162,7 +161,7 @@ def _vector_lists(lists: Lists, n: int) -> list[str]:
     for number, pattern in enumerate(lists.patterns):
         alone = pattern.weights == 1
         components = [number] if alone else list(range(n))
-        lines += _begin(lists, number)
+        lines += begin_list(lists, "float")
         lines += ["        for (; left >= 2; left -= 2) {"]
         for s in range(2):
             lines += [f"            from += {n} * *step++;"]
@@ -190,8 +189,8 @@ def _combined(operation: Linear) -> list[str]:
 
 def _scalar_lists(lists: Lists, n: int) -> list[str]:
     lines = [f"    float {', '.join(f'sum{a} = 0' for a in range(n))};"]
-    for number, pattern in enumerate(lists.patterns):
-        lines += _begin(lists, number)
+    for pattern in lists.patterns:
+        lines += begin_list(lists, "float")
         lines += ["        for (; left; left--) {", f"            from += {n} * *step++;"]
         lines += [
             f"            sum{term.output} {'+' if term.sign > 0 else '-'}= weight[{term.weight}] * from[{term.input}];"

@@ -71,9 +71,15 @@ class Lists:
     """(groups, outputs): the output channel of each."""
 
     @property
-    def entries(self) -> int:
-        """Of a single list where shared, else of all."""
-        return self.steps.size
+    def channel_steps(self) -> tuple[int, int]:
+        """Channels from one group to the next, and from one output of a group to the next."""
+        group = int(self.channels[1, 0] - self.channels[0, 0]) if self.groups > 1 else self.outputs
+        return group, int(self.channels[0, 1] - self.channels[0, 0]) if self.outputs > 1 else 1
+
+    def described(self, product: Product) -> str:
+        """Return for a comment how many weights there are, and how they are walked."""
+        kind = "dense" if self.shared else "components" if self.patterns[0].weights == 1 else "whole numbers"
+        return f"{np.count_nonzero(product.weight)} of {product.weight.size} weights, walked as {kind}"
 
 
 def make_lists(product: Product, where: Integers, groups: int = 1) -> Lists:

@@ -1,30 +1,30 @@
 """Operations without weights in C: pooling, sums, scales, and the way into and out of the network."""
 
-from fourfold.data.encoding import GREY
-from fourfold.deploy.c.convolution import wiped
 from fourfold.deploy.c.layout import Plane
-from fourfold.deploy.c.step import IMAGE, LOGITS, Draft, Step
+from fourfold.deploy.c.step import IMAGE, LOGITS, Draft, Step, wiped
 from fourfold.deploy.c.text import array, number
+from fourfold.deploy.encoding import encoded_terms
 from fourfold.deploy.program import Add, Affine, AveragePool, Encoding, Flatten, MaxPool, Operation, Relu, Shape
 
 
-def _channels(made: Plane, lines: list[str]) -> tuple[str, ...]:
+def by_channel(made: Plane, lines: list[str], zero: int = 0, number_type: str = "NUMBER") -> tuple[str, ...]:
     """Return the body of a step that works channel by channel: `lines` see `channel`, and `to`, its first pixel."""
     return (
         f"const int first = part * {made.channels} / parts, last = (part + 1) * {made.channels} / parts;",
         "for (int channel = first; channel < last; channel++) {",
-        f"    NUMBER *const to = y + channel * {made.length} + {made.origin};",
+        f"    {number_type} *const to = y + channel * {made.length} + {made.origin};",
         *(f"    {line}" for line in lines),
         "}",
-        *wiped(made, "first", "last - first"),
+        *wiped(made, zero, "first", "last - first"),
     )
 
 
-def _from(source: Plane, name: str = "x") -> str:
+def begin(source: Plane, name: str = "x") -> str:
+    """Return the C of the first pixel of `channel`."""
     return f"{name} + channel * {source.length} + {source.origin}"
 
 
-def _pixels(made: Plane, lines: list[str]) -> list[str]:
+def pixels(made: Plane, lines: list[str]) -> list[str]:
     """Return a loop over the pixels of the map that is made; `lines` see `row` and `column`."""
     return [
         f"for (int row = 0; row < {made.height}; row++)",
@@ -42,15 +42,15 @@ def add_pointwise(draft: Draft, operation: Add | Affine | Relu) -> None:
     lines = []
     for name, value in zip(names, operation.inputs, strict=True):
         source = draft.planes[value]
-        lines.append(f"const NUMBER *const from_{name} = {_from(source, name)};")
+        lines.append(f"const NUMBER *const from_{name} = {begin(source, name)};")
         values.append(f"from_{name}[row * {source.pitch} + column]")
     tables, result = "", " + ".join(values)
     if isinstance(operation, Affine):
         tables = array("float", "@scale", operation.scale) + array("float", "@shift", operation.shift)
         result = f"@scale[channel] * {result} + @shift[channel]"
     relu = isinstance(operation, Relu) or operation.relu
-    lines += _pixels(made, [f"to[row * {made.pitch} + column] = {f'relu_1({result})' if relu else result};"])
-    _append(draft, operation, type(operation).__name__.lower(), lines, tables)
+    lines += pixels(made, [f"to[row * {made.pitch} + column] = {f'relu_1({result})' if relu else result};"])
+    append(draft, operation, type(operation).__name__.lower(), lines, tables)
 
 
 def add_pool(draft: Draft, operation: MaxPool | AveragePool) -> None:
@@ -62,17 +62,17 @@ def add_pool(draft: Draft, operation: MaxPool | AveragePool) -> None:
     fits = (made.height - 1) * row_step + (height - 1) * row_gap - top < source.height and (made.width - 1) * column_step + (
         width - 1
     ) * column_gap - left < source.width
-    lines = [f"const NUMBER *const from = {_from(source)};"]
+    lines = [f"const NUMBER *const from = {begin(source)};"]
     if top == left == 0 and fits and height * width <= 9:
         window = [
             f"from[(row * {row_step} + {r * row_gap}) * {source.pitch} + column * {column_step} + {c * column_gap}]"
             for r in range(height)
             for c in range(width)
         ]
-        lines += _pixels(made, _inside(window, largest, made))
+        lines += pixels(made, _inside(window, largest, made))
     else:
-        lines += _pixels(made, _at_the_edge(operation, source, made))
-    _append(draft, operation, "largest of windows" if largest else "mean of windows", lines)
+        lines += pixels(made, _at_the_edge(operation, source, made))
+    append(draft, operation, "largest of windows" if largest else "mean of windows", lines)
 
 
 def _inside(window: list[str], largest: bool, made: Plane) -> list[str]:
@@ -80,12 +80,12 @@ def _inside(window: list[str], largest: bool, made: Plane) -> list[str]:
     place = f"to[row * {made.pitch} + column]"
     if not largest:
         return [f"{place} = ({' + '.join(window)}) * {number(1 / len(window))};"]
-    values = [f"const float value{i} = {pixel};" for i, pixel in enumerate(window)]
+    values = [f"const NUMBER value{i} = {pixel};" for i, pixel in enumerate(window)]
     lines, names = values, [f"value{i}" for i in range(len(window))]
     while len(names) > 1:  # by pairs, which a compiler turns into vectors
         paired = []
         for left, right in zip(names[::2], names[1::2], strict=False):
-            lines.append(f"const float {left}_{right} = {left} > {right} ? {left} : {right};")
+            lines.append(f"const NUMBER {left}_{right} = {left} > {right} ? {left} : {right};")
             paired.append(f"{left}_{right}")
         names = paired + names[len(paired) * 2 :]
     return [*lines, f"{place} = {names[0]};"]
@@ -97,19 +97,27 @@ def _at_the_edge(operation: MaxPool | AveragePool, source: Plane, made: Plane) -
     row_gap, column_gap = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
     largest = isinstance(operation, MaxPool)
     lines = [
-        f"float result = {'-INFINITY' if largest else '0'};",
+        f"{'NUMBER' if largest else 'float'} result = {'LOWEST' if largest else '0'};",
         f"for (int r = 0; r < {height}; r++)",
         f"    for (int c = 0; c < {width}; c++) {{",
         f"        const int at = row * {row_step} - {top} + r * {row_gap};",
         f"        const int beside = column * {column_step} - {left} + c * {column_gap};",
         f"        if (at < 0 || at >= {source.height} || beside < 0 || beside >= {source.width})",
         "            continue;",
-        f"        const float value = from[at * {source.pitch} + beside];",
+        f"        const NUMBER value = from[at * {source.pitch} + beside];",
         "        result = value > result ? value : result;" if largest else "        result += value;",
         "    }",
     ]
     if isinstance(operation, MaxPool):
         return [*lines, f"to[row * {made.pitch} + column] = result;"]
+    lines += window_counts(operation, source)
+    return [*lines, f"to[row * {made.pitch} + column] = result / (float)(rows * columns);"]
+
+
+def window_counts(operation: AveragePool, source: Plane) -> list[str]:
+    """Return the lines that make `rows` and `columns`, whose product a window's sum is divided by."""
+    (height, width), (row_step, column_step), (top, left) = operation.kernel, operation.stride, operation.padding
+    lines = []
     margins = operation.padding if operation.count_padding else (0, 0)
     for name, place, size, step, kernel, padding, margin in (
         ("rows", "row", source.height, row_step, height, top, margins[0]),
@@ -120,7 +128,7 @@ def _at_the_edge(operation: MaxPool | AveragePool, source: Plane, made: Plane) -
             f"const int {name} = ({name}_to < {size + margin} ? {name}_to : {size + margin}) - "
             f"({name}_from > {-margin} ? {name}_from : {-margin});",
         ]
-    return [*lines, f"to[row * {made.pitch} + column] = result / (float)(rows * columns);"]
+    return lines
 
 
 def add_flatten(draft: Draft, operation: Flatten) -> None:
@@ -149,7 +157,7 @@ def _copied(source: Plane) -> tuple[str, ...]:
         f"const int first = part * {channels} / parts, last = (part + 1) * {channels} / parts;",
         "for (int channel = first; channel < last; channel++)",
         f"    for (int row = 0; row < {source.height}; row++)",
-        f"        memcpy(y + channel * {pixels} + row * {source.width}, {_from(source)} + row * {source.pitch},",
+        f"        memcpy(y + channel * {pixels} + row * {source.width}, {begin(source)} + row * {source.pitch},",
         f"               {source.width} * sizeof *y);",
     )
 
@@ -159,28 +167,12 @@ def input_step(draft: Draft) -> Step:
     made = draft.planes[0]
     lines = [
         f"const float *const from = x + channel * {made.height * made.width};",
-        *_pixels(made, [f"to[row * {made.pitch} + column] = from[row * {made.width} + column];"]),
+        *pixels(made, [f"to[row * {made.pitch} + column] = from[row * {made.width} + column];"]),
     ]
-    body = _channels(made, lines)
+    body = by_channel(made, lines)
     return Step(
         comment="the image as the network sees it", reads=(IMAGE,), writes=draft.buffers[0], body=body, reads_type="float"
     )
-
-
-def encoded(encoding: Encoding, shape: Shape) -> list[tuple[float, dict[int, float]]]:
-    """Return for each channel that the network sees a constant, and the factor of each byte of its group of pixels.
-
-    A group is one pixel, or for `pixels` the n neighbours that become one number.
-    """
-    channels = encoding.shape[0]
-    scale = [1 / (255 * std) for std in encoding.std]
-    shift = [-mean / std for mean, std in zip(encoding.mean, encoding.std, strict=True)]
-    pixels = encoding.n if encoding.kind == "pixels" else 1
-    made = [(shift[c], {pixel * channels + c: scale[c]}) for pixel in range(pixels) for c in range(channels)]
-    if encoding.kind == "grey":
-        grey = {c: weight * scale[c] for c, weight in enumerate(GREY)}
-        made.append((sum(weight * shift[c] for c, weight in enumerate(GREY)), grey))
-    return made + [(0.0, {})] * (shape[0] - len(made))
 
 
 def encode_step(draft: Draft, encoding: Encoding, shape: Shape) -> Step:
@@ -188,7 +180,7 @@ def encode_step(draft: Draft, encoding: Encoding, shape: Shape) -> Step:
     made = draft.planes[0]
     group = encoding.shape[0] * (encoding.n if encoding.kind == "pixels" else 1)
     lines = []
-    for channel, (constant, factors) in enumerate(encoded(encoding, shape)):
+    for channel, (constant, factors) in enumerate(encoded_terms(encoding, shape)):
         terms = [f"{number(factor)} * from[{byte}]" for byte, factor in factors.items()]
         place = f"to[{channel * made.length} + row * {made.pitch} + column]"
         lines.append(f"{place} = {' + '.join([*terms, number(constant)])};")
@@ -201,15 +193,24 @@ def encode_step(draft: Draft, encoding: Encoding, shape: Shape) -> Step:
         *(f"        {line}" for line in lines),
         "    }",
         "if (part == 0) {",  # what is wiped lies between the rows that others write
-        *(f"    {line}" for line in wiped(made, "0", str(made.channels))),
+        *(f"    {line}" for line in wiped(made, 0, "0", str(made.channels))),
         "}",
     )
     return Step(comment="the image's bytes, encoded", reads=(IMAGE,), writes=draft.buffers[0], body=body, reads_type="uint8_t")
 
 
-def _append(draft: Draft, operation: Operation, comment: str, lines: list[str], tables: str = "") -> None:
+def append(draft: Draft, operation: Operation, comment: str, lines: list[str], tables: str = "") -> None:
+    """Append a step that works channel by channel."""
     made = draft.planes[operation.output]
     reads = tuple(draft.buffers[value] for value in operation.inputs)
     draft.buffers[operation.output] = writes = draft.buffer(made.size)
     comment = f"{operation.name}: {comment}"
-    draft.steps.append(Step(comment=comment, reads=reads, writes=writes, body=_channels(made, lines), tables=tables))
+    draft.steps.append(
+        Step(
+            comment=comment,
+            reads=reads,
+            writes=writes,
+            body=by_channel(made, lines, draft.zero(operation.output)),
+            tables=tables,
+        )
+    )

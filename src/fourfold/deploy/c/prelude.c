@@ -106,17 +106,18 @@ INLINE uint32_t entries_of(const COUNT *count, int lists)
     return entries;
 }
 
-/* Zero what is not the map in the planes of channels: above it, below it, and between the rows. */
-INLINE void wipe(NUMBER *y, int channels, int height, int width, int pitch, int origin, int length)
+/* Fill with zeros what is not the map in the planes of channels: above it, below it, and between the rows. */
+INLINE void wipe(NUMBER *y, int channels, int height, int width, int pitch, int origin, int length,
+                 NUMBER zero)
 {
     for (int channel = 0; channel < channels; channel++, y += length) {
         const int end = origin + (height - 1) * pitch + width;
         for (int i = 0; i < origin; i++)
-            y[i] = 0;
+            y[i] = zero;
         for (int row = 1; row < height; row++)
             for (int i = width - pitch; i < 0; i++)
-                y[origin + row * pitch + i] = 0;
+                y[origin + row * pitch + i] = zero;
         for (int i = end; i < length; i++)
-            y[i] = 0;
+            y[i] = zero;
     }
 }

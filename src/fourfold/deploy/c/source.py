@@ -15,6 +15,15 @@ from fourfold.deploy.c.linear import add_linear
 from fourfold.deploy.c.maps import add_flatten, add_output, add_pointwise, add_pool, encode_step, input_step
 from fourfold.deploy.c.step import IMAGE, LOGITS, Draft
 from fourfold.deploy.c.text import indent, template
+from fourfold.deploy.c.whole_convolution import add_whole_convolution
+from fourfold.deploy.c.whole_linear import add_whole_linear
+from fourfold.deploy.c.whole_maps import (
+    add_whole_mean,
+    add_whole_output,
+    add_whole_pointwise,
+    whole_encode_step,
+    whole_input_step,
+)
 from fourfold.deploy.program import (
     Add,
     Affine,
@@ -28,10 +37,8 @@ from fourfold.deploy.program import (
     Relu,
     Shape,
 )
+from fourfold.deploy.quantize import Quantized
 from fourfold.record.errors import UserError
-
-NUMBER_SIZE = 4
-"""Bytes of a number in the arena."""
 
 _ADD: dict[type[Operation], Callable[[Draft, Any], None]] = {
     Convolution: add_convolution,
@@ -43,6 +50,29 @@ _ADD: dict[type[Operation], Callable[[Draft, Any], None]] = {
     Relu: add_pointwise,
     Flatten: add_flatten,
 }
+
+_ADD_WHOLE: dict[type[Operation], Callable[[Draft, Any], None]] = {
+    **_ADD,
+    Convolution: add_whole_convolution,
+    Linear: add_whole_linear,
+    AveragePool: add_whole_mean,
+    Affine: add_whole_pointwise,
+    Add: add_whole_pointwise,
+    Relu: add_whole_pointwise,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What the values of a network are made of."""
+
+    size: int
+    """Bytes."""
+    words: dict[str, str]
+
+
+FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUES": "float32"})
+BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
 
 
 def to_c(program: Program, folder: str | Path, *, name: str = "network") -> tuple[Path, Path]:
@@ -88,10 +118,11 @@ class Generated:
 
 
 def generate(program: Program, name: str) -> Generated:
-    """Return a network as C, with `name` before all that it exports."""
+    """Return a network as C, with `name` before all that it exports; in int8 where it has been calibrated."""
     draft = _draft(program)
-    offsets, arena = place(draft.lifetimes(NUMBER_SIZE))
-    places = {buffer: f"arena + {offset // NUMBER_SIZE}" for buffer, offset in enumerate(offsets)}
+    numbers = BYTES if draft.quantized else FLOATS
+    offsets, arena = place(draft.lifetimes(numbers.size))
+    places = {buffer: f"arena + {offset // numbers.size}" for buffer, offset in enumerate(offsets)}
     places[LOGITS] = "logits"
     definitions, calls = _taking(draft, program, places)
     for index, step in enumerate(draft.steps, 1):
@@ -99,16 +130,16 @@ def generate(program: Program, name: str) -> Generated:
         calls.append(step.call(f"step_{index}", places))
     encoding = program.encoding
     declared, defined = (template(file) if encoding else "" for file in ("bytes.h", "bytes.c"))
-    products = [operation for operation in program.operations if isinstance(operation, Convolution | Linear)]
+    weights = [operation.product.weight for operation in program.operations if isinstance(operation, Convolution | Linear)]
     words = {
         "DECLARE_BYTES": declared,
         "DEFINE_BYTES": defined,
-        "PRELUDE": template("prelude.c"),
+        "PRELUDE": template("prelude.c") + (template("whole.c") if draft.quantized else ""),
         "FUNCTIONS": "\n".join(definitions),
         "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
         "NAME": name,
         "GUARD": name.upper(),
-        "TITLE": f"{_times(program.shapes[0])} → {_times(program.shapes[-1])}, float32",
+        "SHAPES": f"{_times(program.shapes[0])} → {_times(program.shapes[-1])}",
         "INPUTS": str(math.prod(program.shapes[0])),
         "SHAPE": "channels × height × width" if len(program.shapes[0]) == 3 else "features",
         "BYTES": str(math.prod(encoding.shape)) if encoding else "0",
@@ -116,31 +147,36 @@ def generate(program: Program, name: str) -> Generated:
         "OUTPUTS": str(math.prod(program.shapes[-1])),
         "ARENA": str(arena),
         "STEPS": str(len(calls)),
-        "NUMBER": "float",
-        "COUNT": "uint32_t" if any(operation.product.weight[0, 0].size >= 2**16 for operation in products) else "uint16_t",
-        "STORED": str(sum(int(np.count_nonzero(operation.product.weight)) for operation in products)),
-        "WEIGHTS": str(sum(operation.product.weight.size for operation in products)),
+        "COUNT": "uint32_t" if any(weight[0, 0].size >= 2**16 for weight in weights) else "uint16_t",
+        "STORED": str(sum(int(np.count_nonzero(weight)) for weight in weights)),
+        "WEIGHTS": str(sum(weight.size for weight in weights)),
+        **numbers.words,
     }
     header, source = (_filled(template(file), words) for file in ("network.h", "network.c"))
     return Generated(name=name, header=header, source=source, arena=arena, words=words)
 
 
 def _draft(program: Program) -> Draft:
-    draft = Draft(planes=lay_out(program))
+    draft = Draft(planes=lay_out(program), quantized=Quantized(program) if program.ranges else None)
     draft.buffers[0] = draft.buffer(draft.planes[0].size)
     for operation in program.operations:
-        _ADD[type(operation)](draft, operation)
-    add_output(draft, program.operations[-1].output)
+        (_ADD_WHOLE if draft.quantized else _ADD)[type(operation)](draft, operation)
+    last = program.operations[-1].output
+    if draft.quantized is None:
+        add_output(draft, last)
+    elif draft.buffers[last] != LOGITS:
+        add_whole_output(draft, last)
     return draft
 
 
 def _taking(draft: Draft, program: Program, places: dict[int, str]) -> tuple[list[str], list[str]]:
     """Return the functions that take an image, and the call of step 0."""
-    numbers = input_step(draft)
+    numbers = whole_input_step(draft) if draft.quantized else input_step(draft)
     definitions, call = [numbers.definition("take_numbers")], numbers.call("take_numbers", places | {IMAGE: "image"})
-    if program.encoding is None:
+    encoding = program.encoding
+    if encoding is None:
         return definitions, [f"(void)bytes; {call}"]
-    encode = encode_step(draft, program.encoding, program.shapes[0])
+    encode = whole_encode_step(draft, encoding) if draft.quantized else encode_step(draft, encoding, program.shapes[0])
     definitions.append(encode.definition("take_bytes"))
     return definitions, [f"if (bytes) {encode.call('take_bytes', places | {IMAGE: 'bytes'})} else {call}"]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fourfold.deploy.c.layout import Lifetime, Plane
 from fourfold.deploy.c.text import indent
+from fourfold.deploy.quantize import Quantized
 
 IMAGE = -1
 """Stands for the image that the caller gives."""
@@ -48,6 +49,12 @@ class Draft:
     sizes: list[int] = field(default_factory=list)
     """Numbers of each buffer."""
     steps: list[Step] = field(default_factory=list)
+    quantized: Quantized | None = None
+    """The network in whole numbers, or None in float32."""
+
+    def zero(self, value: int) -> int:
+        """Return what stands for zero in a value's buffer."""
+        return self.quantized.levels[value].zero if self.quantized else 0
 
     def buffer(self, size: int) -> int:
         """Return a new buffer."""
@@ -64,3 +71,18 @@ class Draft:
         return [
             Lifetime(size=size * number_size, first=first[buffer], last=last[buffer]) for buffer, size in enumerate(self.sizes)
         ]
+
+
+def wiped(made: Plane, zero: int, channel: str, channels: str) -> list[str]:
+    """Return the line that puts zeros around the maps of some channels, where there is room for them.
+
+    Args:
+        made: The plane of the value.
+        zero: What stands for zero.
+        channel: C of the first channel's number.
+        channels: C of how many there are.
+    """
+    if made.compact:
+        return []
+    shape = f"{made.height}, {made.width}, {made.pitch}, {made.origin}, {made.length}"
+    return [f"wipe(y + ({channel}) * {made.length}, {channels}, {shape}, {zero});"]

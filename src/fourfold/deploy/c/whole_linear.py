@@ -1,0 +1,119 @@
+"""Linear layers of bytes in C: sums of 32 bits, walked an entry at a time."""
+
+import numpy as np
+
+from fourfold.deploy.c.linear import DENSE, begin_list, interleave, start_groups
+from fourfold.deploy.c.lists import Lists, make_lists
+from fourfold.deploy.c.step import LOGITS, Draft, Step
+from fourfold.deploy.c.text import array
+from fourfold.deploy.program import Linear
+from fourfold.deploy.quantize import Codes
+
+QUATERNION = 4
+"""Components of a number, for which there are vectors."""
+
+
+def add_whole_linear(draft: Draft, operation: Linear) -> None:
+    """Append the steps of a linear layer in whole numbers; the network's last one gives its logits to the caller."""
+    assert draft.quantized is not None
+    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    buffer, codes = draft.buffers[operation.inputs[0]], draft.quantized.codes(operation)
+    product = codes.product
+    last = operation is draft.quantized.program.operations[-1]
+    draft.buffers[operation.output] = writes = LOGITS if last else draft.buffer(made.size)
+    if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
+        body, tables, kind = *_dense(codes), "dense"
+    else:
+        if product.n > 1:
+            side_by_side = draft.buffer(source.size)
+            draft.steps.append(interleave(operation, source, buffer, side_by_side))
+            buffer = side_by_side
+        lists = make_lists(product, np.arange(product.weight.shape[2]))
+        body, tables, kind = *_lists(codes, lists), lists.described(product)
+    bias = codes.bias - draft.quantized.zero_sums(operation, codes)
+    tables += array("int32_t", "@bias", bias) + array("float", "@factor", codes.factor)
+    body.append(f"    for (int i = 0, at = row; i < {product.n}; i++, at += {product.weight.shape[1]})")
+    if last:
+        cut = "relu_1" if operation.relu else ""
+        body.append(f"        y[at] = {cut}((float)(sum[i] + @bias[at]) * @factor[at]);")
+    else:
+        largest = draft.quantized.levels[operation.output].largest
+        body.append(f"        y[at] = level_of(sum[i] + @bias[at], @factor[at], {largest});")
+    comment = f"{operation.name}: linear, {source.size} → {made.size}, {kind}"
+    step = Step(
+        comment=comment,
+        reads=(buffer,),
+        writes=writes,
+        body=(*body, "}"),
+        tables=tables,
+        writes_type="float" if last else "NUMBER",
+    )
+    draft.steps.append(step)
+
+
+def _dense(codes: Codes) -> tuple[list[str], str]:
+    _, outputs, inputs = codes.product.weight.shape
+    body = [
+        f"const int first = part * {outputs} / parts, last = (part + 1) * {outputs} / parts;",
+        "for (int row = first; row < last; row++) {",
+        f"    const int8_t *const weight = @weights + row * {inputs};",
+        "    int32_t sum[1] = {0};",
+        f"    for (int i = 0; i < {inputs}; i++)",
+        "        sum[0] += weight[i] * x[i];",
+    ]
+    return body, array("int8_t", "@weights", codes.product.weight.astype(np.int8))
+
+
+def _lists(codes: Codes, lists: Lists) -> tuple[list[str], str]:
+    n = codes.product.n
+    body = [*start_groups(lists, "int8_t"), "for (int row = first; row < last; row++) {", f"    int32_t sum[{n}] = {{0}};"]
+    scalar = _one_at_a_time(lists, n)
+    body += scalar if n != QUATERNION else ["#if LANES >= 8", *_by_twos(codes, lists), "#else", *scalar, "#endif"]
+    counts = "" if lists.shared else array("COUNT", "@counts", lists.counts)
+    tables = counts + array("uint16_t", "@steps", lists.steps) + array("int8_t", "@weights", lists.weights.astype(np.int8))
+    return body, tables
+
+
+def _one_at_a_time(lists: Lists, n: int) -> list[str]:
+    lines = []
+    for pattern in lists.patterns:
+        lines += begin_list(lists, "uint8_t")
+        lines += ["        for (; left; left--) {", f"            from += {n} * *step++;"]
+        lines += [
+            f"            sum[{term.output}] {'+' if term.sign > 0 else '-'}= weight[{term.weight}] * from[{term.input}];"
+            for term in pattern.terms
+        ]
+        lines += [f"            weight += {pattern.weights};", "        }", "    }"]
+    return lines
+
+
+def _by_twos(codes: Codes, lists: Lists) -> list[str]:
+    """Return the lines that add two entries at once to a sum of whole input numbers for each component of the weights."""
+    n = range(QUATERNION)
+    lines = [f"    sums_4 {', '.join(f'by{c} = _mm_setzero_si128()' for c in n)};"]
+    for number, pattern in enumerate(lists.patterns):
+        size = pattern.weights
+        components = [number] if size == 1 else list(n)
+        lines += begin_list(lists, "uint8_t")
+        lines += [
+            "        for (; left >= 2; left -= 2, step += 2) {",
+            f"            const uint8_t *const one = from + {QUATERNION} * step[0];",
+            f"            from = one + {QUATERNION} * step[1];",
+            "            const __m128i pair = join_4(one, from);",
+            *(f"            by{c} = gain_4(by{c}, pair, weight[{w}], weight[{size + w}]);" for w, c in enumerate(components)),
+            f"            weight += {2 * size};",
+            "        }",
+            "        if (left) {",
+            f"            from += {QUATERNION} * *step++;",
+            "            const __m128i pair = join_4(from, from);",
+            *(f"            by{c} = gain_4(by{c}, pair, weight[{w}], 0);" for w, c in enumerate(components)),
+            f"            weight += {size};",
+            "        }",
+            "    }",
+        ]
+    lines += [f"    int32_t by[{QUATERNION}][{QUATERNION}];"]
+    lines += [f"    _mm_storeu_si128((__m128i *)by[{c}], by{c});" for c in n]
+    for a, row in enumerate(codes.product.table):
+        terms = [f"{'+' if sign > 0 else '-'} by[{component}][{b}]" for b, (component, sign) in enumerate(row)]
+        lines.append(f"    sum[{a}] = {' '.join(terms).removeprefix('+ ')};")
+    return lines

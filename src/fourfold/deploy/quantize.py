@@ -1,0 +1,217 @@
+"""int8: how values and weights become whole numbers, exactly, so that every machine gives the same outputs.
+
+A value of levels 0 … L stands for scale · (level − zero): L is 255 for the image and 127 elsewhere, zero is 0 where the value
+cannot be negative (behind a ReLU) and the middle otherwise. Weights are −63 … 63 times a scale for each output, which the n
+components of a number share because each of its outputs uses all of them. With these widths 255 · (63 + 63) and sums of several
+127 · 63 fit into 16 bits, which is what processors without a dot product of bytes are fast at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.deploy import reference
+from fourfold.deploy.encoding import encoded_terms
+from fourfold.deploy.program import (
+    Add,
+    Affine,
+    Array,
+    AveragePool,
+    Convolution,
+    Flatten,
+    Linear,
+    MaxPool,
+    Product,
+    Program,
+    Relu,
+)
+from fourfold.record.errors import UserError
+
+WEIGHT_LEVELS = 63
+IMAGE_LEVELS = 255
+VALUE_LEVELS = 127
+
+FRACTION_BITS = 8
+"""Behind the point, of an image given in floats before it is cut to levels."""
+
+LARGEST_INPUT = 2**20
+"""Beyond which such a number is cut, in units of its last bit."""
+
+LARGEST_SHIFT = 20
+"""Bits behind the point of whole-number factors, where there is room for them."""
+
+LARGEST_BIAS = 2**20
+"""Of a bias in units of the sums that it is added to."""
+
+Whole = NDArray[np.int32]
+_KEEPS_SCALE = (MaxPool, Flatten)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """How a value's levels are to be read: scale · (level − zero), for levels from 0 to `largest`."""
+
+    scale: float
+    zero: int
+    largest: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Codes:
+    """A layer in whole numbers: level = (Σ code · (level − zero) + bias) · factor, cut to a whole number within the levels."""
+
+    product: Product
+    """The codes as weights, whole numbers in float32, and no bias."""
+    bias: Whole
+    """(out,): the bias, the output's zero and a half for rounding, in units of the sums."""
+    factor: Array
+    """(out,)."""
+
+
+def calibrate(program: Program, images: Array | NDArray[np.uint8]) -> Program:
+    """Return the program with the range of every value: the largest that it takes for some images.
+
+    Args:
+        program: A network in float32.
+        images: Like those that it will see: uint8 (N, H, W, C), to be encoded, or (N, channels, height, width). A hundred do.
+
+    Raises:
+        UserError: no images, or images of another shape.
+    """
+    if not len(images):
+        raise UserError("`images` (=0 of them) must be at least one, to calibrate with")
+    if images.dtype == np.uint8:
+        if program.encoding is None:
+            raise UserError("`images` are bytes, but this network does not know how to encode them; give it floats")
+        images = reference.encode(program.encoding, images.astype(np.uint8))
+    reference.run(program, images[:1].astype(np.float32))  # complains about shapes
+    ranges = dict.fromkeys(range(len(program.shapes)), 0.0)
+    for start in range(0, len(images), reference.IMAGES_AT_A_TIME):
+        values = {0: images[start : start + reference.IMAGES_AT_A_TIME].astype(np.float64)}
+        for operation in program.operations:
+            values[operation.output] = reference.apply(operation, *(values[value] for value in operation.inputs))
+        ranges = {value: max(largest, float(np.abs(values[value]).max())) for value, largest in ranges.items()}
+    return replace(program, ranges=ranges)
+
+
+class Quantized:
+    """A program's values and layers in whole numbers, derived from its weights and ranges alone."""
+
+    def __init__(self, program: Program) -> None:
+        missing = [value for value in range(len(program.shapes)) if not np.isfinite(program.ranges.get(value, np.nan))]
+        if missing:
+            raise UserError(f"`program.ranges` must have a number for each value, but has none for {missing[0]}; calibrate it")
+        self.program = program
+
+    @cached_property
+    def levels(self) -> tuple[Levels, ...]:
+        """Of every value."""
+        found = [_levels(self.program.ranges[0], signed=True, largest=IMAGE_LEVELS)]
+        for operation in self.program.operations:
+            before = [found[value] for value in operation.inputs]
+            if isinstance(operation, _KEEPS_SCALE):
+                found.append(before[0])
+                continue
+            signed = not (getattr(operation, "relu", False) or isinstance(operation, Relu))
+            if isinstance(operation, Add | AveragePool):
+                signed = signed and any(levels.zero for levels in before)
+            found.append(_levels(self.program.ranges[operation.output], signed=signed, largest=VALUE_LEVELS))
+        return tuple(found)
+
+    def codes(self, operation: Convolution | Linear) -> Codes:
+        """Return a layer in whole numbers; a linear layer at the network's end makes logits, not levels."""
+        before, after = self.levels[operation.inputs[0]], self.levels[operation.output]
+        n, rows = operation.product.weight.shape[:2]
+        given = operation.product.bias
+        bias = np.zeros(n * rows) if given is None else given.astype(np.float64)
+        # A sum's unit is so large that the bias and the output's zero fit beside the weights, also of a row that has none.
+        least = np.maximum(np.abs(bias).reshape(n, rows).max(axis=0), after.scale) / (LARGEST_BIAS * before.scale)
+        product, scale = quantized_weights(operation.product, least)
+        unit = np.tile(scale, n) * before.scale  # by output channel
+        if operation is self.program.operations[-1] and isinstance(operation, Linear):
+            return Codes(product=product, bias=_whole(bias / unit), factor=unit.astype(np.float32))
+        factor = unit / after.scale
+        return Codes(product=product, bias=_whole(bias / unit + (after.zero + 0.5) / factor), factor=factor.astype(np.float32))
+
+    def zero_sums(self, operation: Convolution | Linear, codes: Codes) -> Whole:
+        """Return what the zero of the input adds to each sum of code · level: zero · Σ code, by output channel."""
+        matrix = reference.real_matrix(codes.product)
+        sums: Whole = (self.levels[operation.inputs[0]].zero * matrix.reshape(len(matrix), -1).sum(axis=1)).astype(np.int32)
+        return sums
+
+
+def quantized_weights(product: Product, least: NDArray[np.float64]) -> tuple[Product, NDArray[np.float64]]:
+    """Return a product's weights as whole numbers from −63 to 63, and the scale of each output number, (out / n,).
+
+    Args:
+        product: The weights.
+        least: (out / n,): no scale is smaller.
+    """
+    largest = np.abs(product.weight).max(axis=(0, *range(2, product.weight.ndim)), initial=0)
+    scale = np.maximum(largest.astype(np.float64) / WEIGHT_LEVELS, least)
+    by_row = scale.reshape(1, -1, *[1] * (product.weight.ndim - 2))
+    codes = np.rint(product.weight / by_row).astype(np.float32)
+    return Product(weight=codes, bias=None, table=product.table), scale
+
+
+def fixed_point(factors: Sequence[float], shift_of: Sequence[float], reach: float) -> tuple[Whole, Whole, int]:
+    """Return factors and shifts as whole numbers, and the bits behind their point: (Σ factor · x + shift) >> bits.
+
+    Args:
+        factors: Real factors.
+        shift_of: Real constants; half a unit, for rounding, is added here.
+        reach: The largest Σ |x| that a factor meets.
+    """
+    size = reach * max(map(abs, factors), default=0) + max(map(abs, shift_of), default=0) + 1
+    bits = max(0, min(LARGEST_SHIFT, int(np.floor(30 - np.log2(size)))))  # of 31, one is left for rounding the factors
+    unit = 2.0**bits
+    return _whole(np.array(factors) * unit), _whole((np.array(shift_of) + 0.5) * unit), bits
+
+
+def image_factors(quantized: Quantized) -> tuple[Whole, Whole, int]:
+    """Return factors (channels, bytes of a group of pixels) and shifts (channels,) that make levels of an image's bytes."""
+    program, levels = quantized.program, quantized.levels[0]
+    assert program.encoding is not None
+    channels = encoded_terms(program.encoding, program.shapes[0])
+    group = program.encoding.shape[0] * (program.encoding.n if program.encoding.kind == "pixels" else 1)
+    factors = np.zeros((program.shapes[0][0], group))
+    for channel, (_, terms) in enumerate(channels):
+        for byte, factor in terms.items():
+            factors[channel, byte] = factor / levels.scale
+    shifts = [constant / levels.scale + levels.zero for constant, _ in channels]
+    reach = 255 * max(len(terms) for _, terms in channels)
+    whole, whole_shifts, bits = fixed_point(factors.ravel().tolist(), shifts, reach)
+    return whole.reshape(factors.shape), whole_shifts, bits
+
+
+def pointwise_factors(quantized: Quantized, operation: Add | Affine | Relu) -> tuple[list[Whole], Whole, int]:
+    """Return for each input its factors, and the shifts, of one or a number a channel, that make levels of levels."""
+    befores, after = [quantized.levels[value] for value in operation.inputs], quantized.levels[operation.output]
+    scale, shift = (operation.scale, operation.shift) if isinstance(operation, Affine) else (np.ones(1), np.zeros(1))
+    factors = [scale.astype(np.float64) * before.scale / after.scale for before in befores]
+    shifts = shift / after.scale + after.zero
+    for factor, before in zip(factors, befores, strict=True):
+        shifts = shifts - factor * before.zero
+    reach = sum(before.largest for before in befores)
+    whole, whole_shifts, bits = fixed_point(np.concatenate(factors).tolist(), shifts.tolist(), reach)
+    return np.split(whole, len(befores)), whole_shifts, bits
+
+
+def mean_factor(quantized: Quantized, operation: AveragePool) -> tuple[int, int, int]:
+    """Return factor, shift and bits of a mean: level = (Σ (level − zero) · (factor // count) + shift) >> bits."""
+    before, after = (quantized.levels[value] for value in (operation.inputs[0], operation.output))
+    factors, shifts, bits = fixed_point([before.scale / after.scale], [after.zero], before.largest)
+    return int(factors[0]), int(shifts[0]), bits
+
+
+def _levels(largest_value: float, *, signed: bool, largest: int) -> Levels:
+    zero = (largest + 1) // 2 if signed else 0
+    return Levels(scale=(largest_value or 1.0) / (largest - zero), zero=zero, largest=largest)
+
+
+def _whole(numbers: NDArray[np.float64]) -> Whole:
+    """Round to 32 bits, with room left for what is added."""
+    return np.clip(np.rint(numbers), -(2**30), 2**30).astype(np.int32)

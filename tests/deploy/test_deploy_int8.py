@@ -1,0 +1,168 @@
+"""int8: what a level stands for, runs that fit into 16 bits, and accuracy on a trained network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_programs import bytes_for, images_for, magnitude, make_product, random_program
+from sklearn.datasets import load_digits
+
+from fourfold import nn as fnn
+from fourfold.deploy import lowering, quantize, reference, whole_reference
+from fourfold.deploy.c.lists import make_lists
+from fourfold.deploy.c.whole_convolution import FLUSH, make_runs, own_entries
+from fourfold.deploy.program import Convolution, Linear
+from fourfold.deploy.runtime import load
+from fourfold.record import UserError
+
+seeds = st.integers(0, 10**6)
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(seeds)
+def test_codes_are_the_nearest_to_the_weights(seed):
+    random = np.random.default_rng(seed)
+    product = make_product(random, int(random.choice([1, 2, 4, 8])), 3, 5, (2, 2), "weights")
+    codes, scale = quantize.quantized_weights(product, np.full(3, 1e-9))
+    assert np.abs(codes.weight).max() <= quantize.WEIGHT_LEVELS
+    assert np.array_equal(codes.weight, np.rint(codes.weight))
+    by_row = scale[:, None, None, None]  # the components of an output number share it
+    assert (np.abs(codes.weight * by_row - product.weight) <= by_row * 0.5001).all()
+    assert np.array_equal(codes.weight == 0, np.abs(product.weight) <= by_row * 0.5)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(seeds, st.sampled_from([quantize.IMAGE_LEVELS, quantize.VALUE_LEVELS]))
+def test_runs_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_level):
+    random = np.random.default_rng(seed)
+    n = int(random.choice([1, 2, 4, 8]))
+    product = make_product(random, n, 4, 9, (3, 3), str(random.choice(["weights", "numbers", "all", "none"])))
+    codes, _ = quantize.quantized_weights(product, np.full(4, 1e-9))
+    where = np.arange(81).reshape(9, 3, 3) * int(random.choice([1, 900]))
+    lists = own_entries(make_lists(codes, where))
+    runs = make_runs(lists, (2**15 - 1) // largest_level)
+    counts, steps, weights = iter(runs.counts), iter(runs.steps), iter(runs.weights)
+    found: dict[tuple[int, int, int], np.ndarray] = {}
+    for group in range(lists.groups):
+        most = np.zeros((lists.outputs, 2))  # of what the sums may hold: gained, and lost
+        for number, pattern in enumerate(lists.patterns):
+            place = 0
+            while count := next(counts):
+                for _ in range(count % FLUSH):
+                    places = [place := place + next(steps) for _ in range(2)]
+                    pair = np.array([next(weights) for _ in range(2 * pattern.weights)]).reshape(-1, 2)
+                    for term in pattern.terms:
+                        gains = term.sign * pair[term.weight]
+                        most[term.output] += np.maximum(gains, 0).sum(), np.maximum(-gains, 0).sum()
+                    for at, column in zip(places, pair.T, strict=True):
+                        key = (group, number, at)
+                        found[key] = found.get(key, 0) + column
+                assert most.max() * largest_level < 2**15
+                if count >= FLUSH:
+                    most[:] = 0
+    wanted: dict[tuple[int, int, int], np.ndarray] = {}
+    start = 0
+    for group, row in enumerate(lists.counts.tolist()):
+        for number, count in enumerate(row):
+            for at, entry in zip(
+                np.cumsum(lists.steps[start : start + count]), lists.weights[start : start + count], strict=True
+            ):
+                wanted[group, number, int(at)] = entry
+            start += count
+    assert not list(weights)
+    for key in found.keys() | wanted.keys():
+        assert np.array_equal(found.get(key, 0) + np.zeros(1), wanted.get(key, 0) + np.zeros(1)), key
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 3))
+def test_int8_is_near_float32(seed):
+    program = random_program(seed)
+    images = bytes_for(program, seed, 4)
+    encoded = reference.encode(program.encoding, images)
+    wanted = reference.run(program, encoded)
+    found = whole_reference.run(quantize.calibrate(program, images), images)
+    assert np.abs(found - wanted).max() <= 0.02 * magnitude(program, encoded)
+
+
+def digits(algebra: str) -> tuple[torch.nn.Module, np.ndarray, np.ndarray, np.ndarray]:
+    """Train a small network on most of the digits with three quarters of its weights gone; return it and the others."""
+    images, labels = load_digits(return_X_y=True)
+    pixels = torch.tensor(images.reshape(-1, 1, 8, 8) / 16, dtype=torch.float32)
+    inputs = pixels.repeat(1, 4, 1, 1) if algebra == "quaternion" else pixels
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        fnn.Conv2d(inputs.shape[1], 16, 3, padding=1, algebra=algebra),
+        torch.nn.ReLU(),
+        fnn.Conv2d(16, 32, 3, stride=2, padding=1, algebra=algebra),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        fnn.Linear(128, 64, algebra=algebra),
+        torch.nn.ReLU(),
+        torch.nn.Linear(64, 10),
+    )
+    masks = [(module.weight, torch.rand(module.weight.shape) < 0.25) for module in model if hasattr(module, "weight")]
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    for step in range(400):
+        chosen = torch.arange(step * 100, step * 100 + 100) % 1200
+        loss = torch.nn.functional.cross_entropy(model(inputs[chosen]), torch.tensor(labels)[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            for weight, mask in masks:
+                weight.mul_(mask)
+    return model, inputs[:100].numpy(), inputs[1200:].numpy(), labels[1200:]
+
+
+@pytest.mark.parametrize("algebra", ["real", "quaternion"])
+def test_accuracy_on_digits_stays(algebra):
+    model, seen, unseen, labels = digits(algebra)
+    program = lowering.lower(model, seen.shape[1:])
+    with_ranges = quantize.calibrate(program, seen)
+    accuracy = (reference.run(program, unseen).argmax(1) == labels).mean()
+    whole = (load(with_ranges)(unseen).argmax(1) == labels).mean()
+    assert accuracy > 0.85
+    assert abs(whole - accuracy) <= 0.01  # six of 597 images
+
+
+def test_no_compiler_gives_the_same_levels(monkeypatch):
+    program = random_program(0)
+    program = quantize.calibrate(program, bytes_for(program, 0))
+    compiled = load(program)
+    monkeypatch.setenv("FOURFOLD_NATIVE", "0")
+    plain = load(program)
+    assert plain.notice
+    for images in (bytes_for(program, 1, 5), images_for(program, 1, 5)):
+        assert np.array_equal(plain(images), compiled(images))
+
+
+def test_a_row_without_weights_keeps_its_bias():
+    program = random_program(3)
+    index, operation = next((i, o) for i, o in enumerate(program.operations) if isinstance(o, Convolution | Linear))
+    bias = np.linspace(0.001, 1, operation.product.weight.shape[1] * operation.product.n).astype(np.float32)
+    product = replace(operation.product, weight=np.zeros_like(operation.product.weight), bias=bias)
+    operations = list(program.operations)
+    operations[index] = replace(operation, product=product)
+    program = replace(program, operations=tuple(operations))
+    images = images_for(program, 0)
+    quantized = quantize.Quantized(quantize.calibrate(program, images))
+    codes = quantized.codes(operations[index])
+    after = quantized.levels[operation.output]
+    rounding = after.zero + 0.5 if index < len(operations) - 1 or isinstance(operation, Convolution) else 0
+    assert np.allclose(codes.bias * codes.factor - rounding, bias / (after.scale if rounding else 1), atol=1e-3)
+
+
+def test_mistakes_are_one_sentence():
+    program = random_program(1)
+    with pytest.raises(UserError, match=r"`images` \(=0 of them\) must be at least one"):
+        quantize.calibrate(program, images_for(program, 0, 0))
+    with pytest.raises(UserError, match="bytes, but this network does not know how to encode them"):
+        quantize.calibrate(program, np.zeros((1, 2, 2, 3), np.uint8))
+    with pytest.raises(UserError, match=r"`images` of shape \(1, 3\) must be"):
+        quantize.calibrate(program, np.zeros((1, 3), np.float32))
+    with pytest.raises(UserError, match=r"`program.ranges` must have a number for each value, but has none for 1"):
+        quantize.Quantized(replace(program, ranges={0: 1.0}))
