@@ -15,7 +15,18 @@ from fourfold.record import RunStore, UserError
 
 
 def test_the_report_is_a_page_tables_and_figures(built: Path) -> None:
-    assert sorted(file.name for file in built.iterdir()) == ["figures", "index.html", "levels.csv", "summary.csv", "tables.md"]
+    written = {
+        "claims.csv",
+        "claims.json",
+        "claims.md",
+        "figures",
+        "gaps.csv",
+        "index.html",
+        "levels.csv",
+        "summary.csv",
+        "tables.md",
+    }
+    assert {file.name for file in built.iterdir()} == written
     with (built / "levels.csv").open(encoding="utf-8", newline="") as stream:
         levels = list(csv.DictReader(stream))
     assert len(levels) == 7 + 7 + 2
@@ -33,7 +44,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
         report.build([tmp_path / name / "runs"], tmp_path / name / "report")
     one, two = (sorted((tmp_path / name / "report").rglob("*.*")) for name in ("one", "two"))
     assert [file.name for file in one] == [file.name for file in two]
-    assert len(one) == 4 + 3 * 7
+    assert len(one) == 8 + 3 * 7
     for first, second in zip(one, two, strict=True):
         assert first.read_bytes() == second.read_bytes(), first.name
 

@@ -10,6 +10,8 @@ import pytest
 import synthetic_runs as synthetic
 
 import fourfold.report as report
+from fourfold.report.claims import count_sentence, judge
+from fourfold.report.gap_tables import all_tables
 from fourfold.report.page import page
 
 
@@ -65,7 +67,7 @@ def test_nothing_is_fetched(text: str, read: Reader) -> None:
     assert "url(http" not in text
     assert not set(read.tags) & {"img", "iframe", "object", "embed", "audio", "video"}
     assert "default-src 'none'" in text
-    assert all(target.startswith(("#", "data:,", "experiment-")) for target in read.targets)
+    assert all(target.startswith(("#", "data:,", "experiment-", "claims")) for target in read.targets)
 
 
 def test_a_name_cannot_break_out(text: str, read: Reader) -> None:
@@ -97,7 +99,9 @@ def test_links_and_labels_lead_somewhere(read: Reader) -> None:
 
 def test_tables_failures_and_how_it_was_run_need_no_script(text: str, read: Reader, experiment: report.Experiment) -> None:
     shown = " ".join(read.text.split())
-    for table in (report.summary_table(experiment), report.level_table(experiment)):
+    tables = all_tables(experiment)
+    assert [table.title for table in tables] == ["Summary", "Gaps", "Compression", "Levels"]
+    for table in tables:
         for line in table.rows:
             cells = "".join(f"<td>{cell}</td>" for cell in line[1:])
             assert f'<th scope="row">{line[0]}</th>{cells}' in text
@@ -111,6 +115,10 @@ def test_tables_failures_and_how_it_was_run_need_no_script(text: str, read: Read
     assert text.index("<code>model.algebra</code>") < text.index("<code>preset</code>")  # what differs comes first
     for sentence in report.sentences(experiment):
         assert sentence in read.text.replace("\N{NO-BREAK SPACE}", " ")
+    judged = judge([experiment])
+    for one in judged:
+        assert f"{one.claim.says} Paper {one.claim.paper}, {one.claim.place};" in shown
+    assert count_sentence(judged) in shown
     assert "four times the multiply-accumulates (MACs)" in shown
     assert "finished 2026-01-07 12:00 UTC" in shown
     assert "sparsity" not in text.lower()

@@ -48,3 +48,20 @@ def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no .*nowhere"):
         read_runs([tmp_path / "nowhere"])
+
+
+def test_rows_of_controls_are_read_after_their_ticket_and_joined_by_level(tmp_path: Path) -> None:
+    store = synthetic.write(tmp_path / "a", REAL, 1, 3)
+    for level in (2, 1):
+        store.append(synthetic.row(REAL, 0, level, control="random-init"))
+    other = synthetic.write(tmp_path / "b", REAL, 1, 1)
+    for level in (2, 0):
+        other.append(synthetic.row(REAL, 0, level, control="random-init"))
+    (run,) = read_runs([tmp_path])
+    assert [(row.control, row.level) for row in run.rows] == [
+        *(("ticket", level) for level in range(3)),
+        *(("random-init", level) for level in range(3)),
+    ]
+    other.append(synthetic.row(REAL, 0, 1, control="random-init", top1=1.0))
+    with pytest.raises(UserError, match=r"with different results; name one of them$"):
+        read_runs([tmp_path])

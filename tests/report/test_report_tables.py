@@ -10,8 +10,10 @@ from synthetic_runs import curve
 
 from fourfold.record import Row
 from fourfold.report import Experiment, Stat, experiments_of_rows, level_table, sentences, summary_table
+from fourfold.report.gap_tables import OPERATING_POINTS, gap_records, gap_table, survival_table
+from fourfold.report.gaps import gap_at, overtaking, survival
 from fourfold.report.tables import level_records, summary_records, to_csv
-from fourfold.report.words import accuracy, count, gap, percent, seconds, size, trials
+from fourfold.report.words import accuracy, count, crossing_interval, gap, percent, seconds, size, trials
 
 
 def rows(algebra: str, trials: int = 3, levels: int = 16) -> list[Row]:
@@ -106,7 +108,11 @@ def test_the_summary_says_dense_interpolated_and_crossover() -> None:
     assert isinstance(crossing, float)
     assert 0.1 < crossing < 0.16
     cells = dict(zip(summary_table(found).columns, summary_table(found).rows[1], strict=True))
-    assert cells["Overtakes real at"] == percent(crossing)
+    sure = overtaking(found.curves[1].traces, found.curves[0].traces)
+    assert sure is not None
+    assert sure.at == pytest.approx(crossing)
+    assert cells["Overtakes real at"] == f"{percent(crossing)} {crossing_interval(sure)}"
+    assert f" {crossing_interval(sure)})" in sentences(found)[0]
     assert cells["Within 1 point of dense real"] == "never"
     assert cells["At 3 % of real"] == f"{quaternion['top1_at_3_percent_interpolated']:.2f}"
 
@@ -170,3 +176,64 @@ def test_without_a_partner_nothing_is_compared() -> None:
     )
     empty = Experiment(preset="p", dataset="d", model="m", curves=(), published=(), rows=())
     assert sentences(empty) == ["No level of a ticket has finished yet."]
+
+
+def test_gaps_are_said_at_operating_points_of_three_sizes_with_intervals() -> None:
+    found = experiment(rows("real"), rows("quaternion"))
+    real, quaternion = found.curves
+    table = gap_table(found)
+    assert table is not None
+    assert table.columns[3:] == ("Equal parameters", "Equal stored bytes", "Equal MACs")
+    lines = {line[2]: line for line in table.rows}
+    assert list(lines) == [percent(at) for at in OPERATING_POINTS if percent(at) in lines]
+    expected = gap_at(quaternion.traces, real.traces, 0.125)
+    assert expected is not None
+    assert expected.low is not None
+    assert expected.high is not None
+    assert lines["12.5 %"][3] == f"{gap(expected.mean)} [{gap(expected.low)}, {gap(expected.high)}]"
+    stored = gap_at(quaternion.traces, real.traces, 0.125 * real.points[0].stored_bytes, "stored_bytes")
+    macs = gap_at(quaternion.traces, real.traces, 0.125 * real.macs_real, "macs")
+    records = [record for record in gap_records(found) if record["fraction_of_dense_real"] == 0.125]
+    assert {record["equal"]: record["gap_mean"] for record in records} == {
+        "fraction_of_real": expected.mean,
+        "stored_bytes": stored and stored.mean,
+        "macs": macs and macs.mean,
+    }
+    assert lines["100 %"][3:5] == ("–", "–")  # the quaternion network starts at a quarter of the parameters
+    alone = gap_table(experiment(rows("real", trials=1), rows("quaternion", trials=1)))
+    assert alone is not None
+    assert alone.rows[-1][3].endswith(" (1 trial)")
+    assert gap_table(experiment(rows("real"))) is None
+
+
+def test_tickets_are_held_against_their_controls() -> None:
+    control = [
+        synthetic.row(synthetic.spec("quaternion"), trial, level, control="random-init")
+        for trial in range(3)
+        for level in (4, 8)
+    ]
+    table = gap_table(experiment(rows("real"), rows("quaternion"), control))
+    assert table is not None
+    against = [line for line in table.rows if line[1] == "Quaternion, random init"]
+    assert against
+    assert all(line[3].startswith("+") for line in against if line[3] != "–")  # a control of these runs has 20 % less
+
+
+def test_compression_is_said_in_bytes_and_macs() -> None:
+    found = experiment(rows("real"), rows("quaternion"))
+    table = survival_table(found)
+    assert table is not None
+    assert [line[:2] for line in table.rows] == [
+        (name, points) for name in ("Real", "Quaternion") for points in ("1", "2", "5")
+    ]
+    line = dict(zip(table.columns, table.rows[2], strict=True))
+    real = found.curves[0]
+    sure = survival(real.traces, 5)
+    assert sure is not None
+    assert line["At fraction of real"] == f"{percent(sure.at)} {crossing_interval(sure)}"
+    last = [point for point in real.points if point.fraction_of_real >= sure.at][-1]
+    assert line["Smaller"] == f"{real.points[0].stored_bytes / last.stored_bytes:.1f} ×"
+    assert (line["MACs before"], line["Fewer"]) == (count(last.macs), f"{real.macs_real / last.macs:.1f} ×")
+    short = survival_table(experiment(rows("real", levels=2)))
+    assert short is not None
+    assert short.rows[0][2].startswith("below ")

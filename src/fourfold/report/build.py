@@ -1,26 +1,30 @@
 """`build`: a folder with one page, figures and tables from runs on disk."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fourfold.record import Row, UserError
+from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge
 from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
+from fourfold.report.gap_tables import all_tables, gap_records
 from fourfold.report.plots import Heat, Plot, accuracy_plots, layer_plot, training_plots
 from fourfold.report.runs import read_runs
-from fourfold.report.tables import level_records, level_table, summary_records, summary_table, to_csv
+from fourfold.report.tables import level_records, summary_records, to_csv
 from fourfold.report.words import sentences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def build(paths: Sequence[Path], out: Path) -> Path:
+def build(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Path:
     """Write the report on every run at or below the paths and return its page.
 
-    Writes `index.html` (one self-contained page), `tables.md`, `levels.csv`, `summary.csv`, and below `figures/` every
-    figure as PNG and SVG with the numbers drawn as CSV. The same rows give the same bytes.
+    Writes `index.html` (one self-contained page), `tables.md`, `levels.csv`, `summary.csv`, `gaps.csv`, and below `figures/`
+    every figure as PNG and SVG with the numbers drawn as CSV; with an experiment of the papers also their claims, as
+    `claims.md`, `claims.csv` and `claims.json` (with `every_claim` in any case). The same rows give the same bytes.
 
     Raises:
         UserError: there are no runs or no rows, a run cannot be read, or `out` cannot be written.
@@ -40,11 +44,14 @@ def build(paths: Sequence[Path], out: Path) -> Path:
         for experiment, slug in zip(found, slugs(found), strict=True):
             _write_figures(experiment, figures, slug)
         (out / "tables.md").write_text(tables(found), encoding="utf-8")
-        for name, records in (("levels", level_records), ("summary", summary_records)):
+        for name, records in (("levels", level_records), ("summary", summary_records), ("gaps", gap_records)):
             rows = [record for experiment in found for record in records(experiment)]
             (out / f"{name}.csv").write_text(to_csv(rows), encoding="utf-8", newline="")
+        judged = judge(found) if every_claim or concerns_claims(found) else ()
+        if judged:
+            _write_claims(judged, out)
         index = out / "index.html"
-        index.write_text(page(found), encoding="utf-8")
+        index.write_text(page(found, judged), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the report to {out} ({error.strerror}); choose another --out") from error
     return index
@@ -55,7 +62,7 @@ def tables(found: Iterable[Experiment]) -> str:
     parts = ["# Tables", ""]
     for experiment in found:
         parts += [f"## {experiment.preset}", "", " ".join(sentences(experiment)), ""]
-        parts += [summary_table(experiment).to_markdown(), level_table(experiment).to_markdown()]
+        parts += [table.to_markdown() for table in all_tables(experiment)]
     return "\n".join(parts)
 
 
@@ -75,6 +82,14 @@ def slugs(found: Sequence[Experiment]) -> list[str]:
         base = re.sub(r"[^a-z0-9]+", "-", experiment.preset.lower()).strip("-") or "preset"
         names.append(base if base not in names else f"{base}-{len(names)}")
     return names
+
+
+def _write_claims(judged: Sequence[Judged], out: Path) -> None:
+    records = claim_records(judged)
+    text = f"# Claims\n\n{count_sentence(judged)}\n\n{claims_table(judged).to_markdown()}"
+    (out / "claims.md").write_text(text, encoding="utf-8")
+    (out / "claims.csv").write_text(to_csv(records), encoding="utf-8", newline="")
+    (out / "claims.json").write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fourfold.record import Row, UserError
+from fourfold.record import TICKET, Row, UserError
 
 ALGEBRAS = {"real": "Real", "complex": "Complex", "quaternion": "Quaternion", "octonion": "Octonion"}
 """The algebras' names in figures and tables, in their order there."""
-
-TICKET = "ticket"
-"""The `Row.control` of a level that is no control."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +169,7 @@ def _curve(rows: Sequence[Row], label: str, variant: int) -> Curve:
 
 
 def _trace(rows: Sequence[Row], trial: int) -> Trace:
-    levels = sorted((row for row in rows if row.trial == trial), key=lambda row: -row.density)
+    levels = sorted((row for row in rows if row.trial == trial), key=lambda row: row.level)
     return Trace(
         trial=trial,
         density=tuple(row.density for row in levels),

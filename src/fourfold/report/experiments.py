@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fourfold.record import Row, Spec
-from fourfold.report.curves import TICKET, Curve, curves
+from fourfold.record import TICKET, Row, Spec
+from fourfold.report.curves import Curve, curves
 from fourfold.report.published import DATASETS, MODELS, PublishedCurve, published_curves
 from fourfold.report.runs import Run
+from fourfold.report.scaling import scale_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,10 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """Network and data set, in the papers' spelling where they have one."""
-        return f"{MODELS.get(self.model, self.model)} on {DATASETS.get(self.dataset, self.dataset)}"
+        """Network and data set, in the papers' spelling where they have one; a smaller version says that it is one."""
+        title = f"{MODELS.get(self.model, self.model)} on {DATASETS.get(self.dataset, self.dataset)}"
+        scale = scale_of(self.preset)
+        return title if scale is None else f"{title}, scaled to {scale:g}"
 
 
 def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:

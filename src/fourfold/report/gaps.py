@@ -72,13 +72,14 @@ def survival(traces: Traces, points: float, reference: Sequence[float] | None = 
     return crossing(places, np.array(lost))
 
 
-def gaps_everywhere(ours: Traces, theirs: Traces) -> tuple[list[float], Array]:
+def gaps_everywhere(ours: Traces, theirs: Traces, *, where: Traces = ()) -> tuple[list[float], Array]:
     """Return every fraction of real that was measured, largest first, and the gaps there (trials, fractions).
 
-    Fractions that no trial reached with both networks are left out.
+    Fractions that no trial reached with both networks are left out; `where` names the networks at whose fractions to look,
+    both unless given.
     """
     both = pairs(ours, theirs)
-    places = _places([trace for pair in both for trace in pair])
+    places = _places(where or [trace for pair in both for trace in pair])
     gaps = np.array([[read(our, place) - read(their, place) for place in places] for our, their in both])
     measured = [index for index in range(len(places)) if not np.isnan(gaps[:, index]).all()]
     return [places[index] for index in measured], gaps[:, measured] if measured else np.empty((0, 0))

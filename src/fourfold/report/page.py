@@ -8,17 +8,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fourfold.record import TICKET
+from fourfold.report.claims import NOTE, Judged, count_sentence, ours_in_words, theirs_in_words
 from fourfold.report.compare import flat
-from fourfold.report.curves import TICKET, Curve
+from fourfold.report.curves import Curve
 from fourfold.report.experiments import Experiment
+from fourfold.report.gap_tables import all_tables
 from fourfold.report.published import about
 from fourfold.report.style import COLOURS, OTHER, style
-from fourfold.report.tables import level_table, summary_table
 from fourfold.report.words import MACS_NOTE, NOT_RUN, seconds, sentences
 
 
-def page(found: Sequence[Experiment]) -> str:
-    """Return the page's HTML; the same experiments give the same text."""
+def page(found: Sequence[Experiment], judged: Sequence[Judged] = ()) -> str:
+    """Return the page's HTML, with claims if any were judged; the same experiments give the same text."""
     environment = Environment(
         loader=PackageLoader("fourfold.report"),
         autoescape=True,
@@ -27,13 +29,16 @@ def page(found: Sequence[Experiment]) -> str:
         lstrip_blocks=True,
     )
     # `tojson` escapes <, >, & and ', so that nothing in a name can end the script element it lies in.
-    environment.filters["unbroken"] = _unbroken
+    environment.filters |= {"unbroken": _unbroken, "ours": ours_in_words, "theirs": theirs_in_words}
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     sections = [_section(index, experiment) for index, experiment in enumerate(found)]
     rows = [row for experiment in found for row in experiment.rows]
     return environment.get_template("page.html.jinja").render(
         sections=sections,
         data=[_data(experiment) for experiment in found],
+        claims=[[one for one in judged if bool(one.basis) is has_rows] for has_rows in (True, False)] if judged else None,
+        claims_note=NOTE,
+        claims_count=count_sentence(judged),
         macs_note=MACS_NOTE,
         published_about=about() if any(experiment.published for experiment in found) else None,
         levels=len(rows),
@@ -65,7 +70,7 @@ def _section(index: int, experiment: Experiment) -> dict[str, Any]:
         "preset": experiment.preset,
         "title": experiment.title,
         "sentences": sentences(experiment),
-        "tables": [summary_table(experiment), level_table(experiment)] if experiment.curves else [],
+        "tables": all_tables(experiment) if experiment.curves else [],
         "runs": [_run(run, experiment) for run in runs],
         "fields": _fields(runs, experiment),
         "failures": [

@@ -6,6 +6,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from fourfold.report.scaling import unscaled
+
 DATASETS = {"mnist": "MNIST", "cifar-10": "CIFAR-10", "cifar-100": "CIFAR-100", "imagenet64": "ImageNet64"}
 """Our names of the data sets, and the papers'."""
 
@@ -67,7 +69,7 @@ def published_curves(dataset: str, model: str, preset: str = "") -> tuple[Publis
     chooses that.
     """
     name = MODELS.get(model)
-    if preset.endswith(_EARLY_STOPPING):
+    if unscaled(preset).endswith(_EARLY_STOPPING):
         name = f"{name} (early stopping)"
     found = [
         PublishedCurve(

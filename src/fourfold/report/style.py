@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fourfold.report.curves import TICKET, Curve
+from fourfold.record import TICKET
+from fourfold.report.curves import Curve
 
 COLOURS = {
     "real": ("#0067a5", "#5cb3f0"),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fourfold.report.compare import TARGETS, at_fraction, common_range, crossover, real_twin, smallest_within
 from fourfold.report.curves import ALGEBRAS, Curve, Point
 from fourfold.report.experiments import Experiment
-from fourfold.report.words import MACS_NOTE, MISSING, NOT_RUN, accuracy, count, gap, percent, size, trials
+from fourfold.report.gaps import overtaking
+from fourfold.report.words import MACS_NOTE, MISSING, NOT_RUN, accuracy, count, crossing_interval, gap, percent, size, trials
 
 Value = str | int | float | None
 Record = dict[str, Value]
@@ -20,8 +21,9 @@ LEVELS_NOTE = (
 
 SUMMARY_NOTE = (
     "Accuracies at a fraction of real are interpolated linearly in its logarithm; “–” lies outside what was measured. "
-    "Overtakes real: the largest fraction at which the mean first exceeds the real one's, interpolated. Within 1 point: the "
-    "smallest measured fraction whose mean is at most 1 point below the dense real network's. "
+    "Overtakes real: the largest fraction at which the mean first exceeds the real one's, interpolated, and its 95 % interval "
+    "over trials, dense end first. Within 1 point: the smallest measured fraction whose mean is at most 1 point below the "
+    "dense real network's. "
 ) + MACS_NOTE
 
 
@@ -33,6 +35,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str
+    of_words: bool = False
+    """Whether its cells are words, to be set to the left, and not numbers."""
 
     def to_markdown(self) -> str:
         """Return the table in GitHub's Markdown, with its note below."""
@@ -40,7 +44,7 @@ class Table:
         def line(cells: Iterable[str]) -> str:
             return f"| {' | '.join(_markdown(cell) for cell in cells)} |"
 
-        ruler = ["---", *("---:" for _ in self.columns[1:])]
+        ruler = ["---", *("---" if self.of_words else "---:" for _ in self.columns[1:])]
         body = [line(self.columns), f"| {' | '.join(ruler)} |", *(line(row) for row in self.rows)]
         return "\n".join([f"### {_markdown(self.title)}", "", *body, "", self.note, ""])
 
@@ -207,7 +211,9 @@ def _crossover_cell(curve: Curve, real: Curve) -> str:
     found = crossover(curve, real)
     if found is None:
         return MISSING if common_range(curve, real) is None else "never"
-    text = percent(found.fraction) + (" (its start)" if found.from_start else "")
+    sure = overtaking(curve.traces, real.traces)
+    text = percent(found.fraction) + (" (its start)" if found.from_start else f" {crossing_interval(sure)}" if sure else "")
+    text = text.rstrip()
     return text if found.behind_again is None else f"{text}, behind again at {percent(found.behind_again)}"
 
 

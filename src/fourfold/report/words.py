@@ -3,6 +3,8 @@
 from fourfold.report.compare import TARGETS, at_fraction, common_range, crossover, real_twin
 from fourfold.report.curves import ALGEBRAS, Curve, Stat
 from fourfold.report.experiments import Experiment
+from fourfold.report.gaps import overtaking
+from fourfold.report.statistics import Crossing
 
 NOT_RUN = "not run"
 MISSING = "–"
@@ -59,6 +61,13 @@ def seconds(total: float) -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def crossing_interval(found: Crossing) -> str:
+    """Return the interval of a crossing, such as `[1.75 %, 0.582 %]`, dense end first; empty for a single trial."""
+    if found.dense_end is None:
+        return ""
+    return f"[{percent(found.dense_end)}, {'beyond' if found.sparse_end is None else percent(found.sparse_end)}]"
 
 
 def sentences(experiment: Experiment) -> list[str]:
@@ -129,7 +138,10 @@ def _overtakes(curve: Curve, real: Curve) -> str:
         largest = "the largest fraction that both reached"
         start = f"{named} is ahead of {real_named} from {high} of the real twin's parameters, {largest},"
     else:
-        where = f"{percent(found.fraction)} of the real twin's parameters ({_basis(curve, real)})"
+        sure = overtaking(curve.traces, real.traces)
+        ends = crossing_interval(sure) if sure else ""
+        between = f", 95 % interval {ends}" if ends else ""
+        where = f"{percent(found.fraction)} of the real twin's parameters ({_basis(curve, real)}{between})"
         start = f"{named} overtakes {real_named} at {where}"
     if found.behind_again is None:
         return f"{start} and stays ahead down to {low}, the smallest fraction that both reached."

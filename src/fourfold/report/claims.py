@@ -1,0 +1,165 @@
+"""The papers' claims, judged by rows and by the papers' own curves; no verdict is written down anywhere."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fourfold.report.claim_list import CLAIMS, Claim
+from fourfold.report.compare import real_twin
+from fourfold.report.evidence import FAILS, HOLDS, UNDECIDED, Evidence, Finding, published_evidence
+from fourfold.report.experiments import Experiment
+from fourfold.report.published import published_curves
+from fourfold.report.scaling import scale_of, unscaled
+from fourfold.report.tables import Record, Table
+from fourfold.report.words import MISSING, NOT_RUN
+
+AS_PUBLISHED = "as the paper's text"
+OTHER_SETTINGS = "other settings than the preset's"
+
+NOTE = (
+    "Verdicts are computed. Ours: a claim holds if the whole 95 % interval over trials meets the criterion, and does not hold "
+    "if the whole interval misses it; otherwise, and with a single trial, there is not enough data. A claim on many fractions "
+    "is refuted if one interval in ten contradicts it, and holds if no mean contradicts it and half of the intervals exclude a "
+    "tie; intervals are for one fraction at a time. Theirs: the papers' own curves, put to the same criterion by their means, "
+    "for they have no intervals; Gaps are quaternion minus real at equal fraction of real, "
+    "in points; there a quaternion network does up to four times the multiply-accumulates (MACs)."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A claim with what our rows and the paper's own data say."""
+
+    name: str
+    claim: Claim
+    ours: Finding
+    basis: str
+    """How near to the paper's experiment our rows are; empty without rows."""
+    theirs: Finding | None
+    """None where the paper's curves are not published."""
+
+    @property
+    def command(self) -> str | None:
+        """What gets the rows that are missing; None for a decided claim."""
+        return f"fourfold {self.claim.rows_from}" if self.ours.verdict == UNDECIDED else None
+
+
+def judge(found: Iterable[Experiment]) -> tuple[Judged, ...]:
+    """Return every claim with its verdicts, in the order of the papers."""
+    experiments = list(found)
+    return tuple(_judge(name, claim, experiments) for name, claim in CLAIMS.items())
+
+
+def concerns_claims(found: Iterable[Experiment]) -> bool:
+    """Whether any of the experiments is one that a claim is about."""
+    about = {claim.preset for claim in CLAIMS.values()}
+    return any(unscaled(experiment.preset) in about for experiment in found)
+
+
+def count_sentence(judged: Sequence[Judged]) -> str:
+    """Return how many claims hold, do not hold, and are open."""
+    counts = Counter(one.ours.verdict for one in judged)
+    return (
+        f"Of {len(judged)} claims of the two papers, by our rows {counts[HOLDS]} hold, {counts[FAILS]} do not hold, and on "
+        f"{counts[UNDECIDED]} there is not enough data."
+    )
+
+
+def claims_table(judged: Sequence[Judged]) -> Table:
+    """Return the claims, those that our rows decide first."""
+    columns = ("Claim", "Verdict", "Our rows say", "Their data say", "Holds if", "Experiment", "More rows")
+    rows = [
+        (
+            f"Paper {one.claim.paper}, {one.claim.place}: {one.claim.says}",
+            one.ours.verdict,
+            ours_in_words(one),
+            theirs_in_words(one),
+            one.claim.check.criterion,
+            one.claim.preset,
+            one.command or MISSING,
+        )
+        for one in sorted(judged, key=lambda one: (one.ours.verdict == UNDECIDED, not one.basis))
+    ]
+    return Table(title="Claims", columns=columns, rows=tuple(rows), note=NOTE, of_words=True)
+
+
+def claim_records(judged: Sequence[Judged]) -> list[Record]:
+    """Return the claims with all their numbers."""
+    return [
+        {
+            "claim": one.name,
+            "paper": one.claim.paper,
+            "place": one.claim.place,
+            "says": one.claim.says,
+            "preset": one.claim.preset,
+            "criterion": one.claim.check.criterion,
+            "verdict": one.ours.verdict,
+            "found": one.ours.text if one.basis else NOT_RUN,
+            "estimate": one.ours.estimate,
+            "low_95": one.ours.low,
+            "high_95": one.ours.high,
+            "trials": one.ours.trials,
+            "basis": one.basis or None,
+            "published_verdict": one.theirs.verdict if one.theirs else None,
+            "published_found": one.theirs.text if one.theirs else None,
+            "published_estimate": one.theirs.estimate if one.theirs else None,
+            "command": one.command,
+        }
+        for one in judged
+    ]
+
+
+def _judge(name: str, claim: Claim, experiments: Sequence[Experiment]) -> Judged:
+    from fourfold.lottery import presets  # with torch, which a page without claims does without
+
+    spec = presets.PRESETS[claim.preset]()
+    published = published_evidence(published_curves(spec.data.name, spec.model.name, claim.preset))
+    candidates = [(rank, basis, claim.check.measure(evidence)) for rank, basis, evidence in _evidence(claim, experiments)]
+    nothing = (0.0, "", Finding(verdict=UNDECIDED, text=NOT_RUN))
+    _, basis, ours = min(candidates, key=lambda one: (one[2].trials == 0, one[0], -one[2].trials), default=nothing)
+    return Judged(name=name, claim=claim, ours=ours, basis=basis, theirs=claim.check.measure(published) if published else None)
+
+
+def _evidence(claim: Claim, experiments: Sequence[Experiment]) -> Iterator[tuple[float, str, Evidence]]:
+    """Yield what there is on a claim: how far it is from the paper's experiment, in a number and in words, and the trials."""
+    from fourfold.lottery import presets
+
+    asked = presets.get(claim.preset, algebra="quaternion")
+    for experiment in experiments:
+        if unscaled(experiment.preset) != claim.preset:
+            continue
+        for curve in experiment.tickets:
+            if curve.algebra != "quaternion":
+                continue
+            spec, scale, twin = experiment.specs.get(curve.run), scale_of(experiment.preset), real_twin(curve, experiment)
+            evidence = Evidence(
+                quaternion=curve.traces,
+                real=twin.traces if twin else (),
+                controls={other.control: other.traces for other in experiment.curves if other.run == curve.run},
+            )
+            if scale is not None:
+                yield 3 - scale, f"scaled to {scale:g}", evidence
+            elif spec is not None and replace(spec, stop=asked.stop) == asked:
+                yield 0, AS_PUBLISHED, evidence
+            else:
+                yield 1, OTHER_SETTINGS, evidence
+
+
+def ours_in_words(one: Judged) -> str:
+    """Return what our rows say on a claim: the finding, its interval, the number of trials, and whose experiment it is."""
+    if not one.basis:
+        return NOT_RUN
+    found = one.ours
+    parts = [found.text]
+    if found.low is not None or found.high is not None:
+        ends = ["…" if end is None else f"{end:.2f}".replace("-", "−") for end in (found.low, found.high)]
+        parts.append(f"95 % interval {ends[0]} to {ends[1]}")
+    parts.append(f"{found.trials} trial{'' if found.trials == 1 else 's'}")
+    if one.basis != AS_PUBLISHED:
+        parts.append(one.basis)
+    return "; ".join(parts)
+
+
+def theirs_in_words(one: Judged) -> str:
+    """Return what the paper's own curves say on its claim."""
+    return "not published" if one.theirs is None else f"{one.theirs.verdict}: {one.theirs.text}"
