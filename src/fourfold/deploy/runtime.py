@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fourfold.deploy import reference, whole_reference
 from fourfold.deploy.c.layout import ALIGNMENT
-from fourfold.deploy.c.source import Generated, generate
+from fourfold.deploy.c.source import Generated, generate, opened
 from fourfold.deploy.program import Array, Program
 from fourfold.native import NoCompilerError, compiled
 from fourfold.record.errors import UserError
@@ -44,6 +44,16 @@ class Network:
             self._code = _Code(generate(program, NAME), threads)
         except NoCompilerError as error:
             self.notice = f"running in numpy, many times slower than compiled: {error}"
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of the compiled file: code and weights; 0 where the network runs in numpy."""
+        return Path(self._code.path).stat().st_size if self._code else 0
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes that a call on one image works in; 0 where the network runs in numpy."""
+        return self._code.arena if self._code else 0
 
     def __call__(self, images: Any) -> Array:
         """Return the logits (N, *outputs), float32.
@@ -92,11 +102,7 @@ def load(network: Program | str | Path, *, threads: int = 1) -> Network:
     """
     if threads < 1:
         raise UserError(f"`threads` (={threads}) must be at least 1")
-    if not isinstance(network, Program):
-        from fourfold.deploy.artifact import read
-
-        network = read(network)
-    return Network(network, threads)
+    return Network(opened(network), threads)
 
 
 def _in_numpy(program: Program, images: NDArray[Any]) -> Array:
@@ -116,11 +122,12 @@ class _Code:
         self._images.argtypes = (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT)
         self._shared.argtypes = (_ADDRESS, *self._images.argtypes)
         self._images.restype = self._shared.restype = None
+        self.path, self.arena = self._functions._name, generated.arena
         self._memory = np.empty(generated.arena * threads + ALIGNMENT, np.uint8)
-        self._arena = math.ceil(self._memory.ctypes.data / ALIGNMENT) * ALIGNMENT
-        self._workers = self._start(threads) if threads > 1 else None
+        self._start_address = math.ceil(self._memory.ctypes.data / ALIGNMENT) * ALIGNMENT
+        self._workers = self._started(threads) if threads > 1 else None
 
-    def _start(self, threads: int) -> int | None:
+    def _started(self, threads: int) -> int | None:
         start, stop = self._functions.start_workers, self._functions.stop_workers
         start.argtypes, start.restype = (ctypes.c_int,), _ADDRESS
         stop.argtypes, stop.restype = (_ADDRESS,), None
@@ -133,6 +140,6 @@ class _Code:
     def run(self, images: NDArray[Any], logits: Array, coded: bool) -> None:
         numbers, coded_bytes = (None, images.ctypes.data) if coded else (images.ctypes.data, None)
         if self._workers is None:
-            self._images(self._arena, numbers, coded_bytes, logits.ctypes.data, len(images))
+            self._images(self._start_address, numbers, coded_bytes, logits.ctypes.data, len(images))
         else:
-            self._shared(self._workers, self._arena, numbers, coded_bytes, logits.ctypes.data, len(images))
+            self._shared(self._workers, self._start_address, numbers, coded_bytes, logits.ctypes.data, len(images))

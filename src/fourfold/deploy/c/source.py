@@ -75,13 +75,22 @@ FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUE
 BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
 
 
-def to_c(program: Program, folder: str | Path, *, name: str = "network") -> tuple[Path, Path]:
+def opened(network: Program | str | Path) -> Program:
+    """Return the program of an artifact, or a program as it is."""
+    if isinstance(network, Program):
+        return network
+    from fourfold.deploy.artifact import read
+
+    return read(network)
+
+
+def to_c(network: Program | str | Path, folder: str | Path, *, name: str = "network") -> tuple[Path, Path]:
     """Write a network as one C99 file and its header, and return their paths.
 
     The C needs no heap, no files and of the libraries only string.h and math.h's constants; docs/c.md describes it.
 
     Args:
-        program: The network.
+        network: An artifact's path, or a program; calibrated ones become int8.
         folder: Made if it is not there.
         name: Of the files, and the beginning of every name that they export.
 
@@ -93,7 +102,7 @@ def to_c(program: Program, folder: str | Path, *, name: str = "network") -> tupl
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
-    generated = generate(program, name)
+    generated = generate(opened(network), name)
     source.write_text(generated.source)
     header.write_text(generated.header)
     return source, header

@@ -131,11 +131,17 @@ INLINE __m128i join_4(const uint8_t *one, const uint8_t *other)
     memcpy(&second, other, sizeof second);
     return _mm_cvtepu8_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(first), _mm_cvtsi32_si128(second)));
 }
-INLINE sums_4 gain_4(sums_4 sums, __m128i pair, int32_t first, int32_t second)
+INLINE __m128i weights_4(int8_t first, int8_t second)
 {
-    const __m128i weights = _mm_set1_epi32((int32_t)((uint32_t)second << 16 | (uint16_t)first));
-    return _mm_add_epi32(sums, _mm_madd_epi16(pair, weights));
+    return _mm_set1_epi32((int32_t)((uint32_t)second << 16 | (uint16_t)first));
 }
+INLINE __m128i both_weights_4(const int8_t *weight)
+{
+    int16_t both;
+    memcpy(&both, weight, sizeof both);
+    return _mm_cvtepi8_epi16(_mm_set1_epi16(both));
+}
+INLINE sums_4 gain_4(sums_4 sums, __m128i pair, __m128i weights) { return _mm_add_epi32(sums, _mm_madd_epi16(pair, weights)); }
 #define CAP32(name) name##_32
 #define PICK32(wide, one) wide
 #else

@@ -94,19 +94,20 @@ def _by_twos(codes: Codes, lists: Lists) -> list[str]:
     for number, pattern in enumerate(lists.patterns):
         size = pattern.weights
         components = [number] if size == 1 else list(n)
+        pairs = ["both_weights_4(weight)"] if size == 1 else [f"weights_4(weight[{w}], weight[{size + w}])" for w in n]
         lines += begin_list(lists, "uint8_t")
         lines += [
             "        for (; left >= 2; left -= 2, step += 2) {",
             f"            const uint8_t *const one = from + {QUATERNION} * step[0];",
             f"            from = one + {QUATERNION} * step[1];",
             "            const __m128i pair = join_4(one, from);",
-            *(f"            by{c} = gain_4(by{c}, pair, weight[{w}], weight[{size + w}]);" for w, c in enumerate(components)),
+            *(f"            by{c} = gain_4(by{c}, pair, {weights});" for c, weights in zip(components, pairs, strict=True)),
             f"            weight += {2 * size};",
             "        }",
             "        if (left) {",
             f"            from += {QUATERNION} * *step++;",
             "            const __m128i pair = join_4(from, from);",
-            *(f"            by{c} = gain_4(by{c}, pair, weight[{w}], 0);" for w, c in enumerate(components)),
+            *(f"            by{c} = gain_4(by{c}, pair, weights_4(weight[{w}], 0));" for w, c in enumerate(components)),
             f"            weight += {size};",
             "        }",
             "    }",
