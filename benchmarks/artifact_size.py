@@ -22,6 +22,7 @@ from torch import nn
 from fourfold import deploy, lottery, models, pruning
 from fourfold import nn as fnn
 from fourfold.deploy.packing.values import VALUES
+from fourfold.lottery import building
 from fourfold.record import find_runs
 from fourfold.train import single_thread, versions
 
@@ -57,7 +58,7 @@ def train_on_noise(network: nn.Module, shape: tuple[int, ...], steps: int) -> No
 def kept(runs: list[Path], trial: int) -> Iterator[Network]:
     for store in find_runs(*runs):
         for level in store.kept_levels(trial):
-            shape = lottery.levels.input_shape(store.spec())
+            shape = building.input_shape(store.spec())
             yield f"{store.spec().id}, level {level}", lottery.load_trained(store, trial, level), shape
 
 
@@ -98,10 +99,7 @@ def main() -> None:
             parameters = sum(parameter.numel() for parameter in network.parameters())
             print(f"\n{name}: {count:,} of {total:,} weights, dense float32 {4 * parameters:,} bytes")
             for coding, size in sizes(network, shape):
-                print(
-                    f"  {coding:18} {size:>12,} bytes   1/{4 * parameters / size:.1f} of its own, "
-                    f"1/{4 * REAL_PARAMETERS / size:.1f} of real Conv-4's"
-                )
+                print(f"  {coding:18} {size:>12,} bytes   1/{4 * parameters / size:.1f} of dense float32")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import nn
 
 from fourfold import data, deploy, lottery, pruning
 from fourfold.deploy import reference
-from fourfold.lottery import levels
+from fourfold.lottery.building import build
 from fourfold.nn import named_weights
 from fourfold.record import RunStore, UserError
 
@@ -20,7 +20,7 @@ def run(here):
     """A run of quaternion Lenet-12 on the digits whose level 1 of trial 0 was kept."""
     spec = make_spec("quaternion")
     store = RunStore.create(here / "runs", spec)
-    network = levels.build(spec, lottery.derive_seed(0, "weights"))
+    network = build(spec, lottery.derive_seed(0, "weights"))
     masks = pruning.prune(network, density=0.5)
     store.save_mask(0, 1, pruning.pack(masks))
     store.save_weights(0, 1, pruning.compress(network.state_dict(), masks))
@@ -90,7 +90,7 @@ def test_the_other_forms(run):
     (found,) = session.run(None, {"image": digits()[1].numpy()})
     assert np.abs(found - outputs(run)).max() < 1e-4
     (path,) = written(call("export", run.path, "--level", 1, "--to", "torch"))
-    network = levels.build(run.spec())
+    network = build(run.spec())
     network.load_state_dict(safetensors.torch.load_file(path))
     assert all(torch.equal(w, named_weights(lottery.load_trained(run, 0, 1))[n]) for n, w in named_weights(network).items())
     files = written(call("export", run.path, "--level", 1, "--to", "c", "--out", "c"))
