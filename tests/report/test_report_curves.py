@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fourfold.record import Row, UserError
 from fourfold.report import Experiment, Stat, curves, experiments_of_rows
+from fourfold.report.style import style
 
 REAL, QUATERNION = synthetic.spec("real"), synthetic.spec("quaternion")
 ROWS = [synthetic.row(spec, trial, level) for spec in (REAL, QUATERNION) for trial in range(3) for level in range(5)]
@@ -129,3 +130,13 @@ def test_experiments_are_one_a_preset_with_the_published_curves_of_their_network
     assert isinstance(second, Experiment)
     assert second.title == "Conv-4 on CIFAR-10"
     assert [curve.algebra for curve in second.published] == ["real", "quaternion"]
+
+
+def test_a_ticket_and_its_controls_look_different() -> None:
+    spec = synthetic.spec("quaternion")
+    controls = ("ticket", "random-init", "shuffled-layer", "random-layer", "small-dense", "inverted")
+    found = curves([synthetic.row(spec, 0, level, control=control) for control in controls for level in (1, 2)])
+    looks = {(style(curve).marker, style(curve).dash) for curve in found}
+    assert len(looks) == len(controls)
+    assert style(found[0]).dash == ()
+    assert all(style(curve).dash for curve in found[1:])

@@ -17,12 +17,15 @@ OTHER = ("#555b66", "#b4bac4")
 """For an algebra that has no colour of its own."""
 
 MARKERS = {
-    "real": ("circle", "triangle", "plus"),
-    "quaternion": ("square", "diamond", "cross"),
-    "complex": ("triangle", "circle", "cross"),
-    "octonion": ("diamond", "square", "plus"),
+    "real": ("circle", "triangle", "plus", "diamond", "cross", "square"),
+    "quaternion": ("square", "diamond", "cross", "triangle", "plus", "circle"),
+    "complex": ("triangle", "circle", "cross", "square", "diamond", "plus"),
+    "octonion": ("diamond", "square", "plus", "cross", "circle", "triangle"),
 }
 """Per algebra, for its first, second, … curve."""
+
+CONTROL_DASHES = ((2, 3), (5, 2, 1, 2), (9, 2, 2, 2))
+"""For an algebra's controls in turn: with the markers, six of them look different."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,10 @@ class Style:
 
 
 def style(curve: Curve) -> Style:
-    """Return the look of a curve: solid for a first ticket, dashed for a second one and for controls."""
+    """Return the look of a curve: solid for a first ticket, dashed for a second one, short dashes and dots for controls."""
     light, dark = COLOURS.get(curve.algebra, OTHER)
     markers = MARKERS.get(curve.algebra, ("plus", "cross"))
-    dash = () if curve.variant == 0 else (6, 3) if curve.control == TICKET else (2, 3) if curve.variant == 1 else (5, 2, 1, 2)
+    dash: tuple[int, ...] = () if curve.variant == 0 else (6, 3)
+    if curve.control != TICKET:
+        dash = CONTROL_DASHES[curve.variant % len(CONTROL_DASHES)]
     return Style(light=light, dark=dark, marker=markers[curve.variant % len(markers)], dash=dash)
