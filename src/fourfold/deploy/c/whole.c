@@ -85,6 +85,8 @@ INLINE words_32 gain_32(words_32 words, pair_32 pair, const int8_t *weight)
     const __m256i by = weights_32(weight);
     words.low = _mm256_add_epi16(words.low, _mm256_maddubs_epi16(pair.low, by));
     words.high = _mm256_add_epi16(words.high, _mm256_maddubs_epi16(pair.high, by));
+    KEEP(words.low);
+    KEEP(words.high);
     return words;
 }
 INLINE words_32 lose_32(words_32 words, pair_32 pair, const int8_t *weight)
@@ -92,6 +94,8 @@ INLINE words_32 lose_32(words_32 words, pair_32 pair, const int8_t *weight)
     const __m256i by = weights_32(weight);
     words.low = _mm256_sub_epi16(words.low, _mm256_maddubs_epi16(pair.low, by));
     words.high = _mm256_sub_epi16(words.high, _mm256_maddubs_epi16(pair.high, by));
+    KEEP(words.low);
+    KEEP(words.high);
     return words;
 }
 INLINE __m256i widen_32(__m256i total, __m128i words) { return _mm256_add_epi32(total, _mm256_cvtepi16_epi32(words)); }
