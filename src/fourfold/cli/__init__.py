@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "train, prune and rewind: real against quaternion, level after level; the same command resumes",
     "status": "how far runs have come",
     "report": "turn runs into figures, tables and one HTML page",
+    "reproduce": "the papers' figures and tables by name, smaller versions of them, and their claims judged by rows",
     "export": "a trained level as a small artifact, C, ONNX or a state dict",
     "predict": "classify images with an artifact",
     "info": "a model's layers, weights and MACs, in any algebra; the papers' tables",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from fourfold import models
 
 
+_BOTH = ("real", "quaternion")
+
+
 def command(
     model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None,
     algebra: tuple[str, ...] = ("real", "quaternion"),
@@ -33,7 +36,9 @@ def command(
         ModelSpec(name=model or "any", algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
     console = Console(soft_wrap=True, width=200)
     if tables:
-        _papers(console)
+        console.print(paper_1_table())
+        console.print()
+        console.print(paper_2_table())
     elif model is None:
         _all_models(console, algebra)
     else:
@@ -84,20 +89,23 @@ def _all_models(console: Console, algebras: tuple[str, ...]) -> None:
     console.print("10 classes; `fourfold info MODEL` prints a model layer by layer")
 
 
-def _papers(console: Console) -> None:
-    both = ("real", "quaternion")
-    table = _table("paper 1, table 1 (10 classes)", *(f"{what}, {name}" for what in ("all", "convolutions") for name in both))
+def paper_1_table() -> Table:
+    """Return paper 1's table 1, computed from the models."""
+    table = _table("paper 1, table 1 (10 classes)", *(f"{what}, {name}" for what in ("all", "convolutions") for name in _BOTH))
     for name in ("lenet-300-100", "lenet-12", "conv-2", "conv-4", "conv-6"):
-        sizes = [_sizes(name, algebra) for algebra in both]
+        sizes = [_sizes(name, algebra) for algebra in _BOTH]
         convolutions = [sum(layer.parameters for layer in size.layers if layer.kind.startswith("Conv")) for size in sizes]
         table.add_row(name, *(f"{size.parameters:,}" for size in sizes), *(f"{c:,}" if c else "–" for c in convolutions))
-    console.print(table)
-    console.print()
-    table = _table("paper 2, model statistics (1000 classes)", *both)
+    return table
+
+
+def paper_2_table() -> Table:
+    """Return paper 2's model statistics, computed from the models."""
+    table = _table("paper 2, model statistics (1000 classes)", *_BOTH)
     for depth in (18, 34, 50, 101, 152):
-        sizes = [_sizes(f"resnet-{depth}", algebra, 1000, "algebra", (4, 64, 64)) for algebra in both]
+        sizes = [_sizes(f"resnet-{depth}", algebra, 1000, "algebra", (4, 64, 64)) for algebra in _BOTH]
         table.add_row(f"resnet-{depth}", *(f"{size.parameters:,}" for size in sizes))
-    console.print(table)
+    return table
 
 
 def _times(shape: tuple[int, ...]) -> str:
