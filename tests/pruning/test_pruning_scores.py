@@ -217,12 +217,13 @@ def test_random_scores_come_from_the_generator_alone_and_have_one_draw_a_unit():
 
 
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("rounds", [1, 2])
 @pytest.mark.parametrize("score", sorted(pruning.SCORES))
-def test_scoring_leaves_the_network_as_it_was(score, training):
+def test_scoring_leaves_the_network_as_it_was(score, rounds, training):
     built = network().train(training)
     before = {name: value.clone() for name, value in built.state_dict().items()}
     images, labels = batch()
-    choice = pruning.Choice(density=0.5, score=score, iterations=2)
+    choice = pruning.Choice(density=0.5, score=score, iterations=rounds)
     masks = pruning.choose(built, choice, images=images, labels=labels)
     assert sum(pruning.kept(masks).values()) == round(0.5 * sum(mask.numel() for mask in masks.values()))
     assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
