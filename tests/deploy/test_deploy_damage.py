@@ -153,6 +153,12 @@ def test_other_files_are_refused(tmp_path, content, sentence):
         deploy.read(tmp_path / "a.safetensors")
 
 
+def test_a_tensor_that_nothing_uses_is_refused():
+    described, tensors = unseal(CONTENTS["fp32", False])
+    with pytest.raises(DamageError, match="nothing uses its tensor 'more'"):
+        Reader(described, tensors | {"more": np.zeros(3, np.float32)}).program()
+
+
 def test_a_file_that_asks_for_much_memory_is_refused():
     described, tensors = unseal(CONTENTS["fp32", False])
     described["operations"][0]["product"] |= {"shape": [1, 2**14, 2**14, 1, 1], "weights": 0}

@@ -95,6 +95,11 @@ def test_poolings(kind, size, kernel, stride, padding, ceil, option, count):
     assert_lowers(layer, shape, count)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_padding_that_differs_from_side_to_side():
+    assert_lowers(nn.Conv2d(2, 3, (2, 4), padding="same", dilation=(3, 1)), (2, 5, 6))
+
+
 def test_padding_beyond_half_of_a_window_is_refused():
     with pytest.raises(UserError, match=r"`padding` \(=\(2, 2\)\), which must be at most half of the kernel \(3, 3\)"):
         deploy.lower(nn.MaxPool2d(3, padding=2), (1, 6, 6))
