@@ -71,10 +71,11 @@ class Clock:
         affordable = max(1, _PROBE_MACS // (3 * _sizes(spec).macs)) if self.device.type == "cpu" else spec.train.batch_size
         if affordable >= spec.train.batch_size:
             return steps * self._step_seconds(spec, spec.train.batch_size, density)
-        # The cost of a step that does not grow with its images is the optimiser's; the rest is proportional to them.
+        # The cost of a step that does not grow with its images is the optimiser's; the rest is proportional to them. A busy
+        # machine may time the larger batch as the faster one: a quarter of its step is taken to grow in any case.
         small, large = affordable, 2 * affordable
         first, second = (self._step_seconds(spec, size, density) for size in (small, large))
-        an_image = max(second - first, 0.5 * second / 2) / (large - small)
+        an_image = max(second - first, second / 4) / (large - small)
         return steps * (max(0.0, first - small * an_image) + spec.train.batch_size * an_image)
 
     def _now(self) -> float:
