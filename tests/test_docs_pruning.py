@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from pages import blocks, printed, table
 
 from fourfold import pruning
 from fourfold.record import CONTROLS
 from fourfold.record.prune_spec import PruneSpec
+from pages import blocks, printed, table
 
 PAGE = (Path(__file__).parent.parent / "docs" / "pruning.md").read_text(encoding="utf-8")
 IMPORTS, *EXAMPLES = blocks(PAGE, "python")
