@@ -36,7 +36,7 @@ class Network:
         self.notice: str | None = None
         """Why the network runs slowly, in numpy, where it could not be compiled; else None."""
         self._lock = threading.Lock()
-        self._encoded_shape = program.shapes[0]
+        self._encoded_shape, self._output_shape = program.shapes[0], program.shapes[program.operations[-1].output]
         channels, *size = program.encoding.shape if program.encoding else (0, 0, 0)
         self._image_shape = (*size, channels)
         self._code: _Code | None = None
@@ -76,7 +76,7 @@ class Network:
         if self._code is None:
             return _in_numpy(self.program, array)
         array = np.ascontiguousarray(array, np.uint8 if coded else np.float32)
-        logits = np.empty((len(array), *self.program.shapes[self.program.operations[-1].output]), np.float32)
+        logits = np.empty((len(array), *self._output_shape), np.float32)
         with self._lock:
             self._code.run(array, logits, coded)
         return logits
@@ -138,8 +138,15 @@ class _Code:
         return workers
 
     def run(self, images: NDArray[Any], logits: Array, coded: bool) -> None:
-        numbers, coded_bytes = (None, images.ctypes.data) if coded else (images.ctypes.data, None)
+        numbers, coded_bytes = (None, _address(images)) if coded else (_address(images), None)
         if self._workers is None:
-            self._images(self._start_address, numbers, coded_bytes, logits.ctypes.data, len(images))
+            self._images(self._start_address, numbers, coded_bytes, _address(logits), len(images))
         else:
-            self._shared(self._workers, self._start_address, numbers, coded_bytes, logits.ctypes.data, len(images))
+            self._shared(self._workers, self._start_address, numbers, coded_bytes, _address(logits), len(images))
+
+
+def _address(array: NDArray[Any]) -> int:
+    """Return where an array's numbers lie; by the first way in 1 µs, by the second, which all arrays have, in 2.5 µs."""
+    if array.size and array.flags.writeable:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+    return int(array.ctypes.data)

@@ -28,7 +28,7 @@ struct worker {
 };
 
 enum { INPUTS = @GUARD@_INPUTS, BYTES = @GUARD@_BYTES, OUTPUTS = @GUARD@_OUTPUTS, STEPS = @GUARD@_STEPS };
-enum { SPINS = 4096 }; /* looks at the turn before a thread lets others have its processor */
+enum { SPINS = 1 << 15 }; /* looks at what a thread waits for, some tens of microseconds, before it lets others run */
 
 static void one(char *memory, const float *image, const uint8_t *bytes, float *logits, int64_t index)
 {
@@ -78,6 +78,8 @@ static void *serve(void *argument)
     uint32_t served = 0;
     free(argument);
     for (;;) {
+        for (int spin = 0; spin < SPINS && __atomic_load_n(&me.all->call, __ATOMIC_ACQUIRE) == served; spin++) {
+        }
         pthread_mutex_lock(&me.all->lock);
         while (me.all->call == served && !me.all->stopping)
             pthread_cond_wait(&me.all->begins, &me.all->lock);
@@ -88,7 +90,7 @@ static void *serve(void *argument)
             return 0;
         work(me.all, me.part);
         pthread_mutex_lock(&me.all->lock);
-        if (--me.all->left == 0)
+        if (__atomic_sub_fetch(&me.all->left, 1, __ATOMIC_RELEASE) == 0)
             pthread_cond_signal(&me.all->ends);
         pthread_mutex_unlock(&me.all->lock);
     }
@@ -135,10 +137,12 @@ void run_shared(struct workers *all, char *memory, const float *image, const uin
     all->memory = memory, all->image = image, all->bytes = bytes, all->logits = logits, all->images = images;
     all->next = 0;
     all->left = all->parts - 1;
-    all->call++;
+    __atomic_store_n(&all->call, all->call + 1, __ATOMIC_RELEASE);
     pthread_cond_broadcast(&all->begins);
     pthread_mutex_unlock(&all->lock);
     work(all, 0);
+    for (int spin = 0; spin < SPINS && __atomic_load_n(&all->left, __ATOMIC_ACQUIRE); spin++) {
+    }
     pthread_mutex_lock(&all->lock);
     while (all->left)
         pthread_cond_wait(&all->ends, &all->lock);
