@@ -84,6 +84,23 @@ def random_program(seed: int) -> Program:
     return assemble(shape, operations, encoding=encoding)
 
 
+def program_of_all_kinds(n: int) -> Program:
+    """Return convolutions and linear layers of one algebra, each walked as single weights, whole numbers and densely."""
+    random = np.random.default_rng(n)
+    shape, operations = (2 * n, 7, 9), []
+    shapes: list[tuple[int, ...]] = [shape]
+    for keep in ("weights", "numbers", "all"):
+        about = {"name": keep, "inputs": (len(operations),), "output": len(operations) + 1, "relu": keep != "all"}
+        product = make_product(random, n, 3, shapes[-1][0] // n, (3, 2), keep)
+        _append(Convolution(**about, product=product, padding=(1, 1, 1, 0)), shapes, operations)
+    _append(Flatten(name="flatten", inputs=(3,), output=4), shapes, operations)
+    for keep in ("weights", "numbers", "all"):
+        about = {"name": keep, "inputs": (len(operations),), "output": len(operations) + 1, "relu": keep != "all"}
+        product = make_product(random, n, 5, shapes[-1][0] // n, (), keep)
+        _append(Linear(**about, product=product), shapes, operations)
+    return assemble(shape, operations)
+
+
 def images_for(program: Program, seed: int, count: int = 2) -> np.ndarray:
     """Return images as the program's value 0."""
     return np.random.default_rng(seed).standard_normal((count, *program.shapes[0])).astype(np.float32)

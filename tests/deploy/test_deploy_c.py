@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_programs import bytes_for, images_for, magnitude, random_program
+from random_programs import bytes_for, images_for, magnitude, program_of_all_kinds, random_program
 
 from fourfold.deploy import quantize, reference, whole_reference
 from fourfold.deploy.c import to_c
 from fourfold.deploy.program import Program
 from fourfold.record import UserError
 
-SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "24"))
+SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "18"))
 """Random programs that are tried; a sweep of thousands takes a few hours."""
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -107,6 +107,16 @@ def expected(programs: Sequence[Program]) -> list[tuple[np.ndarray, float]]:
         else (reference.run(program, images).reshape(len(images), -1), 2e-6 * magnitude(program, images))
         for program, images in inputs
     ]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_kind_of_layer_in_every_algebra(tmp_path, machine):
+    plain = [program_of_all_kinds(n) for n in (1, 2, 4, 8)]
+    programs = plain + [quantize.calibrate(program, images_for(program, 4 + i)) for i, program in enumerate(plain)]
+    found = run_all(programs, tmp_path, "gcc", ("-O1", *MACHINES[machine]))
+    for program, outputs, (wanted, tolerance) in zip(programs, found, expected(programs), strict=True):
+        assert np.abs(wanted).max() > 0
+        assert np.abs(outputs - wanted).max() <= tolerance, program.operations[0]
 
 
 @pytest.mark.parametrize(("compiler", "machine"), [(c, m) for c in compilers for m in MACHINES])
