@@ -1,6 +1,7 @@
 """Where one curve overtakes another: against straight lines whose crossing is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_runs import curve
 
-from fourfold.report.compare import at_fraction, common_range, crossover, flat, real_twin, smallest_within
+from fourfold.lottery import presets
+from fourfold.record import Spec
+from fourfold.report.compare import at_fraction, common_range, crossover, departures, flat, real_twin, smallest_within
 from fourfold.report.curves import Curve, curves
-from fourfold.report.experiments import Experiment
+from fourfold.report.experiments import Experiment, experiments
+from fourfold.report.runs import Run
 
 # Real loses 20 points a decade from 90, quaternion 5 points a decade from 80: they meet at 10 ** (-2 / 3).
 REAL = curve({10.0**-k: 90 - 20 * k for k in (0, 0.4, 1, 1.7, 2)})
@@ -125,3 +129,21 @@ def test_the_twin_is_found_by_spec_and_a_choice_is_never_guessed() -> None:
 def test_a_spec_is_flattened_with_dotted_names() -> None:
     fields = flat(synthetic.spec("quaternion"))
     assert (fields["preset"], fields["model.algebra"], fields["train.early_stopping"]) == ("conv4-cifar10", "quaternion", None)
+
+
+def test_what_runs_change_of_their_preset_is_told() -> None:
+    def experiment(*specs: Spec) -> Experiment:
+        (found,) = experiments(Run(id=spec.id, spec=spec, rows=(), failures={}) for spec in specs)
+        return found
+
+    specs = [presets.get("conv2-cifar10", algebra=algebra) for algebra in ("real", "quaternion")]
+    assert departures(experiment(*specs)) == []
+    short = [replace(spec, train=replace(spec.train, epochs=2)) for spec in specs]
+    assert departures(experiment(*short)) == ["train.epochs 2 (not 40)"]
+    coarse = replace(short[1], prune=replace(short[1].prune, fraction=0.5), stop=replace(short[1].stop, max_level=3))
+    assert departures(experiment(short[0], replace(coarse, train=replace(coarse.train, epochs=3)))) == [
+        "train.epochs 2 and 3 (not 40)",
+        "prune.fraction 0.5 (not 0.2)",
+        "stop.max_level 3 (not None)",
+    ]
+    assert departures(experiment(replace(short[0], preset="mine"))) == []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fourfold.lottery import presets
 from fourfold.record import Spec
 from fourfold.report.curves import Curve, Point
 from fourfold.report.experiments import Experiment
@@ -111,6 +112,19 @@ def flat(spec: Spec) -> dict[str, Any]:
 
     walk("", dataclasses.asdict(spec))
     return fields
+
+
+def departures(experiment: Experiment) -> list[str]:
+    """Return what the runs change of the preset they are named after, such as `train.epochs 2 (not 40)`."""
+    if experiment.preset not in presets.PRESETS:
+        return []
+    found: dict[str, tuple[list[Any], Any]] = {}
+    for spec in experiment.specs.values():
+        standard = flat(presets.get(experiment.preset, algebra=spec.model.algebra))
+        for name, value in flat(spec).items():
+            if value != standard[name] and value not in found.setdefault(name, ([], standard[name]))[0]:
+                found[name][0].append(value)
+    return [f"{name} {' and '.join(map(str, values))} (not {usual})" for name, (values, usual) in found.items() if values]
 
 
 def _difference(curve: Curve, other: Curve) -> tuple[list[float], list[float]]:

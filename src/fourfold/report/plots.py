@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fourfold.report.compare import departures
 from fourfold.report.curves import Curve, Stat
 from fourfold.report.experiments import Experiment
 from fourfold.report.style import COLOURS, OTHER, Style, style
@@ -86,7 +87,7 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
     """Return accuracy against fraction of real (log and linear, with published curves behind) and against MACs (log)."""
     if not experiment.curves:
         return []
-    trained = f"Preset {experiment.preset}. {_trials_note(experiment.curves)}"
+    trained = f"{_preset_note(experiment)} {_trials_note(experiment.curves)}"
     note = f"{trained} {MACS_NOTE}"
     sides = "dense left, sparse right"
     fraction = "Trainable parameters as a fraction of the real twin's"
@@ -137,7 +138,7 @@ def training_plots(experiment: Experiment) -> list[Plot]:
                 quantity="epoch",
                 logarithmic=False,
                 x_label="Epoch",
-                note=f"Preset {experiment.preset}. Test accuracy after each epoch. {_trials_note(experiment.tickets)}",
+                note=f"{_preset_note(experiment)} Test accuracy after each epoch. {_trials_note(experiment.tickets)}",
                 series=tuple(dense),
             )
         )
@@ -159,7 +160,7 @@ def training_plots(experiment: Experiment) -> list[Plot]:
                     quantity="epoch",
                     logarithmic=False,
                     x_label="Epoch",
-                    note=f"Preset {experiment.preset}. Test accuracy after each epoch. {_trials_note([curve])}",
+                    note=f"{_preset_note(experiment)} Test accuracy after each epoch. {_trials_note([curve])}",
                     series=tuple(series),
                 )
             )
@@ -173,7 +174,7 @@ def layer_plot(experiment: Experiment) -> Heat | None:
     return Heat(
         name="layers",
         title=f"{experiment.title}: density of each layer",
-        note=f"Preset {experiment.preset}. Kept weights / weights of the same layer, mean over trials, in percent.",
+        note=f"{_preset_note(experiment)} Kept weights / weights of the same layer, mean over trials, in percent.",
         panels=experiment.tickets,
     )
 
@@ -242,6 +243,11 @@ def _shade(position: int, total: int) -> Style:
     markers = ("circle", "square", "triangle", "diamond", "plus", "cross")
     index = position if total <= 1 else round(position * (len(ramp) - 1) / (total - 1))
     return Style(light=ramp[index], dark=ramp[index], marker=markers[position], dash=())
+
+
+def _preset_note(experiment: Experiment) -> str:
+    changed = departures(experiment)
+    return f"Preset {experiment.preset}{' with ' + ', '.join(changed) if changed else ''}."
 
 
 def _trials_note(curves: Sequence[Curve]) -> str:
