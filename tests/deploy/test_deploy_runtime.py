@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 import torch
-from random_programs import bytes_for, images_for, random_program
+from random_programs import bytes_for, images_for, program_of_all_kinds, random_program
 
-from fourfold.deploy import reference
+from fourfold.deploy import quantize, reference, whole_reference
 from fourfold.deploy.runtime import load
 from fourfold.native import NoCompilerError, compiler
 from fourfold.record import UserError
@@ -45,6 +45,18 @@ def test_batches_and_threads(threads, count):
     images, coded = images_for(program, 1, count), bytes_for(program, 2, count)
     assert_near(network(images), reference.run(program, images))
     assert_near(network(coded), reference.run(program, reference.encode(program.encoding, coded)))
+
+
+@needs_compiler
+def test_threads_share_the_outputs_of_every_kind_of_layer():
+    program = program_of_all_kinds(4)
+    images = images_for(program, 1)
+    for wanted, network in (
+        (reference.run(program, images), program),
+        (whole_reference.run(quantize.calibrate(program, images), images), quantize.calibrate(program, images)),
+    ):
+        for threads in (3, 4):
+            assert_near(load(network, threads=threads)(images), wanted)
 
 
 @needs_compiler
