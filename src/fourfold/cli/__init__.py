@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "list, download, check or pack data sets",
     "presets": "the experiments that `run` knows",
     "bench train": "images a second and seconds a level, beside a plain loop and the processor's limits",
+    "bench deploy": "an artifact's speed and size beside onnxruntime and OpenVINO",
 }
 
 _HELP = """usage: fourfold COMMAND [options]
