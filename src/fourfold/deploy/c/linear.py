@@ -52,7 +52,7 @@ def _bias(operation: Linear, outputs: int) -> np.ndarray[tuple[int, ...], np.dty
 
 
 def _rows(operation: Linear, reads: int, writes: int) -> Step:
-    """Dense and real: four rows at a time, in vectors along the inputs."""
+    """Dense and real: a row at a time, in vectors along the inputs."""
     _, outputs, inputs = operation.product.weight.shape
     cap = max(lanes for lanes in (16, 8, 4, 1) if lanes <= inputs)
     relu = "relu_1(sum)" if operation.relu else "sum"
