@@ -63,7 +63,7 @@ MISTAKES = [
     ("info conv-2 --classes 0", r"`num_classes` \(=0\) must be at least 1"),
     ("info lenet-300-100 --algebra octonion", r".* must be divisible by 8 for algebra 'octonion'"),
     ("info conv-2 --classes 10 --head algebra --algebra quaternion", r"`num_classes` \(=10\) must be divisible by 4 for .*"),
-    ("data lst", r"unknown action 'lst'; known: check, get, list"),
+    ("data lst", r"unknown action 'lst'; known: check, get, list, pack"),
     ("data get", r"`fourfold data get` needs a data set; `fourfold data list` names them"),
     ("data get letters", r"unknown data set 'letters'; known: cifar-10, .*"),
     ("data check letters", r"unknown data set 'letters'; known: cifar-10, .*"),

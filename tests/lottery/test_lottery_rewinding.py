@@ -65,6 +65,11 @@ def masks_of(store, spec, level):
     return pruning.unpack(store.mask(0, level), weights) if level else pruning.dense(weights)
 
 
+def _append_and_die(store, row, append=RunStore.append):
+    append(store, row)
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_trial_in_pieces_is_the_trial_as_a_whole(way, tmp_path):
     spec = spec_of(way)
@@ -76,7 +81,7 @@ def test_a_trial_in_pieces_is_the_trial_as_a_whole(way, tmp_path):
             with pytest.raises(KeyboardInterrupt):
                 lottery.run_trial(prepared(spec), pieces, 0, keep=(1,))
         with pytest.MonkeyPatch.context() as patch, single_thread():
-            patch.setattr(RunStore, "drop_states", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(RunStore, "append", _append_and_die)
             with pytest.raises(KeyboardInterrupt):
                 lottery.run_trial(prepared(spec), pieces, 0, keep=(1,))
         assert len(pieces.rows(0)) == level + 1

@@ -7,12 +7,12 @@ import pytest
 from lottery_samples import tiny_spec
 
 from fourfold import lottery
-from fourfold.lottery import local
+from fourfold.lottery import pool
 from fourfold.record import RunStore, UserError
 
 
 def pretend(monkeypatch, program):
-    monkeypatch.setattr(local, "WORKER", [sys.executable, "-c", program])
+    monkeypatch.setattr(pool, "WORKER", [sys.executable, "-c", program])
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from fourfold.lottery import presets
 from fourfold.lottery.connectivity import Connectivity, connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
-from fourfold.lottery.local import Event, check, default_workers, run
+from fourfold.lottery.local import check, default_workers, run
 from fourfold.lottery.planning import Plan, plan
+from fourfold.lottery.pool import Event
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.throughput import Throughput, measure_throughput
 

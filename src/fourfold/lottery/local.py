@@ -3,13 +3,8 @@
 import contextlib
 import json
 import os
-import queue
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +13,12 @@ import torch
 from fourfold import data
 from fourfold.lottery.building import measure
 from fourfold.lottery.controls import check_controls, controls_left
-from fourfold.record import TICKET, Row, RunStore, Spec, UserError
+from fourfold.lottery.pool import Event, OnEvent, Pool, Task
+from fourfold.record import Row, RunStore, Spec, UserError
 from fourfold.train import resolve_device, steps_per_epoch
-
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-"""glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
-
-
-WORKER = [sys.executable, "-m", "fourfold.lottery.worker"]
 
 LOCK_WAIT_SECONDS = 1
 """Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened in a trial."""
-
-    kind: str
-    """epoch, row, finished, failed (for good: the loss became nan), out-of-time, or notice (about the data)."""
-    spec: Spec
-    trial: int | None = None
-    control: str = TICKET
-    """The control that an epoch is of."""
-    level: int | None = None
-    epoch: int | None = None
-    top1: float | None = None
-    row: Row | None = None
-    message: str | None = None
-
-
-OnEvent = Callable[[Event], None]
 
 
 def run(
@@ -76,7 +46,8 @@ def run(
         out: Folder in which each spec gets a folder named by its id.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache, into which they are downloaded.
-        workers: Processes, one trial each at a time; default: as many as cores on a CPU, one on a GPU.
+        workers: Trials at a time; default: as many as cores on a CPU, where each is a process, one on a GPU, where they share
+            one.
         budget_seconds: Stop before this much time has gone; what was begun and not finished is not kept.
         keep: Levels whose trained weights are kept, if they are not on disk yet; `load_trained` reads them.
         controls: Controls to run after a trial, names of `fourfold.record.CONTROLS`.
@@ -109,13 +80,14 @@ def run(
             "control_levels": None if control_levels is None else list(control_levels),
         }
         tasks = [
-            _Task(spec=spec, trial=trial, message=_message(spec, trial, shared))
+            Task(spec=spec, trial=trial, message=_message(spec, trial, shared))
             for trial in range(trials)
             for spec, store in zip(specs, stores, strict=True)
             if not store.finished(trial) or controls_left(store, trial, controls, control_levels)
         ]
-        count = min(workers or default_workers(resolve_device(device)), len(tasks))
-        for event in _Pool(tasks, count, deadline).events():
+        place = resolve_device(device)
+        count = min(workers or default_workers(place), len(tasks))
+        for event in Pool(tasks, count, deadline, shared=place.type == "cuda").events():
             on_event(event)
         tickets = [row for store in stores for trial in range(trials) for row in store.rows(trial)]
         return tickets + [
@@ -168,13 +140,6 @@ def _check_rewinding(spec: Spec) -> None:
         raise UserError(f"`prune.rewind_to` (={spec.prune.rewind_to}) must be below the {steps} steps of a training")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    spec: Spec
-    trial: int
-    message: str
-
-
 def _message(spec: Spec, trial: int, shared: dict[str, Any]) -> str:
     return json.dumps({"spec": spec.to_json(), "trial": trial, **shared}) + "\n"
 
@@ -184,108 +149,3 @@ def default_workers(device: torch.device) -> int:
     if device.type == "cuda":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass
-class _Pool:
-    """Worker processes, each with a thread here that hands it one task after the other."""
-
-    tasks: list[_Task]
-    count: int
-    deadline: float | None
-    _todo: "queue.SimpleQueue[_Task]" = field(default_factory=queue.SimpleQueue)
-    _events: "queue.SimpleQueue[Event | Exception | None]" = field(default_factory=queue.SimpleQueue)
-    _processes: list["subprocess.Popen[str]"] = field(default_factory=list)
-    _closing: bool = False
-
-    def events(self) -> Iterator[Event]:
-        """Run all tasks; yield what happens. Workers end with this generator, however it ends."""
-        for task in self.tasks:
-            self._todo.put(task)
-        threads = [threading.Thread(target=self._tend, daemon=True) for _ in range(self.count)]
-        try:
-            for thread in threads:
-                thread.start()
-            ended = 0
-            while ended < len(threads):
-                event = self._events.get()
-                if isinstance(event, Exception):
-                    raise event
-                if event is None:
-                    ended += 1
-                else:
-                    yield event
-            while not self._todo.empty():  # after the deadline
-                task = self._todo.get()
-                yield Event(kind="out-of-time", spec=task.spec, trial=task.trial)
-        finally:
-            self._closing = True
-            for process in self._processes:
-                process.kill()
-
-    def _tend(self) -> None:
-        """Start a worker and feed it until no task is left."""
-        try:
-            with subprocess.Popen(
-                WORKER,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C reaches the parent alone
-                env={**KEEP_FREED_MEMORY, **os.environ},
-            ) as process:
-                self._processes.append(process)
-                while not self._closing and not self._late():
-                    try:
-                        task = self._todo.get_nowait()
-                    except queue.Empty:
-                        break
-                    self._follow(task, process)
-                process.kill()
-        except Exception as error:
-            self._events.put(error)
-        finally:
-            self._events.put(None)
-
-    def _late(self) -> bool:
-        return self.deadline is not None and time.time() >= self.deadline
-
-    def _follow(self, task: _Task, process: "subprocess.Popen[str]") -> None:
-        """Hand over a task and pass its events on until it is over."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # a worker that is gone is told apart below
-            process.stdin.write(task.message)
-            process.stdin.flush()
-        for line in process.stdout:
-            if not line.endswith("\n"):
-                break  # the worker ended in the middle of it
-            event = json.loads(line)
-            if event["event"] == "error":
-                raise UserError(event["message"])
-            if event["event"] == "crash":
-                raise RuntimeError(f"trial {task.trial} of {task.spec.id} crashed in its worker:\n{event['message']}")
-            self._events.put(_event(task, event))
-            if event["event"] in ("finished", "failed", "out-of-time"):
-                return
-        process.kill()
-        raise UserError(
-            f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {process.wait()}; out of "
-            "memory?); all rows so far are safe, the same command goes on"
-        )
-
-
-def _event(task: _Task, value: dict[str, Any]) -> Event:
-    row = Row.from_line(value["line"]) if "line" in value else None
-    return Event(
-        kind=value["event"],
-        spec=task.spec,
-        trial=task.trial,
-        control=row.control if row else value.get("control", TICKET),
-        level=row.level if row else value.get("level"),
-        epoch=value.get("epoch"),
-        top1=value.get("top1"),
-        row=row,
-        message=value.get("message"),
-    )

@@ -1,9 +1,12 @@
-"""A worker process: `python -m fourfold.lottery.worker` reads trials to run as JSON lines, and answers with events.
+"""A worker process: `python -m fourfold.lottery.worker [LANES]` reads trials to run as JSON lines, and answers with events.
 
 A process of its own per CPU core, started by its command line: nothing is pickled, no guard is needed in the user's
-script, and the worker ends when its standard input does, that is, with its parent, however that ended.
+script, and the worker ends when its standard input does, that is, with its parent, however that ended. With lanes it runs so
+many trials at the same time, each in a thread and on a CUDA stream of its own, for a GPU computes side by side only what
+comes from one process.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -15,6 +18,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+import torch
 
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
@@ -39,14 +44,27 @@ NO_CONTROLS = Controls()
 
 def main() -> None:
     """Serve tasks from standard input until it ends."""
+    lanes = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not end up among the events
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
-    experiments: dict[str, Experiment] = {}
-    with single_thread():
+    server = _Server(events, experiments_kept=lanes)
+    for _ in range(1, lanes):
+        threading.Thread(target=_lane, args=(server, tasks), daemon=True).start()
+    _lane(server, tasks)
+
+
+def _lane(server: "_Server", tasks: "queue.SimpleQueue[str]") -> None:
+    with single_thread(), _own_stream():
         while True:
-            _serve(json.loads(tasks.get()), experiments, events)
+            server.serve(json.loads(tasks.get()))
+
+
+def _own_stream() -> contextlib.AbstractContextManager[object]:
+    if not torch.cuda.is_available():
+        return contextlib.nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
 
 
 def _read(tasks: "queue.SimpleQueue[str]") -> None:
@@ -55,24 +73,50 @@ def _read(tasks: "queue.SimpleQueue[str]") -> None:
     os._exit(0)  # the parent is gone: stop in the middle of whatever it is
 
 
-def _serve(task: dict[str, Any], experiments: dict[str, Experiment], events: TextIO) -> None:
-    def send(kind: str, **content: Any) -> None:
-        events.write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}) + "\n")
-        events.flush()
+class _Server:
+    """Runs tasks and writes their events; several threads may share one."""
 
-    spec = Spec.from_json(task["spec"])
-    clock = Clock(task["deadline"])
-    try:
-        if spec.id not in experiments:
-            experiments.clear()
-            data_dir = Path(task["data_dir"]) if task["data_dir"] else None
-            experiments[spec.id] = Experiment.prepare(spec, data_dir, resolve_device(task["device"]), download=False)
+    def __init__(self, events: TextIO, experiments_kept: int) -> None:
+        self._events = events
+        self._experiments: dict[str, Experiment] = {}
+        self._kept = experiments_kept
+        self._writing, self._preparing = threading.Lock(), threading.Lock()
+
+    def serve(self, task: dict[str, Any]) -> None:
+        """Run a trial; whatever becomes of it is an event."""
+        spec = Spec.from_json(task["spec"])
+
+        def send(kind: str, **content: Any) -> None:
+            with self._writing:
+                self._events.write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}) + "\n")
+                self._events.flush()
+
+        clock = Clock(task["deadline"])
         controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
-        run_trial_here(experiments[spec.id], Path(task["out"]), task["trial"], clock, send, task["keep"], controls)
-    except UserError as error:
-        send("error", message=str(error))
-    except Exception:
-        send("crash", message=traceback.format_exc())
+        try:
+            run_trial_here(self._prepared(spec, task), Path(task["out"]), task["trial"], clock, send, task["keep"], controls)
+        except UserError as error:
+            send("error", message=str(error))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            send("out-of-memory")
+        except Exception as error:
+            if "CUDA error" in str(error):
+                reason = str(error).partition("\n")[0]
+                send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command goes on")
+            else:
+                send("crash", message=traceback.format_exc())
+
+    def _prepared(self, spec: Spec, task: dict[str, Any]) -> Experiment:
+        with self._preparing:
+            if spec.id not in self._experiments:
+                while len(self._experiments) >= self._kept:
+                    self._experiments.pop(next(iter(self._experiments)))
+                data_dir = Path(task["data_dir"]) if task["data_dir"] else None
+                self._experiments[spec.id] = Experiment.prepare(spec, data_dir, resolve_device(task["device"]), download=False)
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
+            return self._experiments[spec.id]
 
 
 class Clock:

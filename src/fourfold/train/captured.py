@@ -6,6 +6,7 @@ from the host but to start every step.
 """
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 
 import torch
@@ -18,15 +19,18 @@ from fourfold.train.steps import MOMENTS, Steps
 WARM_UP = 3
 """Steps before the recording, in which libraries choose their kernels; they are undone."""
 
+_RECORDING = threading.Lock()
+"""Threads record one after the other: the beginning of a recording waits for the whole device."""
+
 Replay = Callable[[], None]
 
 Record = Callable[[Replay], Replay]
 
 
 def cuda_graph(step: Replay) -> Replay:
-    """Record a step as a CUDA graph on the current stream; other threads may go on with their own work."""
+    """Record a step as a CUDA graph; other threads may go on with their own work."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+    with _RECORDING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
         step()
     return graph.replay
 
@@ -50,6 +54,8 @@ def captured_steps(
         return None
     try:
         return CapturedSteps(network, spec, weights, masks, images, moments, record)
+    except torch.OutOfMemoryError:
+        raise  # fewer trials at a time may be recorded
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         print(f"the network cannot be recorded as a CUDA graph ({reason}); it takes its steps one by one", file=sys.stderr)

@@ -1,0 +1,259 @@
+"""Worker processes and the trials that they run: one process a core, or one for a whole GPU with several trials in flight."""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fourfold.record import TICKET, Row, Spec, UserError
+
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+"""glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
+
+WORKER = [sys.executable, "-m", "fourfold.lottery.worker"]
+
+LOOK_SECONDS = 0.1
+"""How often an idle lane looks whether another has given a trial back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened in a trial."""
+
+    kind: str
+    """epoch, row, finished, failed (for good: the loss became nan), out-of-time, or notice (about the data or the GPU)."""
+    spec: Spec
+    trial: int | None = None
+    control: str = TICKET
+    """The control that an epoch is of."""
+    level: int | None = None
+    epoch: int | None = None
+    top1: float | None = None
+    row: Row | None = None
+    message: str | None = None
+
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A trial to run."""
+
+    spec: Spec
+    trial: int
+    message: str
+    """The line that tells a worker."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What a worker's events name it by."""
+        return self.spec.id, self.trial
+
+    def event(self, value: dict[str, Any]) -> Event:
+        """Return what a worker said of this task as an event."""
+        row = Row.from_line(value["line"]) if "line" in value else None
+        return Event(
+            kind=value["event"],
+            spec=self.spec,
+            trial=self.trial,
+            control=row.control if row else value.get("control", TICKET),
+            level=row.level if row else value.get("level"),
+            epoch=value.get("epoch"),
+            top1=value.get("top1"),
+            row=row,
+            message=value.get("message"),
+        )
+
+
+class Pool:
+    """Lanes, each of which takes one task after the other.
+
+    Args:
+        tasks: What is to be done, in this order.
+        lanes: Tasks at a time.
+        deadline: Time (`time.time()`) from which no further task is begun; None means none.
+        shared: Whether all lanes share one worker process, as they must on a GPU to compute at the same time, or each has
+            its own. Where a shared worker runs out of memory, half of the lanes go on.
+    """
+
+    def __init__(self, tasks: Sequence[Task], lanes: int, deadline: float | None, shared: bool = False) -> None:
+        self._todo: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        for task in tasks:
+            self._todo.put(task)
+        self._unfinished = len(tasks)
+        self._running = 0
+        self._lanes = lanes
+        self._deadline = deadline
+        self._shared = _Worker(lanes) if shared and tasks else None
+        self._workers: list[_Worker] = [self._shared] if self._shared else []
+        self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closing = False
+
+    def events(self) -> Iterator[Event]:
+        """Run all tasks; yield what happens. Workers end with this generator, however it ends."""
+        threads = [threading.Thread(target=self._tend, args=(lane,), daemon=True) for lane in range(self._lanes)]
+        try:
+            for thread in threads:
+                thread.start()
+            ended = 0
+            while ended < len(threads):
+                event = self._events.get()
+                if isinstance(event, Exception):
+                    raise event
+                if event is None:
+                    ended += 1
+                else:
+                    yield event
+            while not self._todo.empty():  # after the deadline
+                task = self._todo.get()
+                yield Event(kind="out-of-time", spec=task.spec, trial=task.trial)
+        finally:
+            self._closing = True
+            for worker in self._workers:
+                worker.kill()
+
+    def _tend(self, lane: int) -> None:
+        """Feed a worker until nothing is left to do, or this lane is one too many."""
+        try:
+            worker = self._shared
+            if worker is None:
+                worker = _Worker(1)
+                self._workers.append(worker)
+            while not self._closing and not self._late() and lane < self._lanes and self._unfinished:
+                with contextlib.suppress(queue.Empty):
+                    self._follow(self._todo.get(timeout=LOOK_SECONDS), worker)
+            if worker is not self._shared:
+                worker.kill()
+        except Exception as error:
+            self._events.put(error)
+        finally:
+            self._events.put(None)
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.time() >= self._deadline
+
+    def _follow(self, task: Task, worker: "_Worker") -> None:
+        """Hand over a task and pass its events on until it is over."""
+        with self._lock:
+            self._running += 1
+            beside, lanes = self._running, self._lanes
+        try:
+            self._pass_on(task, worker, lanes, alone=beside == 1)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _pass_on(self, task: Task, worker: "_Worker", lanes: int, alone: bool) -> None:
+        for value in worker.run(task):
+            kind = value["event"]
+            if kind == "error":
+                raise UserError(value["message"])
+            if kind == "crash":
+                raise RuntimeError(f"trial {task.trial} of {task.spec.id} crashed in its worker:\n{value['message']}")
+            if kind == "out-of-memory":
+                self._give_back(task, lanes, alone)
+                return
+            self._events.put(task.event(value))
+            if kind in ("finished", "failed", "out-of-time"):
+                with self._lock:
+                    self._unfinished -= 1
+                return
+        code = worker.kill()
+        raise UserError(
+            f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {code}; out of memory?); "
+            "all rows so far are safe, the same command goes on"
+        )
+
+    def _give_back(self, task: Task, lanes: int, alone: bool) -> None:
+        """Go on with half of the lanes that the task began beside, unless that is so already; one of them takes it again."""
+        with self._lock:
+            if lanes == 1 and alone:
+                raise UserError(
+                    f"trial {task.trial} of {task.spec.id} does not fit into the GPU's memory, not even alone; all rows so far "
+                    "are safe: use a larger GPU or --device cpu"
+                )
+            if self._lanes == lanes > 1:
+                self._lanes = lanes // 2
+                message = f"the GPU's memory is full: from now on {self._lanes} at a time"
+                self._events.put(Event(kind="notice", spec=task.spec, message=message))
+        self._todo.put(task)
+
+
+class _Worker:
+    """A worker process, and the tasks that it is at."""
+
+    def __init__(self, lanes: int) -> None:
+        self._process = subprocess.Popen(
+            [*WORKER, *([str(lanes)] if lanes > 1 else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C reaches the parent alone
+            env={**KEEP_FREED_MEMORY, **os.environ},
+        )
+        self._lock = threading.Lock()
+        self._followers: dict[tuple[str, int], queue.SimpleQueue[str | None]] = {}
+        self._ended = False
+        self._router = threading.Thread(target=self._route, daemon=True)
+        self._router.start()
+
+    def run(self, task: Task) -> Iterator[dict[str, Any]]:
+        """Hand over a task and yield what the worker says of it, for as long as it says anything."""
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        with self._lock:
+            self._followers[task.key] = lines
+            if self._ended:
+                lines.put(None)
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # a worker that is gone is told apart by its silence
+                self._process.stdin.write(task.message)
+                self._process.stdin.flush()
+        try:
+            while (line := lines.get()) is not None:
+                yield json.loads(line)
+        finally:
+            with self._lock:
+                del self._followers[task.key]
+
+    def kill(self) -> int:
+        """End the process, and return how it ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.kill()
+        code = self._process.wait()
+        self._router.join()
+        self._process.stdout.close()
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        return code
+
+    def _route(self) -> None:
+        """Give each line to the task that it is of; a line that is not whole is the end."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not line.endswith("\n"):
+                break
+            with self._lock:
+                for lines in self._of(line):
+                    lines.put(line)
+        with self._lock:
+            self._ended = True
+            for lines in self._followers.values():
+                lines.put(None)
+
+    def _of(self, line: str) -> "list[queue.SimpleQueue[str | None]]":
+        followers = list(self._followers.values())
+        if len(followers) > 1:
+            value = json.loads(line)
+            return [self._followers[value["run"], value["trial"]]]
+        return followers

@@ -1,0 +1,101 @@
+"""Several trials in one worker, as on a GPU: the rows are the same, and events find their trial."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+from lottery_samples import results, tiny_spec
+
+from fourfold import lottery
+from fourfold.lottery import local, pool
+from fourfold.lottery.pool import Pool, Task
+from fourfold.record import UserError
+
+SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
+
+
+def tasks(count=6):
+    made = [(SPECS[i % 2], i // 2) for i in range(count)]
+    return [Task(spec=spec, trial=trial, message=json.dumps({"run": spec.id, "trial": trial}) + "\n") for spec, trial in made]
+
+
+def pretend(monkeypatch, program):
+    monkeypatch.setattr(pool, "WORKER", [sys.executable, "-c", program])
+
+
+def run(made):
+    return [(event.kind, event.spec and event.spec.preset, event.trial) for event in made.events()]
+
+
+@pytest.mark.timeout(300)
+def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(monkeypatch, tmp_path):
+    expected = lottery.run(SPECS, trials=2, out=tmp_path / "alone", workers=1)
+    monkeypatch.setattr(local, "Pool", lambda *arguments, shared: Pool(*arguments, shared=True))
+    kinds = []
+    found = lottery.run(SPECS, trials=2, out=tmp_path / "lanes", workers=3, on_event=lambda event: kinds.append(event.kind))
+    assert results(found) == results(expected)
+    assert kinds.count("finished") == 4
+
+
+MIXED = """
+import json, sys
+tasks = [json.loads(sys.stdin.readline()) for _ in range(3)]
+for kind in ("epoch", "finished"):
+    for task in reversed(tasks):
+        print(json.dumps({"event": kind, "top1": task["trial"], **task}), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.timeout(60)
+def test_events_of_a_shared_worker_find_their_trial(monkeypatch):
+    pretend(monkeypatch, MIXED)
+    told = list(Pool(tasks(3), 3, None, shared=True).events())
+    assert sorted((event.spec.preset, event.trial, event.kind) for event in told) == sorted(
+        (task.spec.preset, task.trial, kind) for task in tasks(3) for kind in ("epoch", "finished")
+    )
+    assert all(event.top1 == event.trial for event in told)
+
+
+MEMORY = """
+import json, sys, threading, time
+room, lock, here = int(sys.argv[1]) if len(sys.argv) > 1 else 1, threading.Lock(), 0
+ROOM = {room}
+def work(task):
+    global here
+    with lock:
+        here += 1
+        fits = here <= ROOM
+    time.sleep(0.05)
+    with lock:
+        here -= 1
+        print(json.dumps({{"event": "finished" if fits else "out-of-memory", **task}}), flush=True)
+for line in sys.stdin:
+    threading.Thread(target=work, args=(json.loads(line),)).start()
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_too_many_for_the_memory_go_on_as_fewer_and_none_is_lost(monkeypatch, room):
+    pretend(monkeypatch, MEMORY.format(room=room))
+    told = run(Pool(tasks(12), 8, None, shared=True))
+    assert sorted(event for event in told if event[0] == "finished") == sorted(
+        ("finished", task.spec.preset, task.trial) for task in tasks(12)
+    )
+    assert 0 < sum(kind == "notice" for kind, *_ in told) <= 3  # 8, 4, 2, 1
+
+
+@pytest.mark.timeout(60)
+def test_a_trial_that_does_not_fit_alone_is_one_sentence(monkeypatch):
+    pretend(monkeypatch, MEMORY.format(room=0))
+    with pytest.raises(UserError, match=r"trial \d of .* does not fit into the GPU's memory, not even alone; all rows so far"):
+        run(Pool(tasks(4), 4, None, shared=True))
+
+
+@pytest.mark.timeout(60)
+def test_a_shared_worker_that_dies_ends_the_run(monkeypatch):
+    pretend(monkeypatch, "import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)")
+    with pytest.raises(UserError, match=r"was ended from outside \(exit code -9; out of memory\?\)"):
+        run(Pool(tasks(4), 3, None, shared=True))
