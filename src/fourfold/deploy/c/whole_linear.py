@@ -32,13 +32,14 @@ def add_whole_linear(draft: Draft, operation: Linear) -> None:
         body, tables, kind = *_lists(codes, lists), lists.described(product)
     bias = codes.bias - draft.quantized.zero_sums(operation, codes)
     tables += array("int32_t", "@bias", bias) + array("float", "@factor", codes.factor)
-    body.append(f"    for (int i = 0, at = row; i < {product.n}; i++, at += {product.weight.shape[1]})")
-    if last:
-        cut = "relu_1" if operation.relu else ""
-        body.append(f"        y[at] = {cut}((float)(sum[i] + @bias[at]) * @factor[at]);")
-    else:
-        largest = draft.quantized.levels[operation.output].largest
-        body.append(f"        y[at] = level_of(sum[i] + @bias[at], @factor[at], {largest});")
+    relu, largest = "relu_1" if operation.relu else "", draft.quantized.levels[operation.output].largest
+    for a in range(product.n):  # each by its name: an array that a loop goes over stays in memory
+        at = f"row + {a * product.weight.shape[1]}"
+        sum_and_factor = f"sum{a} + @bias[{at}]", f"@factor[{at}]"
+        if last:
+            body.append(f"    y[{at}] = {relu}((float)({sum_and_factor[0]}) * {sum_and_factor[1]});")
+        else:
+            body.append(f"    y[{at}] = level_of({sum_and_factor[0]}, {sum_and_factor[1]}, {largest});")
     comment = f"{operation.name}: linear, {source.size} → {made.size}, {kind}"
     step = Step(
         comment=comment,
@@ -57,16 +58,20 @@ def _dense(codes: Codes) -> tuple[list[str], str]:
         f"const int first = part * {outputs} / parts, last = (part + 1) * {outputs} / parts;",
         "for (int row = first; row < last; row++) {",
         f"    const int8_t *const weight = @weights + row * {inputs};",
-        "    int32_t sum[1] = {0};",
+        "    int32_t sum0 = 0;",
         f"    for (int i = 0; i < {inputs}; i++)",
-        "        sum[0] += weight[i] * x[i];",
+        "        sum0 += weight[i] * x[i];",
     ]
     return body, array("int8_t", "@weights", codes.product.weight.astype(np.int8))
 
 
 def _lists(codes: Codes, lists: Lists) -> tuple[list[str], str]:
     n = codes.product.n
-    body = [*start_groups(lists, "int8_t"), "for (int row = first; row < last; row++) {", f"    int32_t sum[{n}] = {{0}};"]
+    body = [
+        *start_groups(lists, "int8_t"),
+        "for (int row = first; row < last; row++) {",
+        f"    int32_t {', '.join(f'sum{a} = 0' for a in range(n))};",
+    ]
     scalar = _one_at_a_time(lists, n)
     body += scalar if n != QUATERNION else ["#if LANES >= 8", *_by_twos(codes, lists), "#else", *scalar, "#endif"]
     counts = "" if lists.shared else array("COUNT", "@counts", lists.counts)
@@ -80,7 +85,7 @@ def _one_at_a_time(lists: Lists, n: int) -> list[str]:
         lines += begin_list(lists, "uint8_t")
         lines += ["        for (; left; left--) {", f"            from += {n} * *step++;"]
         lines += [
-            f"            sum[{term.output}] {'+' if term.sign > 0 else '-'}= weight[{term.weight}] * from[{term.input}];"
+            f"            sum{term.output} {'+' if term.sign > 0 else '-'}= weight[{term.weight}] * from[{term.input}];"
             for term in pattern.terms
         ]
         lines += [f"            weight += {pattern.weights};", "        }", "    }"]
@@ -116,5 +121,5 @@ def _by_twos(codes: Codes, lists: Lists) -> list[str]:
     lines += [f"    _mm_storeu_si128((__m128i *)by[{c}], by{c});" for c in n]
     for a, row in enumerate(codes.product.table):
         terms = [f"{'+' if sign > 0 else '-'} by[{component}][{b}]" for b, (component, sign) in enumerate(row)]
-        lines.append(f"    sum[{a}] = {' '.join(terms).removeprefix('+ ')};")
+        lines.append(f"    sum{a} = {' '.join(terms).removeprefix('+ ')};")
     return lines
