@@ -170,10 +170,13 @@ class _Images:
 def _quiet() -> Iterator[None]:
     """Keep a library's advice, which is not ours to follow, from the terminal."""
     import logging
+    import warnings
 
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(logging.NOTSET)
 
