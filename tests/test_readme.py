@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from pages import blocks, relative_links
 
@@ -67,6 +69,24 @@ def test_main_job_ends_with_figure_and_page_and_report_reads_it(tmp_path: Path) 
     assert "finished" in fourfold(["status"], tmp_path).stdout
 
 
+def test_the_tour_goes_from_a_run_to_predictions_and_c(tmp_path: Path) -> None:
+    tour = [command for command in COMMANDS if re.match(r"fourfold (export|predict)|fourfold run .*--keep", command)]
+    assert [command.split()[1] for command in tour] == ["run", "export", "predict", "export"]
+    keep = tour[0].split()[-1]
+    image = load_digits().images[0] * (255 / 16)
+    Image.fromarray(image.round().astype("uint8")).save(tmp_path / "seven.png")
+    for command in tour:
+        short = command.replace("lenet-300-100-mnist", "digits").replace(f"--keep {keep}", "--keep 1 --max-level 1 --epochs 2")
+        words = short.replace(f"--level {keep}", "--level 1").split()[1:]
+        words = [str(next(tmp_path.glob(word))) if "*" in word else word for word in words]
+        result = fourfold(words, tmp_path)
+        assert result.returncode == 0, result.stderr
+        if words[0] == "predict":
+            assert "seven.png" in result.stdout
+    assert (tmp_path / "ticket.safetensors").stat().st_size > 0
+    assert sorted(path.suffix for path in (tmp_path / "ticket").iterdir()) == [".c", ".h"]
+
+
 def test_relative_links_lead_somewhere() -> None:
     links = relative_links(README)
     assert len(links) > 4
@@ -78,5 +98,5 @@ def test_every_command_of_the_readme_is_known() -> None:
     from fourfold.lottery.presets import PRESETS
 
     ours = [command.split() for command in COMMANDS if command.startswith("fourfold ")]
-    assert {words[1] for words in ours} == set(KNOWN)
+    assert {next(name for name in KNOWN if words[1 : 1 + len(name.split())] == name.split()) for words in ours} == set(KNOWN)
     assert all(words[2] in PRESETS for words in ours if words[1] == "run")
