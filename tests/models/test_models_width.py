@@ -32,10 +32,12 @@ def test_hidden_layers_are_scaled_and_rounded(name, algebra, width):
 
 @pytest.mark.parametrize("algebra", ["real", "quaternion"])
 def test_bottlenecks_keep_their_shape(algebra):
-    found = outputs(models.build("resnet-50", algebra=algebra, device="meta", width=0.27))
+    network = models.build("resnet-50", algebra=algebra, device="meta", width=0.27)
+    found = outputs(network)
     middles = [16, 36, 68, 140] if algebra == "quaternion" else [17, 35, 69, 138]
     assert {found[1], found[3]} == {middles[0], 4 * middles[0]}
     assert found[-2] == 4 * middles[3]
+    assert models.measure(network, models.input_shape("resnet-50", algebra)).layers[-1].output == (10,)  # all layers fit
 
 
 def test_width_1_changes_nothing():

@@ -31,6 +31,7 @@ from fourfold.deploy.program import (
 from fourfold.record.errors import UserError
 
 WEIGHT_LEVELS = 63
+"""Largest whole number of a weight: two products with an 8-bit value then fit into 16 bits."""
 IMAGE_LEVELS = 255
 VALUE_LEVELS = 127
 

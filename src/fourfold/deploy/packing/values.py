@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fourfold.deploy.packing.bits import DamageError, Symbols
 from fourfold.deploy.program import Array
+from fourfold.deploy.quantize import WEIGHT_LEVELS
 from fourfold.record.errors import UserError
 
 Mask = NDArray[np.bool_]
@@ -17,8 +18,6 @@ Mask = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
 
 CODEBOOK_SIZE = 16
-INT8_LEVELS = 63
-"""Values are -63 to 63, as the int8 kernels need them: two products with an 8-bit input then fit into 16 bits."""
 LARGEST_HALF = 65504.0
 """The largest finite number of 16 bits."""
 _ROUNDS = 100
@@ -72,9 +71,9 @@ def _by_output(scale: Array, like: int) -> Array:
 def _encode_int8(weight: Array, mask: Mask) -> tuple[Symbols, Array]:
     """An output number's n components share a scale: a kernel adds products of all of them in one register."""
     others = tuple(axis for axis in range(weight.ndim) if axis != 1)
-    scale = np.abs(weight).max(axis=others, initial=0).astype(np.float32) / np.float32(INT8_LEVELS)
+    scale = np.abs(weight).max(axis=others, initial=0).astype(np.float32) / np.float32(WEIGHT_LEVELS)
     divisor = _by_output(np.where(scale == 0, np.float32(1), scale), weight.ndim)
-    whole = np.clip(np.rint(weight / divisor), -INT8_LEVELS, INT8_LEVELS).astype(np.int8)
+    whole = np.clip(np.rint(weight / divisor), -WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8)
     return whole[mask].view(np.uint8), scale
 
 
