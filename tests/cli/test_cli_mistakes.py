@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("quick_plan")
 
 ALGEBRAS = r"known: complex, octonion, quaternion, real"
 MISTAKES = [
-    ("rum digits", r"unknown command 'rum'; known: run, status, report, reproduce, .*presets.*; `fourfold --help` describes them"),
+    ("rum digits", r"unknown command 'rum'; known: run, status, .*presets.*; `fourfold --help` describes them"),
     ("run digit", r"unknown preset 'digit'; known: .*digits.*; `fourfold presets` describes them"),
     ("run digits --algebra kwaternion", rf"unknown model algebra 'kwaternion'; {ALGEBRAS}"),
     ("run digits --algebra", r"there is nothing to run: name at least one algebra"),

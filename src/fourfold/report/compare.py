@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fourfold.lottery import presets
 from fourfold.record import Spec
 from fourfold.report.curves import Curve, Point
 from fourfold.report.experiments import Experiment
@@ -116,6 +115,8 @@ def flat(spec: Spec) -> dict[str, Any]:
 
 def departures(experiment: Experiment) -> list[str]:
     """Return what the runs change of the preset they are named after, such as `train.epochs 2 (not 40)`."""
+    from fourfold.lottery import presets  # imports torch, which the summary on a terminal does without
+
     if experiment.preset not in presets.PRESETS:
         return []
     found: dict[str, tuple[list[Any], Any]] = {}
