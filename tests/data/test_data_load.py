@@ -5,6 +5,7 @@ import gzip
 import pickle
 import struct
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from fourfold.data import images
 from fourfold.data.idx import read_idx
 from fourfold.data.official import SOURCES
 from fourfold.record import UserError
+
+zipped = partial(gzip.compress, mtime=0)
+"""The same bytes every second: they are in the names of tests."""
 
 TRAIN_IMAGES = f"{IDX_NAMES['train_images']}.gz"
 TRAIN_LABELS = f"{IDX_NAMES['train_labels']}.gz"
@@ -151,37 +155,37 @@ def test_mnist_with_other_labels_gives_a_notice(tmp_path, monkeypatch):
     [
         (TRAIN_IMAGES, b"", "has only 0 bytes; an idx file of images begins with more"),
         (TRAIN_IMAGES, b"no gzip", r"is cut off or damaged \(Not a gzipped file"),
-        (TRAIN_IMAGES, gzip.compress(idx_bytes(np.zeros((3, 28, 28))))[:-9], r"is cut off or damaged \(Compressed file ended"),
-        (TRAIN_IMAGES, gzip.compress(bytes(10)), "has only 10 bytes; an idx file of images begins with more"),
+        (TRAIN_IMAGES, zipped(idx_bytes(np.zeros((3, 28, 28))))[:-9], r"is cut off or damaged \(Compressed file ended"),
+        (TRAIN_IMAGES, zipped(bytes(10)), "has only 10 bytes; an idx file of images begins with more"),
         (
             TRAIN_IMAGES,
-            gzip.compress(idx_bytes(np.zeros(99))),
+            zipped(idx_bytes(np.zeros(99))),
             "begins with 0x00000801; an idx file of images begins with 0x00000803",
         ),
         (
             TRAIN_LABELS,
-            gzip.compress(idx_bytes(np.zeros((2, 2, 2)))),
+            zipped(idx_bytes(np.zeros((2, 2, 2)))),
             "begins with 0x00000803; an idx file of labels begins with 0x00000801",
         ),
-        (TRAIN_IMAGES, gzip.compress(idx_bytes(np.zeros((3, 32, 30)))), "holds images of 32×30; 28×28 is right"),
+        (TRAIN_IMAGES, zipped(idx_bytes(np.zeros((3, 32, 30)))), "holds images of 32×30; 28×28 is right"),
         (
             TRAIN_IMAGES,
-            gzip.compress(idx_bytes(np.zeros((0, 28, 28)))),
+            zipped(idx_bytes(np.zeros((0, 28, 28)))),
             "says that it holds 0 images; 1 to 10,000,000 is right",
         ),
-        (TRAIN_IMAGES, gzip.compress(struct.pack(">4I", 0x803, 2**32 - 1, 28, 28)), "says that it holds 4,294,967,295 images"),
+        (TRAIN_IMAGES, zipped(struct.pack(">4I", 0x803, 2**32 - 1, 28, 28)), "says that it holds 4,294,967,295 images"),
         (
             TRAIN_IMAGES,
-            gzip.compress(idx_bytes(np.zeros((3, 28, 28)))[:-5]),
+            zipped(idx_bytes(np.zeros((3, 28, 28)))[:-5]),
             "has only 2,347 bytes of images; 2,352 for the 3 images",
         ),
         (
             TRAIN_IMAGES,
-            gzip.compress(idx_bytes(np.zeros((3, 28, 28))) + b"x"),
+            zipped(idx_bytes(np.zeros((3, 28, 28))) + b"x"),
             "has more bytes of images; 2,352 for the 3 images",
         ),
-        (TRAIN_LABELS, gzip.compress(idx_bytes(np.zeros(7))), "holds 7 labels; 30, one for each image in train-images"),
-        (TRAIN_LABELS, gzip.compress(idx_bytes(np.full(30, 10))), "holds the label 10; 0 to 9 is right"),
+        (TRAIN_LABELS, zipped(idx_bytes(np.zeros(7))), "holds 7 labels; 30, one for each image in train-images"),
+        (TRAIN_LABELS, zipped(idx_bytes(np.full(30, 10))), "holds the label 10; 0 to 9 is right"),
     ],
 )
 def test_mistakes_in_idx_files(tmp_path, name, content, sentence):
@@ -193,7 +197,7 @@ def test_mistakes_in_idx_files(tmp_path, name, content, sentence):
 
 def test_a_changed_pixel_fails_gzips_own_checksum(tmp_path):
     path = tmp_path / "images.gz"
-    content = bytearray(gzip.compress(idx_bytes(np.zeros((3, 28, 28))), compresslevel=0))
+    content = bytearray(zipped(idx_bytes(np.zeros((3, 28, 28))), compresslevel=0))
     content[-100] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"is cut off or damaged \(CRC check failed"):
@@ -210,7 +214,7 @@ def test_a_file_that_cannot_be_opened(tmp_path):
 @given(st.booleans(), st.integers(0, 10**6), st.binary(max_size=6), st.integers(0, 8))
 def test_a_mutated_idx_file_is_read_or_refused_and_nothing_else(tmp_path, packed, place, new, removed):
     content = idx_bytes(np.arange(18).reshape(2, 3, 3))
-    content = gzip.compress(content, mtime=0) if packed else content
+    content = zipped(content) if packed else content
     place %= len(content) + 1
     path = tmp_path / ("images.gz" if packed else "images")
     path.write_bytes(content[:place] + new + content[place + removed :])
