@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 import synthetic_runs as synthetic
 
 import fourfold.report as report
+from fourfold.lottery import presets
 from fourfold.report.claims import count_sentence, judge
+from fourfold.report.experiments import experiments
 from fourfold.report.gap_tables import all_tables
 from fourfold.report.page import page
+from fourfold.report.runs import Run
 
 
 class Reader(HTMLParser):
@@ -138,6 +142,14 @@ def test_the_embedded_numbers_are_the_curves(read: Reader, experiment: report.Ex
             assert one["bytes"] == round(point.stored_bytes)
         assert shown["training"][1]["top1"] == [round(stat.mean, 2) for stat in curve.training[1].top1]
     assert [len(curve["points"]) for curve in data["published"]] == [20, 18]
+
+
+def test_what_runs_change_of_their_preset_stands_under_its_name() -> None:
+    preset = presets.get("conv2-cifar10")
+    short = replace(preset, train=replace(preset.train, epochs=2))
+    for of, told in ((preset, "Conv-2 on CIFAR-10"), (short, "Conv-2 on CIFAR-10, with train.epochs 2 (not 40)")):
+        (found,) = experiments([Run(id=of.id, spec=of, rows=(synthetic.row(of, 0, 0),), failures={})])
+        assert f'<p class="sub">{told}</p>' in page([found])
 
 
 def test_six_presets_of_twenty_levels_stay_below_a_megabyte_and_a_half() -> None:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from fourfold.record import TICKET
 from fourfold.report.claims import NOTE, Judged, count_sentence, ours_in_words, theirs_in_words
-from fourfold.report.compare import flat
+from fourfold.report.compare import departures, flat
 from fourfold.report.curves import Curve
 from fourfold.report.experiments import Experiment
 from fourfold.report.gap_tables import all_tables
@@ -69,6 +69,7 @@ def _section(index: int, experiment: Experiment) -> dict[str, Any]:
         "id": f"experiment-{index}",
         "preset": experiment.preset,
         "title": experiment.title,
+        "changed": departures(experiment),
         "sentences": sentences(experiment),
         "tables": all_tables(experiment) if experiment.curves else [],
         "runs": [_run(run, experiment) for run in runs],
