@@ -1,11 +1,20 @@
-"""How often 95 % confidence intervals of a mean over a few trials hold the truth: `python benchmarks/intervals.py`."""
+"""How often 95 % confidence intervals over a few trials hold the truth, and how much trials of two algebras have in common.
+
+python benchmarks/intervals.py                      # of a mean, by several methods
+python benchmarks/intervals.py --crossings 400      # of where one simulated curve overtakes another
+python benchmarks/intervals.py --correlation results    # of real and quaternion accuracies, trial by trial
+"""
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from fourfold.report import experiments_of_rows, read_runs
+from fourfold.report.curves import Trace
+from fourfold.report.gaps import overtaking, pairs, read
 from fourfold.report.statistics import interval
 
 Generator = np.random.Generator
@@ -52,11 +61,53 @@ METHODS = {
 }
 
 
+def crossing_coverage(trials: int, sets: int) -> float:
+    """Simulate two lines that meet at 0.1 with noise of half a point, a part of it common to a trial; return the part held."""
+    generator, places, held = np.random.default_rng(trials), np.geomspace(0.25, 0.01, 15), 0
+    for _ in range(sets):
+        common = generator.normal(scale=0.5, size=(trials, 15))
+        curves = []
+        for slope in (10, 4):
+            top1 = 80 + slope * np.log10(places / 0.1) + common + generator.normal(scale=0.5, size=(trials, 15))
+            curves.append(
+                [Trace(trial=t, density=(), fraction_of_real=tuple(places), top1=tuple(top1[t])) for t in range(trials)]
+            )
+        found = overtaking(curves[1], curves[0])
+        held += found is not None and found.dense_end is not None and (found.sparse_end or 0) <= 0.1 <= found.dense_end
+    return held / sets
+
+
+def print_correlations(results: Path) -> None:
+    """Print how real and quaternion accuracies correlate over trials, at the fractions that all trials of both reached."""
+    for experiment in experiments_of_rows(row for run in read_runs([results]) for row in run.rows):
+        curves = {curve.algebra: curve for curve in experiment.tickets}
+        if not {"real", "quaternion"} <= curves.keys() or curves["real"].most_trials < 5:
+            continue
+        both = pairs(curves["quaternion"].traces, curves["real"].traces)
+        found = []
+        for place in curves["quaternion"].traces[0].fraction_of_real:
+            values = np.array([[read(trace, place) for trace in pair] for pair in both])
+            if not np.isnan(values).any() and values.std(0).min() > 0:
+                found.append(np.corrcoef(values.T)[0, 1])
+        print(
+            f"{experiment.preset}: {min(found):+.2f} to {max(found):+.2f}, mean {np.mean(found):+.2f}, {len(found)} fractions"
+        )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crossings", type=int, help="simulated sets; only this is measured")
+    parser.add_argument("--correlation", type=Path, help="folder of runs; only this is measured")
     parser.add_argument("--trials", type=int, nargs="+", default=[2, 3, 4, 5, 10])
     parser.add_argument("--sets", type=int, default=1000)
     arguments = parser.parse_args()
+    if arguments.correlation:
+        print_correlations(arguments.correlation)
+        return
+    if arguments.crossings:
+        for trials in (3, 5, 10):
+            print(f"{trials:6}  crossing held {100 * crossing_coverage(trials, arguments.crossings):.1f} %", flush=True)
+        return
     print(f"{'trials':6}  {'distribution':12}  " + "  ".join(f"{name:>18}" for name in METHODS))
     print(f"{'':6}  {'':12}  " + "  ".join(f"{'held, median width':>18}" for _ in METHODS))
     for trials in arguments.trials:

@@ -10,7 +10,7 @@ import torch
 from fourfold.lottery import presets
 from fourfold.record import RunStore, Spec
 from fourfold.report import forecast as room
-from fourfold.report.forecast import Clock, forecast, planned_levels
+from fourfold.report.forecast import Clock, figure_levels, forecast
 
 CPU = torch.device("cpu")
 
@@ -41,10 +41,10 @@ def test_large_networks_are_extrapolated_from_small_batches(clock: Clock) -> Non
 
 def test_levels_are_planned_to_the_published_end_or_to_2_percent() -> None:
     quaternion = presets.get("conv2-cifar10", algebra="quaternion")
-    assert planned_levels(quaternion) == 21  # as many as the published curve has
-    assert planned_levels(presets.get("conv6-cifar100")) == 19  # 0.8 ** 18 is the first below 2 %
+    assert figure_levels(quaternion) == 21  # as many as the published curve has
+    assert figure_levels(presets.get("conv6-cifar100")) == 19  # 0.8 ** 18 is the first below 2 %
     bounded = dataclasses.replace(quaternion, stop=dataclasses.replace(quaternion.stop, max_level=0))
-    assert planned_levels(bounded) == 1
+    assert figure_levels(bounded) == 1
 
 
 def test_what_is_on_disk_is_not_counted_again(clock: Clock, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 A control is trained as the ticket's level was, on the same images in the same order, and gives a row of its own.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from fourfold import algebra, data, pruning
 from fourfold.lottery import rewinding
@@ -20,7 +20,7 @@ from fourfold.lottery.rows import make_row
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks, Units, units_of
-from fourfold.record import CONTROLS, KEEPS_TRAINED, Epoch, Row, RunStore, Spec, UserError
+from fourfold.record import CONTROLS, KEEPS_TRAINED, TICKET, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.errors import unknown
 from fourfold.train import TrainingFailedError
 
@@ -30,11 +30,14 @@ CHAINED = frozenset({"equal-macs"})
 OnControlEpoch = Callable[[str, int, Epoch], None]
 """Called with the control, the level and each point of its training curve."""
 
-MakeMask = Callable[[Masks, Units, Generator, list[Masks]], Masks]
-"""From the ticket's mask, the units of its weights, a generator, and the masks of the levels before, dense first."""
+MakeMask = Callable[[Masks, Units, Generator, Iterable[Masks]], Masks]
+"""From the ticket's mask, the units of its weights, a generator, and the masks of the levels before, dense first.
+
+The last ones are read from disk as they are taken, which only one control does.
+"""
 
 
-def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return the masks with the numbers of every layer in another order, each with its own pattern of components."""
     found = {}
     for name, mask in masks.items():
@@ -44,7 +47,7 @@ def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before:
     return found
 
 
-def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return the masks with the bits of the whole network in another order."""
     flat = torch.cat([mask.flatten() for mask in masks.values()])
     shuffled = flat[torch.randperm(len(flat), generator=generator).to(flat.device)]
@@ -52,12 +55,12 @@ def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before
     return {name: part.view(mask.shape) for (name, mask), part in zip(masks.items(), parts, strict=True)}
 
 
-def random_in_layers(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+def random_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return masks of random weights, in every layer as many as the given ones keep."""
     return _random(masks, pruning.kept(masks), generator)
 
 
-def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return masks of random weights, as many as the given ones keep, at the densities of Erdős–Rényi kernels."""
     sizes = [mask.numel() for mask in masks.values()]
     shares = pruning.erdos_renyi_shares({name: tuple(mask.shape) for name, mask in masks.items()}, units.dimensions)
@@ -65,12 +68,13 @@ def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before:
     return _random(masks, dict(zip(masks, counts, strict=True)), generator)
 
 
-def inverted(masks: Masks, units: Units, generator: Generator, before: list[Masks]) -> Masks:
+def inverted(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return the masks that keep as many weights, those first that the levels pruned first; within a level at random.
 
     The weights' scores are not on disk, but their order is, as far as the masks tell it.
     """
-    order = {name: sum(mask[name].double() for mask in (*before[1:], masks)) for name in masks}  # levels survived
+    pruned = [*before][1:]
+    order = {name: sum(mask[name].double() for mask in (*pruned, masks)) for name in masks}  # levels survived
     draws = {
         name: torch.rand(mask.shape, generator=generator, dtype=torch.float64).to(mask.device) for name, mask in masks.items()
     }
@@ -180,9 +184,10 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
     start, spec = perf_counter(), experiment.spec
     seed = derive_seed(trial, f"control-{control}", level)
     network = build(spec, seed if control == "random-init" else derive_seed(trial, "weights")).to(experiment.device)
-    masks = _ticket_masks(experiment, store, trial, level)
+    weights = named_weights(network)
+    masks = _masks(store, trial, level, weights)
     if control in MASKS:
-        before = [_ticket_masks(experiment, store, trial, earlier) for earlier in range(level)]
+        before = (_masks(store, trial, earlier, weights) for earlier in range(level))
         masks = MASKS[control](masks, units_of(network), Generator().manual_seed(seed), before)
     begun = Begin(train=spec.train)
     if level and control != "random-init" and spec.prune.rewind != "start":
@@ -192,10 +197,8 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
     return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start, control)
 
 
-def _ticket_masks(experiment: Experiment, store: RunStore, trial: int, level: int) -> Masks:
-    weights = named_weights(build(experiment.spec, 0))
-    masks = pruning.unpack(store.mask(trial, level), weights) if level else pruning.dense(weights)
-    return {name: mask.to(experiment.device) for name, mask in masks.items()}
+def _masks(store: RunStore, trial: int, level: int, weights: Mapping[str, Tensor], control: str = TICKET) -> Masks:
+    return pruning.unpack(store.mask(trial, level, control), weights) if level else pruning.dense(weights)
 
 
 def small_width(spec: Spec, weights: int) -> float:
@@ -234,7 +237,7 @@ def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_ep
     start = perf_counter()
     network = build(twin.spec, derive_seed(trial, "weights")).to(twin.device)
     weights = named_weights(network)
-    masks = pruning.unpack(store.mask(trial, level, "equal-macs"), weights) if level else pruning.dense(weights)
+    masks = _masks(store, trial, level, weights, "equal-macs")
     trained = train_level(twin, trial, level, network, masks, Begin(train=twin.spec.train), on_epoch)
     rows = store.rows(trial)
     if level + 1 < len(rows):

@@ -42,7 +42,7 @@ def plan(specs: Sequence[Spec], *, trials: int, out: Path | str, device: torch.d
     plans = []
     for spec in specs:
         sizes, sizes_real = measure(spec), measure(spec.real_twin)
-        levels = _planned_levels(spec, sizes, sizes_real)
+        levels = planned_levels(spec, sizes, sizes_real)
         store = RunStore(Path(out) / spec.id)
         done = [len(store.rows(trial)) for trial in range(trials)]
         left = sum(0 if store.finished(trial) else max(1, levels - done[trial]) for trial in range(trials))
@@ -63,10 +63,11 @@ def plan(specs: Sequence[Spec], *, trials: int, out: Path | str, device: torch.d
     return plans
 
 
-def _planned_levels(spec: Spec, sizes: Sizes, sizes_real: Sizes) -> int:
+def planned_levels(spec: Spec, sizes: Sizes, sizes_real: Sizes, fraction: float = FRACTION_PLANNED) -> int:
+    """Return the levels of a trial that are planned for, the dense one included: to its bound, else to a fraction of real."""
     if spec.stop.max_level is not None:
         return spec.stop.max_level + 1
-    density = FRACTION_PLANNED * sizes_real.parameters / sizes.parameters
+    density = fraction * sizes_real.parameters / sizes.parameters
     return 1 + max(0, math.ceil(math.log(density) / math.log(1 - spec.prune.fraction)))
 
 

@@ -16,7 +16,7 @@ import torch
 from fourfold import algebra, data, pruning
 from fourfold.data.images import Images, Labels
 from fourfold.lottery.building import build, measure
-from fourfold.lottery.planning import FRACTION_PLANNED
+from fourfold.lottery.planning import FRACTION_PLANNED, planned_levels
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, RunStore, Spec, StopSpec, TrainSpec
@@ -123,7 +123,7 @@ def forecast(specs: Sequence[Spec], *, trials: int, out: Path, clock: Clock, wor
     left = done = 0
     seconds = 0.0
     for spec in specs:
-        store, levels = RunStore(out / spec.id), planned_levels(spec)
+        store, levels = RunStore(out / spec.id), figure_levels(spec)
         for trial in range(trials):
             begun = len(store.rows(trial))
             done += begun
@@ -135,14 +135,11 @@ def forecast(specs: Sequence[Spec], *, trials: int, out: Path, clock: Clock, wor
     return Forecast(levels=left, levels_done=done, seconds=seconds / max(1, min(workers, trials * len(specs))))
 
 
-def planned_levels(spec: Spec) -> int:
-    """Return the levels of a trial that are planned for, dense one included."""
-    if spec.stop.max_level is not None:
-        return spec.stop.max_level + 1
+def figure_levels(spec: Spec) -> int:
+    """Return the levels of a trial, planned to where the published curve ends if that is further than usual."""
     curves = published_curves(spec.data.name, spec.model.name, spec.preset)
     ends = [curve.points[-1][0] for curve in curves if curve.algebra == spec.model.algebra]
-    density = min([FRACTION_PLANNED, *ends]) * _sizes(spec.real_twin).parameters / _sizes(spec).parameters
-    return 1 + max(0, math.ceil(math.log(density) / math.log(1 - spec.prune.fraction)))
+    return planned_levels(spec, _sizes(spec), _sizes(spec.real_twin), min([FRACTION_PLANNED, *ends]))
 
 
 def _sizes(spec: Spec) -> Sizes:

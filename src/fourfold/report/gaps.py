@@ -2,8 +2,9 @@
 
 Trials of one number are compared with each other: real and quaternion networks of one trial see the same images in the same
 order. In the committed rows of Lenet-300-100 and Lenet-12 their accuracies at one fraction of real correlate by anything from
-−0.9 to +0.9 (mean −0.1 and +0.3), so an interval that took them as independent would be too short in some places and too long
-in others; the paired one is right in both, and costs degrees of freedom where there is no correlation.
+−0.9 to +0.9 (`python benchmarks/intervals.py --correlation results`), so an interval that took them as independent would be too
+short in some places and too long in others; the paired one is right in both, and costs degrees of freedom where there is no
+correlation.
 """
 
 from collections.abc import Sequence
