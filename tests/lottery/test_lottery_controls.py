@@ -65,9 +65,10 @@ def test_an_inverted_mask_keeps_what_was_pruned_first():
     flat = torch.arange(20)
     history = [{"a": flat >= cut} for cut in (0, 8, 13)]  # 8, then 5, then 3 go
     now = {"a": flat >= 16}  # four are left
-    made = controls.inverted(now, Units(), generator(), history)["a"]
-    assert int(made.sum()) == 4
-    assert not made[8:].any()
+    for seed in range(8):  # one alone may draw them by chance
+        made = controls.inverted(now, Units(), generator(seed), iter(history))["a"]
+        assert int(made.sum()) == 4
+        assert not made[8:].any()
     most = controls.inverted({"a": flat >= 8}, Units(), generator(), history[:1])["a"]  # level 1: twelve are kept
     assert most[:8].all()
     assert int(most.sum()) == 12
@@ -181,6 +182,23 @@ def test_controls_on_disk_are_not_run_again_and_the_rest_goes_on(ran, tmp_path, 
 def test_controls_wait_for_the_end_of_the_trial(tmp_path):
     store = RunStore.create(tmp_path, SPEC)
     assert controls.controls_left(store, 0, ["inverted"], None) == []
+
+
+def test_an_inverted_mask_is_made_from_all_levels_before(tmp_path, monkeypatch):
+    seen = []
+
+    def record(masks, units, generator, before):
+        seen.append([*before])
+        return masks
+
+    store = RunStore.create(tmp_path, SPEC)
+    monkeypatch.setitem(controls.MASKS, "inverted", record)
+    with single_thread():
+        lottery.run_trial(prepared(SPEC), store, 0)
+        lottery.run_controls(prepared(SPEC), store, 0, ["inverted"], [3])
+    (before,) = seen
+    found = [pruning.fingerprint(pruning.pack(masks)) for masks in before]
+    assert found == [row.mask for row in store.rows(0)[:3]]
 
 
 def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
