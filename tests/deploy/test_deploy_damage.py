@@ -164,3 +164,12 @@ def test_a_file_that_asks_for_much_memory_is_refused():
     described["operations"][0]["product"] |= {"shape": [1, 2**14, 2**14, 1, 1], "weights": 0}
     with pytest.raises(DamageError, match="at most 134217728 weights"):
         Reader(described, tensors).program()
+
+
+def test_layers_that_ask_for_much_memory_together_are_refused():
+    described, tensors = unseal(CONTENTS["fp32", False])
+    first = described["operations"][0]
+    first["product"] |= {"shape": [1, 2**13, 2**13, 1, 1], "weights": 0}  # 2 ** 26 weights: two layers have as many as may be
+    described["operations"] = [first] * 3
+    with pytest.raises(DamageError, match="its layers ask for 201326592 weights together, at most 134217728 are right"):
+        Reader(described, tensors).program()

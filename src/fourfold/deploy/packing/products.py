@@ -14,7 +14,7 @@ from fourfold.deploy.program import Array, LeftTable, Product
 
 _USUAL = {field.name: field.default for field in fields(MaskCoding)}
 LARGEST_WEIGHTS = 2**27
-"""Kept and pruned ones of one layer, as a gibibyte would hold twice: a file that asks for more is damaged."""
+"""Kept and pruned ones of a network, as a gibibyte would hold twice: a file that asks for more is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fourfold.deploy.packing.bits import DamageError, Symbols, unpack_bits
 from fourfold.deploy.packing.container import Tensors
 from fourfold.deploy.packing.entropy import decode, table_size
 from fourfold.deploy.packing.masks import LARGEST_N
-from fourfold.deploy.packing.products import CodedProduct, ProductCoding, coding_from_json, decode_product
+from fourfold.deploy.packing.products import LARGEST_WEIGHTS, CodedProduct, ProductCoding, coding_from_json, decode_product
 from fourfold.deploy.packing.structure import Json
 from fourfold.deploy.packing.values import VALUES
 from fourfold.deploy.program import LeftTable, Operation, Program
@@ -41,6 +42,9 @@ class Reader:
         """
         described = self._described
         codings = {k: self._coding(operation) for k, operation in enumerate(self._operations) if _has_product(operation)}
+        weights = sum(prod(coding.shape) for coding, _ in codings.values())
+        if weights > LARGEST_WEIGHTS:
+            raise DamageError(f"its layers ask for {weights} weights together, at most {LARGEST_WEIGHTS} are right")
         symbols = self._symbols(codings)
         operations = [
             self._operation(k, operation, codings, symbols.get(k, {})) for k, operation in enumerate(self._operations)
