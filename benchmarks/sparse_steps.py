@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 from fourfold import data, presets, pruning
-from fourfold.lottery.levels import build, input_shape
+from fourfold.lottery.building import build, input_shape
 from fourfold.native import compiler
 from fourfold.nn import named_weights
 from fourfold.train import describe_device, single_thread, versions

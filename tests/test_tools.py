@@ -1,6 +1,7 @@
 """The tools that keep the code in order: arrows between rooms, lint, format and types."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def run(*command: str, folder: Path = ROOT, **environment: str) -> subprocess.Co
 def test_tool_finds_nothing(command: tuple[str, ...]) -> None:
     result = run(*command)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_can_be_started(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(script.parent)
+    assert callable(runpy.run_path(str(script), run_name="not started").get("main")) or script.stem == "peers"
 
 
 def test_the_arrows_are_really_checked(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fourfold import nn as fnn
 from fourfold.native import NoCompilerError, compiler
 from fourfold.pruning import apply_, dense
 from fourfold.record import EarlyStopping, TrainSpec
-from fourfold.train import TrainingFailedError, sparse_steps, train
+from fourfold.train import TrainingFailedError, evaluate, sparse_steps, train
 from fourfold.train.sparse_steps import SparseSteps
 from fourfold.train.steps import Steps
 
@@ -145,8 +145,6 @@ def refused(**changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"spec": {"early_stopping": EarlyStopping(every=1, patience=1)}},
-        {"density": 0.9},
         {"network": nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))},
         {"network": nn.Sequential(nn.Linear(4, 4), nn.ReLU())},
         {"network": nn.Sequential(nn.Linear(4, 4, bias=False))},
@@ -177,10 +175,30 @@ def test_without_a_compiler_pytorch_trains(monkeypatch):
     assert train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks).compiler is None
 
 
-def test_a_dense_network_is_trained_by_pytorch():
+def test_a_large_network_is_trained_by_pytorch_until_half_of_it_is_pruned(monkeypatch):
     built = perceptron()
-    weights = fnn.named_weights(built)
-    assert train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=dense(weights)).compiler is None
+    entries = 64 * 16 + 16 * 16 + 16 * 10  # of its real matrices
+    for small, density, taken in ((entries, 1.0, True), (entries - 1, 1.0, False), (0, 0.6, False), (0, 0.4, True)):
+        monkeypatch.setattr(sparse_steps, "SMALL", small)
+        weights, masks = pruned(built, density)
+        trained = train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks)
+        assert (trained.compiler is not None) == taken
+
+
+def test_early_stopping_looks_at_the_weights_of_that_moment(monkeypatch):
+    spec = dataclasses.replace(ADAM, epochs=20, learning_rate=0.05, early_stopping=EarlyStopping(every=3, patience=2))
+    found = []
+    for small in (10**6, 0):
+        monkeypatch.setattr(sparse_steps, "SMALL", small)
+        built = perceptron()
+        weights = fnn.named_weights(built)
+        trained = train(built, splits(40), spec, seed_of_epoch=seed_of_epoch, weights=weights, masks=dense(weights))
+        assert (trained.compiler is None) == (small == 0)
+        assert evaluate(built, splits(40).test) == trained.test
+        found.append((trained.steps, built.state_dict()))
+    assert found[0][0] == found[1][0] < 20 * 4
+    for name, value in found[0][1].items():
+        torch.testing.assert_close(value, found[1][1][name], rtol=1e-3, atol=1e-5)
 
 
 def test_a_loss_that_is_no_number_ends_the_training():

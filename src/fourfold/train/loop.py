@@ -14,7 +14,7 @@ from fourfold.data import Resident, Splits
 from fourfold.record import EarlyStopping, Epoch, TrainSpec
 from fourfold.train.captured import CapturedSteps, captured_steps
 from fourfold.train.evaluation import Evaluation, evaluate
-from fourfold.train.sparse_steps import sparse_steps
+from fourfold.train.sparse_steps import SparseSteps, sparse_steps
 from fourfold.train.steps import Steps
 
 
@@ -107,7 +107,7 @@ def train(
                 if on_step and (changed := on_step(number + 1)) is not None:
                     assert isinstance(steps, Steps)
                     steps.prune(weights or {}, changed)
-                if stopper and stopper.looks(steps.taken):
+                if stopper and stopper.looks(steps):
                     break
         steps.put_back()
         test = evaluate(network, splits.test)
@@ -144,9 +144,10 @@ class _Stopper:
     def stopped(self) -> bool:
         return self.waited >= self.spec.patience
 
-    def looks(self, steps: int) -> bool:
+    def looks(self, steps: Steps | SparseSteps) -> bool:
         """Look if it is time to; return whether training must end."""
-        if steps % self.spec.every == 0:
+        if steps.taken % self.spec.every == 0:
+            steps.put_back()
             loss = evaluate(self.network, self.validation).loss
             if loss < self.best_loss:
                 self.best_loss, self.best_state, self.waited = loss, copy.deepcopy(self.network.state_dict()), 0

@@ -1,7 +1,8 @@
-"""Optimiser steps of pruned perceptrons on the CPU, at the price of the weights that are left.
+"""Optimiser steps of pruned or small perceptrons on the CPU, at the price of the weights that are left.
 
-A pruned network of linear layers and ReLUs takes its steps in native code that walks the kept weights only
-(`native/perceptron.c`): at 2 % of Lenet-300-100 a step takes a tenth of PyTorch's. The function is the masked network's
+A network of linear layers and ReLUs takes its steps in native code that walks the kept weights only
+(`native/perceptron.c`): at 2 % of Lenet-300-100 a step takes a tenth of PyTorch's, and so does one of a dense
+network of 8,000 weights, where PyTorch's time is its calls. The function is the masked network's
 and the optimiser is torch's; sums are taken in another order.
 """
 
@@ -21,6 +22,9 @@ from fourfold.train.entries import Entries, expand
 MAX_DENSITY = 0.5
 """Above it PyTorch's dense products are faster; `benchmarks/sparse_steps.py` measures it."""
 
+SMALL = 50_000
+"""Entries of the layers' real matrices up to which PyTorch's calls take longer than its products, at any density."""
+
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """torch's defaults."""
 
@@ -28,13 +32,15 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 def sparse_steps(
     network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
 ) -> "SparseSteps | None":
-    """Return steps for a network that is a perceptron on the CPU and sparse enough; None for others, or without a compiler."""
-    if spec.early_stopping or not _is_perceptron(network):
+    """Return steps for a perceptron on the CPU that is sparse or small enough; None for others, or without a compiler."""
+    if not _is_perceptron(network):
         return None
     layers = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.Linear)}
     if {f"{name}.weight" for name in layers} != set(masks):
         return None
-    if sum(int(mask.sum()) for mask in masks.values()) > MAX_DENSITY * sum(mask.numel() for mask in masks.values()):
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    entries = sum(int(masks[f"{name}.weight"].sum()) * algebra_of(layer).n for name, layer in layers.items())
+    if kept > MAX_DENSITY * sum(mask.numel() for mask in masks.values()) and entries > SMALL:
         return None
     try:
         kernels()
