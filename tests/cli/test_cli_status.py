@@ -1,5 +1,7 @@
 """`status` says how far each trial of each run has come."""
 
+from dataclasses import replace
+
 import pytest
 from cli_samples import call, make_run, make_spec
 
@@ -14,13 +16,22 @@ def test_every_trial_has_a_line_with_its_last_level(here):
     store = make_run(here / "runs", levels={0: 3, 2: 1})
     store.fail(5, 0, "the loss became nan in epoch 1")
     header, *table = status()
-    assert header == ["run", "trial", "levels", "fraction", "of", "real", "top-1", "state"]
+    assert header == ["run", "trial", "levels", "fraction", "of", "real", "top-1", "state", "beside", "its", "tickets"]
     name = store.path.name
     assert table == [
         [name, "0", "3", "25.00", "%", "70.00", "%", "finished"],
         [name, "2", "1", "100.00", "%", "90.00", "%", *["unfinished:", "the", "same", "command", "goes", "on"]],
         [name, "5", "0", *["failed", "at", "level", "0:", "the", "loss", "became", "nan", "in", "epoch", "1"]],
     ]
+
+
+def test_controls_are_counted(here):
+    store = make_run(here / "runs", levels={0: 3, 1: 1})
+    for level in (0, 2):
+        store.append(replace(store.rows(0)[level], control="inverted"))
+    _, first, second = status()
+    assert first[-3:] == ["finished", "inverted", "2"]
+    assert "inverted" not in second
 
 
 def test_a_run_that_is_worked_on_is_running(here):

@@ -7,9 +7,10 @@ from torch import nn
 
 from fourfold import lottery, pruning
 from fourfold import nn as fnn
-from fourfold.lottery import Connectivity, connectivity, levels
+from fourfold.lottery import connectivity, levels
 from fourfold.lottery.connectivity import estimate_statistics
 from fourfold.nn import named_weights
+from fourfold.record import Connectivity
 from fourfold.train import evaluate, single_thread, train
 
 SPEC = tiny_spec("quaternion", epochs=2)
@@ -82,7 +83,10 @@ def test_until_they_part_the_copies_are_the_ticket(monkeypatch):
             ),
         )
         lottery.connectivity(prepared(SPEC), 0, 30, level=3, points=2)
-    assert all(torch.equal(value, caught[name]) for start in starts for name, value in start.items())
+    assert len(starts) == 2
+    for start in starts:  # native steps sum in another order than the steps that can be looked at
+        for name, value in start.items():
+            torch.testing.assert_close(value, caught[name], rtol=1e-3, atol=1e-5)
 
 
 def test_pruned_weights_stay_pruned(monkeypatch):

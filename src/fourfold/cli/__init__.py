@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "run": "train, prune and rewind: real against quaternion, level after level; the same command resumes",
     "status": "how far runs have come",
+    "stability": "do other orders of images find the same valley, and other trials the same masks?",
     "report": "turn runs into figures, tables and one HTML page",
     "reproduce": "the papers' figures and tables by name, smaller versions of them, and their claims judged by rows",
     "export": "a trained level as a small artifact, C, ONNX or a state dict",

@@ -9,7 +9,8 @@ import tyro
 from rich.console import Console
 
 from fourfold.cli.duration import format_duration, parse_duration
-from fourfold.record import TICKET, RunStore, Spec, UserError
+from fourfold.cli.levels import parse_levels
+from fourfold.record import TICKET, RunStore, Spec
 
 if TYPE_CHECKING:
     from fourfold.lottery import Plan
@@ -72,7 +73,7 @@ def command(
         prune = replace(spec.prune, **_given(fraction=prune_fraction))
         stop = replace(spec.stop, **_given(max_level=max_level))
         specs.append(replace(spec, train=train, prune=prune, stop=stop))
-    levels = _levels(control_levels)
+    levels = parse_levels("--control-levels", control_levels)
     lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels)
     console = Console(soft_wrap=True)
     plans = lottery.plan(specs, trials=trials, out=out, device=resolve_device(device))
@@ -103,15 +104,6 @@ def command(
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
     if any(RunStore(out / spec.id).failure(trial) for spec in specs for trial in range(trials)):
         sys.exit(1)
-
-
-def _levels(words: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Return the levels that were named; None for all."""
-    if words == ("all",):
-        return None
-    if not all(word.isdecimal() for word in words):
-        raise UserError(f"`--control-levels` (={' '.join(words)}) must be levels such as 0 3 6, or all")
-    return tuple(int(word) for word in words)
 
 
 def _given(**settings: float | None) -> dict[str, Any]:

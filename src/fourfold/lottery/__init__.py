@@ -1,19 +1,20 @@
 """Lottery-ticket experiments: levels of training, pruning and rewinding, over trials and algebras."""
 
 from fourfold.lottery import presets
-from fourfold.lottery.connectivity import Connectivity, connectivity, rewinding_sweep
+from fourfold.lottery.connectivity import connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
 from fourfold.lottery.local import check, default_workers, run
 from fourfold.lottery.planning import Plan, plan
 from fourfold.lottery.pool import Event
 from fourfold.lottery.seeds import derive_seed
+from fourfold.lottery.stability import Line, overlaps, stability
 from fourfold.lottery.throughput import Throughput, measure_throughput
 
 __all__ = [
-    "Connectivity",
     "Event",
     "Experiment",
+    "Line",
     "Plan",
     "Throughput",
     "check",
@@ -22,6 +23,7 @@ __all__ = [
     "derive_seed",
     "load_trained",
     "measure_throughput",
+    "overlaps",
     "plan",
     "presets",
     "rewinding_sweep",
@@ -29,4 +31,5 @@ __all__ = [
     "run_controls",
     "run_level",
     "run_trial",
+    "stability",
 ]

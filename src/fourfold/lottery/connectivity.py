@@ -6,7 +6,6 @@ that step gives a ticket that does not stand the noise.
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,32 +18,14 @@ from fourfold.lottery.levels import Experiment
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks
-from fourfold.record import UserError
+from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import evaluate, train
+from fourfold.train.sparse_steps import sparse_steps
 from fourfold.train.steps import Steps
 
 BATCH_SIZE = 500
 """Images at a time when running statistics are estimated anew."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Connectivity:
-    """Test errors and losses on the line between two copies of one network."""
-
-    step: int
-    """Optimiser step up to which the copies were one network."""
-    positions: tuple[float, ...]
-    """From 0 (the first copy) to 1 (the second)."""
-    errors: tuple[float, ...]
-    """Of the test images, in percent."""
-    losses: tuple[float, ...]
-    """Test cross-entropies in nats."""
-
-    @property
-    def barrier(self) -> float:
-        """The largest error on the line over the mean of both ends, in points (Frankle et al. 2020, section 2)."""
-        return max(self.errors) - (self.errors[0] + self.errors[-1]) / 2
 
 
 def connectivity(
@@ -137,7 +118,7 @@ def _train_to(
 ) -> dict[str, Tensor] | None:
     """Train as the level does up to a step, and return the optimiser's averages; None before the first step."""
     spec, per_epoch = experiment.spec.train, experiment.steps_per_epoch
-    steps = Steps(network, spec, named_weights(network), masks)
+    steps = sparse_steps(network, spec, masks) or Steps(network, spec, named_weights(network), masks)
     network.train()
     for epoch in range(-(-step // per_epoch)):
         images = experiment.splits.train.epoch(spec.batch_size, derive_seed(trial, "images", level, epoch))
@@ -146,6 +127,7 @@ def _train_to(
                 break
             steps.learning_rate = spec.rate(number, epoch)
             steps.take(*batch)
+    steps.put_back()
     return steps.moments() if step else None
 
 

@@ -28,7 +28,7 @@ class Event:
     """Something that happened in a trial."""
 
     kind: str
-    """epoch, row, finished, failed (for good: the loss became nan), out-of-time, or notice (about the data or the GPU)."""
+    """epoch, row, connectivity, finished, failed (for good: the loss became nan), out-of-time, or notice (of data or GPU)."""
     spec: Spec
     trial: int | None = None
     control: str = TICKET

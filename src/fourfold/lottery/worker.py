@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,8 +23,9 @@ import torch
 
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
-from fourfold.record import TICKET, Epoch, Row, RunStore, Spec, UserError
-from fourfold.train import OutOfTimeError, resolve_device, single_thread
+from fourfold.lottery.stability import Line, run_stability
+from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
+from fourfold.train import OutOfTimeError, TrainingFailedError, resolve_device, single_thread
 
 LOCK_WAIT_SECONDS = 30
 """How long a trial may still be held by a dying process of an earlier run."""
@@ -91,10 +92,13 @@ class _Server:
                 self._events.write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}) + "\n")
                 self._events.flush()
 
-        clock = Clock(task["deadline"])
-        controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
+        clock, out, trial = Clock(task["deadline"]), Path(task["out"]), task["trial"]
         try:
-            run_trial_here(self._prepared(spec, task), Path(task["out"]), task["trial"], clock, send, task["keep"], controls)
+            if "line" in task:
+                run_stability_here(self._prepared(spec, task), out, trial, clock, send, Line(**task["line"]))
+            else:
+                controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
+                run_trial_here(self._prepared(spec, task), out, trial, clock, send, task["keep"], controls)
         except UserError as error:
             send("error", message=str(error))
         except torch.OutOfMemoryError:
@@ -158,22 +162,53 @@ def run_trial_here(
 
     try:
         clock.tick()
-        with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
+        with _held(store, trial):
             run_trial(experiment, store, trial, on_row, on_epoch, keep)
             run_controls(experiment, store, trial, controls.names, controls.levels, on_row, on_control_epoch)
     except OutOfTimeError:
         send("out-of-time")
         return
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
-        ) from error
     failures = [store.failure(trial), *(store.failure(trial, control) for control in controls.names)]
     failure = next((failure for failure in failures if failure), None)
     if failure:
         send("failed", message=failure)
     else:
         send("finished")
+
+
+def run_stability_here(
+    experiment: Experiment, out: Path, trial: int, clock: Clock, send: Callable[..., None], line: Line
+) -> None:
+    """Measure the connectivity of one trial's levels in this process, and send its events."""
+    store = RunStore.create(out, experiment.spec)
+
+    def on_row(row: ConnectivityRow) -> None:
+        found = row.connectivity
+        send("connectivity", level=row.level, message=f"step {found.step}: a barrier of {found.barrier:.2f} points")
+        clock.tick()
+
+    try:
+        clock.tick()
+        with _held(store, trial):
+            run_stability(experiment, store, trial, line, on_row)
+    except OutOfTimeError:
+        send("out-of-time")
+    except TrainingFailedError as failure:
+        send("failed", message=f"its connectivity: {failure}")
+    else:
+        send("finished")
+
+
+@contextlib.contextmanager
+def _held(store: RunStore, trial: int) -> Iterator[None]:
+    """Hold a trial's lock; a disk that cannot be written becomes a sentence."""
+    try:
+        with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
+            yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from fourfold.record.errors import UserError
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
 from fourfold.record.spec import SPEC_VERSION, DataSpec, EarlyStopping, ModelSpec, Spec, StopSpec, TrainSpec
+from fourfold.record.stability import Connectivity, ConnectivityRow, OverlapRow
 from fourfold.record.store import RunStore, find_runs
 
 __all__ = [
@@ -12,10 +13,13 @@ __all__ = [
     "SCORED_AT_START",
     "SPEC_VERSION",
     "TICKET",
+    "Connectivity",
+    "ConnectivityRow",
     "DataSpec",
     "EarlyStopping",
     "Epoch",
     "ModelSpec",
+    "OverlapRow",
     "Provenance",
     "PruneSpec",
     "Row",

@@ -3,14 +3,15 @@
 A level exists once its row is there. Its successor's mask is written first, so what a level needs is always on disk:
 the spec, the trial number, one bit-packed mask and, where weights pass from level to level, one state. Nothing written is
 ever changed, but a state is removed when its successor's row is there, and a line that a crash tore off is dropped by the
-next writer. Controls have rows of their own, `rows-<trial>-<control>.jsonl`, in the order in which they were run.
+next writer. Controls have rows of their own, `rows-<trial>-<control>.jsonl`, in the order in which they were run, and so
+has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overlaps.jsonl`.
 """
 
 import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 from fourfold.record.errors import UserError
 from fourfold.record.rows import TICKET, Row
 from fourfold.record.spec import Spec
+from fourfold.record.stability import ConnectivityRow, OverlapRow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,14 +84,25 @@ class RunStore:
         """Return the rows of a trial's control by level; a line torn off by a crash is left out."""
         return sorted(self._read_rows(self._rows_file(trial, control)), key=lambda row: row.level)
 
+    def connectivity(self, trial: int) -> list[ConnectivityRow]:
+        """Return what is known of the connectivity of a trial's levels; a line torn off by a crash is left out."""
+        rows = [ConnectivityRow.from_line(*line) for line in _lines(self._connectivity_file(trial))]
+        return sorted(rows, key=lambda row: (row.level, row.connectivity.step))
+
+    def append_connectivity(self, row: ConnectivityRow) -> None:
+        """Write the connectivity of a level to disk before returning."""
+        _append(self._connectivity_file(row.trial), row.to_line())
+
+    def overlaps(self) -> list[OverlapRow]:
+        """Return how much the trials' masks agree, as it was last found."""
+        return [OverlapRow.from_line(*line) for line in _lines(self.path / "overlaps.jsonl")]
+
+    def save_overlaps(self, rows: Iterable[OverlapRow]) -> None:
+        """Write how much the trials' masks agree, in place of what was known."""
+        write_atomically(self.path / "overlaps.jsonl", "".join(row.to_line() + "\n" for row in rows).encode())
+
     def _read_rows(self, file: Path) -> list[Row]:
-        if not file.exists():
-            return []
-        try:
-            whole = file.read_bytes().rpartition(b"\n")[0].decode(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{file} cannot be read ({error})") from error
-        return [Row.from_line(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
+        return [Row.from_line(*line) for line in _lines(file)]
 
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""
@@ -98,19 +111,7 @@ class RunStore:
 
     def append(self, row: Row) -> None:
         """Write a row, of a level or of a control, to disk before returning."""
-        file = self._rows_file(row.trial, row.control)
-        with file.open("ab") as stream:
-            whole = file.read_bytes().rfind(b"\n") + 1
-            if whole != stream.tell():
-                stream.truncate(whole)
-            try:
-                stream.write((row.to_line() + "\n").encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            except OSError:
-                with contextlib.suppress(OSError):
-                    stream.truncate(whole)
-                raise
+        _append(self._rows_file(row.trial, row.control), row.to_line())
 
     def save_mask(self, trial: int, level: int, masks: Arrays, control: str = TICKET) -> None:
         """Write the bit-packed mask that `level` is trained under."""
@@ -215,6 +216,9 @@ class RunStore:
     def _rows_file(self, trial: int, control: str = TICKET) -> Path:
         return self.path / f"rows-{trial}{_ending(control)}.jsonl"
 
+    def _connectivity_file(self, trial: int) -> Path:
+        return self.path / f"connectivity-{trial}.jsonl"
+
     def _arrays_file(self, kind: str, trial: int, level: int, control: str = TICKET) -> Path:
         return self.path / kind / f"{trial}-{level}{_ending(control)}.safetensors"
 
@@ -225,6 +229,33 @@ class RunStore:
 def _ending(control: str) -> str:
     """Return what the names of a control's files have more than those of its ticket."""
     return "" if control == TICKET else f"-{control}"
+
+
+def _lines(file: Path) -> list[tuple[str, str]]:
+    """Return the whole lines of a file, each with where it stands; a file that is not there has none."""
+    if not file.exists():
+        return []
+    try:
+        whole = file.read_bytes().rpartition(b"\n")[0].decode(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read ({error})") from error
+    return [(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
+
+
+def _append(file: Path, line: str) -> None:
+    """Write a line behind the whole lines of a file, or none of it."""
+    with file.open("ab") as stream:
+        whole = file.read_bytes().rfind(b"\n") + 1
+        if whole != stream.tell():
+            stream.truncate(whole)
+        try:
+            stream.write((line + "\n").encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                stream.truncate(whole)
+            raise
 
 
 def find_runs(*paths: Path) -> list[RunStore]:

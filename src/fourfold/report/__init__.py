@@ -2,10 +2,11 @@
 
 from fourfold.report.build import build, summary
 from fourfold.report.curves import Curve, Point, Stat, curves
-from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
+from fourfold.report.experiments import Experiment, experiments, experiments_of_rows, read_experiments
 from fourfold.report.published import PublishedCurve, published_curves
 from fourfold.report.runs import Run, read_runs
-from fourfold.report.tables import level_table, summary_table
+from fourfold.report.stability import stability_table
+from fourfold.report.tables import Table, level_table, summary_table
 from fourfold.report.words import sentences
 
 __all__ = [
@@ -15,14 +16,17 @@ __all__ = [
     "PublishedCurve",
     "Run",
     "Stat",
+    "Table",
     "build",
     "curves",
     "experiments",
     "experiments_of_rows",
     "level_table",
     "published_curves",
+    "read_experiments",
     "read_runs",
     "sentences",
+    "stability_table",
     "summary",
     "summary_table",
 ]

@@ -12,6 +12,7 @@ from fourfold.report.experiments import Experiment, experiments, experiments_of_
 from fourfold.report.gap_tables import all_tables, gap_records
 from fourfold.report.plots import Heat, Plot, accuracy_plots, layer_plot, training_plots
 from fourfold.report.runs import read_runs
+from fourfold.report.stability import stability_records
 from fourfold.report.tables import level_records, summary_records, to_csv
 from fourfold.report.words import sentences
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 def build(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Path:
     """Write the report on every run at or below the paths and return its page.
 
-    Writes `index.html` (one self-contained page), `tables.md`, `levels.csv`, `summary.csv`, `gaps.csv`, and below `figures/`
-    every figure as PNG and SVG with the numbers drawn as CSV; with an experiment of the papers also their claims, as
+    Writes `index.html` (one self-contained page), `tables.md`, `levels.csv`, `summary.csv`, `gaps.csv`, `stability.csv` if
+    any was measured, and below `figures/` every figure as PNG and SVG with the numbers drawn as CSV; with an experiment of the
+    papers also their claims, as
     `claims.md`, `claims.csv` and `claims.json` (with `every_claim` in any case). The same rows give the same bytes.
 
     Raises:
@@ -47,6 +49,9 @@ def build(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Pat
         for name, records in (("levels", level_records), ("summary", summary_records), ("gaps", gap_records)):
             rows = [record for experiment in found for record in records(experiment)]
             (out / f"{name}.csv").write_text(to_csv(rows), encoding="utf-8", newline="")
+        stability = [record for experiment in found for record in stability_records(experiment)]
+        if stability:
+            (out / "stability.csv").write_text(to_csv(stability), encoding="utf-8", newline="")
         judged = judge(found) if every_claim or concerns_claims(found) else ()
         if judged:
             _write_claims(judged, out)

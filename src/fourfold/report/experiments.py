@@ -1,12 +1,13 @@
 """An experiment is all that is known about one preset: what one section of the page shows."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from fourfold.record import TICKET, Row, Spec
+from fourfold.record import TICKET, ConnectivityRow, OverlapRow, Row, Spec
 from fourfold.report.curves import Curve, curves
 from fourfold.report.published import DATASETS, MODELS, PublishedCurve, published_curves
-from fourfold.report.runs import Run
+from fourfold.report.runs import Run, read_runs
 from fourfold.report.scaling import scale_of
 
 
@@ -25,6 +26,8 @@ class Experiment:
     """By run; empty when only rows are known."""
     failures: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     """By run and trial; runs without failures are left out."""
+    connectivity: tuple[ConnectivityRow, ...] = ()
+    overlaps: tuple[OverlapRow, ...] = ()
 
     @property
     def tickets(self) -> tuple[Curve, ...]:
@@ -45,14 +48,20 @@ def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:
     for run in runs:
         groups.setdefault((run.spec.preset, run.spec.data.name, run.spec.model.name), []).append(run)
     return tuple(
-        _experiment(
-            *key,
-            rows=tuple(row for run in group for row in run.rows),
+        replace(
+            _experiment(*key, rows=tuple(row for run in group for row in run.rows)),
             specs={run.id: run.spec for run in group},
             failures={run.id: run.failures for run in group if run.failures},
+            connectivity=tuple(row for run in group for row in run.connectivity),
+            overlaps=tuple(row for run in group for row in run.overlaps),
         )
         for key, group in sorted(groups.items())
     )
+
+
+def read_experiments(paths: Sequence[Path]) -> tuple[Experiment, ...]:
+    """Return the experiments of every run at or below the paths; see `read_runs` for what it raises."""
+    return experiments(read_runs(paths))
 
 
 def experiments_of_rows(rows: Iterable[Row]) -> tuple[Experiment, ...]:
@@ -60,18 +69,10 @@ def experiments_of_rows(rows: Iterable[Row]) -> tuple[Experiment, ...]:
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.preset, row.dataset, row.model), []).append(row)
-    return tuple(_experiment(*key, rows=tuple(group), specs={}, failures={}) for key, group in sorted(groups.items()))
+    return tuple(_experiment(*key, rows=tuple(group)) for key, group in sorted(groups.items()))
 
 
-def _experiment(
-    preset: str,
-    dataset: str,
-    model: str,
-    *,
-    rows: tuple[Row, ...],
-    specs: Mapping[str, Spec],
-    failures: Mapping[str, Mapping[int, str]],
-) -> Experiment:
+def _experiment(preset: str, dataset: str, model: str, *, rows: tuple[Row, ...]) -> Experiment:
     return Experiment(
         preset=preset,
         dataset=dataset,
@@ -79,6 +80,4 @@ def _experiment(
         curves=curves(rows),
         published=published_curves(dataset, model, preset),
         rows=rows,
-        specs=specs,
-        failures=failures,
     )

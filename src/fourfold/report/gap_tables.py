@@ -6,6 +6,7 @@ from fourfold.report.compare import real_twin
 from fourfold.report.curves import Curve
 from fourfold.report.experiments import Experiment
 from fourfold.report.gaps import Quantity, gap_at, survival
+from fourfold.report.stability import stability_table
 from fourfold.report.statistics import Crossing, Interval
 from fourfold.report.tables import Record, Table, level_table, summary_table
 from fourfold.report.words import MACS_NOTE, MISSING, count, crossing_interval, gap, percent, size
@@ -38,7 +39,13 @@ SURVIVAL_NOTE = (
 
 def all_tables(experiment: Experiment) -> list[Table]:
     """Return every table of an experiment, the shortest answer first."""
-    tables = (summary_table(experiment), gap_table(experiment), survival_table(experiment), level_table(experiment))
+    tables = (
+        summary_table(experiment),
+        gap_table(experiment),
+        survival_table(experiment),
+        stability_table(experiment),
+        level_table(experiment),
+    )
     return [table for table in tables if table is not None]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourfold.record import TICKET, Row, Spec, UserError, find_runs
+from fourfold.record import TICKET, ConnectivityRow, OverlapRow, Row, Spec, UserError, find_runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,10 @@ class Run:
     """By trial, the ticket's before the controls', then by level."""
     failures: dict[int, str]
     """Why a trial ended before its time, such as `level 3: the loss became nan`."""
+    connectivity: tuple[ConnectivityRow, ...] = ()
+    """By trial, level and step."""
+    overlaps: tuple[OverlapRow, ...] = ()
+    """Of trials of one folder."""
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
@@ -32,6 +36,8 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     specs: dict[str, Spec] = {}
     rows: dict[str, dict[tuple[int, bool, str, int], tuple[Path, Row]]] = {}
     failures: dict[str, dict[int, str]] = {}
+    connectivity: dict[tuple[str, int, int, int], ConnectivityRow] = {}
+    overlaps: dict[tuple[str, tuple[int, int], int], OverlapRow] = {}
     for store in find_runs(*paths):
         spec = store.spec()
         run = spec.id
@@ -46,6 +52,9 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
                     raise UserError(
                         f"trial {trial} of {run} lies in {place} and in {store.path} with different results; name one of them"
                     )
+        for line in (line for trial in store.trials() for line in store.connectivity(trial)):
+            connectivity[run, line.trial, line.level, line.connectivity.step] = line
+        overlaps |= {(run, pair.trials, pair.level): pair for pair in store.overlaps()}
         reasons = {trial: store.failure(trial) for trial in store.trials()}
         failures.setdefault(run, {}).update({trial: reason for trial, reason in reasons.items() if reason is not None})
     return tuple(
@@ -54,6 +63,8 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
             spec=specs[run],
             rows=tuple(row for _, (_, row) in sorted(rows[run].items(), key=lambda item: item[0])),
             failures=dict(sorted(failures[run].items())),
+            connectivity=tuple(row for key, row in sorted(connectivity.items(), key=lambda item: item[0]) if key[0] == run),
+            overlaps=tuple(row for key, row in sorted(overlaps.items(), key=lambda item: item[0]) if key[0] == run),
         )
         for run in sorted(specs)
     )

@@ -1,0 +1,93 @@
+"""`fourfold stability`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from fourfold.cli.duration import parse_duration
+from fourfold.cli.levels import parse_levels
+from fourfold.record import UserError, find_runs
+
+if TYPE_CHECKING:
+    from fourfold.report import Table as Found
+
+
+def command(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),),
+    steps: tuple[int, ...] = (0,),
+    levels: tuple[str, ...] = ("all",),
+    points: int = 11,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    budget: str | None = None,
+) -> None:
+    """Train two copies of every level in different orders of images, measure what lies between them, and compare masks.
+
+    The barrier is the rise of the test error on the straight line between the copies over the mean of its ends, in points: near
+    zero, both found the same valley (Frankle et al. 2020). Beside it stands how many weights the masks of two trials share
+    (both / either), and how many they would share by chance. What is measured lies in the runs' folders, is not measured again,
+    and appears in `fourfold report`.
+
+    Args:
+        runs: Folders of runs, or folders that hold them.
+        steps: Optimiser steps up to which the copies are one network; each is two trainings a level.
+        levels: Levels to measure, or all.
+        points: Networks on the line, both ends included.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
+        workers: Trials at a time; default one a core, or one on a GPU.
+        budget: Stop cleanly within this time, such as 9m or 1h30m.
+    """
+    budget_seconds = None if budget is None else parse_duration(budget)
+
+    from fourfold import lottery, report
+    from fourfold.lottery.stability import check_line, missing
+
+    stores = find_runs(*runs)
+    if not stores:
+        raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
+    line = lottery.Line(steps=steps, levels=parse_levels("--levels", levels), points=points)
+    for store in stores:
+        check_line(store, line)
+    total = sum(len(missing(store, trial, line)) for store in stores for trial in store.trials())
+    console = Console(soft_wrap=True, width=200)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=total)
+
+        def on_event(event: lottery.Event) -> None:
+            name = f"{event.spec.preset} {event.spec.model.algebra} trial {event.trial}"
+            if event.kind == "connectivity":
+                progress.advance(task)
+                console.print(f"{name} level {event.level}, {event.message}", highlight=False)
+            elif event.kind in ("failed", "out-of-time"):
+                why = event.message if event.kind == "failed" else "the time budget is spent; the same command goes on"
+                console.print(f"{name}: {why}", highlight=False)
+
+        lottery.stability(
+            stores,
+            line,
+            device=device,
+            data_dir=data_dir,
+            workers=workers,
+            budget_seconds=budget_seconds,
+            on_event=on_event,
+        )
+    for experiment in report.read_experiments(runs):
+        found = report.stability_table(experiment)
+        if found is not None:
+            console.print(f"\n[bold]{experiment.preset}[/bold]: {experiment.title}", highlight=False)
+            console.print(_drawn(found))
+
+
+def _drawn(found: "Found") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(found.columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in found.rows:
+        table.add_row(*row)
+    return table

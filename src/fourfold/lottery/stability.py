@@ -1,0 +1,171 @@
+"""The stability of a run's levels: connectivity, trained by workers, and the overlap of the trials' masks, read from disk."""
+
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from fourfold import data, pruning
+from fourfold.lottery.connectivity import connectivity
+from fourfold.lottery.levels import Experiment
+from fourfold.lottery.local import LOCK_WAIT_SECONDS, default_workers
+from fourfold.lottery.pool import OnEvent, Pool, Task
+from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
+from fourfold.train import describe_device, resolve_device, steps_per_epoch, versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What is measured of a level: the line between two copies."""
+
+    steps: tuple[int, ...] = (0,)
+    """Optimiser steps up to which the copies are one network, each a measurement of its own."""
+    levels: tuple[int, ...] | None = None
+    """None means all."""
+    points: int = 11
+    """Networks measured on the line, both ends included."""
+
+
+def stability(
+    stores: Sequence[RunStore],
+    line: Line,
+    *,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    budget_seconds: float | None = None,
+    on_event: OnEvent = lambda event: None,
+) -> None:
+    """Measure what is missing of the connectivity of some runs' levels, and the overlap of their trials' masks.
+
+    What is on disk is not measured again. A step is two trainings.
+
+    Args:
+        stores: The runs; levels without a mask on disk are an error.
+        line: What to measure.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache.
+        workers: Trials at a time; default as for `run`.
+        budget_seconds: Stop before this much time has gone.
+        on_event: Called in this thread; every measurement is an event of the kind `connectivity`.
+
+    Raises:
+        UserError: a mistake in the arguments, the data or the folders, in one sentence.
+    """
+    for store in stores:
+        check_line(store, line)
+    deadline = None if budget_seconds is None else time.time() + budget_seconds
+    for spec in {store.spec().data.name: store.spec() for store in stores}.values():
+        data.load(spec.data.name, data_dir)
+    place = resolve_device(device)
+    with contextlib.ExitStack() as stack:
+        for store in stores:
+            stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
+            store.save_overlaps(overlaps(store))
+        shared = {
+            "device": device,
+            "data_dir": str(data_dir.absolute()) if data_dir else None,
+            "deadline": deadline,
+            "line": {"steps": line.steps, "levels": line.levels, "points": line.points},
+        }
+        tasks = [
+            Task(
+                spec=store.spec(),
+                trial=trial,
+                message=json.dumps(
+                    {"spec": store.spec().to_json(), "out": str(store.path.parent.absolute()), "trial": trial, **shared}
+                )
+                + "\n",
+            )
+            for store in stores
+            for trial in store.trials()
+            if missing(store, trial, line)
+        ]
+        count = min(workers or default_workers(place), len(tasks))
+        for event in Pool(tasks, count, deadline, shared=place.type == "cuda").events():
+            on_event(event)
+
+
+def check_line(store: RunStore, line: Line) -> None:
+    """Raise `UserError` for what cannot be measured of a run."""
+    spec = store.spec()
+    if store.path.name != spec.id:
+        raise UserError(f"{store.path} must be named {spec.id}, as its run is; rename it")
+    if spec.prune.rewind != "start":
+        raise UserError(
+            f"{store.path.name} (`prune.rewind`={spec.prune.rewind!r}) must begin every level at the start: "
+            "the copies of other levels would need their states"
+        )
+    if line.points < 2:
+        raise UserError(f"`points` (={line.points}) must be at least 2")
+    images = data.info(spec.data.name).train_images - spec.data.validation
+    last = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
+    if not all(0 <= step < last for step in line.steps):
+        raise UserError(f"`steps` (={' '.join(map(str, line.steps))}) must lie in [0, {last}), the steps of a training")
+    there = max((len(store.rows(trial)) for trial in store.trials()), default=0)
+    if line.levels is not None and not all(0 <= level < there for level in line.levels):
+        raise UserError(
+            f"`levels` (={' '.join(map(str, line.levels))}) must lie in [0, {there}), the levels that {store.path.name} has"
+        )
+
+
+def missing(store: RunStore, trial: int, line: Line) -> list[tuple[int, int]]:
+    """Return the levels and steps of a trial that are not measured yet."""
+    done = {(row.level, row.connectivity.step) for row in store.connectivity(trial)}
+    levels = [level for level in range(len(store.rows(trial))) if line.levels is None or level in line.levels]
+    return [(level, step) for level in levels for step in line.steps if (level, step) not in done]
+
+
+def run_stability(
+    experiment: Experiment, store: RunStore, trial: int, line: Line, on_row: Callable[[ConnectivityRow], None]
+) -> None:
+    """Measure what is missing of a trial's connectivity in this process; `on_row` is called with every row on disk."""
+    rows = store.rows(trial)
+    for level, step in missing(store, trial, line):
+        start = perf_counter()
+        mask = store.mask(trial, level) if level else None
+        found = connectivity(experiment, trial, step, level=level, mask=mask, points=line.points)
+        row = ConnectivityRow(
+            run=experiment.spec.id,
+            trial=trial,
+            level=level,
+            fraction_of_real=rows[level].fraction_of_real,
+            mask=rows[level].mask,
+            connectivity=found,
+            provenance=Provenance(
+                seconds=round(perf_counter() - start, 3),
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                device=describe_device(experiment.device),
+                versions=versions(),
+            ),
+        )
+        store.append_connectivity(row)
+        on_row(row)
+
+
+def overlaps(store: RunStore) -> list[OverlapRow]:
+    """Return how much the masks of every two trials of a run agree, level by level; the dense level has nothing to agree on."""
+    found = []
+    for one, other in itertools.combinations(store.trials(), 2):
+        rows = list(zip(store.rows(one), store.rows(other), strict=False))
+        for level, pair in list(enumerate(rows))[1:]:
+            sizes = {f"{name}.weight": total for name, (_, total) in pair[0].layers.items()}
+            overlap = pruning.mask_overlap(store.mask(one, level), store.mask(other, level), sizes)
+            found.append(
+                OverlapRow(
+                    run=store.spec().id,
+                    level=level,
+                    trials=(one, other),
+                    fraction_of_real=sum(row.fraction_of_real for row in pair) / 2,
+                    both=overlap.both,
+                    either=overlap.either,
+                    expected=overlap.expected,
+                    deviation=overlap.deviation,
+                )
+            )
+    return found

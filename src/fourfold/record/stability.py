@@ -1,0 +1,114 @@
+"""What is known of a level's stability: the line between two copies of it, and how much the masks of two trials agree."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from fourfold.record.errors import UserError
+from fourfold.record.rows import Provenance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connectivity:
+    """Test errors and losses on the line between two copies of one network."""
+
+    step: int
+    """Optimiser step up to which the copies were one network."""
+    positions: tuple[float, ...]
+    """From 0 (the first copy) to 1 (the second)."""
+    errors: tuple[float, ...]
+    """Of the test images, in percent."""
+    losses: tuple[float, ...]
+    """Test cross-entropies in nats."""
+
+    @property
+    def barrier(self) -> float:
+        """The largest error on the line over the mean of both ends, in points (Frankle et al. 2020, section 2)."""
+        return max(self.errors) - (self.errors[0] + self.errors[-1]) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectivityRow:
+    """The connectivity of one level of one trial."""
+
+    run: str
+    """Id of the run."""
+    trial: int
+    level: int
+    """0 is dense."""
+    fraction_of_real: float
+    """That of the level's row."""
+    mask: str
+    """SHA-256 of the level's mask, as in its row."""
+    connectivity: Connectivity
+    provenance: Provenance
+
+    def to_line(self) -> str:
+        """Return the row as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str, source: str = "row") -> "ConnectivityRow":
+        """Read a row back.
+
+        Raises:
+            UserError: it is no such row.
+        """
+        try:
+            value = json.loads(line)
+            found = value["connectivity"]
+            value["connectivity"] = Connectivity(
+                step=found["step"], **{name: tuple(map(float, found[name])) for name in ("positions", "errors", "losses")}
+            )
+            value["provenance"] = Provenance(**value["provenance"])
+            return cls(**value)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{source} is no row of connectivity ({error!r})") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapRow:
+    """How many weights the masks of two trials share at one level."""
+
+    run: str
+    """Id of the run."""
+    level: int
+    trials: tuple[int, int]
+    fraction_of_real: float
+    """Mean of both levels' rows."""
+    both: int
+    """Weights that both keep."""
+    either: int
+    """Weights that at least one of them keeps."""
+    expected: float
+    """Mean of `both` if each layer's kept weights were drawn at random, as many as there are."""
+    deviation: float
+    """Standard deviation of `both` in such draws."""
+
+    @property
+    def jaccard(self) -> float:
+        """`both / either`; 1 for two empty masks."""
+        return self.both / self.either if self.either else 1.0
+
+    @property
+    def by_chance(self) -> float:
+        """What `jaccard` would be with `expected` weights in common."""
+        return self.expected / (self.both + self.either - self.expected) if self.either else 1.0
+
+    def to_line(self) -> str:
+        """Return the row as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str, source: str = "row") -> "OverlapRow":
+        """Read a row back.
+
+        Raises:
+            UserError: it is no such row.
+        """
+        try:
+            value = json.loads(line)
+            one, other = value["trials"]
+            return cls(**(value | {"trials": (int(one), int(other))}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{source} is no row of an overlap ({error!r})") from error
