@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("quick_plan")
 
 ALGEBRAS = r"known: complex, octonion, quaternion, real"
 MISTAKES = [
-    ("rum digits", r"unknown command 'rum'; known: run, status, .*presets.*; `fourfold --help` describes them"),
+    ("rum digits", r"unknown command 'rum'; known: run, sweep, status, .*presets.*; `fourfold --help` describes them"),
     ("run digit", r"unknown preset 'digit'; known: .*digits.*; `fourfold presets` describes them"),
     ("run digits --algebra kwaternion", rf"unknown model algebra 'kwaternion'; {ALGEBRAS}"),
     ("run digits --algebra", r"there is nothing to run: name at least one algebra"),
@@ -52,6 +52,23 @@ MISTAKES = [
     ("run digits --budget=-5m", r"`--budget` \(='-5m'\) must be a duration such as 90s, 9m or 1h30m"),
     ("run digits --out taken", r"cannot write the run to taken/digits-real-\w{8} \(Not a directory\); choose another --out"),
     ("run resnet18-imagenet64 --data-dir nowhere", r"imagenet64 is not in nowhere \(.* is missing\); get .*"),
+    (
+        "sweep digits",
+        r"there is nothing to sweep: give a field more than one value, such as --set train\.learning_rate=3e-4,1e-3",
+    ),
+    ("sweep digits --set train.rate=1,2", r"unknown field of a spec 'train\.rate'; known: .*train\.learning_rate.*"),
+    ("sweep digits --set train.epochs=1,many", r"`train\.epochs` \(='many'\) must be a whole number"),
+    ("sweep digits --set train.epochs=1,0", r"`train\.epochs` \(=0\) must be a whole number of at least 1"),
+    ("sweep digits --set prune.fraction=0.1:0.5", r"`prune\.fraction` is a range, .* add --study N, or list its values"),
+    ("sweep digits --set train.epochs=1,2 --seed 1", r"`--seed` \(=1\) decides what a study chooses: add --study N, .*"),
+    ("sweep digits --set train.epochs=1:2 --study 0", r"`study` \(=0\) must be at least 1 evaluation"),
+    ("sweep digits --set train.epochs=1,2 --level -1", r"`stop\.max_level` \(=-1\) must be a whole number of at least 0"),
+    ("sweep digits --set train.epochs=1,2 --validation 0", r"`validation` \(=0\) must be at least 1 and below 1437: .*"),
+    ("sweep digits --set train.epochs=1,2 --algebra real real", r"one experiment is named twice"),
+    ("sweep digits --set train.epochs=1,2 --trials 0", r"`trials` \(=0\) must be at least 1"),
+    ("sweep digits --set model.name=lenet-12,lenet", r"unknown model 'lenet'; known: .*"),
+    ("sweep digits --set train.epochs=1,2 --budget soon", r"`--budget` \(='soon'\) must be a duration such as .*"),
+    ("sweep digits --set train.epochs=1,2 --protocol released", r"`protocol` \(='released'\) must be 'text' for digits, .*"),
     ("status nowhere", r"there is no nowhere; name a run's folder or one that holds runs"),
     ("status", r"there is no runs; name a run's folder or one that holds runs"),
     ("status empty", r"there are no runs in empty; `fourfold run digits` makes one"),

@@ -23,6 +23,7 @@ rows = st.builds(
     ),
     **dict.fromkeys(("macs", "macs_dense", "macs_real", "stored_bytes", "steps"), counts),
     top5=st.none() | numbers,
+    validation=st.none() | numbers,
     layers=st.dictionaries(st.text(max_size=5), st.tuples(counts, counts), max_size=3),
     epochs=st.lists(st.builds(Epoch, epoch=counts, train_loss=numbers, top1=numbers, loss=numbers), max_size=3).map(tuple),
     provenance=st.builds(
@@ -44,7 +45,7 @@ def test_a_line_gives_the_same_row_back(row):
     assert Row.from_line(line) == row
 
 
-@pytest.mark.parametrize("name", [*FLOATS, "top5"])
+@pytest.mark.parametrize("name", [*FLOATS, "top5", "validation"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_are_none_are_not_written(name, value):
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -56,13 +57,21 @@ def test_a_training_curve_with_nan_is_not_written():
         make_row(epochs=(Epoch(epoch=1, train_loss=float("nan"), top1=1.0, loss=1.0),)).to_line()
 
 
+def test_rows_from_before_the_field_have_no_validation_accuracy():
+    value = json.loads(make_row(validation=81.5).to_line())
+    assert Row.from_line(json.dumps(value)).validation == 81.5
+    del value["validation"]
+    assert Row.from_line(json.dumps(value)) == make_row()
+    assert make_row().validation is None
+
+
 def test_fields_of_a_later_version_are_ignored():
     row = make_row()
     value = json.loads(row.to_line()) | {"energy": 3}
     assert Row.from_line(json.dumps(value)) == row
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Row)])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Row) if field.name != "validation"])
 def test_a_missing_field_is_one_sentence(name):
     value = json.loads(make_row().to_line())
     del value[name]

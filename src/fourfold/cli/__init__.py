@@ -15,6 +15,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "run": "train, prune and rewind: real against quaternion, level after level; the same command resumes",
+    "sweep": "the best settings for each algebra, by a grid or an Optuna study with equal budgets",
     "status": "how far runs have come",
     "stability": "do other orders of images find the same valley, and other trials the same masks?",
     "report": "turn runs into figures, tables and one HTML page",

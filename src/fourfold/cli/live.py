@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 from rich.text import Text
 
 from fourfold import report
 from fourfold.lottery import Event
-from fourfold.record import TICKET, Row, RunStore, Spec
+from fourfold.record import TICKET, Row, RunStore, Spec, Value, get_field
 from fourfold.report.compare import at_fraction
 
 
@@ -25,6 +26,36 @@ def follow(console: Console, specs: Sequence[Spec], trials: int, out: Path) -> I
         return
     with Live(board, console=console, refresh_per_second=4, transient=False):
         yield board.take
+
+
+@contextmanager
+def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterator[Callable[[Event], None]]:
+    """Yield the function that takes a sweep's events: a line a level, and on a terminal a bar of `total` levels below them."""
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("levels", total=total)
+
+        def take(event: Event) -> None:
+            settings = " ".join(f"{name}={short(get_field(event.spec, name))}" for name in fields)
+            name = f"{event.spec.model.algebra} {settings} trial {event.trial}"
+            row = event.row
+            if row:
+                progress.advance(task)
+                console.print(
+                    f"{name} level {row.level}: {row.validation:.2f} % of the held-out images ({row.provenance.seconds:.1f} s)",
+                    highlight=False,
+                )
+            elif event.kind == "notice":
+                console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
+            elif event.kind in ("failed", "out-of-time"):
+                console.print(f"{name}: {_ending(event)}", highlight=False)
+
+        yield take
+
+
+def short(value: Value) -> str:
+    """Return a value of a spec for a line or a cell."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _print_line(console: Console, event: Event) -> None:

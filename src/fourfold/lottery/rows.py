@@ -68,6 +68,7 @@ def make_row(
         steps=trained.steps,
         layers={layer.name: (kept[layer.name], layer.weights) for layer in sizes.layers if layer.weights},
         epochs=trained.epochs,
+        validation=trained.validation.top1 if trained.validation else None,
         mask=pruning.fingerprint(pruning.pack(masks)),
         provenance=Provenance(
             seconds=round(seconds, 3),

@@ -3,6 +3,7 @@
 from fourfold.record.errors import UserError
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
+from fourfold.record.settings import Value, get_field, is_number, parse_value, with_field
 from fourfold.record.spec import SPEC_VERSION, DataSpec, EarlyStopping, ModelSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.stability import Connectivity, ConnectivityRow, OverlapRow
 from fourfold.record.store import RunStore, find_runs
@@ -28,5 +29,10 @@ __all__ = [
     "StopSpec",
     "TrainSpec",
     "UserError",
+    "Value",
     "find_runs",
+    "get_field",
+    "is_number",
+    "parse_value",
+    "with_field",
 ]

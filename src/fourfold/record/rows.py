@@ -104,6 +104,9 @@ class Row:
     mask: str
     """SHA-256 of the level's mask."""
     provenance: Provenance
+    validation: float | None = None
+    """Accuracy in percent on the held-out training images, after training: what a sweep selects by. None where none are
+    held out, and in rows that were written before this field was."""
 
     def to_line(self) -> str:
         """Return the row as one line of JSON; nan and infinity are refused."""

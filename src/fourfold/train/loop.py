@@ -36,6 +36,8 @@ class Trained:
     epochs: tuple[Epoch, ...]
     test: Evaluation
     """Of the weights that training ended with (after early stopping: the best ones)."""
+    validation: Evaluation | None
+    """Of the same weights, on the held-out images; None where there are none."""
     steps: int
     """Optimiser steps taken."""
     compiler: str | None
@@ -122,7 +124,14 @@ def train(
     if stopper:
         stopper.restore()
         test = evaluate(network, splits.test)
-    return Trained(epochs=tuple(curve), test=test, steps=steps.taken, compiler=steps.compiler, moments=steps.moments())
+    return Trained(
+        epochs=tuple(curve),
+        test=test,
+        validation=evaluate(network, splits.validation) if splits.validation else None,
+        steps=steps.taken,
+        compiler=steps.compiler,
+        moments=steps.moments(),
+    )
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -1,0 +1,138 @@
+"""`fourfold sweep`."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+
+from fourfold.cli.duration import format_duration, parse_duration
+from fourfold.record import Spec, UserError
+
+if TYPE_CHECKING:
+    from fourfold.lottery import Plan
+
+
+def command(
+    preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
+    settings: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="FIELD=VALUES")] = (),
+    algebra: tuple[str, ...] = ("real", "quaternion"),
+    trials: int = 3,
+    level: int = 0,
+    study: int | None = None,
+    seed: int | None = None,
+    validation: int | None = None,
+    protocol: str = "text",
+    device: str = "auto",
+    out: Path = Path("runs"),
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    budget: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Find the settings that suit each algebra: a grid, or a study that chooses its points, with equal budgets.
+
+    Points are compared by their accuracy on training images that are held out; the test set decides nothing. Every point is
+    an ordinary run in the same folder, so the same command goes on where it was stopped, and `fourfold report` reads them.
+
+    Args:
+        preset: An experiment of `fourfold presets`.
+        settings: A field of the spec and its values: train.learning_rate=3e-4,1e-3 or, with --study, a range low:high or
+            low:high:log. One value fixes a field. Once a field.
+        algebra: Algebras to find settings for.
+        trials: Trials (seeds) of each point.
+        level: The level whose accuracy counts, and to which every point is trained; 0 is dense.
+        study: Evaluations that an Optuna study makes in each algebra, instead of a grid; more of them go on with it.
+        seed: Decides what the study chooses; default 0.
+        validation: Training images to hold out; default as the preset, or a tenth.
+        protocol: text, as the paper has it, or released, as its released code does it.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        out: Folder of the runs.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
+        workers: Trials at a time; default one a core, or one on a GPU.
+        budget: Stop cleanly within this time, such as 9m or 1h30m.
+        dry_run: Print the plan and stop.
+    """
+    budget_seconds = None if budget is None else parse_duration(budget)
+    if study is None and seed is not None:
+        raise UserError(f"`--seed` (={seed}) decides what a study chooses: add --study N, or leave it out of a grid")
+
+    from fourfold import lottery
+    from fourfold.cli.live import follow_sweep
+    from fourfold.cli.sweep_result import print_result
+    from fourfold.lottery import sweep
+    from fourfold.lottery.study import check_study, run_study
+    from fourfold.train import resolve_device
+
+    space = sweep.parse_space(settings)
+    bases = [
+        sweep.base_of(lottery.presets.get(preset, algebra=name, protocol=protocol), level=level, validation=validation)
+        for name in algebra
+    ]
+    sweep.check_space(bases, space, study=study is not None)
+    if study is None:
+        grid = sweep.grid(sweep.lists_of(space))
+        points, known = len(grid), [sweep.at_point(base, each) for each in grid for base in bases]
+    else:
+        check_study(study)
+        points, known = study, bases
+    lottery.check(known, trials, workers, None, device)
+    console = Console(soft_wrap=True)
+    _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, study is not None)
+    place = resolve_device(device)
+    plans = lottery.plan(known[: len(bases)], trials=trials, out=out, device=place)
+    _print_time(console, plans, points * trials * (level + 1), workers or lottery.default_workers(place), out)
+    if dry_run:
+        return
+    deadline = None if budget_seconds is None else time.time() + budget_seconds
+    chosen = [name for name, values in space.items() if isinstance(values, sweep.Range) or len(values) > 1]
+    with follow_sweep(console, chosen, points * len(bases) * trials * (level + 1)) as on_event:
+
+        def run(specs: Sequence[Spec]) -> None:
+            left = None if deadline is None else deadline - time.time()
+            if not specs or (left is not None and left <= 0):
+                return
+            lottery.run(
+                specs,
+                trials=trials,
+                out=out,
+                device=device,
+                data_dir=data_dir,
+                workers=workers,
+                budget_seconds=left,
+                on_event=on_event,
+            )
+
+        if study is None:
+            found = sweep.run_grid(bases, sweep.lists_of(space), trials=trials, out=out, run=run)
+        else:
+            found = run_study(bases, space, evaluations=study, trials=trials, seed=seed or 0, out=out, run=run)
+    print_result(found, space, points)
+
+
+def _print_budget(
+    console: Console, specs: list[Spec], epochs: list[int], points: int, trials: int, level: int, is_study: bool
+) -> None:
+    spec = specs[0]
+    algebras = " and ".join(each.model.algebra for each in specs) + (" with equal budgets" if len(specs) > 1 else "")
+    console.print(
+        f"[bold]{spec.preset}[/bold]: {spec.model.name} on {spec.data.name}; {algebras}: "
+        f"{'a study' if is_study else 'a grid'} of {_count(points, 'point')}, {_count(trials, 'trial')} of each, "
+        f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'} a level, to level {level}",
+        highlight=False,
+    )
+    images = f"{spec.data.validation:,} held-out training images"
+    console.print(f"  compared by the accuracy of level {level} on {images}, never by the test set", highlight=False)
+
+
+def _print_time(console: Console, plans: "list[Plan]", levels: int, workers: int, out: Path) -> None:
+    seconds = levels * sum(plan.level_seconds for plan in plans) / min(workers, levels * len(plans))
+    console.print(
+        f"  about {format_duration(seconds)} in all with {_count(workers, 'trial')} at a time → {out}", highlight=False
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

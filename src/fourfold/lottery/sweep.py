@@ -1,0 +1,264 @@
+"""Which settings suit each algebra: every point of a grid is an ordinary run, judged on held-out training images.
+
+Every algebra gets the same points, trials, epochs and levels. The test set decides nothing: neither which setting is best
+nor how far a point is trained.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+
+from fourfold import data
+from fourfold.record import TICKET, Row, RunStore, Spec, UserError, Value, get_field, is_number, parse_value, with_field
+
+HELD_OUT = 0.1
+"""Part of the training images that is held out where the preset holds out none."""
+
+NEAR_AN_END = 0.05
+"""Part of a range within which a value counts as lying at its end."""
+
+NOT_SWEPT = {
+    "preset": "which names the experiment",
+    "model.algebra": "which --algebra sets",
+    "data.name": "as accuracies on two data sets are not comparable",
+    "data.validation": "which --validation sets for all points",
+    "stop.accuracy": "as every point is trained to the level that --level sets",
+    "stop.levels": "as every point is trained to the level that --level sets",
+    "stop.max_level": "which --level sets",
+}
+"""Fields that a sweep sets itself, and why."""
+
+Run = Callable[[Sequence[Spec]], object]
+"""Runs what is missing of some specs' trials; `lottery.run` with everything but the specs given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """The numbers between two ends, for a study."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether equal ratios count as equal steps."""
+
+    def position(self, value: float) -> float:
+        """Return where a value lies between the ends, 0 … 1."""
+        low, high, at = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        return (at - low) / (high - low)
+
+
+Space = Mapping[str, Sequence[Value] | Range]
+"""What is tried, by dotted field name of a spec."""
+
+Settings = dict[str, Value]
+"""The values of one point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of one point in one algebra."""
+
+    spec: Spec
+    settings: Settings
+    validation: tuple[float, ...]
+    """Accuracy in percent on the held-out images at the sweep's level, a trial each; 0 for a trial that failed."""
+    test: tuple[float, ...]
+    """Test accuracy in percent of the trials that did not fail, to be looked at: nothing is selected by it."""
+    num_failed: int
+
+    @property
+    def mean(self) -> float:
+        """The mean validation accuracy over the trials: what points are ranked by."""
+        return statistics.fmean(self.validation)
+
+    @property
+    def std(self) -> float | None:
+        """The sample standard deviation over the trials; None for one."""
+        return statistics.stdev(self.validation) if len(self.validation) > 1 else None
+
+
+def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spec:
+    """Return the spec that a sweep changes: it holds images out, and trains to one level whatever the accuracy.
+
+    Args:
+        spec: A preset's, in one algebra.
+        level: The level whose accuracy counts; 0 is dense.
+        validation: Training images to hold out; None means the preset's, or a tenth where that holds out none.
+
+    Raises:
+        UserError: no images are held out, or the level is none.
+    """
+    if validation is None:
+        validation = spec.data.validation or round(HELD_OUT * data.info(spec.data.name).train_images)
+    images = data.info(spec.data.name).train_images
+    if not 0 < validation < images:
+        raise UserError(
+            f"`validation` (={validation}) must be at least 1 and below {images}: a sweep selects by training images held out"
+        )
+    return replace(
+        spec,
+        preset=f"{spec.preset}-sweep",
+        data=replace(spec.data, validation=validation),
+        stop=replace(spec.stop, accuracy=0.0, max_level=level),
+    )
+
+
+def parse_space(words: Sequence[str]) -> dict[str, tuple[Value, ...] | Range]:
+    """Return the space that `field=value,value` and `field=low:high[:log]` describe.
+
+    Raises:
+        UserError: a word is neither, or names an unknown field, a value of another type, or one value twice.
+    """
+    space: dict[str, tuple[Value, ...] | Range] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not text:
+            raise UserError(f"`--set` (={word!r}) must be a field and its values, such as train.learning_rate=3e-4,1e-3")
+        if name in space:
+            raise UserError(f"`--set` names {name} twice; give all its values at once, with commas")
+        space[name] = _range(name, text) if ":" in text else tuple(parse_value(name, value) for value in text.split(","))
+    return space
+
+
+def _range(name: str, text: str) -> Range:
+    low, high, *scale = text.split(":")
+    right = "low:high or low:high:log, such as 1e-4:1e-2:log"
+    if not is_number(name) or scale not in ([], ["log"]):
+        what = right if is_number(name) else "values parted by commas, as it holds no numbers"
+        raise UserError(f"`{name}` (={text!r}) must be {what}")
+    ends = [parse_value(name, end) for end in (low, high)]
+    if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
+        raise UserError(f"`{name}` (={text!r}) must be {right}")
+    found = Range(low=float(low), high=float(high), log=bool(scale))
+    if not found.low < found.high or (found.log and found.low <= 0):
+        raise UserError(f"`{name}` (={text!r}) must rise from low to high{', both above 0' if found.log else ''}")
+    return found
+
+
+def check_space(bases: Sequence[Spec], space: Space, *, study: bool) -> None:
+    """Check that a space can be swept, without running anything.
+
+    Raises:
+        UserError: a field that a sweep sets itself, a value that a spec refuses, nothing to choose from, a value named twice,
+            or a range without a study.
+    """
+    for name, values in space.items():
+        if name in NOT_SWEPT:
+            raise UserError(f"`{name}` must be left out of a sweep, {NOT_SWEPT[name]}")
+        if isinstance(values, Range):
+            if not study:
+                raise UserError(f"`{name}` is a range, from which a study chooses: add --study N, or list its values")
+        elif len(set(values)) < len(values):
+            raise UserError(f"`{name}` names a value twice")
+    if not any(isinstance(values, Range) or len(values) > 1 for values in space.values()):
+        raise UserError(
+            "there is nothing to sweep: give a field more than one value, such as --set train.learning_rate=3e-4,1e-3"
+        )
+    for base in bases:
+        for settings in grid({name: _ends(name, values) for name, values in space.items()}):
+            at_point(base, settings)
+
+
+def _ends(name: str, values: Sequence[Value] | Range) -> Sequence[Value]:
+    if not isinstance(values, Range):
+        return values
+    return [parse_value(name, f"{end:.17g}") for end in (values.low, values.high)]
+
+
+def lists_of(space: Space) -> dict[str, Sequence[Value]]:
+    """Return the fields of a space that have a list of values, with it."""
+    return {name: values for name, values in space.items() if not isinstance(values, Range)}
+
+
+def epochs_of(base: Spec, space: Space) -> list[int]:
+    """Return the epochs of a level that points may have, fewest first: one number unless they are swept."""
+    values = space.get("train.epochs", [base.train.epochs])
+    ends = _ends("train.epochs", values)
+    return sorted(value for value in ends if isinstance(value, int))
+
+
+def grid(space: Mapping[str, Sequence[Value]]) -> list[Settings]:
+    """Return every combination of values, the last field changing fastest."""
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+
+
+def at_point(base: Spec, settings: Settings) -> Spec:
+    """Return the spec of one point."""
+    return reduce(lambda spec, item: with_field(spec, *item), settings.items(), base)
+
+
+def run_grid(
+    bases: Sequence[Spec], space: Mapping[str, Sequence[Value]], *, trials: int, out: Path, run: Run
+) -> dict[str, list[Outcome]]:
+    """Run every point of a grid in every algebra, and return what came of those that are done, by algebra.
+
+    Args:
+        bases: What `base_of` returns, one spec an algebra.
+        space: The values of each field.
+        trials: Trials of each point.
+        out: Where `run` puts its runs.
+        run: Runs what is missing of some specs.
+    """
+    points = grid(space)
+    run([at_point(base, settings) for settings in points for base in bases])
+    found = {base.model.algebra: [outcome(base, settings, trials=trials, out=out) for settings in points] for base in bases}
+    return {algebra: [done for done in outcomes if done is not None] for algebra, outcomes in found.items()}
+
+
+def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcome | None:
+    """Return what came of a point, from its rows on disk; None where a trial is not done."""
+    spec = at_point(base, settings)
+    store, level = RunStore(out / spec.id), spec.stop.max_level
+    assert level is not None
+    validation, test, failed = [], [], 0
+    for trial in range(trials):
+        row = _row(store, trial, level)
+        if row is not None:
+            assert row.validation is not None
+            validation.append(row.validation)
+            test.append(row.top1)
+        elif store.failure(trial) is not None:
+            validation.append(0.0)
+            failed += 1
+        else:
+            return None
+    return Outcome(spec=spec, settings=settings, validation=tuple(validation), test=tuple(test), num_failed=failed)
+
+
+def _row(store: RunStore, trial: int, level: int) -> Row | None:
+    rows = store.rows(trial)
+    return next((row for row in rows if (row.level, row.control) == (level, TICKET)), None)
+
+
+def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return outcomes by mean validation accuracy, the best first; of equal ones the first tried, each point once."""
+    different: dict[str, Outcome] = {}
+    for each in outcomes:
+        different.setdefault(each.spec.id, each)
+    return sorted(different.values(), key=lambda each: -each.mean)
+
+
+def at_the_edge(best: Outcome, space: Space) -> dict[str, str]:
+    """Return the fields of which the best value lies at an edge of what was tried, and which: `smallest` or `largest`."""
+    found = {}
+    for name, values in space.items():
+        value = get_field(best.spec, name)
+        if not is_number(name) or not isinstance(value, int | float):
+            continue
+        if isinstance(values, Range):
+            position = values.position(value)
+        else:
+            numbers = sorted(v for v in values if isinstance(v, int | float))
+            if len(numbers) < 2:
+                continue
+            position = (value - numbers[0]) / (numbers[-1] - numbers[0])
+        near = NEAR_AN_END if isinstance(values, Range) else 0.0
+        if position <= near:
+            found[name] = "smallest"
+        elif position >= 1 - near:
+            found[name] = "largest"
+    return found

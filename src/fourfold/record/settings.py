@@ -1,0 +1,132 @@
+"""The fields of a spec by their dotted names, such as `train.learning_rate`, and their values from text."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal, Union, get_args, get_origin
+
+from fourfold.record.errors import UserError, unknown
+from fourfold.record.spec import Spec
+
+Value = bool | int | float | str | tuple[int, ...] | None
+"""What a field of a spec may hold."""
+
+TUPLE = "+"
+"""Joins the numbers of a tuple in text: commas part the values of a list."""
+
+
+def field_types() -> dict[str, Any]:
+    """Return the type of every field that holds a plain value, by dotted name; `train.early_stopping.…` are among them."""
+    return dict(_walk(Spec, ""))
+
+
+def field_type(name: str) -> Any:
+    """Return a field's type.
+
+    Raises:
+        UserError: a spec has no such field.
+    """
+    known = field_types()
+    if name not in known:
+        raise unknown("field of a spec", name, known)
+    return known[name]
+
+
+def is_number(name: str) -> bool:
+    """Whether a field holds numbers, which have an order."""
+    return any(part in (int, float) for part in _parts(field_type(name)))
+
+
+def parse_value(name: str, text: str) -> Value:
+    """Return the value that a text means for a field: `none` for None, `true` and `false`, `10+12` for a tuple.
+
+    Raises:
+        UserError: there is no such field, or the text is of another type.
+    """
+    hint = field_type(name)
+    parts = _parts(hint)
+    if type(None) in parts and text == "none":
+        return None
+    for part in parts:
+        if (value := _parse(part, text)) is not None:
+            return value
+    raise UserError(f"`{name}` (={text!r}) must be {_wanted(parts)}")
+
+
+def get_field(spec: Spec, name: str) -> Value:
+    """Return the value of a field; None where what it belongs to is off."""
+    value: Any = spec
+    for word in name.split("."):
+        value = getattr(value, word, None)
+    return typing.cast("Value", value)
+
+
+def with_field(spec: Spec, name: str, value: Value) -> Spec:
+    """Return a spec with another value of one field; what it belongs to is switched on with its defaults if it was off.
+
+    Raises:
+        UserError: there is no such field, or the spec refuses the value.
+    """
+    field_type(name)
+    return typing.cast("Spec", _replaced(spec, name.split("."), value))
+
+
+def _replaced(owner: Any, path: list[str], value: Value) -> Any:
+    if len(path) > 1:
+        inner = getattr(owner, path[0])
+        if inner is None:
+            inner = _dataclass_in(typing.get_type_hints(type(owner))[path[0]])()
+        return dataclasses.replace(owner, **{path[0]: _replaced(inner, path[1:], value)})
+    return dataclasses.replace(owner, **{path[0]: value})
+
+
+def _walk(owner: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, hint in typing.get_type_hints(owner).items():
+        inner = _dataclass_in(hint)
+        if inner is None:
+            yield f"{prefix}{name}", hint
+        else:
+            yield from _walk(inner, f"{prefix}{name}.")
+            if type(None) in get_args(hint):
+                yield f"{prefix}{name}", type(None)
+
+
+def _dataclass_in(hint: Any) -> Any:
+    return next((part for part in (hint, *get_args(hint)) if dataclasses.is_dataclass(part)), None)
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Return the alternatives of a type."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _parse(part: Any, text: str) -> Value:
+    """Return the value of one alternative, or None if the text is not of it."""
+    if get_origin(part) is Literal:
+        return text if text in get_args(part) else None
+    if get_origin(part) is tuple:
+        words = [] if text == "()" else text.split(TUPLE)
+        return tuple(map(int, words)) if all(word.isdecimal() for word in words) else None
+    if part is str:
+        return text
+    if part is bool:
+        return {"true": True, "false": False}.get(text.lower())
+    if part in (int, float):
+        try:
+            return typing.cast("int | float", part(text))
+        except ValueError:
+            return None
+    return None
+
+
+def _wanted(parts: tuple[Any, ...]) -> str:
+    names = []
+    for part in parts:
+        if get_origin(part) is Literal:
+            names.append(" or ".join(sorted(get_args(part))))
+        elif get_origin(part) is tuple:
+            names.append(f"whole numbers joined by {TUPLE}, or ()")
+        else:
+            names.append({bool: "true or false", int: "a whole number", float: "a number", str: "a name"}.get(part, "none"))
+    return " or ".join(names)
