@@ -1,9 +1,11 @@
 """Generated C: it compiles without a warning, and computes what the reference does, within its own memory."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,11 @@ from random_programs import bytes_for, images_for, magnitude, program_of_all_kin
 
 from fourfold.deploy import quantize, reference, whole_reference
 from fourfold.deploy.c import to_c
-from fourfold.deploy.program import Program
+from fourfold.deploy.program import Convolution, Program
 from fourfold.record import UserError
 
 SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "18"))
-"""Random programs that are tried; a sweep of thousands takes a few hours."""
+"""Random programs that are tried; thousands take hours, or with FOURFOLD_SANITIZE=0 a tenth of it."""
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -121,19 +123,49 @@ def test_every_kind_of_layer_in_every_algebra(tmp_path, machine):
 
 @pytest.mark.parametrize(("compiler", "machine"), [(c, m) for c in compilers for m in MACHINES])
 def test_random_programs_under_sanitizers(tmp_path, compiler, machine):
+    checks = SANITIZERS if os.environ.get("FOURFOLD_SANITIZE", "1") != "0" else ("-O0",)
     share = len(compilers) * len(MACHINES)
     mine = compilers.index(compiler) * len(MACHINES) + list(MACHINES).index(machine)
     seeds = [seed for seed in range(SWEEP) if seed // 3 % share == mine]
     for start in range(0, len(seeds), 30):
         programs = [prepared(seed, index) for index, seed in enumerate(seeds[start : start + 30])]
-        found = run_all(programs, tmp_path, compiler, (*SANITIZERS, *MACHINES[machine]))
+        found = run_all(programs, tmp_path, compiler, (*checks, *MACHINES[machine]))
         for outputs, (wanted, tolerance) in zip(found, expected(programs), strict=True):
-            assert np.abs(outputs - wanted).max() <= tolerance
+            assert np.abs(outputs - wanted).max() <= tolerance, f"one of the seeds {seeds[start : start + 30]}"
 
 
 def test_names_that_c_does_not_allow(tmp_path):
     with pytest.raises(UserError, match=r"`name` \(='2fast'\) must begin with a letter"):
         to_c(random_program(0), tmp_path, name="2fast")
+
+
+def test_names_from_an_artifact_stay_in_comments(tmp_path):
+    injected = "*/ int injected = 1; /* @NAME@ \n#define injected\\"
+    plain = random_program(3)
+    named = replace(plain, operations=tuple(replace(operation, name=injected) for operation in plain.operations))
+    for program in (named, quantize.calibrate(named, images_for(named, 0))):
+        source, header = to_c(program, tmp_path, name="net")
+        run_command(["gcc", *STRICT, "-c", source, "-o", tmp_path / "net.o"])
+        assert "injected" not in run_command(["nm", tmp_path / "net.o"]).decode()
+        for file in (source, header):
+            preprocessed = run_command(["gcc", "-E", "-P", "-dD", file]).decode()
+            assert "injected" not in preprocessed
+
+
+def test_the_header_says_types_and_scales(tmp_path):
+    program = random_program(3)
+    assert "are float32." in to_c(program, tmp_path)[1].read_text()
+    program = quantize.calibrate(program, images_for(program, 0))
+    quantized = quantize.Quantized(program)
+    header = to_c(program, tmp_path)[1].read_text()
+    for name, levels in zip(
+        ["the image", *(operation.name for operation in program.operations)], quantized.levels, strict=True
+    ):
+        assert f"{name}: 0 to {levels.largest}, scale {levels.scale:.9g}, zero {levels.zero}" in header
+    layer = next(operation for operation in program.operations if isinstance(operation, Convolution))
+    largest = np.abs(layer.product.weight).max() / quantize.WEIGHT_LEVELS
+    (said,) = re.findall(rf"  {layer.name}: \S+ to (\S+)\n", header)
+    assert float(said) == pytest.approx(largest, rel=1e-6)
 
 
 def test_only_what_the_header_declares_is_exported_and_only_memory_functions_are_imported(tmp_path):

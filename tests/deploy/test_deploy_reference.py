@@ -86,6 +86,10 @@ def test_poolings(kind, size, kernel, stride, padding, ceil, option, count):
     named = {"dilation": option} if kind is nn.MaxPool2d else {"count_include_pad": option == 1}
     layer = kind(kernel, stride, padding, ceil_mode=ceil, **named)
     shape = (2, *size)
+    if kind is nn.MaxPool2d and any(side and option > length for side, length in zip(padding, size, strict=True)):
+        with pytest.raises(UserError, match=r"makes a value of shape|`dilation` \("):
+            deploy.lower(layer, shape)
+        return
     try:
         torch_outputs(layer, images_of(shape, 1))
     except RuntimeError:
@@ -103,6 +107,13 @@ def test_padding_that_differs_from_side_to_side():
 def test_padding_beyond_half_of_a_window_is_refused():
     with pytest.raises(UserError, match=r"`padding` \(=\(2, 2\)\), which must be at most half of the kernel \(3, 3\)"):
         deploy.lower(nn.MaxPool2d(3, padding=2), (1, 6, 6))
+
+
+def test_windows_that_see_nothing_of_the_map_are_refused():
+    layer = nn.MaxPool2d((2, 1), padding=(1, 0), dilation=(2, 1))
+    assert torch_outputs(layer, torch.zeros(1, 1, 1, 3)).max() == -np.inf
+    with pytest.raises(UserError, match=r"`dilation` \(=\(2, 1\)\), which must be at most the map's size"):
+        deploy.lower(layer, (1, 1, 3))
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm2d(3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((2, None))])

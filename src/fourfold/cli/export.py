@@ -1,22 +1,23 @@
 """`fourfold export`."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from fourfold.cli.tickets import calibration_images, program_of
 from fourfold.record import RunStore, UserError, find_runs
 from fourfold.record.errors import unknown
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from fourfold.deploy import Encoding, Program
-    from fourfold.record import Spec
+    from fourfold.deploy import Program
 
 TARGETS = ("artifact", "c", "onnx", "torch")
-CALIBRATION_IMAGES = 100
-"""Of the training set: enough for the ranges of values, which are largest ones."""
+C_VALUES = ("fp32", "int8")
+"""What C can compute in."""
 
 
 def command(
@@ -41,13 +42,17 @@ def command(
             network that `fourfold.models` builds, as safetensors).
         out: The file, or for c the folder, to write; default: named by run, trial and level.
         values: Weights of an artifact: fp32, fp16, int8 (with ranges from training images, where they lie here) or codebook.
+            Of c: fp32, or int8, for which the training images must lie here.
         entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
     """
     if to not in TARGETS:
         raise unknown("target", to, TARGETS)
-    if to != "artifact" and (values != "fp32" or entropy):
-        raise UserError(f"`--values` (={values!r}) and `--entropy` must be left out with `--to {to}`: they shape an artifact")
+    if to != "artifact" and (values not in (C_VALUES if to == "c" else ("fp32",)) or entropy):
+        except_int8 = ", but for `--values int8`," if to == "c" else ""
+        raise UserError(
+            f"`--values` (={values!r}) and `--entropy` must be left out with `--to {to}`{except_int8}: they shape an artifact"
+        )
     store = _find(run)
     _check_kept(store, trial, level)
     name = f"{store.spec().id}-{trial}-{level}"
@@ -62,21 +67,32 @@ def command(
         return
     from fourfold import deploy
 
-    program = _lowered(store, network, trial, level)
+    program = program_of(store, network, trial, level)
+    dataset = store.spec().data.name
+    images = calibration_images(dataset, data_dir) if values == "int8" else None
     if to == "onnx":
         path = out or Path(f"{name}.onnx")
         deploy.to_onnx(program, path)
         print(_written(path))
     elif to == "c":
-        for file in deploy.to_c(program, out or Path(f"{name}-c")):
+        if values == "int8" and images is None:
+            raise UserError(f"`--values int8` must have images to calibrate with: {dataset} is not here; --data-dir says where")
+        for file in deploy.to_c(_as_stored(program, values, images), out or Path(f"{name}-c")):
             print(_written(file))
     else:
         path = out or Path(f"{name}.safetensors")
-        images = _calibration_images(store.spec(), data_dir) if values == "int8" else None
         deploy.pack(program, path, values=values, entropy=entropy, calibrate=images)
         print(_written(path))
         if values == "int8" and images is None:
-            print(f"without ranges for int8 arithmetic: {store.spec().data.name} is not here; --data-dir says where it is")
+            print(f"without ranges for int8 arithmetic: {dataset} is not here; --data-dir says where it is")
+
+
+def _as_stored(program: "Program", values: str, images: object) -> "Program":
+    """Return a program with the values that an artifact of it would hold, so that both compute the same."""
+    from fourfold import deploy
+
+    with tempfile.TemporaryDirectory() as folder:
+        return deploy.pack(program, Path(folder) / "network.safetensors", values=values, calibrate=images)
 
 
 def _find(run: str) -> RunStore:
@@ -99,52 +115,6 @@ def _check_kept(store: RunStore, trial: int, level: int) -> None:
         f"`--level` (={level}) of trial {trial} has no weights in {store.path} ({instead} kept); the command that ran it, "
         f"with `--keep {level}` and another `--out`, trains it again and keeps them"
     )
-
-
-def _lowered(store: RunStore, network: "nn.Module", trial: int, level: int) -> "Program":
-    from fourfold import data, deploy
-    from fourfold.deploy.shapes import encoded_shape
-
-    spec = store.spec()
-    encoding = _encoding(spec)
-    row = next((row for row in store.rows(trial) if row.level == level), None)
-    known = {"run": spec.id, "trial": str(trial), "level": str(level)}
-    if row is not None:
-        known |= {
-            "top1": f"{row.top1:.2f}",
-            "weights": str(row.weights),
-            "fraction_of_real": f"{row.fraction_of_real:.6f}",
-            **row.provenance.versions,
-        }
-    names = data.info(spec.data.name).class_names
-    return deploy.lower(network, encoded_shape(encoding), encoding=encoding, class_names=names, provenance=known)
-
-
-def _encoding(spec: "Spec") -> "Encoding":
-    """Return how the spec's images reach its network; the `learned` encoding is a part of the network."""
-    from fourfold import algebra, data, deploy
-    from fourfold.data.encoding import normalization
-
-    info = data.info(spec.data.name)
-    mean, std = normalization(spec.inputs, info)
-    return deploy.Encoding(
-        kind="none" if spec.inputs.encoding == "learned" else spec.inputs.encoding,
-        n=algebra.get(spec.model.algebra).n,
-        shape=(info.channels, info.size, info.size),
-        mean=mean,
-        std=std,
-    )
-
-
-def _calibration_images(spec: "Spec", data_dir: Path | None) -> object:
-    """Return training images, uint8 (N, H, W, C), or None where the data set is not here."""
-    from fourfold import data
-
-    try:
-        images = data.load(spec.data.name, data_dir, download=False).train_images
-    except UserError:
-        return None
-    return images[:CALIBRATION_IMAGES].transpose(0, 2, 3, 1)
 
 
 def _write_state(network: "nn.Module", path: Path) -> None:

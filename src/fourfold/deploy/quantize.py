@@ -125,17 +125,24 @@ class Quantized:
     def codes(self, operation: Convolution | Linear) -> Codes:
         """Return a layer in whole numbers; a linear layer at the network's end makes logits, not levels."""
         before, after = self.levels[operation.inputs[0]], self.levels[operation.output]
-        n, rows = operation.product.weight.shape[:2]
-        given = operation.product.bias
-        bias = np.zeros(n * rows) if given is None else given.astype(np.float64)
-        # A sum's unit is so large that the bias and the output's zero fit beside the weights, also of a row that has none.
-        least = np.maximum(np.abs(bias).reshape(n, rows).max(axis=0), after.scale) / (LARGEST_BIAS * before.scale)
-        product, scale = quantized_weights(operation.product, least)
+        bias = _bias(operation)
+        product, scale = self._weights(operation)
+        n = product.n
         unit = np.tile(scale, n) * before.scale  # by output channel
         if operation is self.program.operations[-1] and isinstance(operation, Linear):
             return Codes(product=product, bias=_whole(bias / unit), factor=unit.astype(np.float32))
         factor = unit / after.scale
         return Codes(product=product, bias=_whole(bias / unit + (after.zero + 0.5) / factor), factor=factor.astype(np.float32))
+
+    def scales(self, operation: Convolution | Linear) -> NDArray[np.float64]:
+        """Return what a weight's whole number is multiplied by, (out / n,)."""
+        return self._weights(operation)[1]
+
+    def _weights(self, operation: Convolution | Linear) -> tuple[Product, NDArray[np.float64]]:
+        before, after = self.levels[operation.inputs[0]], self.levels[operation.output]
+        largest = np.abs(_bias(operation)).reshape(operation.product.weight.shape[:2]).max(axis=0)
+        # A sum's unit is so large that the bias and the output's zero fit beside the weights, also of a row that has none.
+        return quantized_weights(operation.product, np.maximum(largest, after.scale) / (LARGEST_BIAS * before.scale))
 
     def zero_sums(self, operation: Convolution | Linear, codes: Codes) -> Whole:
         """Return what the zero of the input adds to each sum of code · level: zero · Σ code, by output channel."""
@@ -206,6 +213,12 @@ def mean_factor(quantized: Quantized, operation: AveragePool) -> tuple[int, int,
     before, after = (quantized.levels[value] for value in (operation.inputs[0], operation.output))
     factors, shifts, bits = fixed_point([before.scale / after.scale], [after.zero], before.largest)
     return int(factors[0]), int(shifts[0]), bits
+
+
+def _bias(operation: Convolution | Linear) -> NDArray[np.float64]:
+    product = operation.product
+    given = product.bias
+    return np.zeros(product.n * product.weight.shape[1]) if given is None else given.astype(np.float64)
 
 
 def _levels(largest_value: float, *, signed: bool, largest: int) -> Levels:

@@ -175,8 +175,13 @@ def _pool(operation: MaxPool | AveragePool, shape: Shape) -> Shape:
     dilation = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
     kernel, stride, padding = operation.kernel, operation.stride, operation.padding
     _positive(operation, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    if any(2 * side > k for side, k in zip(padding, kernel, strict=True)):  # else a window could lie in the padding alone
+    # Else a window could lie in the padding alone, of whose largest or mean torch makes what is not a number.
+    if any(2 * side > k for side, k in zip(padding, kernel, strict=True)):
         raise UserError(f"{_named(operation)} has `padding` (={padding}), which must be at most half of the kernel {kernel}")
+    if any(side and gap > size for side, gap, size in zip(padding, dilation, sizes, strict=True)):
+        raise UserError(
+            f"{_named(operation)} has `dilation` (={dilation}), which must be at most the map's size where it is padded"
+        )
     axes = zip(sizes, kernel, stride, padding, dilation, strict=True)
     return channels, *(window_places(*axis, operation.ceil) for axis in axes)
 

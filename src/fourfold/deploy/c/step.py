@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fourfold.deploy.c.layout import Lifetime, Plane
-from fourfold.deploy.c.text import indent
+from fourfold.deploy.c.text import harmless, indent
 from fourfold.deploy.quantize import Quantized
 
 IMAGE = -1
@@ -29,7 +29,7 @@ class Step:
         """Return the C of the function."""
         sources = [f"const {self.reads_type} *restrict {source}" for source in ("x", "other")[: len(self.reads)]]
         arguments = ", ".join([*sources, f"{self.writes_type} *restrict y", "int part", "int parts"])
-        text = f"/* {self.comment} */\n{self.tables}static void {name}({arguments})\n{{\n{indent(self.body)}\n}}\n"
+        text = f"/* {harmless(self.comment)} */\n{self.tables}static void {name}({arguments})\n{{\n{indent(self.body)}\n}}\n"
         return text.replace("@", f"{name}_")
 
     def call(self, name: str, places: dict[int, str]) -> str:

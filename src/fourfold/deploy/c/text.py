@@ -15,6 +15,11 @@ def indent(lines: Iterable[str], depth: int = 1) -> str:
     return "\n".join("    " * depth + line for line in lines)
 
 
+def harmless(words: str) -> str:
+    """Return words of unknown origin, such as an artifact's names, so that they can only be a part of a comment."""
+    return "".join(letter if letter.isprintable() and letter not in '*/\\?@"' else "_" for letter in words)
+
+
 def number(value: float) -> str:
     """Return a float32 as a C constant that gives exactly that number."""
     digits = f"{np.float32(value):.9g}"
