@@ -1,5 +1,9 @@
 """`export` writes a kept level in every form, and `predict` classifies images with the artifact."""
 
+import ctypes
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -81,6 +85,9 @@ def test_int8_without_the_data_says_so(run, monkeypatch):
     monkeypatch.setattr(data, "load", absent, raising=False)
     ended = call("export", run.path, "--level", 1, "--values", "int8", "--out", "a.safetensors")
     assert "without ranges for int8 arithmetic: digits is not here" in ended.out
+    ended = call("export", run.path, "--level", 1, "--to", "c", "--values", "int8")
+    assert ended.code == 2
+    assert "`--values int8` must have images to calibrate with: digits is not here; --data-dir" in ended.err
 
 
 def test_the_other_forms(run):
@@ -97,6 +104,24 @@ def test_the_other_forms(run):
     assert sorted(file.rpartition(".")[2] for file in files) == ["c", "h"]
 
 
+def test_c_in_int8_computes_what_the_runtime_does_bit_for_bit(run, here):
+    if not shutil.which("gcc"):
+        pytest.skip("gcc is not here")
+    files = written(call("export", run.path, "--level", 1, "--to", "c", "--values", "int8", "--out", "c"))
+    source, header = sorted(files)
+    assert "Values are uint8; a level of one stands for scale * (level - zero):" in (here / header).read_text()
+    subprocess.run(
+        ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", source, "-o", "n.so"], check=True
+    )
+    network, images = ctypes.CDLL(str(here / "n.so")), np.ascontiguousarray(digits()[0])
+    found = np.empty((len(images), 10), np.float32)
+    for image, logits in zip(images, found, strict=True):
+        network.network_run_bytes(ctypes.c_void_p(image.ctypes.data), ctypes.c_void_p(logits.ctypes.data))
+    call("export", run.path, "--level", 1, "--values", "int8", "--out", "a.safetensors")
+    assert np.array_equal(found, deploy.load("a.safetensors")(images))
+    assert 0 < np.abs(found - outputs(run)).max() < 0.1 * np.abs(found).max()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -105,6 +130,7 @@ def test_the_other_forms(run):
         (["RUN", "--level", "1", "--trial", "3"], "`--level` (=1) of trial 3 has no weights in .* (none were kept)"),
         (["RUN", "--level", "1", "--to", "tflite"], "unknown target 'tflite'; known: artifact, c, onnx, torch"),
         (["RUN", "--level", "1", "--values", "int4"], "unknown values 'int4'"),
+        (["RUN", "--level", "1", "--to", "c", "--values", "codebook"], "with `--to c`, but for `--values int8`,"),
         (["RUN", "--level", "1", "--out", "none/a"], "cannot write none/a"),
         (["RUN"], "--level"),
     ],

@@ -1,19 +1,20 @@
 """A network's speed here beside that of other runtimes, measured in turn."""
 
-import os
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fourfold.deploy import quantize
-from fourfold.deploy.onnx import INPUT, to_onnx
-from fourfold.deploy.program import Array, Program
+from fourfold.deploy import peers, quantize, reference
+from fourfold.deploy.program import Array, Convolution, Linear, Program
 from fourfold.deploy.runtime import load
 from fourfold.record.errors import UserError
 
@@ -21,6 +22,9 @@ LONG_ENOUGH = 5e-3
 """Seconds that calls are timed together for, so that the clock is small against them."""
 
 CALIBRATION_IMAGES = 32
+
+ACCURACY_BATCH = 100
+"""Images of a call where accuracy is measured, not time."""
 
 PEER = "onnxruntime float32"
 """What the others are measured against."""
@@ -30,13 +34,15 @@ PEER = "onnxruntime float32"
 class Contender:
     """One runtime with one network in it."""
 
-    run: Callable[[Array], Array]
+    run: Callable[[NDArray[Any]], Array]
+    takes_bytes: bool
+    """Whether it encodes images itself; others are given them as the network sees them."""
     model_bytes: int
     """Of the file that holds the network: for ours, its code too."""
     runtime_bytes: int
     """Of the libraries that it needs beside it."""
-    memory: int | None
-    """Bytes that a call works in, where the runtime says."""
+    peak_bytes: int | None
+    """Memory for one image: ours is the arena, code and weights; others' is measured, their libraries not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +56,18 @@ class Measurement:
     """Of the peer's time over this one's, measured in the same round: lower quartile, median, upper quartile."""
 
 
-def contenders(program: Program, *, threads: int = 1) -> tuple[dict[str, Contender], list[str]]:
+def contenders(
+    program: Program, *, threads: int = 1, images: NDArray[np.uint8] | None = None
+) -> tuple[dict[str, Contender], list[str]]:
     """Return the runtimes by name, and a sentence for each that cannot take part.
 
-    A network without ranges is calibrated on noise, which does for its speed but not for its accuracy.
+    Args:
+        program: The network.
+        threads: Of every runtime.
+        images: What the others are calibrated with, uint8 (N, H, W, C), and ours, if it has no ranges; None means noise,
+            which does for speed but not for accuracy.
     """
-    seen = noise(program, CALIBRATION_IMAGES)
+    seen = noise(program, CALIBRATION_IMAGES) if images is None else encoded(program, images)
     calibrated = program if program.ranges else quantize.calibrate(program, seen)
     plain = replace(program, ranges={})
     found: dict[str, Contender] = {}
@@ -64,17 +76,56 @@ def contenders(program: Program, *, threads: int = 1) -> tuple[dict[str, Contend
         makers: dict[str, Callable[[], Contender]] = {
             "fourfold float32": lambda: _ours(plain, threads),
             "fourfold int8": lambda: _ours(calibrated, threads),
-            PEER: lambda: _onnxruntime(_dense_file(plain, Path(folder)), threads),
-            "onnxruntime int8": lambda: _onnxruntime(_int8_file(plain, seen, Path(folder)), threads),
-            "openvino float32": lambda: _openvino(_dense_file(plain, Path(folder)), threads),
-            "openvino int8": lambda: _openvino(_int8_file(plain, seen, Path(folder)), threads),
         }
+        for library in peers.SESSIONS:
+            makers |= {
+                f"{library} float32": partial(_with_file, library, threads, plain, peers.dense_file, Path(folder)),
+                f"{library} int8": partial(_with_file, library, threads, plain, peers.int8_file, seen, Path(folder)),
+            }
         for name, make in makers.items():
             try:
                 found[name] = make()
             except ImportError as error:
                 missing.append(f"{name} is left out: {error.name} is not installed; `pip install 'fourfold[deploy]'` brings it")
     return found, missing
+
+
+def encoded(program: Program, images: NDArray[np.uint8]) -> Array:
+    """Return images as the network sees them.
+
+    Raises:
+        UserError: it does not know its encoding.
+    """
+    if program.encoding is None:
+        raise UserError("`images` are bytes, but this network does not know how to encode them")
+    return reference.encode(program.encoding, images).astype(np.float32)
+
+
+def accuracy(runtime: Contender, program: Program, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    """Return in percent how many images a runtime gives their own class.
+
+    Args:
+        runtime: One with the program in it.
+        program: It says how images are encoded.
+        images: uint8 (N, H, W, C), at least one.
+        labels: (N,).
+    """
+    right = 0
+    for start in range(0, len(images), ACCURACY_BATCH):
+        chosen = images[start : start + ACCURACY_BATCH]
+        logits = runtime.run(chosen if runtime.takes_bytes else encoded(program, chosen))
+        right += int((logits.argmax(1) == labels[start : start + ACCURACY_BATCH]).sum())
+    return 100 * right / len(images)
+
+
+def macs(program: Program) -> int:
+    """Return the multiply-accumulates of kept weights for one image: a quaternion component does four a position."""
+    total = 0
+    for operation in program.operations:
+        if isinstance(operation, Convolution | Linear):
+            positions = math.prod(program.shapes[operation.output][1:])
+            total += int(np.count_nonzero(operation.product.weight)) * operation.product.n * positions
+    return total
 
 
 def noise(program: Program, images: int) -> Array:
@@ -126,90 +177,24 @@ def _ours(program: Program, threads: int) -> Contender:
     network = load(program, threads=threads)
     if network.notice:
         raise UserError(f"there is nothing to measure: {network.notice}")
-    return Contender(run=network, model_bytes=network.code_bytes, runtime_bytes=0, memory=network.arena_bytes)
-
-
-def _dense_file(program: Program, folder: Path) -> Path:
-    path = folder / "dense.onnx"
-    if not path.exists():
-        to_onnx(program, path)
-    return path
-
-
-def _int8_file(program: Program, images: Array, folder: Path) -> Path:
-    """Let onnxruntime quantise the network, an image at a time, a scale for each channel."""
-    from onnxruntime import quantization
-
-    path = folder / "int8.onnx"
-    if not path.exists():
-        with _quiet():
-            quantization.quantize_static(
-                str(_dense_file(program, folder)),
-                str(path),
-                _Images(images),
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=True,  # else products of bytes overflow where the processor has no dot product of them
-            )
-    return path
-
-
-class _Images:
-    """What onnxruntime calibrates with."""
-
-    def __init__(self, images: Array) -> None:
-        self._left: Iterator[Array] = iter(images)
-
-    def get_next(self) -> dict[str, Array] | None:
-        """Return the next image, or None behind the last."""
-        image = next(self._left, None)
-        return None if image is None else {INPUT: image[None]}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep a library's advice, which is not ours to follow, from the terminal."""
-    import logging
-    import warnings
-
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _onnxruntime(path: Path, threads: int) -> Contender:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return Contender(
-        run=lambda images: session.run(None, {INPUT: images})[0],
-        model_bytes=path.stat().st_size,
-        runtime_bytes=_libraries(Path(onnxruntime.__file__).parent),
-        memory=None,
+        run=network,
+        takes_bytes=True,
+        model_bytes=network.code_bytes,
+        runtime_bytes=0,
+        peak_bytes=network.arena_bytes + network.code_bytes,
     )
 
 
-def _openvino(path: Path, threads: int) -> Contender:
-    import openvino
+def _with_file(library: str, threads: int, program: Program, write: Callable[..., Path], *about: object) -> Contender:
+    return _peer(library, write(program, *about), threads, program)
 
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+
+def _peer(library: str, path: Path, threads: int, program: Program) -> Contender:
     return Contender(
-        run=lambda images: request.infer([images], share_inputs=True)[0],
+        run=peers.SESSIONS[library](path, threads),
+        takes_bytes=False,
         model_bytes=path.stat().st_size,
-        runtime_bytes=_libraries(Path(openvino.__file__).parent),
-        memory=None,
+        runtime_bytes=peers.library_bytes(library),
+        peak_bytes=peers.peak_bytes(library, path, threads, program.shapes[0]),
     )
-
-
-def _libraries(folder: Path) -> int:
-    """Return the bytes of the compiled code in an installed package."""
-    endings = (".so", ".dylib", ".dll", ".pyd")
-    files = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
-    return sum(file.stat().st_size for file in files if file.name.endswith(endings) or ".so." in file.name)
