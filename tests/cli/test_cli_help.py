@@ -52,7 +52,7 @@ def test_help_names_every_command(words):
     ("name", "flags"),
     [
         ("run", "--algebra --trials --device --out --data-dir --workers --budget --keep --dry-run --epochs --learning-rate"),
-        ("run", "--prune-fraction --max-level"),
+        ("run", "--prune-fraction --max-level --track --track-dir"),
         ("sweep", "--set --algebra --trials --level --study --seed --validation --out --data-dir --workers --budget --dry-run"),
         ("info", "--algebra --classes --head --tables"),
         ("report", "--out"),

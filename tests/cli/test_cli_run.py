@@ -9,6 +9,7 @@ import pytest
 from cli_samples import Ended, call, tiny_preset, tree
 
 from fourfold import lottery, report
+from fourfold.lottery import Event, tracking
 from fourfold.record import RunStore, find_runs
 
 SETTINGS = ["run", "digits", "--epochs", "1", "--max-level", "2", "--prune-fraction", "0.5", "--trials", "1", "--device", "cpu"]
@@ -212,3 +213,27 @@ def test_mistakes_about_controls_are_one_sentence(words, sentence, here):
     assert ended.code == 2
     assert ended.err.startswith(f"fourfold: {sentence}")
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "folder"), [([], "runs/tracking"), (["--track-dir", "there"], "there")])
+def test_trackers_get_the_events_of_the_run(words, folder, here, quick_plan, monkeypatch):
+    seen = []
+
+    class Tracker:
+        def __init__(self, folder):
+            seen.append(str(folder))
+
+        def log(self, run, axis, step, figures):
+            seen.append((run.name.rpartition("-")[2], axis, step, figures))
+
+        def close(self):
+            seen.append("closed")
+
+    def run(specs, *, on_event, **named):
+        on_event(Event(kind="epoch", spec=specs[0], trial=4, level=0, epoch=1, top1=50.0))
+        return []
+
+    monkeypatch.setitem(tracking.TRACKERS, "json", Tracker)
+    monkeypatch.setattr(lottery, "run", run)
+    assert call("run", "digits", "--track", "json", *words).code == 0
+    assert seen == [folder, ("4", "epoch", 1, {"top1": 50.0}), "closed"]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fourfold.cli.duration import format_duration, parse_duration
 from fourfold.cli.levels import parse_levels
-from fourfold.record import TICKET, RunStore, Spec
+from fourfold.record import TICKET, RunStore, Spec, UserError
 
 if TYPE_CHECKING:
     from fourfold.lottery import Plan
@@ -34,6 +34,8 @@ def command(
     protocol: str = "text",
     controls: tuple[str, ...] = (),
     control_levels: tuple[str, ...] = ("all",),
+    track: tuple[str, ...] = (),
+    track_dir: Path | None = None,
 ) -> None:
     """Train, prune, rewind and train again, level after level, in every algebra named.
 
@@ -59,6 +61,8 @@ def command(
         controls: What to hold the tickets against once a trial has ended: random-init, shuffled-layer, shuffled-global,
             random-layer, erk-random, inverted, small-dense, equal-macs.
         control_levels: Levels that controls are run for, or all.
+        track: Trackers that get the figures too: tensorboard, wandb, mlflow, trackio.
+        track_dir: Where trackers put their files; default `tracking` below the runs' folder.
     """
     budget_seconds = None if budget is None else parse_duration(budget)
 
@@ -74,6 +78,9 @@ def command(
         stop = replace(spec.stop, **_given(max_level=max_level))
         specs.append(replace(spec, train=train, prune=prune, stop=stop))
     levels = parse_levels("--control-levels", control_levels)
+    lottery.check_trackers(track)
+    if track_dir and not track:
+        raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
     lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels)
     console = Console(soft_wrap=True)
     plans = lottery.plan(specs, trials=trials, out=out, device=resolve_device(device))
@@ -83,7 +90,10 @@ def command(
         console.print(f"  then, of {of}, {', '.join(controls)}: each a training more, not in the estimate", highlight=False)
     if dry_run:
         return
-    with follow(console, specs, trials, out) as on_event:
+    with (
+        follow(console, specs, trials, out) as show,
+        lottery.tracked(track, track_dir or out / "tracking", show) as on_event,
+    ):
         rows = lottery.run(
             specs,
             trials=trials,

@@ -10,6 +10,7 @@ from fourfold.lottery.pool import Event
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.stability import Line, overlaps, stability
 from fourfold.lottery.throughput import Throughput, measure_throughput
+from fourfold.lottery.tracking import check_trackers, tracked
 
 __all__ = [
     "Event",
@@ -18,6 +19,7 @@ __all__ = [
     "Plan",
     "Throughput",
     "check",
+    "check_trackers",
     "connectivity",
     "default_workers",
     "derive_seed",
@@ -32,4 +34,5 @@ __all__ = [
     "run_level",
     "run_trial",
     "stability",
+    "tracked",
 ]
