@@ -302,3 +302,27 @@ def test_overlap_is_counted_and_chance_is_hypergeometric(size, a, b, seed):
 def test_overlap_of_different_networks_is_refused():
     with pytest.raises(ValueError, match="the masks are of different networks"):
         pruning.mask_overlap({"a": np.zeros(1, np.uint8)}, {"b": np.zeros(1, np.uint8)}, {"a": 3})
+
+
+@pytest.mark.parametrize("score", ["magnitude", "gradient", "fisher"])
+@pytest.mark.parametrize("unit", ["element", "row"])
+def test_units_of_different_sizes_are_compared_by_their_score_per_weight(unit, score):
+    built = nn.Sequential(fnn.Linear(8, 16, algebra="quaternion"), nn.ReLU(), nn.Linear(16, 6))
+    images, labels = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 6
+    weights, units = named_weights(built), pruning.units_of(built, unit)
+    if score == "magnitude":
+        adding_up = {name: units.split(name, weight.detach()).square().sum(1) for name, weight in weights.items()}
+    elif score == "gradient":
+        adding_up = pruning.gradient_scores(weights, pruning.gradients(built, images, labels), units)
+    else:
+        adding_up = pruning.fisher_scores(weights, pruning.gradients_of_images(built, images, labels), units)
+    masks = pruning.choose(built, pruning.Choice(density=0.5, score=score, unit=unit), images=images, labels=labels)
+    kept, gone = [], []
+    for name, values in adding_up.items():
+        of_units = units.split(name, masks[name])
+        assert bool((of_units.all(1) == of_units.any(1)).all())
+        each = values / of_units.shape[1]
+        kept += each[of_units.all(1)].tolist()
+        gone += each[~of_units.all(1)].tolist()
+    assert min(kept) >= max(gone)
+    assert len({units.split(name, weight).shape[1] for name, weight in weights.items()}) == 2

@@ -20,6 +20,7 @@ COMMANDS = {
     "stability": "do other orders of images find the same valley, and other trials the same masks?",
     "report": "turn runs into figures, tables and one HTML page",
     "reproduce": "the papers' figures and tables by name, smaller versions of them, and their claims judged by rows",
+    "study": "questions beyond the papers, asked of any preset: units, budgets, starts, learning rates, algebras",
     "export": "a trained level as a small artifact, C, ONNX or a state dict",
     "predict": "classify images with an artifact",
     "info": "a model's layers, weights and MACs, in any algebra; the papers' tables",

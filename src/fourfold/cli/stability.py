@@ -1,19 +1,17 @@
 """`fourfold stability`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from fourfold.cli.duration import parse_duration
 from fourfold.cli.levels import parse_levels
+from fourfold.cli.printing import print_table
 from fourfold.record import UserError, find_runs
-
-if TYPE_CHECKING:
-    from fourfold.report import Table as Found
 
 
 def command(
@@ -80,14 +78,4 @@ def command(
     for experiment in report.read_experiments(runs):
         found = report.stability_table(experiment)
         if found is not None:
-            console.print(f"\n[bold]{experiment.preset}[/bold]: {experiment.title}", highlight=False)
-            console.print(_drawn(found))
-
-
-def _drawn(found: "Found") -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(found.columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in found.rows:
-        table.add_row(*row)
-    return table
+            print_table(console, replace(found, title=f"{experiment.preset}: {experiment.title}"))

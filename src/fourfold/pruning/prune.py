@@ -164,11 +164,15 @@ def choose(
         assert choice.density is not None
         # Geometric from what is left now; the last round has the density itself, whatever the rounding.
         density = choice.density if number == rounds else left / total * (choice.density * total / left) ** (number / rounds)
-        if choice.budget == "weights":
+        values = {name: ADDS_UP.get(choice.score, torch.positive)(score) for name, score in found.items()}
+        if choice.budget == "macs":
+            now = select_macs(values, now, num_kept(density, total), per_weight, units)
+        elif choice.unit == "weight" or choice.score == "random":
             now = select(found, now, density, units, choice.scope)
         else:
-            values = {name: ADDS_UP.get(choice.score, torch.positive)(score) for name, score in found.items()}
-            now = select_macs(values, now, num_kept(density, total), per_weight, units)
+            # Units of many weights would be kept before units of few, such as a real output layer's, by their size alone.
+            each = {name: value / units.split(name, weights[name]).shape[1] for name, value in values.items()}
+            now = select(each, now, density, units, choice.scope)
     return now
 
 

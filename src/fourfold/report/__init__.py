@@ -6,6 +6,7 @@ from fourfold.report.experiments import Experiment, experiments, experiments_of_
 from fourfold.report.published import PublishedCurve, published_curves
 from fourfold.report.runs import Run, read_runs
 from fourfold.report.stability import stability_table
+from fourfold.report.study import study_tables
 from fourfold.report.tables import Table, level_table, summary_table
 from fourfold.report.words import sentences
 
@@ -27,6 +28,7 @@ __all__ = [
     "read_runs",
     "sentences",
     "stability_table",
+    "study_tables",
     "summary",
     "summary_table",
 ]

@@ -1,15 +1,13 @@
 """One curve held against another: at equal fraction of real, at equal level, and where one overtakes the other."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fourfold.record import Spec
 from fourfold.report.curves import Curve, Point
-from fourfold.report.experiments import Experiment
+from fourfold.report.experiments import Experiment, flat
 
 TARGETS = (0.25, 0.125, 0.03)
 """Fractions of real at which the summaries compare networks."""
@@ -96,21 +94,6 @@ def real_twin(curve: Curve, experiment: Experiment) -> Curve | None:
     if twins:
         return twins[0]
     return real[0] if len(real) == 1 else None
-
-
-def flat(spec: Spec) -> dict[str, Any]:
-    """Return a spec's fields with dotted names."""
-    fields: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, item)
-        else:
-            fields[prefix] = value
-
-    walk("", dataclasses.asdict(spec))
-    return fields
 
 
 def departures(experiment: Experiment) -> list[str]:

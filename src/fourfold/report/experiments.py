@@ -1,8 +1,9 @@
 """An experiment is all that is known about one preset: what one section of the page shows."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fourfold.record import TICKET, ConnectivityRow, OverlapRow, Row, Spec
 from fourfold.report.curves import Curve, curves
@@ -49,7 +50,8 @@ def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:
         groups.setdefault((run.spec.preset, run.spec.data.name, run.spec.model.name), []).append(run)
     return tuple(
         replace(
-            _experiment(*key, rows=tuple(row for run in group for row in run.rows)),
+            (found := _experiment(*key, rows=tuple(row for run in group for row in run.rows))),
+            curves=_told_apart(found.curves, {run.id: run.spec for run in group}),
             specs={run.id: run.spec for run in group},
             failures={run.id: run.failures for run in group if run.failures},
             connectivity=tuple(row for run in group for row in run.connectivity),
@@ -72,6 +74,21 @@ def experiments_of_rows(rows: Iterable[Row]) -> tuple[Experiment, ...]:
     return tuple(_experiment(*key, rows=tuple(group)) for key, group in sorted(groups.items()))
 
 
+def _told_apart(curves: Sequence[Curve], specs: Mapping[str, Spec]) -> tuple[Curve, ...]:
+    """Return curves whose labels would need a run's hash with the settings in its place in which their runs differ."""
+    named = []
+    for curve in curves:
+        hashed = f" ({curve.run.rpartition('-')[2]})"
+        twins = {other.run for other in curves if (other.algebra, other.control) == (curve.algebra, curve.control)}
+        fields = [flat(specs[run]) for run in sorted(twins)]
+        own = flat(specs[curve.run])
+        differ = [name for name in own if any(other[name] != own[name] for other in fields)]
+        settings = ", ".join(f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ)
+        label = curve.label.replace(hashed, f" ({settings})") if differ else curve.label
+        named.append(replace(curve, label=label))
+    return tuple(named)
+
+
 def _experiment(preset: str, dataset: str, model: str, *, rows: tuple[Row, ...]) -> Experiment:
     return Experiment(
         preset=preset,
@@ -81,3 +98,18 @@ def _experiment(preset: str, dataset: str, model: str, *, rows: tuple[Row, ...])
         published=published_curves(dataset, model, preset),
         rows=rows,
     )
+
+
+def flat(spec: Spec) -> dict[str, Any]:
+    """Return a spec's fields with dotted names."""
+    fields: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, item)
+        else:
+            fields[prefix] = value
+
+    walk("", asdict(spec))
+    return fields

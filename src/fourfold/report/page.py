@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from fourfold.record import TICKET
 from fourfold.report.claims import NOTE, Judged, count_sentence, ours_in_words, theirs_in_words
-from fourfold.report.compare import departures, flat
+from fourfold.report.compare import departures
 from fourfold.report.curves import Curve
-from fourfold.report.experiments import Experiment
+from fourfold.report.experiments import Experiment, flat
 from fourfold.report.gap_tables import all_tables
 from fourfold.report.published import about
 from fourfold.report.style import COLOURS, OTHER, style

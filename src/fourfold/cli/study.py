@@ -1,0 +1,101 @@
+"""`fourfold study`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from fourfold.cli.duration import parse_duration
+from fourfold.cli.printing import print_table
+from fourfold.record import UserError
+from fourfold.record.errors import unknown
+
+
+def command(
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")] = None,
+    base: str = "digits",
+    trials: int = 5,
+    epochs: int | None = None,
+    prune_fraction: float | None = None,
+    max_level: int | None = None,
+    device: str = "auto",
+    out: Path = Path("runs"),
+    data_dir: Path | None = None,
+    workers: int | None = None,
+    budget: str | None = None,
+) -> None:
+    """Ask what makes a network win or lose under pruning: variants of a preset side by side, with intervals.
+
+    Without a name, the studies are listed. What is on disk is not run again. Variants that the network does not have, such as
+    octonions in the Lenets, are left out with a sentence.
+
+    Args:
+        name: The study.
+        base: The preset that it is asked of.
+        trials: Trials of each variant.
+        epochs: Epochs of each training; default as the preset.
+        prune_fraction: Part of the remaining weights that each level removes; default as the preset.
+        max_level: The last level in any case; default as the preset.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        out: Folder of the runs; the report is written below it too.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
+        workers: Trials at a time; default one a core, or one on a GPU.
+        budget: Stop cleanly within this time, such as 9m or 1h30m.
+    """
+    budget_seconds = None if budget is None else parse_duration(budget)
+
+    from fourfold import lottery, report
+    from fourfold.cli.live import follow
+    from fourfold.lottery import studies
+
+    console = Console(soft_wrap=True, width=200)
+    if name is None:
+        for known, study in studies.STUDIES.items():
+            console.print(f"{known:16}{study.question}", highlight=False)
+        return
+    if name not in studies.STUDIES:
+        raise unknown("study", name, studies.STUDIES, "`fourfold study` describes them")
+    study = studies.STUDIES[name]
+    spec = lottery.presets.get(base)
+    changes = {"epochs": epochs, "prune_fraction": prune_fraction, "max_level": max_level}
+    spec = replace(
+        spec,
+        train=replace(spec.train, epochs=spec.train.epochs if epochs is None else epochs),
+        prune=replace(spec.prune, fraction=spec.prune.fraction if prune_fraction is None else prune_fraction),
+        stop=replace(spec.stop, max_level=spec.stop.max_level if max_level is None else max_level),
+    )
+    console.print(f"[bold]{name}[/bold] of {base}: {study.question}", highlight=False)
+    if any(value is not None for value in changes.values()):
+        said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
+        console.print(f"  with {said}, for every variant", highlight=False)
+    variants = []
+    for variant in studies.specs(name, spec):
+        try:
+            lottery.check([variant], trials, workers, budget_seconds, device)
+        except UserError as error:
+            console.print(f"  without {variant.model.algebra}: {error}", highlight=False)
+        else:
+            variants.append(variant)
+    lottery.check(variants, trials, workers, budget_seconds, device)
+    with follow(console, variants, trials, out) as on_event:
+        rows = lottery.run(
+            variants,
+            trials=trials,
+            out=out,
+            device=device,
+            data_dir=data_dir,
+            workers=workers,
+            budget_seconds=budget_seconds,
+            on_event=on_event,
+        )
+    if not rows:
+        return
+    folders = [out / variant.id for variant in variants]
+    (experiment,) = report.read_experiments(folders)
+    if any(curve.run == variants[0].id for curve in experiment.tickets):
+        for table in report.study_tables(experiment, variants[0].id, study.equal):
+            print_table(console, table)
+    page = report.build(folders, out / f"{variants[0].preset}-report")
+    console.print(f"\npage    {page}", highlight=False)
