@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fourfold.data.images import ImageSet, load
     from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, where
-    from fourfold.data.resident import Order, Resident, Splits, prepare
+    from fourfold.data.preparing import Splits, prepare
+    from fourfold.data.resident import Order, Resident
 
 __all__ = [
     "DATASETS",
@@ -45,14 +46,14 @@ _LAZY = {
     "ImageSet": "images",
     "Order": "resident",
     "Resident": "resident",
-    "Splits": "resident",
+    "Splits": "preparing",
     "check": "checking",
     "data_directory": "places",
     "download": "fetching",
     "listing": "places",
     "pack": "packed",
     "load": "images",
-    "prepare": "resident",
+    "prepare": "preparing",
     "where": "places",
 }
 

@@ -8,19 +8,12 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fourfold.data.encoding import GREY, encoded_channels, input_channels, normalization
-from fourfold.data.images import ImageSet
-from fourfold.data.split import stratified
-from fourfold.record.errors import UserError
+from fourfold.data.encoding import GREY
 from fourfold.record.spec import DataSpec
-
-VALIDATION_SEED = 0
-"""Draws the validation images: the same for every algebra, trial and level, so that they are never trained on."""
 
 
 class Resident:
@@ -71,6 +64,11 @@ class Resident:
     def device(self) -> torch.device:
         """Where the images and the batches are."""
         return self._images.device
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images lie on the device, so that a step can fetch them itself."""
+        return True
 
     @property
     def labels(self) -> Tensor:
@@ -129,9 +127,13 @@ class Resident:
         flips = torch.randint(0, 2 if self._spec.flip else 1, (count,), generator=generator, device=self.device)
         return edges[0], edges[1], flips.bool()
 
+    def _interleaves(self) -> bool:
+        """Whether pixels become components in every batch; without augmentation `lay_out` did it once."""
+        return self._spec.encoding == "pixels" and augments(self._spec)
+
     def _encode(self, images: Tensor) -> Tensor:
         """Return the batch as the network sees it, float32, from uint8."""
-        if self._spec.encoding == "pixels" and augments(self._spec):
+        if self._interleaves():
             images = interleave(images, self._n)
         colours = images.shape[1]
         if self._channels == colours:
@@ -157,68 +159,6 @@ class Order:
     """int64 (N,): its class."""
     crops: tuple[Tensor, ...]
     """Top and left edges int64 (N,) and flips bool (N,), as `crop_and_flip` takes them; empty without augmentation."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Splits:
-    """A data set on a device, ready to train on."""
-
-    train: Resident
-    validation: Resident | None
-    """Held out of the training images; None if the spec asks for none."""
-    test: Resident
-    channels: int
-    """Channels of the batches; `learned` has a front end in the network that makes more of them."""
-    image_size: tuple[int, int]
-    """Height and width of the batches."""
-
-
-def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | str) -> Splits:
-    """Put a data set on a device.
-
-    The validation images are a fixed choice from the training images, each class in proportion.
-
-    Args:
-        image_set: the data set that `spec` names.
-        spec: encoding, crop, flip, normalization, validation.
-        n: dimension of the algebra, 1 for real and 4 for quaternion.
-        device: where the images shall live.
-
-    Raises:
-        UserError: the spec does not fit the images, or asks for more validation images than there are.
-    """
-    about = image_set.info
-    assert about.name == spec.name, f"{about.name} was loaded, {spec.name} is asked for"
-    _, height, width = input_channels(spec, about, n)
-    channels = encoded_channels(spec, about, n)
-    count = len(image_set.train_labels)
-    if spec.validation >= count:
-        raise UserError(f"`data.validation` (={spec.validation}) must be less than the {count} training images of {about.name}")
-    mean, std = normalization(spec, about)
-
-    def resident(images: Tensor, labels: np.ndarray, members: np.ndarray | None) -> Resident:
-        return Resident(
-            images,
-            torch.from_numpy(labels if members is None else labels[members]).to(device),
-            None if members is None else torch.from_numpy(members).to(device),
-            spec=spec,
-            mean=mean,
-            std=std,
-            n=n,
-            channels=channels,
-        )
-
-    train = lay_out(torch.from_numpy(image_set.train_images).to(device), spec, n)
-    test = lay_out(torch.from_numpy(image_set.test_images).to(device), spec, n)
-    held_out = stratified(image_set.train_labels, spec.validation, VALIDATION_SEED)
-    rest = np.setdiff1d(np.arange(count), held_out) if spec.validation else None
-    return Splits(
-        train=resident(train, image_set.train_labels, rest),
-        validation=resident(train, image_set.train_labels, held_out) if spec.validation else None,
-        test=resident(test, image_set.test_labels, None),
-        channels=channels,
-        image_size=(height, width),
-    )
 
 
 def augments(spec: DataSpec) -> bool:

@@ -44,13 +44,13 @@ def captured_steps(
     moments: Mapping[str, Tensor] | None = None,
     record: Record | None = None,
 ) -> "CapturedSteps | None":
-    """Return recorded steps; None with early stopping, and for networks that cannot be recorded.
+    """Return recorded steps; None with early stopping, for images on disk, and for networks that cannot be recorded.
 
     The arguments are those of `CapturedSteps`; without `record` a CUDA graph is recorded on a GPU, and nothing elsewhere.
     """
     if record is None and images.device.type == "cuda":
         record = cuda_graph
-    if record is None or spec.early_stopping:
+    if record is None or spec.early_stopping or not images.in_memory:
         return None
     try:
         return CapturedSteps(network, spec, weights, masks, images, moments, record)

@@ -1,0 +1,103 @@
+"""A data set split into training, validation and test images, on a device or read from disk batch by batch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fourfold.data.encoding import encoded_channels, input_channels, normalization
+from fourfold.data.images import ImageSet
+from fourfold.data.resident import Resident, lay_out
+from fourfold.data.split import stratified
+from fourfold.data.streamed import Rows, Streamed, streams
+from fourfold.record.errors import UserError
+from fourfold.record.spec import DataSpec
+
+VALIDATION_SEED = 0
+"""Draws the validation images: the same for every algebra, trial and level, so that they are never trained on."""
+
+
+Chosen = NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Splits:
+    """A data set ready to train on, its batches on one device."""
+
+    train: Resident
+    validation: Resident | None
+    """Held out of the training images; None if the spec asks for none."""
+    test: Resident
+    channels: int
+    """Channels of the batches; `learned` has a front end in the network that makes more of them."""
+    image_size: tuple[int, int]
+    """Height and width of the batches."""
+
+
+def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | str, *, stream: bool | None = None) -> Splits:
+    """Put a data set on a device, or get ready to read it from disk.
+
+    The validation images are a fixed choice from the training images, each class in proportion.
+
+    Args:
+        image_set: the data set that `spec` names.
+        spec: encoding, crop, flip, normalization, validation.
+        n: dimension of the algebra, 1 for real and 4 for quaternion.
+        device: where the batches shall be.
+        stream: whether images of packed files are read batch by batch; None means where they would fill the memory. The
+            batches are the same bit for bit.
+
+    Raises:
+        UserError: the spec does not fit the images, or asks for more validation images than there are.
+    """
+    about, place = image_set.info, torch.device(device)
+    assert about.name == spec.name, f"{about.name} was loaded, {spec.name} is asked for"
+    _, height, width = input_channels(spec, about, n)
+    channels = encoded_channels(spec, about, n)
+    count = len(image_set.train_labels)
+    if spec.validation >= count:
+        raise UserError(f"`data.validation` (={spec.validation}) must be less than the {count} training images of {about.name}")
+    mean, std = normalization(spec, about)
+
+    def splits_of(images: NDArray[np.uint8], labels: NDArray[np.int64], choices: list[Chosen]) -> list[Resident]:
+        """Return a split for each choice of a file's images; None chooses all."""
+        make = _maker(images, spec, n, place, stream)
+        return [
+            make(
+                torch.from_numpy(labels if chosen is None else labels[chosen]).to(place),
+                None if chosen is None else torch.from_numpy(chosen).to(place),
+                spec=spec,
+                mean=mean,
+                std=std,
+                n=n,
+                channels=channels,
+            )
+            for chosen in choices
+        ]
+
+    held_out = stratified(image_set.train_labels, spec.validation, VALIDATION_SEED) if spec.validation else None
+    rest = None if held_out is None else np.setdiff1d(np.arange(count), held_out)
+    train, *validation = splits_of(
+        image_set.train_images, image_set.train_labels, [rest] if held_out is None else [rest, held_out]
+    )
+    (test,) = splits_of(image_set.test_images, image_set.test_labels, [None])
+    return Splits(
+        train=train,
+        validation=validation[0] if validation else None,
+        test=test,
+        channels=channels,
+        image_size=(height, width),
+    )
+
+
+def _maker(
+    images: NDArray[np.uint8], spec: DataSpec, n: int, device: torch.device, stream: bool | None
+) -> Callable[..., Resident]:
+    """Return what makes a split of images from its labels, members and transforms."""
+    if isinstance(images, np.memmap) and (streams(images, device) if stream is None else stream):
+        return partial(Streamed, Rows(Path(str(images.filename)), images.shape))
+    return partial(Resident, lay_out(torch.from_numpy(images).to(device), spec, n))
