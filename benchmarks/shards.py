@@ -35,10 +35,12 @@ THREADS = 16
 
 
 def write(path: Path, count: int) -> None:
-    random = np.random.default_rng(0)
+    block = np.random.default_rng(0).integers(0, 256, (BLOCK, BYTES), dtype=np.uint8)
     with path.open("wb") as stream:
         for start in range(0, count, BLOCK):
-            stream.write(random.bytes(BYTES * min(BLOCK, count - start)))
+            part = block[: count - start]
+            part[:, 0] += 1  # no two blocks are the same
+            stream.write(part.data)
         stream.flush()
         os.fsync(stream.fileno())
 
