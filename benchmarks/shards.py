@@ -84,13 +84,19 @@ def ours(path: Path, count: int, number: int, batch_size: int, shuffled: bool) -
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rows, seen = Rows(path, (count, *SHAPE)), 0
     chosen = members(count, number, shuffled)
-    start = time.perf_counter()
+    from_disk, start = bytes_from_disk(), time.perf_counter()
     for _, batch in Prefetch(rows, chosen, batch_size, torch.device("cpu")).batches():
         seen += len(batch)
     seconds = time.perf_counter() - start
     assert seen == number
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"rate": number * BYTES / seconds / 1e9, "peak": peak / 1e6, "before": before / 1e6}))
+    part = (bytes_from_disk() - from_disk) / (number * BYTES)
+    print(json.dumps({"rate": number * BYTES / seconds / 1e9, "peak": peak / 1e6, "before": before / 1e6, "part": part}))
+
+
+def bytes_from_disk() -> int:
+    """What this process has made the disk read: none of it was in the system's cache."""
+    return int(re.search(r"read_bytes: (\d+)", Path("/proc/self/io").read_text()).group(1))
 
 
 def main() -> None:
@@ -124,7 +130,7 @@ def main() -> None:
                 ratios[kind].append(found["rate"] / disk)
                 print(
                     f"{kind:10} {found['rate']:.2f} GB/s, the disk alone {disk:.2f}: {found['rate'] / disk:.2f}; "
-                    f"peak memory {found['peak']:.3f} GB, {found['before']:.3f} before",
+                    f"peak memory {found['peak']:.3f} GB, {found['before']:.3f} before; {100 * found['part']:.0f} % from disk",
                     flush=True,
                 )
         for kind, found in ratios.items():

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import prepared, tiny_spec
+from lottery_samples import prepared, run_alone, tiny_spec
 
 from fourfold.lottery import derive_seed
+from fourfold.lottery.building import build, input_shape
 from fourfold.record import DataSpec
 
 
@@ -40,3 +41,13 @@ def test_trials_levels_and_epochs_see_other_orders():
     ]
     assert all(not torch.equal(a, b) for i, a in enumerate(orders) for b in orders[:i])
     assert all(torch.equal(a.sort().values, orders[0].sort().values) for a in orders)
+
+
+def test_some_classes_alone_make_a_smaller_experiment(tmp_path):
+    spec = replace(tiny_spec(levels=2), data=replace(tiny_spec().data, classes=(1, 4, 9)))
+    rows = run_alone(spec, tmp_path).rows(0)
+    assert [row.level for row in rows] == [0, 1]
+    network = build(spec, 0)
+    assert network(torch.zeros(1, *input_shape(spec))).shape == (1, 3)
+    assert rows[0].steps == -(-len(prepared(spec).splits.train) // 60)
+    assert spec.id != tiny_spec(levels=2).id

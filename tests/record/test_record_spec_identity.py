@@ -124,6 +124,7 @@ def changed(spec, path):
         "early_stopping": EarlyStopping(),
         "crop": 1 if value is None else None,
         "max_level": 0 if value is None else None,
+        "classes": 5 if value is None else None,
     }
     if path[-1] in others:
         new = others[path[-1]]
@@ -161,7 +162,7 @@ def test_every_field_is_part_of_the_id(spec):
 def test_defaults_are_part_of_the_id():
     spec = make_spec()
     paths = leaves(spec)
-    assert len(paths) == 1 + 7 + 6 + 12 + 10 + 3
+    assert len(paths) == 1 + 8 + 6 + 12 + 10 + 3
     for path in paths:
         if path == ("train", "early_stopping"):
             base = make_spec(data=DataSpec(name="digits", validation=9))
@@ -180,6 +181,20 @@ def test_ids_are_readable_and_stay_what_they_are():
     # A change here orphans every run on disk: raise SPEC_VERSION with it.
     assert make_spec().id == "sample-real-5553c62f"
     assert make_spec(model=ModelSpec(name="lenet-12", algebra="quaternion")).id == "sample-quaternion-3be5a60e"
+
+
+def test_classes_are_part_of_the_id_and_their_absence_is_what_it_was_before_them():
+    some = [make_spec(data=DataSpec(name="digits", classes=classes)) for classes in (None, 5, (0, 1, 2), [0, 1, 3])]
+    assert len({spec.id for spec in some}) == 4
+    assert "classes" not in some[0].to_json()["data"]
+    for spec in some:
+        assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize("classes", [0, 1, True, (), (3,), (3, 2), (3, 3), (-1, 2), "many"])
+def test_classes_that_are_none_are_one_sentence(classes):
+    with pytest.raises(UserError, match=r"^`data\.classes` \(=.*\) must be (a whole number of at least|at least two labels)"):
+        DataSpec(name="digits", classes=classes)
 
 
 @settings(derandomize=True, max_examples=50, deadline=None)

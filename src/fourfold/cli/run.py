@@ -34,6 +34,7 @@ def command(
     protocol: str = "text",
     controls: tuple[str, ...] = (),
     control_levels: tuple[str, ...] = ("all",),
+    classes: tuple[int, ...] = (),
     track: tuple[str, ...] = (),
     track_dir: Path | None = None,
 ) -> None:
@@ -61,6 +62,7 @@ def command(
         controls: What to hold the tickets against once a trial has ended: random-init, shuffled-layer, shuffled-global,
             random-layer, erk-random, inverted, small-dense, equal-macs.
         control_levels: Levels that controls are run for, or all.
+        classes: Some classes alone: a number of them, drawn once and for all, or two labels and more.
         track: Trackers that get the figures too: tensorboard, wandb, mlflow, trackio.
         track_dir: Where trackers put their files; default `tracking` below the runs' folder.
     """
@@ -76,7 +78,8 @@ def command(
         train = replace(spec.train, **_given(epochs=epochs, learning_rate=learning_rate))
         prune = replace(spec.prune, **_given(fraction=prune_fraction))
         stop = replace(spec.stop, **_given(max_level=max_level))
-        specs.append(replace(spec, train=train, prune=prune, stop=stop))
+        images = replace(spec.data, **_given(classes=classes[0] if len(classes) == 1 else classes or None))
+        specs.append(replace(spec, data=images, train=train, prune=prune, stop=stop))
     levels = parse_levels("--control-levels", control_levels)
     lottery.check_trackers(track)
     if track_dir and not track:
@@ -116,7 +119,7 @@ def command(
         sys.exit(1)
 
 
-def _given(**settings: float | None) -> dict[str, Any]:
+def _given(**settings: float | tuple[int, ...] | None) -> dict[str, Any]:
     """Return the settings that were given on the command line."""
     return {name: value for name, value in settings.items() if value is not None}
 

@@ -34,7 +34,7 @@ def program_of(store: "RunStore", network: "nn.Module", trial: int, level: int) 
             "fraction_of_real": f"{row.fraction_of_real:.6f}",
             **row.provenance.versions,
         }
-    names = data.info(spec.data.name).class_names
+    names = data.info_for(spec.data).class_names
     return deploy.lower(network, encoded_shape(encoding), encoding=encoding, class_names=names, provenance=known)
 
 
@@ -43,7 +43,7 @@ def _encoding(spec: "Spec") -> "Encoding":
     from fourfold import algebra, data, deploy
     from fourfold.data.encoding import normalization
 
-    info = data.info(spec.data.name)
+    info = data.info_for(spec.data)
     mean, std = normalization(spec.inputs, info)
     return deploy.Encoding(
         kind="none" if spec.inputs.encoding == "learned" else spec.inputs.encoding,

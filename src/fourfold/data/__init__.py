@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fourfold.data.places import data_directory, listing, where
     from fourfold.data.preparing import Splits, prepare
     from fourfold.data.resident import Order, Resident
+    from fourfold.data.subset import info_for
 
 __all__ = [
     "DATASETS",
@@ -32,6 +33,7 @@ __all__ = [
     "download",
     "encoded_channels",
     "info",
+    "info_for",
     "input_channels",
     "listing",
     "load",
@@ -50,6 +52,7 @@ _LAZY = {
     "check": "checking",
     "data_directory": "places",
     "download": "fetching",
+    "info_for": "subset",
     "listing": "places",
     "pack": "packed",
     "load": "images",

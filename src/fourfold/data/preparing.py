@@ -14,6 +14,7 @@ from fourfold.data.images import ImageSet
 from fourfold.data.resident import Resident, lay_out
 from fourfold.data.split import stratified
 from fourfold.data.streamed import Rows, Streamed, streams
+from fourfold.data.subset import members_of
 from fourfold.record.errors import UserError
 from fourfold.record.spec import DataSpec
 
@@ -45,7 +46,7 @@ def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | 
 
     Args:
         image_set: the data set that `spec` names.
-        spec: encoding, crop, flip, normalization, validation.
+        spec: encoding, crop, flip, normalization, validation, classes.
         n: dimension of the algebra, 1 for real and 4 for quaternion.
         device: where the batches shall be.
         stream: whether images of packed files are read batch by batch; None means where they would fill the memory. The
@@ -58,33 +59,36 @@ def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | 
     assert about.name == spec.name, f"{about.name} was loaded, {spec.name} is asked for"
     _, height, width = input_channels(spec, about, n)
     channels = encoded_channels(spec, about, n)
-    count = len(image_set.train_labels)
+    kept, labels = members_of(image_set.train_labels, spec)
+    count = len(labels)
     if spec.validation >= count:
         raise UserError(f"`data.validation` (={spec.validation}) must be less than the {count} training images of {about.name}")
     mean, std = normalization(spec, about)
 
-    def splits_of(images: NDArray[np.uint8], labels: NDArray[np.int64], choices: list[Chosen]) -> list[Resident]:
-        """Return a split for each choice of a file's images; None chooses all."""
-        make = _maker(images, spec, n, place, stream)
-        return [
-            make(
-                torch.from_numpy(labels if chosen is None else labels[chosen]).to(place),
-                None if chosen is None else torch.from_numpy(chosen).to(place),
-                spec=spec,
-                mean=mean,
-                std=std,
-                n=n,
-                channels=channels,
+    def splits_of(images: NDArray[np.uint8], kept: Chosen, labels: NDArray[np.int64], choices: list[Chosen]) -> list[Resident]:
+        """Return a split for each choice among the kept images of a file, whose labels these are; None chooses all."""
+        make, kept = _maker(images, kept, spec, n, place, stream)
+        found = []
+        for chosen in choices:
+            members = chosen if kept is None else kept if chosen is None else kept[chosen]
+            found.append(
+                make(
+                    torch.from_numpy(labels if chosen is None else labels[chosen]).to(place),
+                    None if members is None else torch.from_numpy(members).to(place),
+                    spec=spec,
+                    mean=mean,
+                    std=std,
+                    n=n,
+                    channels=channels,
+                )
             )
-            for chosen in choices
-        ]
+        return found
 
-    held_out = stratified(image_set.train_labels, spec.validation, VALIDATION_SEED) if spec.validation else None
+    held_out = stratified(labels, spec.validation, VALIDATION_SEED) if spec.validation else None
     rest = None if held_out is None else np.setdiff1d(np.arange(count), held_out)
-    train, *validation = splits_of(
-        image_set.train_images, image_set.train_labels, [rest] if held_out is None else [rest, held_out]
-    )
-    (test,) = splits_of(image_set.test_images, image_set.test_labels, [None])
+    choices = [rest] if held_out is None else [rest, held_out]
+    train, *validation = splits_of(image_set.train_images, kept, labels, choices)
+    (test,) = splits_of(image_set.test_images, *members_of(image_set.test_labels, spec), [None])
     return Splits(
         train=train,
         validation=validation[0] if validation else None,
@@ -95,9 +99,10 @@ def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | 
 
 
 def _maker(
-    images: NDArray[np.uint8], spec: DataSpec, n: int, device: torch.device, stream: bool | None
-) -> Callable[..., Resident]:
-    """Return what makes a split of images from its labels, members and transforms."""
-    if isinstance(images, np.memmap) and (streams(images, device) if stream is None else stream):
-        return partial(Streamed, Rows(Path(str(images.filename)), images.shape))
-    return partial(Resident, lay_out(torch.from_numpy(images).to(device), spec, n))
+    images: NDArray[np.uint8], kept: Chosen, spec: DataSpec, n: int, device: torch.device, stream: bool | None
+) -> tuple[Callable[..., Resident], Chosen]:
+    """Return what makes a split of images from its labels, members and transforms, and the images that members count in."""
+    if isinstance(images, np.memmap) and (streams(images, kept, device) if stream is None else stream):
+        return partial(Streamed, Rows(Path(str(images.filename)), images.shape)), kept
+    there = images if kept is None else images[kept]
+    return partial(Resident, lay_out(torch.from_numpy(there).to(device), spec, n)), None

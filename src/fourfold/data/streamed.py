@@ -205,11 +205,12 @@ class Prefetch:
             self._ready.put(error)
 
 
-def streams(images: NDArray[np.uint8], device: torch.device) -> bool:
-    """Whether images are read batch by batch: they lie in a packed file and would fill the device's memory."""
+def streams(images: NDArray[np.uint8], kept: NDArray[np.int64] | None, device: torch.device) -> bool:
+    """Whether images (None: all) are read batch by batch: they lie in a packed file and would fill the device's memory."""
     if not isinstance(images, np.memmap):
         return False
+    size = images.nbytes if kept is None else images[0].nbytes * len(kept)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return images.nbytes > MEMORY_USED * free
-    return images.nbytes > MEMORY_USED * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return size > MEMORY_USED * free
+    return size > MEMORY_USED * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

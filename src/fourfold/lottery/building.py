@@ -10,7 +10,7 @@ from fourfold.record import Spec
 
 def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu", *, width: float = 1.0) -> nn.Module:
     """Return the spec's network, drawn from a seed; `width` scales all sizes but those of images and classes."""
-    info, n = data.info(spec.data.name), algebra.get(spec.model.algebra).n
+    info, n = data.info_for(spec.data), algebra.get(spec.model.algebra).n
     network = models.build(
         spec.model.name,
         algebra=spec.model.algebra,
@@ -41,7 +41,7 @@ def _scale_(network: nn.Module, spec: Spec) -> None:
 
 def input_shape(spec: Spec) -> tuple[int, int, int]:
     """Return channels, height and width of the images in the spec's batches."""
-    info = data.info(spec.data.name)
+    info = data.info_for(spec.data)
     channels, height, width = data.input_channels(spec.inputs, info, algebra.get(spec.model.algebra).n)
     return (info.channels if spec.inputs.encoding == "learned" else channels), height, width
 

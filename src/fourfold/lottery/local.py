@@ -134,7 +134,7 @@ def check(
 
 def _check_rewinding(spec: Spec) -> None:
     """Refuse a step to rewind to that leaves none to train."""
-    images = data.info(spec.data.name).train_images - spec.data.validation
+    images = data.info_for(spec.data).train_images - spec.data.validation
     steps = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
     if spec.prune.rewind == "step" and (spec.prune.rewind_to or 0) >= steps:
         raise UserError(f"`prune.rewind_to` (={spec.prune.rewind_to}) must be below the {steps} steps of a training")

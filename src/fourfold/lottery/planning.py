@@ -72,12 +72,12 @@ def planned_levels(spec: Spec, sizes: Sizes, sizes_real: Sizes, fraction: float 
 
 
 def _steps_per_epoch(spec: Spec) -> int:
-    return steps_per_epoch(data.info(spec.data.name).train_images - spec.data.validation, spec.train.batch_size)
+    return steps_per_epoch(data.info_for(spec.data).train_images - spec.data.validation, spec.train.batch_size)
 
 
 def _step_seconds(spec: Spec, device: torch.device, patience_seconds: float = 0.5) -> float:
     """Time of a training step, evaluation not counted: the fastest of those that fit into half a second."""
-    info = data.info(spec.data.name)
+    info = data.info_for(spec.data)
     network = build(spec, seed=0).to(device)
     images = torch.randn(spec.train.batch_size, *input_shape(spec), device=device)
     labels = torch.randint(0, info.num_classes, (spec.train.batch_size,), device=device)

@@ -103,7 +103,7 @@ def check_line(store: RunStore, line: Line) -> None:
         )
     if line.points < 2:
         raise UserError(f"`points` (={line.points}) must be at least 2")
-    images = data.info(spec.data.name).train_images - spec.data.validation
+    images = data.info_for(spec.data).train_images - spec.data.validation
     last = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
     if not all(0 <= step < last for step in line.steps):
         raise UserError(f"`steps` (={' '.join(map(str, line.steps))}) must lie in [0, {last}), the steps of a training")

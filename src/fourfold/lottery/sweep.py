@@ -93,8 +93,8 @@ def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spe
         UserError: no images are held out, or the level is none.
     """
     if validation is None:
-        validation = spec.data.validation or round(HELD_OUT * data.info(spec.data.name).train_images)
-    images = data.info(spec.data.name).train_images
+        validation = spec.data.validation or round(HELD_OUT * data.info_for(spec.data).train_images)
+    images = data.info_for(spec.data).train_images
     if not 0 < validation < images:
         raise UserError(
             f"`validation` (={validation}) must be at least 1 and below {images}: a sweep selects by training images held out"
@@ -149,6 +149,8 @@ def check_space(bases: Sequence[Spec], space: Space, *, study: bool) -> None:
     for name, values in space.items():
         if name in NOT_SWEPT:
             raise UserError(f"`{name}` must be left out of a sweep, {NOT_SWEPT[name]}")
+        if name == "data.classes" and (isinstance(values, Range) or len(values) > 1):
+            raise UserError("`data.classes` must have one value, as accuracies on other classes are not comparable")
         if isinstance(values, Range):
             if not study:
                 raise UserError(f"`{name}` is a range, from which a study chooses: add --study N, or list its values")

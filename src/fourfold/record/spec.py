@@ -17,7 +17,10 @@ from fourfold.record.errors import UserError
 from fourfold.record.prune_spec import PruneSpec
 
 SPEC_VERSION = 2
-"""Raised whenever a field is added, removed or changes its meaning."""
+"""Raised whenever a field is removed or changes its meaning, or is added and not among `ADDED`."""
+
+ADDED = {"data": ("classes",)}
+"""Fields that were added later, by part: at None they are left out of the JSON, so that ids from before them stay."""
 
 AlgebraName = Literal["real", "complex", "quaternion", "octonion"]
 Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
@@ -46,6 +49,8 @@ class DataSpec:
     """Channel means and deviations: those of the training set, or ImageNet's (as paper 1's code uses for CIFAR)."""
     validation: int = 0
     """Training images held out for anything that is selected (early stopping)."""
+    classes: int | tuple[int, ...] | None = None
+    """Some classes alone: their labels, or how many, drawn once and for all; None means all. They are counted from 0 anew."""
 
     def __post_init__(self) -> None:
         check_text(self, "data", "name")
@@ -56,6 +61,18 @@ class DataSpec:
         if self.crop is not None:
             check_count(self, "data", "crop", 1)
         check_count(self, "data", "validation", 0)
+        if isinstance(self.classes, list | tuple):
+            object.__setattr__(self, "classes", tuple(self.classes))
+            self._check_labels()
+        elif self.classes is not None:
+            check_count(self, "data", "classes", 2)
+
+    def _check_labels(self) -> None:
+        assert isinstance(self.classes, tuple)
+        for label in self.classes:
+            check_whole("data.classes", label, 0)
+        if len(self.classes) < 2 or list(self.classes) != sorted(set(self.classes)):
+            raise UserError(f"`data.classes` (={self.classes}) must be at least two labels, increasing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +265,12 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values, with the version of its form."""
-        return {"spec_version": SPEC_VERSION, **dataclasses.asdict(self)}
+        value = dataclasses.asdict(self)
+        for part, names in ADDED.items():
+            for name in names:
+                if value[part][name] is None:
+                    del value[part][name]
+        return {"spec_version": SPEC_VERSION, **value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], source: str = "spec") -> "Spec":
@@ -261,7 +283,7 @@ class Spec:
             )
         rest = {k: v for k, v in value.items() if k != "spec_version"}
         try:
-            spec = _build(cls, rest)
+            spec = _build(cls, rest, "")
         except (TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{source} is not a spec of this version ({error})") from error
         assert isinstance(spec, cls)
@@ -278,15 +300,15 @@ _NESTED: dict[str, type] = {
 }
 
 
-def _build(cls: type, value: Mapping[str, Any]) -> Any:
-    """Build a dataclass from JSON values; every field must be there and no other."""
+def _build(cls: type, value: Mapping[str, Any], part: str) -> Any:
+    """Build a dataclass from JSON values; every field must be there, but for those that were added, and no other."""
     names = {f.name for f in fields(cls)}
-    if names != set(value):
+    if names - set(ADDED.get(part, ())) != set(value) - set(ADDED.get(part, ())):
         raise KeyError(f"fields {sorted(names ^ set(value))} are missing or unknown in {cls.__name__}")
     built: dict[str, Any] = {}
     for key, item in value.items():
         if key in _NESTED and item is not None:
-            built[key] = _build(_NESTED[key], item)
+            built[key] = _build(_NESTED[key], item, key)
         else:
             built[key] = tuple(item) if isinstance(item, list) else item
     return cls(**built)
