@@ -9,8 +9,9 @@ import pytest
 from cli_samples import call, tiny_preset, tree
 
 from fourfold.lottery import presets
+from fourfold.lottery.clock import Clock
 from fourfold.record import RunStore
-from fourfold.report import forecast, paper_figures
+from fourfold.report import paper_figures
 from fourfold.report.paper_figures import FIGURES, TABLES, PaperFigure
 from fourfold.report.plots import accuracy_plots, training_plots
 from fourfold.report.scaling import scaled
@@ -19,7 +20,7 @@ from fourfold.report.scaling import scaled
 @pytest.fixture(autouse=True)
 def quick_clock(monkeypatch):
     """Forecasts without training anything."""
-    monkeypatch.setattr(forecast.Clock, "level_seconds", lambda self, spec, density=1.0: 60.0)
+    monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 60.0)
 
 
 def blank_figures(experiment, folder, slug):

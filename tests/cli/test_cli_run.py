@@ -43,9 +43,12 @@ def test_a_run_prints_its_plan_then_a_line_a_level_then_where_the_page_is(ran):
         "until top-1 is below 30 % at 2 successive levels or level 2 is done"
     )
     assert re.match(
-        r"  real +50,200 weights \(100\.0 % of real's parameters\), 50,200 MACs; 3 levels of .* → \S+/digits-real-", lines[1]
+        r"  real +50,200 weights \(100\.0 % of real's parameters\), 50,200 MACs; 3 levels, .* → \S+/digits-real-",
+        lines[1],
     )
-    assert re.match(r"  quaternion +13,300 weights \( 27\.1 % of real's parameters\), 50,200 MACs; 3 levels of ", lines[2])
+    assert re.match(
+        r"  quaternion +13,300 weights \( 27\.1 % of real's parameters\), 50,200 MACs; 3 levels, the dense one ", lines[2]
+    )
     assert re.match(r"  about .* left with \d+ trials? at a time$", lines[3])
     assert lines[-2] == f"figure  {ran.folder}/runs/digits-report/figures"
     assert lines[-1] == f"page    {ran.folder}/runs/digits-report/index.html"

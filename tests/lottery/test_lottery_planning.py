@@ -8,7 +8,8 @@ import torch
 from lottery_samples import BOTH, files, run_alone, tiny_spec
 
 from fourfold import lottery
-from fourfold.lottery import planning, presets
+from fourfold.lottery import presets
+from fourfold.lottery.clock import Clock
 from fourfold.record import RunStore, StopSpec
 
 CPU = torch.device("cpu")
@@ -16,7 +17,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def second_a_step(monkeypatch):
-    monkeypatch.setattr(planning, "_step_seconds", lambda spec, device: 1.0)
+    """Steps of a second, times the density."""
+    steps = Clock._epoch_seconds
+    monkeypatch.setattr(Clock, "_step_seconds", lambda self, spec, size, density: 1.0)
+    monkeypatch.setattr(
+        Clock, "level_seconds", lambda self, spec, density=1.0: density * spec.train.epochs * steps(self, spec, 1.0)
+    )
 
 
 def test_a_plan_says_sizes_levels_time_and_place(tmp_path, second_a_step):
@@ -29,7 +35,7 @@ def test_a_plan_says_sizes_levels_time_and_place(tmp_path, second_a_step):
         assert plan.spec == tiny_spec(algebra, epochs=7)
         assert (plan.levels, plan.levels_done) == (5, 0)
         assert plan.level_seconds == 7 * 24
-        assert plan.seconds == 3 * 5 * 7 * 24
+        assert plan.seconds == 3 * 7 * 24 * (1 + 1 / 2 + 1 / 4 + 1 / 8 + 1 / 16)
         assert plan.folder == tmp_path / "runs" / plan.spec.id
     assert list(tmp_path.iterdir()) == []
 
@@ -41,7 +47,8 @@ def test_what_is_done_is_not_planned_again(tmp_path, second_a_step):
     before = files(tmp_path)
     (plan,) = lottery.plan([spec], trials=3, out=tmp_path, device=CPU)
     assert plan.levels_done == 5 + 2
-    assert plan.seconds == (0 + 3 + 5) * 24
+    rest = 1 / 4 + 1 / 8 + 1 / 16
+    assert plan.seconds == 24 * (0 + rest + (1 + 1 / 2 + rest))
     assert files(tmp_path) == before
 
 
@@ -56,9 +63,9 @@ def test_levels_that_accuracy_ends_are_guessed_at_two_percent_of_real(tmp_path, 
 
 
 def test_validation_images_are_not_trained_on(tmp_path, second_a_step):
-    spec = presets.get("conv2-cifar10-early-stopping")
+    spec = presets.get("lenet-300-100-mnist-early-stopping")
     (plan,) = lottery.plan([spec], trials=1, out=tmp_path, device=CPU)
-    assert plan.level_seconds == 40 * math.ceil(45_000 / 60)
+    assert plan.level_seconds == 40 * math.ceil(55_000 / 60)
 
 
 def test_a_step_is_timed_on_this_machine(tmp_path):

@@ -150,7 +150,8 @@ def _forecast(
     workers: int,
 ) -> None:
     """Print how much of each figure is left and about how long it takes."""
-    from fourfold.report.forecast import Clock, forecast
+    from fourfold.lottery.clock import Clock
+    from fourfold.report.forecast import forecast
 
     clock = Clock(device)
     for name, figure in figures.items():

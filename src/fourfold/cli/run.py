@@ -134,7 +134,7 @@ def _print_plan(console: Console, plans: "list[Plan]", trials: int, workers: int
     end = "" if spec.stop.max_level is not None else " to 2 % of real"
     for plan in plans:
         percent = 100 * plan.sizes.parameters / plan.sizes_real.parameters
-        levels = f"{_count(plan.levels, 'level')}{end} of {format_duration(plan.level_seconds)}"
+        levels = f"{_count(plan.levels, 'level')}{end}, the dense one of {format_duration(plan.level_seconds)}"
         done = f", {plan.levels_done} levels done already" if plan.levels_done else ""
         console.print(
             f"  {plan.spec.model.algebra:10} {plan.sizes.weights:>10,} weights ({percent:5.1f} % of real's parameters), "

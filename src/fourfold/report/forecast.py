@@ -1,42 +1,13 @@
-"""How long experiments will take on this machine, from training each network for an instant on random images.
+"""How long experiments will take on this machine."""
 
-On a CPU, processor time is measured, not the clock's: the forecast is of a machine that has nothing else to do.
-"""
-
-import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from fourfold import algebra, data, pruning
-from fourfold.data.images import Images, Labels
-from fourfold.lottery.building import build, measure
+from fourfold.lottery.clock import Clock, sizes_of
 from fourfold.lottery.planning import FRACTION_PLANNED, planned_levels
-from fourfold.models import Sizes
-from fourfold.nn import named_weights
-from fourfold.record import PruneSpec, RunStore, Spec, StopSpec, TrainSpec
+from fourfold.record import RunStore, Spec
 from fourfold.report.published import published_curves
-from fourfold.train import single_thread, train
-
-DENSITIES = (1.0, 0.5, 0.1, 0.02)
-"""At which perceptrons are timed: on a CPU they train at the price of the weights that are left; other networks do not."""
-
-_SMALL = 10**7
-"""MACs of an image below which a network is timed at every density."""
-
-_PROBE_MACS = 5 * 10**9
-"""MACs of a timed batch on a CPU, half a second; larger batches are extrapolated from two smaller ones."""
-
-_BATCHES = 20
-"""Timed at most, of small networks and on a GPU."""
-
-_LEARNING_RATE = 1e-9
-"""So small that no loss becomes nan; it costs what any other does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,70 +19,6 @@ class Forecast:
     levels_done: int
     seconds: float
     """With the given number of trials at a time."""
-
-
-@dataclass
-class Clock:
-    """Times networks, each one once."""
-
-    device: torch.device
-    _known: dict[str, float] = field(default_factory=dict)
-
-    def level_seconds(self, spec: Spec, density: float = 1.0) -> float:
-        """Return the time of one level of a network that keeps a density of its weights: training and evaluation."""
-        whole = spec.train.epochs * self._epoch_seconds(spec, 1.0)
-        if density == 1 or _sizes(spec).macs > _SMALL:
-            return whole
-        seconds = [spec.train.epochs * self._epoch_seconds(spec, known) for known in DENSITIES]
-        return float(np.interp(-math.log(density), [-math.log(known) for known in DENSITIES], seconds))
-
-    def _epoch_seconds(self, spec: Spec, density: float) -> float:
-        info = data.info(spec.data.name)
-        steps = (info.train_images - spec.data.validation) / spec.train.batch_size
-        affordable = max(1, _PROBE_MACS // (3 * _sizes(spec).macs)) if self.device.type == "cpu" else spec.train.batch_size
-        if affordable >= spec.train.batch_size:
-            return steps * self._step_seconds(spec, spec.train.batch_size, density)
-        # The cost of a step that does not grow with its images is the optimiser's; the rest is proportional to them. A busy
-        # machine may time the larger batch as the faster one: a quarter of its step is taken to grow in any case.
-        small, large = affordable, 2 * affordable
-        first, second = (self._step_seconds(spec, size, density) for size in (small, large))
-        an_image = max(second - first, second / 4) / (large - small)
-        return steps * (max(0.0, first - small * an_image) + spec.train.batch_size * an_image)
-
-    def _now(self) -> float:
-        return time.process_time() if self.device.type == "cpu" else time.perf_counter()
-
-    def _step_seconds(self, spec: Spec, batch_size: int, density: float) -> float:
-        """Return the time of a step and of its share of the evaluation, in the second of two short epochs."""
-        probe = replace(
-            spec,
-            preset="probe",
-            data=replace(spec.data, validation=0),
-            train=replace(
-                spec.train, batch_size=batch_size, epochs=2, early_stopping=None, milestones=(), learning_rate=_LEARNING_RATE
-            ),
-        )
-        key = f"{probe.id} {density}"
-        if key not in self._known:
-            affordable = _PROBE_MACS // (3 * _sizes(spec).macs * batch_size) if self.device.type == "cpu" else _BATCHES
-            count = batch_size * min(max(1, affordable), _BATCHES)
-            splits = data.prepare(_random_images(spec, count), probe.inputs, algebra.get(spec.model.algebra).n, self.device)
-            network = build(probe, seed=0, device=self.device)
-            weights = named_weights(network)
-            masks = pruning.magnitude(weights, pruning.dense(weights), density)
-            ended: list[float] = []
-            with single_thread():
-                train(
-                    network,
-                    splits,
-                    probe.train,
-                    seed_of_epoch=lambda epoch: epoch,
-                    weights=weights,
-                    masks=masks,
-                    on_epoch=lambda epoch: ended.append(self._now()),
-                )
-            self._known[key] = (ended[1] - ended[0]) / (count / batch_size)
-        return self._known[key]
 
 
 def forecast(specs: Sequence[Spec], *, trials: int, out: Path, clock: Clock, workers: int) -> Forecast:
@@ -139,27 +46,4 @@ def figure_levels(spec: Spec) -> int:
     """Return the levels of a trial, planned to where the published curve ends if that is further than usual."""
     curves = published_curves(spec.data.name, spec.model.name, spec.preset)
     ends = [curve.points[-1][0] for curve in curves if curve.algebra == spec.model.algebra]
-    return planned_levels(spec, _sizes(spec), _sizes(spec.real_twin), min([FRACTION_PLANNED, *ends]))
-
-
-def _sizes(spec: Spec) -> Sizes:
-    return _sizes_of(replace(spec, preset="sizes", train=TrainSpec(), prune=PruneSpec(), stop=StopSpec()))
-
-
-@cache
-def _sizes_of(spec: Spec) -> Sizes:
-    return measure(spec)
-
-
-def _random_images(spec: Spec, count: int) -> data.ImageSet:
-    info, random = data.info(spec.data.name), np.random.default_rng(0)
-    tests = max(1, round(count * info.test_images / info.train_images))
-
-    def draw(number: int) -> tuple[Images, Labels]:
-        shape = (number, info.channels, info.size, info.size)
-        return random.integers(0, 256, shape, dtype=np.uint8), random.integers(0, info.num_classes, number)
-
-    (train_images, train_labels), (test_images, test_labels) = draw(count), draw(tests)
-    return data.ImageSet(
-        info=info, train_images=train_images, train_labels=train_labels, test_images=test_images, test_labels=test_labels
-    )
+    return planned_levels(spec, sizes_of(spec), sizes_of(spec.real_twin), min([FRACTION_PLANNED, *ends]))
