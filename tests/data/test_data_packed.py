@@ -183,7 +183,9 @@ def test_damage_is_told_in_a_sentence(batches, damage, complaint):
 
 
 def test_what_cannot_be_packed_is_told(batches, tmp_path):
-    with pytest.raises(UserError, match=r"cifar-10 is small enough to be read as it is; imagenet64, .* can be packed"):
+    with pytest.raises(
+        UserError, match=r"cifar-10 is small enough to be read as it is; tiny-imagenet, imagenet64, .* can be packed"
+    ):
         next(data.pack("cifar-10", batches))
     (batches / "Imagenet16" / "train_data_batch_4").unlink()
     with pytest.raises(UserError, match=r"imagenet16 is not in .* \(train_data_batch_4 is missing\)"):

@@ -9,12 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.data.batches import read_batch
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
 from fourfold.data.idx import read_idx
 from fourfold.data.official import SOURCES, OfficialFile, Source
-from fourfold.data.packed import damaged, open_split
+from fourfold.data.packed import damaged, open_split, read_file
 from fourfold.data.places import data_directory, find
 from fourfold.data.shards import Split, is_packed
 from fourfold.data.unpickle import read_pickle
@@ -134,8 +133,8 @@ def _read(path: Path, file: OfficialFile, about: DataInfo, source: Source, split
     """Read a file to its end, add what it holds to its split, and say what that is."""
     if file.role == "names":
         return f"{len(read_pickle(path))} entries"
-    if source.form == "batches":
-        images, labels = read_batch(path, about, source)
+    if source.form != "idx":
+        images, labels = read_file(path, about, source)
         _add_images(split, images)
         split.labels.append(labels)
         return f"{len(images):,} images"
@@ -168,7 +167,7 @@ def _check_split(what: str, split: _Split, about: DataInfo) -> Finding:
     means = split.sums / (255 * split.images * about.size**2)
     parts.append(f"channel means {' '.join(f'{mean:.4f}' for mean in means)}")
     # ImageNet's constants are quoted with four digits and were not computed from these files.
-    if what == "training images" and not about.name.startswith("imagenet"):
+    if what == "training images" and "imagenet" not in about.name:
         same = np.allclose(means, about.mean, rtol=0, atol=1e-7)
         parts[-1] += " as official" if same else f" (official: {' '.join(f'{mean:.4f}' for mean in about.mean)})"
     return Finding(what=what, state="official" if split.states == {"official"} else "differs", text=", ".join(parts))

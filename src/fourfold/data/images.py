@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fourfold.data.batches import read_batches
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
+from fourfold.data.folders import read_folder
 from fourfold.data.idx import read_idx
 from fourfold.data.official import SOURCES, Source
 from fourfold.data.packed import open_split
@@ -117,6 +118,8 @@ def read_split(about: DataInfo, source: Source, directory: Path, role: Split) ->
     paths = [path for file in source.files if file.role == role and (path := find(file, directory))]
     if source.form == "batches":
         return read_batches(paths, about, source)
+    if source.form == "folders":
+        return read_folder(paths[0], about)
     images = read_idx(paths[0], (about.size, about.size))
     labels = read_idx(paths[1], ())
     if len(images) != len(labels):

@@ -26,8 +26,9 @@ class OfficialFile:
 class Source:
     """The files of one data set and where to get them."""
 
-    form: Literal["idx", "batches"]
-    """idx: MNIST's format, one file of images and one of labels a split. batches: pickled dictionaries."""
+    form: Literal["idx", "batches", "folders"]
+    """idx: MNIST's format, one file of images and one of labels a split. batches: pickled dictionaries. folders: lists of
+    JPEGs."""
     files: tuple[OfficialFile, ...]
     """All files, in reading order."""
     url: str | None
@@ -132,6 +133,15 @@ SOURCES: dict[str, Source] = {
     "cifar-10": _cifar("cifar-10-batches-py", "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", _CIFAR10, "labels"),
     "cifar-100": _cifar(*_CIFAR100_ARCHIVE, _CIFAR100, "fine_labels"),
     "cifar-100-coarse": _cifar(*_CIFAR100_ARCHIVE, _CIFAR100, "coarse_labels"),
+    "tiny-imagenet": Source(
+        form="folders",
+        files=(
+            OfficialFile(name="wnids.txt", role="train", folders=("tiny-imagenet-200", "."), md5=None),
+            OfficialFile(name="val_annotations.txt", role="test", folders=("tiny-imagenet-200/val", "val"), md5=None),
+        ),
+        url=None,
+        elsewhere="get http://cs231n.stanford.edu/tiny-imagenet-200.zip and unpack it into {directory}",
+    ),
     "imagenet64": _imagenet(64),
     "imagenet32": _imagenet(32),
     "imagenet16": _imagenet(16),

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from fourfold.data.batches import read_batch
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
-from fourfold.data.official import SOURCES, OfficialFile
+from fourfold.data.folders import read_folder
+from fourfold.data.official import SOURCES, OfficialFile, Source
 from fourfold.data.places import absence, data_directory, find
 from fourfold.data.shards import LIST, Shard, Split, files, listed, packed_folder, write_list
 from fourfold.record.errors import UserError
@@ -60,10 +61,15 @@ def _missing_shards(about: DataInfo, directory: Path, folder: Path) -> Iterator[
         path = find(file, directory)
         if path is None:
             raise UserError(absence(about.name, directory, file.name))
-        images, labels = read_batch(path, about, SOURCES[about.name])
+        images, labels = read_file(path, about, SOURCES[about.name])
         shards.append(_append(folder, file, shards, images, labels.astype(LABEL)))
         write_list(folder, shards)
         yield len(shards), len(official)
+
+
+def read_file(path: Path, about: DataInfo, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the images and labels of one official file, or of the images that it lists."""
+    return read_folder(path, about) if source.form == "folders" else read_batch(path, about, source)
 
 
 def open_split(about: DataInfo, directory: Path, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

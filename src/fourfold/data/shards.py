@@ -29,7 +29,7 @@ class Shard:
 
 def packed_folder(name: str, directory: Path) -> Path | None:
     """Return where a data set's packed form belongs, or None if it is too small to have one."""
-    return directory / f"{SOURCES[name].files[0].folders[0]}-packed" if name.startswith("imagenet") else None
+    return directory / f"{SOURCES[name].files[0].folders[0]}-packed" if "imagenet" in name else None
 
 
 def files(name: str) -> list[OfficialFile]:
