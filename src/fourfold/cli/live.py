@@ -16,6 +16,9 @@ from fourfold.lottery import Event
 from fourfold.record import TICKET, Row, RunStore, Spec, Value, get_field
 from fourfold.report.compare import at_fraction
 
+SHOWN = 8
+"""Running trials that are named, and notes that stay; a cluster has hundreds."""
+
 
 @contextmanager
 def follow(console: Console, specs: Sequence[Spec], trials: int, out: Path) -> Iterator[Callable[[Event], None]]:
@@ -68,6 +71,8 @@ def _print_line(console: Console, event: Event) -> None:
             f"top-1 {row.top1:.2f} % ({row.provenance.seconds:.1f} s){_collapse(row)}",
             highlight=False,
         )
+    elif event.kind == "cluster":
+        console.print(event.message, highlight=False)
     elif event.kind == "notice":
         console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
     elif event.kind in ("failed", "out-of-time"):
@@ -90,14 +95,20 @@ class _Board:
         self.rows = rows
         self.running: dict[tuple[str, int], str] = {}
         self.notes: list[str] = []
+        self.cluster = ""
         self.start = time.monotonic()
 
     def take(self, event: Event) -> None:
         """Take note of an event."""
-        if event.trial is None:
+        if event.kind == "cluster":
+            self.cluster = f"{event.message} · "
+        elif event.trial is None:
             self.notes.append(f"{event.spec.data.name}: {event.message}")
-            return
-        key = (event.spec.model.algebra, event.trial)
+        else:
+            self._take_of_trial(event, event.trial)
+
+    def _take_of_trial(self, event: Event, trial: int) -> None:
+        key = (event.spec.model.algebra, trial)
         if event.row:
             if event.control == TICKET:
                 self.rows.append(event.row)
@@ -116,9 +127,11 @@ class _Board:
     def __rich__(self) -> Group:
         """Return what is drawn now."""
         seconds = round(time.monotonic() - self.start)
-        running = " · ".join(f"{algebra} trial {trial}: {what}" for (algebra, trial), what in self.running.items())
-        lines = [Text(note) for note in self.notes]
-        return Group(self._table(), *lines, Text(f"{seconds // 60}:{seconds % 60:02} {running or 'starting'}", style="dim"))
+        running = [f"{algebra} trial {trial}: {what}" for (algebra, trial), what in self.running.items()]
+        others = [f"{len(running) - SHOWN} more"] if len(running) > SHOWN else []
+        told = " · ".join(running[:SHOWN] + others) or "starting"
+        lines = [Text(note) for note in self.notes[-SHOWN:]]
+        return Group(self._table(), *lines, Text(f"{seconds // 60}:{seconds % 60:02} {self.cluster}{told}", style="dim"))
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")

@@ -13,7 +13,7 @@ from fourfold.cli.levels import parse_levels
 from fourfold.record import TICKET, RunStore, Spec, UserError
 
 if TYPE_CHECKING:
-    from fourfold.lottery import Plan
+    from fourfold.lottery import Cluster, Plan
 
 
 def command(
@@ -37,6 +37,10 @@ def command(
     classes: tuple[int, ...] = (),
     track: tuple[str, ...] = (),
     track_dir: Path | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    gpus_per_trial: float | None = None,
+    memory_per_trial: float | None = None,
 ) -> None:
     """Train, prune, rewind and train again, level after level, in every algebra named.
 
@@ -65,6 +69,10 @@ def command(
         classes: Some classes alone: a number of them, drawn once and for all, or two labels and more.
         track: Trackers that get the figures too: tensorboard, wandb, mlflow, trackio.
         track_dir: Where trackers put their files; default `tracking` below the runs' folder.
+        executor: local, or ray: a cluster, or without an address a Ray of its own on this machine.
+        address: HOST:PORT of the head of a Ray cluster that this machine is part of; default $RAY_ADDRESS.
+        gpus_per_trial: Part of a GPU that Ray gives each trial, such as 0.25; default 1 where there are GPUs.
+        memory_per_trial: GiB of memory that each trial asks Ray for; default estimated.
     """
     budget_seconds = None if budget is None else parse_duration(budget)
 
@@ -84,10 +92,13 @@ def command(
     lottery.check_trackers(track)
     if track_dir and not track:
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
-    lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels)
+    cluster = _cluster(executor, address=address, gpus_per_trial=gpus_per_trial, memory_per_trial=memory_per_trial)
+    lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels, cluster)
     console = Console(soft_wrap=True)
-    plans = lottery.plan(specs, trials=trials, out=out, device=resolve_device(device))
-    _print_plan(console, plans, trials, workers or lottery.default_workers(resolve_device(device)))
+    place = resolve_device("auto" if cluster else device)
+    plans = lottery.plan(specs, trials=trials, out=out, device=place)
+    joined = cluster is not None and cluster.joined is not None  # its size is not known before it has been joined
+    _print_plan(console, plans, trials, workers or (1 if joined else lottery.default_workers(place)))
     if controls:
         of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
         console.print(f"  then, of {of}, {', '.join(controls)}: each a training more, not in the estimate", highlight=False)
@@ -108,6 +119,7 @@ def command(
             keep=keep,
             controls=controls,
             control_levels=levels,
+            cluster=cluster,
             on_event=on_event,
         )
     if rows:
@@ -117,6 +129,20 @@ def command(
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
     if any(RunStore(out / spec.id).failure(trial) for spec in specs for trial in range(trials)):
         sys.exit(1)
+
+
+def _cluster(executor: str, **settings: Any) -> "Cluster | None":
+    """Return the cluster that was named; None for this machine."""
+    from fourfold.lottery import Cluster
+
+    if executor == "ray":
+        return Cluster(**settings)
+    if executor != "local":
+        raise UserError(f"`--executor` (={executor!r}) must be local or ray")
+    for name, value in settings.items():
+        if value is not None:
+            raise UserError(f"`--{name.replace('_', '-')}` (={value}) must be left out, or --executor ray given with it")
+    return None
 
 
 def _given(**settings: float | tuple[int, ...] | None) -> dict[str, Any]:

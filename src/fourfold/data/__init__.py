@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fourfold.data.fetching import download
     from fourfold.data.images import ImageSet, load
     from fourfold.data.packed import pack
-    from fourfold.data.places import data_directory, listing, where
+    from fourfold.data.places import data_directory, listing, require, where
     from fourfold.data.preparing import Splits, prepare
     from fourfold.data.resident import Order, Resident
     from fourfold.data.subset import info_for
@@ -40,6 +40,7 @@ __all__ = [
     "normalization",
     "pack",
     "prepare",
+    "require",
     "where",
 ]
 
@@ -57,6 +58,7 @@ _LAZY = {
     "pack": "packed",
     "load": "images",
     "prepare": "preparing",
+    "require": "places",
     "where": "places",
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from fourfold.data.datasets import DATASETS, DataInfo
 from fourfold.data.official import SOURCES, OfficialFile
 from fourfold.data.shards import is_packed, packed_folder
+from fourfold.record.errors import UserError
 
 ENVIRONMENT = "FOURFOLD_DATA"
 """The environment variable that names the data directory."""
@@ -49,6 +50,13 @@ def where(name: str, directory: Path | None = None) -> Path | None:
         return packed_folder(name, directory)
     first = find(SOURCES[name].files[0], directory)
     return first.parent if first else None
+
+
+def require(name: str, directory: Path | None = None) -> None:
+    """Raise `UserError` if a data set is not below the data directory; nothing is read or downloaded."""
+    directory = data_directory(directory)
+    if absent := missing(name, directory):
+        raise UserError(absence(name, directory, absent[0].name))
 
 
 def absence(name: str, directory: Path, file: str) -> str:

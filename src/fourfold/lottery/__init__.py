@@ -1,6 +1,7 @@
 """Lottery-ticket experiments: levels of training, pruning and rewinding, over trials and algebras."""
 
 from fourfold.lottery import presets
+from fourfold.lottery.cluster import Cluster
 from fourfold.lottery.connectivity import connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
@@ -13,6 +14,7 @@ from fourfold.lottery.throughput import Throughput, measure_throughput
 from fourfold.lottery.tracking import check_trackers, tracked
 
 __all__ = [
+    "Cluster",
     "Event",
     "Experiment",
     "Line",

@@ -1,10 +1,10 @@
-"""`run`: all trials of some specs on this machine, a worker process a core, resumed from whatever is on disk."""
+"""`run`: all trials of some specs, on this machine or a cluster, resumed from whatever is on disk."""
 
 import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import torch
 
 from fourfold import data
 from fourfold.lottery.building import measure
+from fourfold.lottery.cluster import Cluster, Connection
 from fourfold.lottery.controls import check_controls, controls_left
+from fourfold.lottery.planning import trial_memory
 from fourfold.lottery.pool import Event, OnEvent, Pool, Task
 from fourfold.record import Row, RunStore, Spec, UserError
-from fourfold.train import resolve_device, steps_per_epoch
+from fourfold.train import resolve_device, steps_per_epoch, versions
 
 LOCK_WAIT_SECONDS = 1
 """Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
@@ -33,6 +35,7 @@ def run(
     keep: Sequence[int] = (),
     controls: Sequence[str] = (),
     control_levels: Sequence[int] | None = None,
+    cluster: Cluster | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> list[Row]:
     """Run what is missing of some specs' trials, and return all their rows, those of the controls last.
@@ -47,11 +50,12 @@ def run(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache, into which they are downloaded.
         workers: Trials at a time; default: as many as cores on a CPU, where each is a process, one on a GPU, where they share
-            one.
+            one. With a cluster: at most so many; None leaves it to Ray.
         budget_seconds: Stop before this much time has gone; what was begun and not finished is not kept.
         keep: Levels whose trained weights are kept, if they are not on disk yet; `load_trained` reads them.
         controls: Controls to run after a trial, names of `fourfold.record.CONTROLS`.
         control_levels: Levels that they are run for; None means all that the trial has.
+        cluster: The Ray cluster that runs the trials; None runs them here, without Ray.
         on_event: Called in this thread with everything that happens.
 
     Raises:
@@ -60,13 +64,28 @@ def run(
     specs = [specs] if isinstance(specs, Spec) else list(specs)
     out, data_dir = Path(out), Path(data_dir) if data_dir else None
     deadline = None if budget_seconds is None else time.time() + budget_seconds
-    check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels)
+    check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels, cluster)
+    memory = 0
     for spec in {spec.data.name: spec for spec in specs}.values():
         images = data.load(spec.data.name, data_dir)  # downloads and complains here, before anything is written
+        memory = max(memory, *(trial_memory(other, images) for other in specs if other.data.name == spec.data.name))
         for notice in images.notices:
             on_event(Event(kind="notice", spec=spec, message=notice))
-    stores = [RunStore.create(out, spec) for spec in specs]
     with contextlib.ExitStack() as stack:
+        connection = None
+        if cluster:
+            request = {
+                "cpus": workers or default_workers(torch.device("cpu")),
+                "workers": workers,
+                "device": device,
+                "datasets": sorted({spec.data.name for spec in specs}),
+                "data_dir": str(data_dir.absolute()) if data_dir else None,
+                "memory": memory,
+                "versions": versions(),
+                "deadline": deadline,
+            }
+            connection = stack.enter_context(Connection(cluster, request))
+        stores = [RunStore.create(out, spec) for spec in specs]
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
             store.sweep()
@@ -85,9 +104,7 @@ def run(
             for spec, store in zip(specs, stores, strict=True)
             if not store.finished(trial) or controls_left(store, trial, controls, control_levels)
         ]
-        place = resolve_device(device)
-        count = min(workers or default_workers(place), len(tasks))
-        for event in Pool(tasks, count, deadline, shared=place.type == "cuda").events():
+        for event in connection.events(tasks) if connection else _here(tasks, workers, device, deadline):
             on_event(event)
         tickets = [row for store in stores for trial in range(trials) for row in store.rows(trial)]
         return tickets + [
@@ -99,6 +116,13 @@ def run(
         ]
 
 
+def _here(tasks: Sequence[Task], workers: int | None, device: str, deadline: float | None) -> Iterator[Event]:
+    """Run tasks on this machine."""
+    place = resolve_device(device)
+    count = min(workers or default_workers(place), len(tasks))
+    return Pool(tasks, count, deadline, shared=place.type == "cuda").events()
+
+
 def check(
     specs: Sequence[Spec],
     trials: int,
@@ -108,6 +132,7 @@ def check(
     keep: Sequence[int] = (),
     controls: Sequence[str] = (),
     control_levels: Sequence[int] | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
     if trials < 1:
@@ -122,7 +147,10 @@ def check(
         raise UserError("there is nothing to run: name at least one algebra")
     if len({spec.id for spec in specs}) < len(specs):
         raise UserError("one experiment is named twice")
-    resolve_device(device)
+    if cluster:
+        _check_device(device, cluster)
+    else:
+        resolve_device(device)
     check_controls(specs, controls, control_levels)
     for spec in specs:
         measure(spec)
@@ -130,6 +158,14 @@ def check(
         last = spec.stop.max_level
         if last is not None and any(level > last for level in keep):
             raise UserError(f"`keep` (={list(keep)}) names a level after the last one, {last}")
+
+
+def _check_device(device: str, cluster: Cluster) -> None:
+    """Refuse a device that Ray cannot give: which GPU a trial gets is for Ray to say."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"`device` (={device!r}) must be auto, cpu or cuda on a cluster")
+    if device == "cpu" and cluster.gpus_per_trial is not None:
+        raise UserError(f"`gpus_per_trial` (={cluster.gpus_per_trial}) must be left out with `device` (='cpu')")
 
 
 def _check_rewinding(spec: Spec) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 
 from fourfold.record import TICKET, Row, Spec, UserError
 
+ENDINGS = ("finished", "failed", "out-of-time")
+"""The kinds of event after which a trial has no other."""
+
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
 
@@ -28,7 +31,8 @@ class Event:
     """Something that happened in a trial."""
 
     kind: str
-    """epoch, row, connectivity, finished, failed (for good: the loss became nan), out-of-time, or notice (of data or GPU)."""
+    """epoch, row, connectivity, finished, failed (for good: the loss became nan), out-of-time, notice (of data or machines), or
+    cluster (what it consists of from now on)."""
     spec: Spec
     trial: int | None = None
     control: str = TICKET
@@ -58,7 +62,16 @@ class Task:
         return self.spec.id, self.trial
 
     def event(self, value: dict[str, Any]) -> Event:
-        """Return what a worker said of this task as an event."""
+        """Return what a worker said of this task as an event.
+
+        Raises:
+            UserError: it met a mistake of the user's, which ends the run.
+            RuntimeError: it crashed.
+        """
+        if value["event"] == "error":
+            raise UserError(value["message"])
+        if value["event"] == "crash":
+            raise RuntimeError(f"trial {self.trial} of {self.spec.id} crashed in its worker:\n{value['message']}")
         row = Row.from_line(value["line"]) if "line" in value else None
         return Event(
             kind=value["event"],
@@ -154,16 +167,11 @@ class Pool:
 
     def _pass_on(self, task: Task, worker: "_Worker", lanes: int, alone: bool) -> None:
         for value in worker.run(task):
-            kind = value["event"]
-            if kind == "error":
-                raise UserError(value["message"])
-            if kind == "crash":
-                raise RuntimeError(f"trial {task.trial} of {task.spec.id} crashed in its worker:\n{value['message']}")
-            if kind == "out-of-memory":
+            if value["event"] == "out-of-memory":
                 self._give_back(task, lanes, alone)
                 return
             self._events.put(task.event(value))
-            if kind in ("finished", "failed", "out-of-time"):
+            if value["event"] in ENDINGS:
                 with self._lock:
                     self._unfinished -= 1
                 return

@@ -46,23 +46,37 @@ NO_CONTROLS = Controls()
 def main() -> None:
     """Serve tasks from standard input until it ends."""
     lanes = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not end up among the events
+    events = take_standard_output()
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()
-    server = _Server(events, experiments_kept=lanes)
+    writing = threading.Lock()
+
+    def write(line: str) -> None:
+        with writing:
+            events.write(line + "\n")
+            events.flush()
+
+    server = Server(experiments_kept=lanes)
     for _ in range(1, lanes):
-        threading.Thread(target=_lane, args=(server, tasks), daemon=True).start()
-    _lane(server, tasks)
+        threading.Thread(target=_lane, args=(server, tasks, write), daemon=True).start()
+    _lane(server, tasks, write)
 
 
-def _lane(server: "_Server", tasks: "queue.SimpleQueue[str]") -> None:
-    with single_thread(), _own_stream():
+def take_standard_output() -> TextIO:
+    """Return standard output for events alone; what libraries print from now on goes to standard error."""
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return events
+
+
+def _lane(server: "Server", tasks: "queue.SimpleQueue[str]", write: Callable[[str], None]) -> None:
+    with single_thread(), own_stream():
         while True:
-            server.serve(json.loads(tasks.get()))
+            server.serve(json.loads(tasks.get()), write)
 
 
-def _own_stream() -> contextlib.AbstractContextManager[object]:
+def own_stream() -> contextlib.AbstractContextManager[object]:
+    """Compute on a CUDA stream of this thread's own, where there is CUDA."""
     if not torch.cuda.is_available():
         return contextlib.nullcontext()
     return torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
@@ -74,23 +88,20 @@ def _read(tasks: "queue.SimpleQueue[str]") -> None:
     os._exit(0)  # the parent is gone: stop in the middle of whatever it is
 
 
-class _Server:
-    """Runs tasks and writes their events; several threads may share one."""
+class Server:
+    """Runs tasks and tells their events; several threads may share one."""
 
-    def __init__(self, events: TextIO, experiments_kept: int) -> None:
-        self._events = events
+    def __init__(self, experiments_kept: int) -> None:
         self._experiments: dict[str, Experiment] = {}
         self._kept = experiments_kept
-        self._writing, self._preparing = threading.Lock(), threading.Lock()
+        self._preparing = threading.Lock()
 
-    def serve(self, task: dict[str, Any]) -> None:
-        """Run a trial; whatever becomes of it is an event."""
+    def serve(self, task: dict[str, Any], write: Callable[[str], None]) -> None:
+        """Run a trial; whatever becomes of it is an event, written as a line of JSON in the thread of the trial."""
         spec = Spec.from_json(task["spec"])
 
         def send(kind: str, **content: Any) -> None:
-            with self._writing:
-                self._events.write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}) + "\n")
-                self._events.flush()
+            write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}))
 
         clock, out, trial = Clock(task["deadline"]), Path(task["out"]), task["trial"]
         try:
@@ -121,6 +132,13 @@ class _Server:
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
             return self._experiments[spec.id]
+
+
+def disk_failure(store: RunStore, error: OSError) -> UserError:
+    """Return the sentence for a run that cannot be written."""
+    return UserError(
+        f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
+    )
 
 
 class Clock:
@@ -206,9 +224,7 @@ def _held(store: RunStore, trial: int) -> Iterator[None]:
         with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
             yield
     except OSError as error:
-        raise UserError(
-            f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
-        ) from error
+        raise disk_failure(store, error) from error
 
 
 if __name__ == "__main__":

@@ -1,0 +1,245 @@
+"""The process between a run and its Ray cluster: `python -m fourfold.lottery.bridge`, fed with JSON lines, answers with events.
+
+Ray ends a process whose cluster is lost for a minute, prints what it likes, and takes over signals: all that happens here,
+and the run itself starts another bridge and goes on. First comes a line with the request, then, once the cluster has been
+joined, a line a trial and an empty one. The bridge ends with its standard input, and with it all that it started.
+
+Ray alone decides what runs where and when. This process hands it every trial, writes what comes back to the run's folder,
+of which it is the only writer, and hands a trial whose worker or node died to Ray again with what is on disk by then.
+"""
+
+import asyncio
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+
+from fourfold.lottery import chain, parcels
+from fourfold.lottery.joining import Joined, join, members, probe
+from fourfold.lottery.pool import ENDINGS
+from fourfold.lottery.worker import disk_failure, take_standard_output
+from fourfold.record import TICKET, Row, RunStore, Spec, UserError
+
+LOOK_SECONDS = 2.0
+"""How often it is seen whether the cluster is there and what it consists of."""
+
+DEATHS = 5
+"""Workers that a trial may lose one after the other, with no level finished in between, before it is given up."""
+
+PAUSE_SECONDS = 1.0
+"""Before a trial is handed to Ray again, for each death in a row."""
+
+REASONS = {
+    OutOfMemoryError: "its node's memory was full",
+    NodeDiedError: "its node died",
+    WorkerCrashedError: "its worker was killed (out of memory?)",
+}
+"""What Ray's ways to lose a task are called."""
+
+Tell = Callable[..., None]
+
+
+class LostError(Exception):
+    """The cluster that was joined is there no longer."""
+
+
+def main() -> None:
+    """Join the cluster, run the trials, and end."""
+    events = take_standard_output()
+    writing = threading.Lock()
+
+    def tell(kind: str, **content: Any) -> None:
+        with writing:
+            events.write(json.dumps({"event": kind, **content}) + "\n")
+            events.flush()
+
+    given = _Input()
+    request = json.loads(given.lines.get())
+    tell("ready")
+    try:
+        try:
+            joined = join(request)
+            tell("joined")
+            probe(request, members())
+            tell("probed")
+            asyncio.run(_Bridge(request, joined, tell).run(given))
+        finally:
+            ray.shutdown()
+    except UserError as error:
+        tell("error", message=str(error))
+    except (LostError, ConnectionError) as error:
+        tell("gone", message=str(error).partition("\n")[0])
+    except Exception:
+        tell("crash", message=traceback.format_exc())
+    events.close()
+    os._exit(0)  # Ray's own threads may hold up an orderly end
+
+
+class _Input:
+    """Standard input, read in a thread."""
+
+    def __init__(self) -> None:
+        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.on_end: Callable[[], object] = lambda: os._exit(1)
+        """Called when there is no more: the run has ended, however that happened."""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def tasks(self, **settings: Any) -> "list[_Task]":
+        """Return the trials to run with some settings, when all of them have been named."""
+        found = []
+        while line := self.lines.get().strip():
+            message = json.loads(line) | settings
+            spec = Spec.from_json(message["spec"])
+            found.append(_Task(message=message, spec=spec, store=RunStore(Path(message["out"]) / spec.id)))
+        return found
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            self.lines.put(line)
+        self.on_end()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A trial to run."""
+
+    message: dict[str, Any]
+    """What a worker is told."""
+    spec: Spec
+    store: RunStore
+
+    @property
+    def trial(self) -> int:
+        number: int = self.message["trial"]
+        return number
+
+
+class _Bridge:
+    """Follows all trials at once, in one thread."""
+
+    def __init__(self, request: dict[str, Any], joined: Joined, tell: Tell) -> None:
+        self._request, self._joined, self._tell = request, joined, tell
+        self._chain = ray.remote(**joined.resources, max_retries=0, num_returns="streaming", scheduling_strategy="SPREAD")(
+            chain.run_chain
+        )
+        self._looking = ThreadPoolExecutor(1)  # its own, for a look at a cluster that is gone takes long
+        self._told = ""
+
+    async def run(self, given: _Input) -> None:
+        """Hand all trials to Ray and pass on what becomes of them, until none is left, or the time or the input is over."""
+        await self._look()
+        settings = {"device": self._joined.device, "versions": self._request["versions"]}
+        tasks = await asyncio.to_thread(given.tasks, **settings)
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        given.on_end = lambda: loop.call_soon_threadsafe(stopped.set)
+        at_a_time = asyncio.Semaphore(self._request["workers"] or max(1, len(tasks)))
+        following = {asyncio.create_task(self._follow(task, at_a_time)): task for task in tasks}
+        ends: list[asyncio.Future[Any]] = [
+            asyncio.gather(*following),
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(stopped.wait()),
+        ]
+        deadline = self._request["deadline"]
+        patience = None if deadline is None else max(0, deadline - time.time())
+        done, _ = await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        for ended in done:
+            ended.result()
+        for follower, task in following.items():
+            if not follower.done():
+                self._say(task, "out-of-time")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Tell what the cluster consists of; raise `LostError` if it is not the one that was joined."""
+        nodes = await asyncio.get_running_loop().run_in_executor(self._looking, members)
+        if all(node["NodeID"] != self._joined.node for node in nodes):
+            raise LostError("the cluster is another one now")
+        told = self._joined.describe(nodes)
+        self._tell("alive" if told == self._told else "cluster", message=told)
+        self._told = told
+
+    async def _follow(self, task: _Task, at_a_time: asyncio.Semaphore) -> None:
+        """Have a trial run, as often as that takes."""
+        async with at_a_time:
+            deaths = 0
+            while True:
+                attempt = _Attempt(task, self._say)
+                reason = await attempt.run(self._chain)
+                if reason is None:
+                    return
+                await self._look()  # where the whole cluster is gone, the trial is not to blame
+                deaths = 1 if attempt.num_rows else deaths + 1
+                if deaths == DEATHS:
+                    times = f"{DEATHS} times in a row"
+                    told = f"trial {task.trial} of {task.spec.id} was given up after it lost its worker {times}: {reason}"
+                    self._say(task, "lost", message=told)
+                    return
+                algebra = task.spec.model.algebra
+                self._say(task, "lost-worker", message=f"{algebra} trial {task.trial}: {reason}; it goes on elsewhere")
+                await asyncio.sleep(PAUSE_SECONDS * deaths)  # Ray may not know yet that a node is gone
+
+    def _say(self, task: _Task, kind: str, **content: Any) -> None:
+        self._tell(kind, run=task.spec.id, trial=task.trial, **content)
+
+
+class _Attempt:
+    """One task of Ray's, from what is on disk of a trial to the end of the trial or of the worker."""
+
+    def __init__(self, task: _Task, say: Callable[..., None]) -> None:
+        self._task, self._say = task, say
+        self.num_rows = 0
+        """Rows written."""
+
+    async def run(self, remote: Any) -> str | None:
+        """Run the trial; return None when it has ended, or the reason why it has not."""
+        task = self._task
+        self._level = len(task.store.rows(task.trial))
+        files = await asyncio.to_thread(parcels.pack, task.store, task.trial, controls=bool(task.message["controls"]))
+        named = remote.options(name=f"{task.spec.id} trial {task.trial}")
+        try:
+            async for reference in named.remote(json.dumps(task.message), files):
+                line, made = await reference
+                value = json.loads(line)
+                kind = value.pop("event")
+                if kind == "out-of-memory":
+                    return "its GPU's memory was full"
+                await asyncio.to_thread(self._write, value, made)
+                self._say(task, kind, **{name: content for name, content in value.items() if name not in ("run", "trial")})
+                if kind in (*ENDINGS, "error", "crash"):
+                    return None
+        except RayTaskError as error:
+            self._say(task, "crash", message=str(error))
+            return None
+        except RayError as error:
+            return next((words for kind, words in REASONS.items() if isinstance(error, kind)), type(error).__name__)
+        return "its worker ended without a word"
+
+    def _write(self, value: dict[str, Any], files: parcels.Files) -> None:
+        row = Row.from_line(value["line"]) if "line" in value else None
+        if row and row.control == TICKET:
+            assert row.level == self._level, f"level {row.level} where {self._level} is next"
+            self._level += 1
+        try:
+            parcels.accept(self._task.store, files, row)
+        except OSError as error:
+            raise disk_failure(self._task.store, error) from error
+        self.num_rows += row is not None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What runs on a node of a Ray cluster: a trial, in a folder of the node's own, whose files are sent home level by level.
+
+Nothing here knows of Ray: these are plain functions of strings and bytes, which Ray calls in a worker process.
+"""
+
+import json
+import platform
+import queue
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fourfold import data
+from fourfold.lottery import parcels
+from fourfold.lottery.parcels import Files
+from fourfold.lottery.worker import Server, own_stream
+from fourfold.record import RunStore, Spec, UserError
+from fourfold.train import single_thread, versions
+
+_SERVER = Server(experiments_kept=1)
+"""Ray runs one chain after the other in a process, so that images are loaded once."""
+
+
+def probe(datasets: list[str], data_dir: str | None, expected: dict[str, str]) -> str | None:
+    """Return the sentence that says why trials cannot run on this node, or None if they can.
+
+    Args:
+        datasets: Names of those that must be here.
+        data_dir: Where they lie; None means `$FOURFOLD_DATA` or the cache directory of this node.
+        expected: The driver's versions.
+    """
+    if told := _disagreement(expected):
+        return told
+    for name in datasets:
+        try:
+            data.require(name, Path(data_dir) if data_dir else None)
+        except UserError as error:
+            return f"on node {platform.node()}, {error}"
+    return None
+
+
+def run_chain(message: str, files: Files) -> Iterator[tuple[str, Files]]:
+    """Run a trial and its controls from the files that there are of it; yield each event with the files that it left.
+
+    Args:
+        message: The task, as JSON.
+        files: As `parcels.pack` returns them.
+    """
+    task: dict[str, Any] = json.loads(message)
+    spec, trial = Spec.from_json(task["spec"]), task["trial"]
+    if told := _disagreement(task["versions"]):  # a node that joined after the others had been probed
+        yield json.dumps({"event": "error", "run": spec.id, "trial": trial, "message": told}), {}
+        return
+    events: queue.SimpleQueue[tuple[str, Files] | None] = queue.SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="fourfold-") as folder:
+        store = RunStore.create(Path(folder), spec)
+        parcels.unpack(store, files)
+        sent = set(files)
+
+        def write(line: str) -> None:
+            new = parcels.made(store, trial, sent)
+            sent.update(new)
+            events.put((line, new))
+
+        def work() -> None:
+            try:
+                with single_thread(), own_stream():
+                    _SERVER.serve({**task, "out": folder}, write)
+            finally:
+                events.put(None)
+
+        threading.Thread(target=work, daemon=True).start()
+        while (event := events.get()) is not None:
+            yield event
+
+
+def _disagreement(expected: dict[str, str]) -> str | None:
+    """Return the sentence for a node whose versions are others than the driver's, or None."""
+    found = versions()
+    for name, version in expected.items():
+        if found[name] != version:
+            return f"node {platform.node()} has {name} {found[name]} and this machine {version}: install the same on both"
+    return None

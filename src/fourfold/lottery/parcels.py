@@ -1,0 +1,67 @@
+"""What of a trial's files crosses the network between the run's folder and a machine that does not see it."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from fourfold.record import TICKET, Row, RunStore, UserError
+from fourfold.record.store import write_atomically
+
+Files = dict[str, bytes]
+"""Contents of files by their paths below the run's folder."""
+
+_NAME = re.compile(r"(rows|failed)-\d+(-[a-z-]+)?\.jsonl?|(masks|states|weights)/\d+-\d+(-[a-z-]+)?\.safetensors")
+
+
+def pack(store: RunStore, trial: int, *, controls: bool) -> Files:
+    """Return what a machine needs to go on with a trial.
+
+    Args:
+        store: The run.
+        trial: The trial.
+        controls: Whether its controls follow, which need the masks of all levels and not only the next one's.
+    """
+    level = "*" if controls else f"{len(store.rows(trial))}"
+    return _read(
+        store.path,
+        f"rows-{trial}.jsonl",
+        f"rows-{trial}-*.jsonl",
+        f"failed-{trial}.json",
+        f"failed-{trial}-*.json",
+        f"masks/{trial}-{level}.safetensors",
+        f"states/{trial}-{level}.safetensors",
+    )
+
+
+def made(store: RunStore, trial: int, known: Collection[str]) -> Files:
+    """Return the files that a trial has made beside its rows, but for those whose names are known."""
+    kinds = (f"{kind}/{trial}-*.safetensors" for kind in ("masks", "states", "weights"))
+    return _read(store.path, f"failed-{trial}.json", f"failed-{trial}-*.json", *kinds, known=known)
+
+
+def unpack(store: RunStore, files: Files) -> None:
+    """Write files into the run's folder, each whole or not at all.
+
+    Raises:
+        UserError: a name is not that of a trial's file.
+    """
+    for name, content in files.items():
+        if not _NAME.fullmatch(name):
+            raise UserError(f"a node of the cluster sent a file named {name!r}, which no run has")
+        file = store.path / name
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, content)
+
+
+def accept(store: RunStore, files: Files, row: Row | None) -> None:
+    """Write what a machine has sent, in the order that keeps a level whole: its files, then its row."""
+    unpack(store, files)
+    if row is not None:
+        store.append(row)
+        if row.control == TICKET:
+            store.drop_states(row.trial, before=row.level + 1)
+
+
+def _read(folder: Path, *patterns: str, known: Collection[str] = ()) -> Files:
+    files = {file.relative_to(folder).as_posix(): file for pattern in patterns for file in folder.glob(pattern)}
+    return {name: file.read_bytes() for name, file in sorted(files.items()) if name not in known}

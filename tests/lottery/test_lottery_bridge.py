@@ -1,0 +1,161 @@
+"""The bridge follows trials through the deaths of their workers; what it asks of a cluster is checked first."""
+
+import asyncio
+import json
+
+import pytest
+from lottery_samples import results, tiny_spec
+
+from fourfold.lottery import chain
+from fourfold.record import RunStore, UserError
+from fourfold.train import versions
+
+pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
+
+import ray
+from ray.exceptions import NodeDiedError, RaySystemError, WorkerCrashedError
+
+from fourfold.lottery import bridge, joining
+from fourfold.lottery.joining import Joined
+
+SPEC = tiny_spec("quaternion", levels=3)
+NODES = [
+    {"NodeID": "home", "Resources": {"CPU": 2.0, "GPU": 1.0, "memory": 2.0 * 2**30}},
+    {"NodeID": "b", "Resources": {"CPU": 1.0}},
+]
+
+
+class Remote:
+    """What Ray makes of `run_chain`, but here: each attempt tells so many events, then its worker dies as it is told."""
+
+    def __init__(self, attempts):
+        self.attempts = list(attempts)
+        self.given = []
+
+    def options(self, name):
+        return self
+
+    async def remote(self, message, files):
+        self.given.append(sorted(files))
+        events, death = self.attempts.pop(0)
+        for item in [*chain.run_chain(message, files)][:events]:
+            there = asyncio.get_running_loop().create_future()
+            there.set_result(item)
+            yield there
+        if death:
+            raise death
+
+
+def run(monkeypatch, out, attempts, trials=1, nodes=NODES, **request):
+    """Run trials through a bridge without Ray, and return the remote function, what was told and the store."""
+    store, told = RunStore.create(out, SPEC), []
+    task = {"spec": SPEC.to_json(), "out": str(out), "data_dir": None, "deadline": None, "keep": [], "controls": []}
+    lines = [json.dumps(task | {"trial": trial, "control_levels": None}) for trial in range(trials)]
+
+    class Given:
+        def tasks(self, **settings):
+            made = [json.loads(line) | settings for line in lines]
+            return [bridge._Task(message=message, spec=SPEC, store=store) for message in made]
+
+    monkeypatch.setattr(bridge, "members", lambda: nodes)
+    monkeypatch.setattr(bridge, "PAUSE_SECONDS", 0.0)
+    joined = Joined(name="here", node="home", resources={}, device="cpu")
+    request = {"workers": None, "deadline": None, "versions": versions()} | request
+    made = bridge._Bridge(request, joined, lambda kind, **content: told.append({"event": kind, **content}))
+    made._chain = Remote(attempts)
+    asyncio.run(made.run(Given()))
+    return made._chain, [value for value in told if value["event"] != "alive"], store
+
+
+def crashed():
+    return WorkerCrashedError()
+
+
+def test_a_trial_goes_on_from_what_came_back_before_its_node_died(monkeypatch, tmp_path, alone):
+    remote, told, store = run(monkeypatch, tmp_path, [(2, NodeDiedError("gone")), (99, None)])
+    assert remote.given == [[], ["masks/0-1.safetensors", "rows-0.jsonl"]]
+    kinds = [value["event"] for value in told]
+    assert kinds == ["cluster", "epoch", "row", "lost-worker", "epoch", "row", "epoch", "row", "finished"]
+    assert told[3]["message"] == "quaternion trial 0: its node died; it goes on elsewhere"
+    assert results(store.rows(0)) == results(alone(SPEC).rows(0))
+
+
+def test_a_trial_that_kills_its_workers_is_given_up_and_others_go_on(monkeypatch, tmp_path, alone):
+    deaths = [(1, crashed())] * bridge.DEATHS
+    _, told, store = run(monkeypatch, tmp_path, [*deaths, (99, None)], trials=2, workers=1)
+    (lost,) = [value for value in told if value["event"] == "lost"]
+    assert (lost["run"], lost["trial"]) == (SPEC.id, 0)
+    sentence = f"trial 0 of {SPEC.id} was given up after it lost its worker {bridge.DEATHS} times in a row"
+    assert lost["message"] == f"{sentence}: its worker was killed (out of memory?)"
+    assert store.rows(0) == []
+    assert results(store.rows(1)) == results(alone(SPEC, 1).rows(1))
+
+
+def test_deaths_are_counted_from_the_last_level_on(monkeypatch, tmp_path):
+    deaths = [(1, crashed())] * (bridge.DEATHS - 1)
+    _, told, store = run(monkeypatch, tmp_path, [*deaths, (2, crashed()), *deaths[1:], (99, None)])
+    assert told[-1]["event"] == "finished"
+    assert len(store.rows(0)) == 3
+
+
+def test_a_cluster_that_is_another_one_is_lost(monkeypatch, tmp_path):
+    with pytest.raises(bridge.LostError, match="another one"):
+        run(monkeypatch, tmp_path, [], nodes=NODES[1:])
+
+
+def test_an_error_in_ray_s_task_is_a_crash_and_a_worker_without_a_word_is_retried(monkeypatch, tmp_path):
+    error = ray.exceptions.RayTaskError("run_chain", "Traceback of a node", ValueError("x"))
+    _, told, _ = run(monkeypatch, tmp_path, [(0, None), (0, RaySystemError("odd")), (0, error)])
+    kinds = [value["event"] for value in told]
+    assert kinds == ["cluster", "lost-worker", "lost-worker", "crash"]
+    assert "ended without a word" in told[1]["message"]
+    assert "RaySystemError" in told[2]["message"]
+
+
+def test_at_the_deadline_everything_left_is_out_of_time(monkeypatch, tmp_path):
+    _, told, _ = run(monkeypatch, tmp_path, [(99, None)] * 3, trials=3, deadline=0)
+    assert [(value["event"], value["trial"]) for value in told[1:]] == [("out-of-time", trial) for trial in range(3)]
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch, tmp_path):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bridge.parcels, "accept", full)
+    with pytest.raises(
+        UserError, match=r"^cannot write to .* \(No space left on device\); all rows so far are safe: make room"
+    ):
+        run(monkeypatch, tmp_path, [(99, None)])
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "nodes", "found"),
+    [
+        ("cpu", None, NODES, 0.0),
+        ("auto", None, NODES, 1.0),
+        ("auto", None, NODES[1:], 0.0),
+        ("auto", 0.25, NODES, 0.25),
+        ("cuda", None, NODES, 1.0),
+    ],
+)
+def test_the_part_of_a_gpu(device, asked, nodes, found):
+    assert joining._gpus({"device": device, "gpus_per_trial": asked}, nodes) == found
+
+
+@pytest.mark.parametrize(("device", "asked"), [("auto", 0.25), ("cuda", None)])
+def test_more_of_a_gpu_than_there_is_is_one_sentence(device, asked):
+    with pytest.raises(UserError, match=r"^`gpus_per_trial` \(=(0\.25|1)\) is more than there is: no node of the cluster"):
+        joining._gpus({"device": device, "gpus_per_trial": asked}, NODES[1:])
+
+
+def test_more_memory_than_there_is_is_one_sentence():
+    assert joining._memory({"memory": 2**31}, NODES) == 2**31
+    with pytest.raises(
+        UserError, match=r"^`memory_per_trial` \(=3\.00 GiB\) must be at most the 2\.00 GiB of the largest node$"
+    ):
+        joining._memory({"memory": 3 * 2**30}, NODES)
+
+
+def test_the_line_that_describes_a_cluster():
+    joined = Joined(name="at head:1", node="home", resources={}, device="cpu")
+    assert joined.describe(NODES) == f"Ray {ray.__version__}, at head:1: 2 nodes, 3 CPUs, 1 GPU"

@@ -1,0 +1,125 @@
+"""A trial that moves between machines as files goes on as if it had stayed, and only a trial's files are taken."""
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from lottery_samples import results, run_alone, tiny_spec
+
+from fourfold.lottery import chain, parcels
+from fourfold.record import PruneSpec, Row, RunStore, UserError
+from fourfold.train import versions
+
+PLAIN = tiny_spec("quaternion", levels=4)
+CARRYING = replace(PLAIN, prune=PruneSpec(fraction=0.5, rewind="step", rewind_to=5))
+
+
+def message(spec, trial=0, **changes) -> str:
+    task = {"spec": spec.to_json(), "trial": trial, "data_dir": None, "device": "cpu", "deadline": None, "keep": []}
+    return json.dumps(task | {"controls": [], "control_levels": None, "versions": versions()} | changes)
+
+
+def take_home(store, made, most_rows=1000) -> list[dict]:
+    """Write what a chain yields as the bridge does, and return its events; what follows some rows is lost."""
+    events = []
+    for line, files in made:
+        value = json.loads(line)
+        row = Row.from_line(value["line"]) if "line" in value else None
+        if sum(event["event"] == "row" for event in events) < most_rows:
+            parcels.accept(store, files, row)
+            events.append(value)
+    return events
+
+
+@pytest.mark.parametrize("spec", [PLAIN, CARRYING], ids=["mask alone", "with a state"])
+def test_a_chain_that_is_cut_goes_on_elsewhere_with_the_same_rows_and_files(spec, alone, tmp_path):
+    store = RunStore.create(tmp_path, spec)
+    take_home(store, chain.run_chain(message(spec), {}), most_rows=2)
+    assert [row.level for row in store.rows(0)] == [0, 1]
+    events = take_home(store, chain.run_chain(message(spec), parcels.pack(store, 0, controls=False)))
+    assert events[-1]["event"] == "finished"
+    assert [event["level"] for event in events if event["event"] == "epoch"] == [2, 3]
+    assert results(store.rows(0)) == results(alone(spec).rows(0))
+    for kind in ("masks", "states"):
+        names = sorted(file.name for file in (alone(spec).path / kind).glob("*"))
+        assert sorted(file.name for file in (store.path / kind).glob("*")) == names
+        for name in names:
+            assert (store.path / kind / name).read_bytes() == (alone(spec).path / kind / name).read_bytes()
+
+
+def test_kept_weights_and_controls_come_home(tmp_path):
+    store = RunStore.create(tmp_path, PLAIN)
+    take_home(store, chain.run_chain(message(PLAIN, keep=[1, 3]), {}))
+    assert store.kept_levels(0) == [1, 3]
+    asked = message(PLAIN, controls=["inverted", "equal-macs"], control_levels=[2])
+    take_home(store, chain.run_chain(asked, parcels.pack(store, 0, controls=True)))
+    assert [row.level for row in store.control_rows(0, "inverted")] == [2]
+    assert [row.level for row in store.control_rows(0, "equal-macs")] == [0, 1, 2]
+    assert (store.path / "masks" / "0-3-equal-macs.safetensors").exists()
+    assert len(store.rows(0)) == 4
+
+
+def test_without_controls_only_the_next_level_s_mask_travels(alone):
+    store = alone(PLAIN)
+    assert set(parcels.pack(store, 0, controls=False)) == {"rows-0.jsonl", "masks/0-4.safetensors"}
+    assert set(parcels.pack(store, 0, controls=True)) == {
+        "rows-0.jsonl",
+        *(f"masks/0-{level}.safetensors" for level in (1, 2, 3, 4)),
+    }
+
+
+def test_files_of_other_trials_stay(tmp_path):
+    for trial in (1, 11):
+        run_alone(PLAIN, tmp_path, trial)
+    store = RunStore(tmp_path / PLAIN.id)
+    store.fail(11, 2, "nan")
+    assert all(
+        name.split("/")[-1].removeprefix("rows-").startswith("1") and "11" not in name
+        for name in parcels.pack(store, 1, controls=True)
+    )
+    assert "failed-11.json" in parcels.pack(store, 11, controls=True)
+
+
+def test_a_failure_comes_home(tmp_path):
+    spec = tiny_spec("quaternion", optimizer="sgd", learning_rate=99.0)
+    store = RunStore.create(tmp_path, spec)
+    events = take_home(store, chain.run_chain(message(spec), {}))
+    assert events[-1]["event"] == "failed"
+    assert store.failure(0)
+    again = take_home(store, chain.run_chain(message(spec), parcels.pack(store, 0, controls=False)))
+    assert [event["event"] for event in again] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../rows-0.jsonl", "/etc/rows-0.jsonl", "spec.json", "masks/../../0-1.safetensors", "masks/0-1.safetensors\n"]
+)
+def test_names_that_no_trial_has_are_refused(name, tmp_path):
+    store = RunStore.create(tmp_path / "runs", PLAIN)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"^a node of the cluster sent a file named .*, which no run has$"):
+        parcels.unpack(store, {name: b"x"})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_node_with_other_versions_is_one_sentence():
+    other = versions() | {"torch": "1.0"}
+    sentence = f"node {platform.node()} has torch {versions()['torch']} and this machine 1.0: install the same on both"
+    assert chain.probe([], None, versions()) is None
+    assert chain.probe([], None, other) == sentence
+    ((line, files),) = chain.run_chain(message(PLAIN, versions=other), {})
+    assert (json.loads(line)["event"], json.loads(line)["message"], files) == ("error", sentence, {})
+
+
+def test_a_node_without_the_data_is_one_sentence(tmp_path):
+    assert chain.probe(["digits"], str(tmp_path), versions()) is None
+    told = chain.probe(["mnist"], str(tmp_path), versions())
+    assert told is not None
+    assert told.startswith(f"on node {platform.node()}, mnist is not in {tmp_path} (")
+
+
+def test_nothing_of_ray_is_imported_without_being_asked_for():
+    program = "import fourfold.cli.run, fourfold.lottery, sys; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
