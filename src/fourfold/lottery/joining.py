@@ -12,7 +12,7 @@ from fourfold.lottery import chain
 from fourfold.lottery.pool import KEEP_FREED_MEMORY
 from fourfold.record import UserError
 
-PROBE_SECONDS = 60
+PROBE_SECONDS = 150
 """How long a node may take to say whether it can run trials; one that takes longer is not waited for."""
 
 OBJECT_STORE_BYTES = 2**29
