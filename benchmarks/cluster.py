@@ -112,12 +112,12 @@ def throughput(arguments: argparse.Namespace) -> None:
                         device="cpu",
                         workers=2,
                         cluster=cluster,
-                        on_event=lambda event, first=first: first.append(time.perf_counter()),  # type: ignore[misc]
+                        on_event=lambda event, first=first: event.kind == "epoch" and first.append(time.perf_counter()),  # type: ignore[misc]
                     )
                     end = time.perf_counter()
                 taken[name] = end - first[0], end - start
             ratios.append([local / ray for local, ray in zip(taken["local"], taken["ray"], strict=True)])
-            print(f"  throughput of Ray / local: {ratios[-1][0]:.2f} from the first event on, {ratios[-1][1]:.2f} with start")
+            print(f"  throughput of Ray / local: {ratios[-1][0]:.2f} from the first epoch on, {ratios[-1][1]:.2f} with start")
     from_first, with_start = (statistics.median(values) for values in zip(*ratios, strict=True))
     print(f"median of {arguments.rounds} rounds of {arguments.chains} chains: {from_first:.2f}, with start {with_start:.2f}")
 
