@@ -20,6 +20,9 @@ from fourfold.record import UserError
 SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "18"))
 """Random programs that are tried; thousands take hours, or with FOURFOLD_SANITIZE=0 a tenth of it."""
 
+ARM_SEEDS = range(1, 1 + 2 * int(os.environ.get("FOURFOLD_SWEEP_ARM", "4")), 2)
+"""Random programs in int8 that are tried under the emulator."""
+
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 MACHINES = {"native": ("-march=native",), "portable": ("-DPORTABLE",), "plain": ()}
@@ -63,7 +66,9 @@ int main(void)
 """
 
 
-def run_all(programs: Sequence[Program], folder: Path, compiler: str, flags: Sequence[str]) -> list[np.ndarray]:
+def run_all(
+    programs: Sequence[Program], folder: Path, compiler: str, flags: Sequence[str], emulator: Sequence[str] = ()
+) -> list[np.ndarray]:
     """Compile programs into one, and return what each makes of its images, and then of its bytes."""
     includes, calls, inputs, sizes = [], [], [], []
     for index, program in enumerate(programs):
@@ -80,8 +85,9 @@ def run_all(programs: Sequence[Program], folder: Path, compiler: str, flags: Seq
     main = folder / "main.c"
     main.write_text(MAIN.replace("@INCLUDES@", "\n".join(includes)).replace("@CALLS@", "\n".join(calls)))
     objects = [folder / f"n{index}.o" for index in range(len(programs))]
-    run_command([compiler, *SANITIZERS, main, *objects, "-o", folder / "main"])
-    done = subprocess.run([folder / "main"], input=b"".join(inputs), capture_output=True, check=False)
+    checks = () if emulator else SANITIZERS
+    run_command([compiler, *checks, main, *objects, "-o", folder / "main"])
+    done = subprocess.run([*emulator, folder / "main"], input=b"".join(inputs), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     ends = np.cumsum([images * outputs for images, outputs in sizes])
     return [
@@ -132,6 +138,35 @@ def test_random_programs_under_sanitizers(tmp_path, compiler, machine):
         found = run_all(programs, tmp_path, compiler, (*checks, *MACHINES[machine]))
         for outputs, (wanted, tolerance) in zip(found, expected(programs), strict=True):
             assert np.abs(outputs - wanted).max() <= tolerance, f"one of the seeds {seeds[start : start + 30]}"
+
+
+ARM = ("aarch64-linux-gnu-gcc", "qemu-aarch64")
+ARM_MACHINES = {"NEON": ("-march=armv8-a",), "SDOT": ("-march=armv8.2-a+dotprod",)}
+
+
+@pytest.mark.parametrize("machine", ARM_MACHINES)
+def test_arm_gives_what_the_reference_does_in_int8_bit_for_bit(tmp_path, machine):
+    missing = [tool for tool in ARM if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"{missing[0]} is not here")
+    plain = [program_of_all_kinds(n) for n in (1, 4)]
+    programs = plain + [quantize.calibrate(program, images_for(program, 2 + i)) for i, program in enumerate(plain)]
+    programs += [prepared(seed, index) for index, seed in enumerate(ARM_SEEDS, len(programs))]
+    emulator = (ARM[1], "-L", "/usr/aarch64-linux-gnu")
+    found = run_all(programs, tmp_path, ARM[0], ("-O1", *ARM_MACHINES[machine]), emulator)
+    for outputs, (wanted, tolerance) in zip(found, expected(programs), strict=True):
+        assert np.abs(outputs - wanted).max() <= tolerance
+
+
+def test_sdot_is_taken_where_levels_are_signed_bytes(tmp_path):
+    if not shutil.which(ARM[0]):
+        pytest.skip(f"{ARM[0]} is not here")
+    program = program_of_all_kinds(4)
+    source, _ = to_c(quantize.calibrate(program, images_for(program, 0)), tmp_path)
+    for machine, flags in ARM_MACHINES.items():
+        code = run_command([ARM[0], *STRICT, "-O2", *flags, "-S", "-o", "-", source]).decode()
+        assert ("sdot" in code) == (machine == "SDOT")
+        assert re.search(r"\bmla\tv\d+\.8h", code)  # the image's layer, in 16 bits
 
 
 def test_names_that_c_does_not_allow(tmp_path):

@@ -72,6 +72,10 @@ class Numbers:
     words: dict[str, str]
 
 
+PRELUDE = ("prelude.c",)
+WHOLE_PRELUDE = ("whole.c", "whole_avx2.c", "whole_vectors.c", "whole_dot.c")
+"""What int8 needs beside it: the kernels for a pixel at a time, and those of the machine that it is compiled for."""
+
 FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUES": "float32"})
 BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
 
@@ -144,7 +148,7 @@ def generate(program: Program, name: str) -> Generated:
     words = {
         "DECLARE_BYTES": declared,
         "DEFINE_BYTES": defined,
-        "PRELUDE": template("prelude.c") + (template("whole.c") if draft.quantized else ""),
+        "PRELUDE": "".join(map(template, PRELUDE + (WHOLE_PRELUDE if draft.quantized else ()))),
         "FUNCTIONS": "\n".join(definitions),
         "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
         "NAME": name,

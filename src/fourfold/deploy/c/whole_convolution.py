@@ -29,6 +29,9 @@ LONGEST_RUN = 127
 FLUSH = 128
 """The eighth bit: after the run, the sums of 16 bits are added to those of 32."""
 
+LARGEST_SIGNED = 2**7 - 1
+"""Of a level that can be read as a signed byte."""
+
 WIDE_SUMS = 5
 """Outputs whose 32 sums of 16 bits fit into registers."""
 
@@ -151,7 +154,8 @@ def _walk(
     largest, zero = draft.quantized.levels[operation.output].largest, draft.zero(operation.output)
     most = max(1, min(WIDE_SUMS // lists.outputs, span // PIXELS))
     vectors = min(range(1, most + 1), key=lambda size: (math.ceil(span / (PIXELS * size)) * size, -size))
-    name, alone = "CAP32" if span >= PIXELS else "CAP1", max(1, min(NARROW_SUMS // lists.outputs, span))
+    wide = "CAP32" if draft.quantized.levels[operation.inputs[0]].largest > LARGEST_SIGNED else "CAPDOT"
+    name, alone = wide if span >= PIXELS else "CAP1", max(1, min(NARROW_SUMS // lists.outputs, span))
     pick = f"PICK32({vectors}, {alone})" if span >= PIXELS else str(alone)
     tables = (
         array("uint8_t", "@runs", np.array(runs.counts))
@@ -212,27 +216,12 @@ def _list(pattern: Pattern, outputs: int, input_step: int, name: str) -> list[st
         "            const uint8_t *from = x + at;",
         "            for (int length; (length = *run++) != 0;) {",
     ]
+    lines += [f"                int left = length % {FLUSH};"]
+    if name == "CAPDOT":
+        lines += ["#ifdef DOTS", *_entries(pattern, input_step, name, 4), *_entries(pattern, input_step, name, 2), "#else"]
+    lines += _entries(pattern, input_step, "CAP32" if name == "CAPDOT" else name, 2)
+    lines += ["#endif"] if name == "CAPDOT" else []
     lines += [
-        f"                for (int left = length % {FLUSH}; left; left--) {{",
-        "                    const uint8_t *const one = from + step[0], *const other = one + step[1];",
-        "                    from = other;",
-        "                    step += 2;",
-        "                    UNROLL",
-        "                    for (int v = 0; v < VECTORS; v++) {",
-    ]
-    for b in pattern.inputs:
-        place = f"{b * input_step} + v * WIDTH"
-        lines += [f"                        const pair input{b} = {name}(join)(one + {place}, other + {place});"]
-        lines += [
-            f"                        sum{term.output}[v] = {name}({'gain' if term.sign > 0 else 'lose'})(sum{term.output}[v], "
-            f"input{b}, weight + {2 * term.weight});"
-            for term in pattern.terms
-            if term.input == b
-        ]
-    lines += [
-        "                    }",
-        f"                    weight += {2 * pattern.weights};",
-        "                }",
         f"                if (length < {FLUSH})",
         "                    continue;",
         *(f"                {line}" for line in _flush(outputs, name)),
@@ -240,6 +229,37 @@ def _list(pattern: Pattern, outputs: int, input_step: int, name: str) -> list[st
         "        }",
     ]
     return lines
+
+
+def _entries(pattern: Pattern, input_step: int, name: str, at_once: int) -> list[str]:
+    """Return the loop over the pairs of a run, one at a time, or for kernels of four entries two or the last one."""
+    pairs = at_once // 2
+    froms = ["one", "other", "third", "fourth"][:at_once]
+    lines = [f"                for (; left >= {pairs}; left -= {pairs}) {{"]
+    for index, (before, place) in enumerate(zip(["from", *froms], froms, strict=False)):
+        lines += [f"                    const uint8_t *const {place} = {before} + step[{index}];"]
+    lines += [
+        f"                    from = {froms[-1]};",
+        f"                    step += {at_once};",
+        "                    UNROLL",
+        "                    for (int v = 0; v < VECTORS; v++) {",
+    ]
+    for b in pattern.inputs:
+        read = froms if name != "CAPDOT" else (froms + froms[1:] * 2)[:4]
+        joined = ", ".join(f"{place} + {b * input_step} + v * WIDTH" for place in read)
+        lines += [f"                        const pair input{b} = {name}(join)({joined});"]
+        for term in (term for term in pattern.terms if term.input == b):
+            weight = f"weight + {2 * term.weight}"
+            if name == "CAPDOT":
+                weight = f"weights_dot({weight}, {f'weight + {2 * (pattern.weights + term.weight)}' if pairs > 1 else 0})"
+            change = f"{name}({'gain' if term.sign > 0 else 'lose'})(sum{term.output}[v], input{b}, {weight})"
+            lines += [f"                        sum{term.output}[v] = {change};"]
+    return [
+        *lines,
+        "                    }",
+        f"                    weight += {2 * pairs * pattern.weights};",
+        "                }",
+    ]
 
 
 def _flush(outputs: int, name: str) -> list[str]:

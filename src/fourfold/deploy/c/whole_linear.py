@@ -73,7 +73,7 @@ def _lists(codes: Codes, lists: Lists) -> tuple[list[str], str]:
         f"    int32_t {', '.join(f'sum{a} = 0' for a in range(n))};",
     ]
     scalar = _one_at_a_time(lists, n)
-    body += scalar if n != QUATERNION else ["#if LANES >= 8", *_by_twos(codes, lists), "#else", *scalar, "#endif"]
+    body += scalar if n != QUATERNION else ["#ifdef NUMBERS_4", *_by_twos(codes, lists), "#else", *scalar, "#endif"]
     counts = "" if lists.shared else array("COUNT", "@counts", lists.counts)
     tables = counts + array("uint16_t", "@steps", lists.steps) + array("int8_t", "@weights", lists.weights.astype(np.int8))
     return body, tables
@@ -95,7 +95,7 @@ def _one_at_a_time(lists: Lists, n: int) -> list[str]:
 def _by_twos(codes: Codes, lists: Lists) -> list[str]:
     """Return the lines that add two entries at once to a sum of whole input numbers for each component of the weights."""
     n = range(QUATERNION)
-    lines = [f"    sums_4 {', '.join(f'by{c} = _mm_setzero_si128()' for c in n)};"]
+    lines = [f"    sums_4 {', '.join(f'by{c} = no_sums_4()' for c in n)};"]
     for number, pattern in enumerate(lists.patterns):
         size = pattern.weights
         components = [number] if size == 1 else list(n)
@@ -105,20 +105,20 @@ def _by_twos(codes: Codes, lists: Lists) -> list[str]:
             "        for (; left >= 2; left -= 2, step += 2) {",
             f"            const uint8_t *const one = from + {QUATERNION} * step[0];",
             f"            from = one + {QUATERNION} * step[1];",
-            "            const __m128i pair = join_4(one, from);",
+            "            const both_4 pair = join_4(one, from);",
             *(f"            by{c} = gain_4(by{c}, pair, {weights});" for c, weights in zip(components, pairs, strict=True)),
             f"            weight += {2 * size};",
             "        }",
             "        if (left) {",
             f"            from += {QUATERNION} * *step++;",
-            "            const __m128i pair = join_4(from, from);",
+            "            const both_4 pair = join_4(from, from);",
             *(f"            by{c} = gain_4(by{c}, pair, weights_4(weight[{w}], 0));" for w, c in enumerate(components)),
             f"            weight += {size};",
             "        }",
             "    }",
         ]
     lines += [f"    int32_t by[{QUATERNION}][{QUATERNION}];"]
-    lines += [f"    _mm_storeu_si128((__m128i *)by[{c}], by{c});" for c in n]
+    lines += [f"    memcpy(by[{c}], &by{c}, sizeof by[{c}]);" for c in n]
     for a, row in enumerate(codes.product.table):
         terms = [f"{'+' if sign > 0 else '-'} by[{component}][{b}]" for b, (component, sign) in enumerate(row)]
         lines.append(f"    sum{a} = {' '.join(terms).removeprefix('+ ')};")

@@ -1,0 +1,96 @@
+
+#if LANES == 4
+/* 16 pixels in GCC's and clang's own vectors of 16 bytes, for NEON and SSE2; GCC widens those one number at a time. */
+#if defined(__ARM_NEON)
+#include <arm_neon.h>
+#else
+#include <emmintrin.h>
+#endif
+typedef int16_t eight_words __attribute__((vector_size(16)));
+typedef int32_t four_totals __attribute__((vector_size(16)));
+typedef struct {
+    eight_words first_low, first_high, second_low, second_high;
+} pair_16;
+typedef struct {
+    eight_words low, high; /* each by its name: arrays stay in memory */
+} words_16;
+typedef struct {
+    four_totals of[4];
+} totals_16;
+enum { lanes_16 = 16 };
+INLINE words_16 no_words_16(void) { return (words_16){{0}, {0}}; }
+INLINE totals_16 no_totals_16(void) { return (totals_16){{{0}, {0}, {0}, {0}}}; }
+INLINE eight_words levels_at(const uint8_t *from)
+{
+#if defined(__ARM_NEON)
+    return (eight_words)vmovl_u8(vld1_u8(from));
+#else
+    return (eight_words)_mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)from), _mm_setzero_si128());
+#endif
+}
+INLINE pair_16 join_16(const uint8_t *first, const uint8_t *second)
+{
+    return (pair_16){levels_at(first), levels_at(first + 8), levels_at(second), levels_at(second + 8)};
+}
+INLINE words_16 gain_16(words_16 words, pair_16 pair, const int8_t *weight)
+{
+    const int16_t first = weight[0], second = weight[1];
+    words.low += pair.first_low * first;
+    words.high += pair.first_high * first;
+    words.low += pair.second_low * second;
+    words.high += pair.second_high * second;
+    KEEP(words.low);
+    KEEP(words.high);
+    return words;
+}
+INLINE words_16 lose_16(words_16 words, pair_16 pair, const int8_t *weight)
+{
+    const int8_t negative[2] = {(int8_t)-weight[0], (int8_t)-weight[1]};
+    return gain_16(words, pair, negative);
+}
+INLINE void widen_16(four_totals *totals, eight_words words)
+{
+#if defined(__ARM_NEON)
+    totals[0] += (four_totals)vmovl_s16(vget_low_s16((int16x8_t)words));
+    totals[1] += (four_totals)vmovl_s16(vget_high_s16((int16x8_t)words));
+#else
+    const __m128i signs = _mm_srai_epi16((__m128i)words, 15);
+    totals[0] += (four_totals)_mm_unpacklo_epi16((__m128i)words, signs);
+    totals[1] += (four_totals)_mm_unpackhi_epi16((__m128i)words, signs);
+#endif
+}
+INLINE void flush_16(totals_16 *totals, words_16 *words)
+{
+    widen_16(totals->of, words->low);
+    widen_16(totals->of + 2, words->high);
+    *words = no_words_16();
+}
+INLINE void store_16(uint8_t *to, totals_16 totals, words_16 words, int32_t bias, float factor, int largest)
+{
+    (void)words;
+    UNROLL
+    for (int i = 0; i < 16; i++)
+        to[i] = level_of(totals.of[i / 4][i % 4] + bias, factor, largest);
+}
+#define CAP32(name) name##_16
+#endif
+
+#if LANES == 4 && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
+#define NUMBERS_4
+typedef four_totals sums_4;
+typedef struct {
+    four_totals first, second;
+} both_4;
+INLINE sums_4 no_sums_4(void) { return (sums_4){0}; }
+INLINE four_totals number_at(const uint8_t *from) { return (four_totals){from[0], from[1], from[2], from[3]}; }
+INLINE both_4 join_4(const uint8_t *one, const uint8_t *other) { return (both_4){number_at(one), number_at(other)}; }
+INLINE both_4 weights_4(int8_t first, int8_t second)
+{
+    return (both_4){{first, first, first, first}, {second, second, second, second}};
+}
+INLINE both_4 both_weights_4(const int8_t *weight) { return weights_4(weight[0], weight[1]); }
+INLINE sums_4 gain_4(sums_4 sums, both_4 pair, both_4 weights)
+{
+    return sums + pair.first * weights.first + pair.second * weights.second;
+}
+#endif
