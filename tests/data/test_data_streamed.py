@@ -76,6 +76,22 @@ def test_batches_are_those_of_images_in_memory_bit_for_bit(spec, packed):
     assert (resident.train.in_memory, read.train.in_memory) == (True, False)
 
 
+def test_shares_of_several_processes_are_the_places_of_whole_batches(packed):
+    splits = both(packed, DataSpec(name=NAME, encoding="pixels", crop=2, flip=True), 4)
+    whole = list(splits[0].train.epoch(19, 5))  # the last batch has three images
+    assert len(whole[-1][1]) == 3
+    for rank in range(4):
+
+        def share(places, rank=rank):
+            mine = torch.arange(places.start, places.stop).tensor_split(4)[rank]
+            return slice(int(mine[0]), int(mine[-1]) + 1) if len(mine) else slice(places.stop, places.stop)
+
+        expected = [(images.tensor_split(4)[rank], labels) for images, labels in whole]
+        for split in splits:
+            check_equal(split.train.epoch(19, 5, share=share), expected)
+            check_equal(split.test.batches(2, rank, 4), list(splits[0].test.batches(2))[rank::4])
+
+
 def test_a_network_trains_to_the_same_weights(packed):
     ends = []
     for splits in both(packed, DataSpec(name=NAME, crop=2, flip=True, validation=10)):

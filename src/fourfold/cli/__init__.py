@@ -5,11 +5,13 @@ import functools
 import io
 import itertools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from fourfold.record.errors import UserError
+from fourfold.record.errors import RankError, UserError
+from fourfold.record.launch import launched
 
 __all__ = ["COMMANDS", "main"]
 
@@ -30,6 +32,9 @@ COMMANDS = {
     "bench deploy": "an artifact's speed and size beside onnxruntime and OpenVINO",
 }
 
+HEAR_SECONDS = 5
+"""How long a rank keeps its mistake to itself: if rank 0 makes the same one and says so, the launcher ends all before."""
+
 _HELP = """usage: fourfold COMMAND [options]
 
 Neural networks at a fraction of their size: quaternion layers, lottery tickets.
@@ -48,14 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _dispatch(words)
     except UserError as error:
-        print(f"fourfold: {error}", file=sys.stderr)
+        rank = 0 if isinstance(error, RankError) else _rank()
+        if rank:
+            time.sleep(HEAR_SECONDS)
+        print(f"fourfold: rank {rank}: {error}" if rank else f"fourfold: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nfourfold: stopped; all finished levels are on disk, the same command goes on", file=sys.stderr)
+        if not _rank():
+            print("\nfourfold: stopped; all finished levels are on disk, the same command goes on", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         sys.stderr.close()
         sys.exit(0)
+
+
+def _rank() -> int:
+    """Return this process's number among those that a launcher started; 0 for one alone."""
+    try:
+        launch = launched()
+    except UserError:
+        return 0
+    return launch.rank if launch else 0
 
 
 def _dispatch(words: list[str]) -> None:
@@ -72,6 +90,8 @@ def _dispatch(words: list[str]) -> None:
     name, rest = " ".join(words[:length]), words[length:]
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}; `fourfold --help` describes them")
+    if launched() and name != "run":
+        raise UserError(f"`fourfold {name}` runs in one process: start it without torchrun")
     command = import_module(f"fourfold.cli.{name.replace(' ', '_')}").command
     _parse(command, f"fourfold {name}", rest)()
 

@@ -1,6 +1,7 @@
 """`fourfold run`."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +11,10 @@ from rich.console import Console
 
 from fourfold.cli.duration import format_duration, parse_duration
 from fourfold.cli.levels import parse_levels
-from fourfold.record import TICKET, RunStore, Spec, UserError
+from fourfold.record import TICKET, RunStore, Spec, UserError, launched
 
 if TYPE_CHECKING:
-    from fourfold.lottery import Cluster, Plan
+    from fourfold.lottery import Cluster, Event, Plan
 
 
 def command(
@@ -24,6 +25,7 @@ def command(
     out: Path = Path("runs"),
     data_dir: Path | None = None,
     workers: int | None = None,
+    parts: int | None = None,
     budget: str | None = None,
     keep: tuple[int, ...] = (),
     dry_run: bool = False,
@@ -45,7 +47,8 @@ def command(
     """Train, prune, rewind and train again, level after level, in every algebra named.
 
     What is on disk already is not run again: the same command goes on after Ctrl-C, a crash or a spent budget, and its
-    rows are those of a run that was never interrupted. Ends with exit code 1 if a trial failed for good.
+    rows are those of a run that was never interrupted. Ends with exit code 1 if a trial failed for good. Under torchrun all
+    processes train one network after the other together.
 
     Args:
         preset: An experiment of `fourfold presets`.
@@ -55,6 +58,7 @@ def command(
         out: Folder of the runs; the report is written below it too.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
         workers: Trials at a time; default one a core, or one on a GPU.
+        parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
         budget: Stop cleanly within this time, such as 9m or 1h30m.
         keep: Levels whose trained weights are kept, without the pruned ones.
         dry_run: Print the plan and stop.
@@ -93,20 +97,26 @@ def command(
     if track_dir and not track:
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
     cluster = _cluster(executor, address=address, gpus_per_trial=gpus_per_trial, memory_per_trial=memory_per_trial)
-    lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels, cluster)
+    lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels, cluster, parts)
+    launch = launched()
+    is_first = launch is None or launch.rank == 0
     console = Console(soft_wrap=True)
-    place = resolve_device("auto" if cluster else device)
-    plans = lottery.plan(specs, trials=trials, out=out, device=place)
-    joined = cluster is not None and cluster.joined is not None  # its size is not known before it has been joined
-    _print_plan(console, plans, trials, workers or (1 if joined else lottery.default_workers(place)))
-    if controls:
-        of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
-        console.print(f"  then, of {of}, {', '.join(controls)}: each a training more, not in the estimate", highlight=False)
+    if is_first:
+        place = resolve_device("auto" if cluster else device)
+        plans = lottery.plan(specs, trials=trials, out=out, device=place)
+        joined = cluster is not None and cluster.joined is not None  # its size is not known before it has been joined
+        _print_plan(console, plans, trials, workers or (1 if joined else lottery.default_workers(place)))
+        if controls:
+            of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
+            told = f"  then, of {of}, {', '.join(controls)}: each a training more, not in the estimate"
+            console.print(told, highlight=False)
+        if launch:
+            console.print(f"  {_count(launch.world, 'rank')} share each training; the estimate is that of one", highlight=False)
     if dry_run:
         return
     with (
-        follow(console, specs, trials, out) as show,
-        lottery.tracked(track, track_dir or out / "tracking", show) as on_event,
+        follow(console, specs, trials, out) if is_first else nullcontext(_say_nothing) as show,
+        lottery.tracked(track if is_first else (), track_dir or out / "tracking", show) as on_event,
     ):
         rows = lottery.run(
             specs,
@@ -120,8 +130,11 @@ def command(
             controls=controls,
             control_levels=levels,
             cluster=cluster,
+            parts=parts,
             on_event=on_event,
         )
+    if not is_first:
+        return
     if rows:
         console.print()
         console.print(report.summary(row for row in rows if row.control == TICKET), highlight=False)
@@ -143,6 +156,10 @@ def _cluster(executor: str, **settings: Any) -> "Cluster | None":
         if value is not None:
             raise UserError(f"`--{name.replace('_', '-')}` (={value}) must be left out, or --executor ray given with it")
     return None
+
+
+def _say_nothing(event: "Event") -> None:
+    """Leave what happens to the first rank to show."""
 
 
 def _given(**settings: float | tuple[int, ...] | None) -> dict[str, Any]:

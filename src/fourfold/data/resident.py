@@ -5,7 +5,7 @@ image would cost more than the training. Here a batch is one gather from uint8 i
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +75,9 @@ class Resident:
         """Labels int64 (N,) in the order of `batches`."""
         return self._labels
 
-    def epoch(self, batch_size: int, seed: int, augment: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, batch_size: int, seed: int, augment: bool = True, share: Callable[[range], slice] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once, shuffled: images float32 (B, C, H, W) and labels int64 (B,).
 
         The order and the augmentation are two streams drawn from `seed` on the device. Neither depends on the encoding
@@ -85,10 +87,13 @@ class Resident:
             batch_size: images a batch.
             seed: decides order and augmentation.
             augment: whether the spec's crop and flip are applied.
+            share: which of a batch's places have their images yielded, the labels always being all; None means all.
         """
         order = self.order(seed, augment)
         for start in range(0, len(self), batch_size):
-            yield self.batch(order, slice(start, start + batch_size))
+            whole = slice(start, min(start + batch_size, len(self)))
+            images, _ = self.batch(order, share(range(whole.start, whole.stop)) if share else whole)
+            yield images, order.labels[whole]
 
     def order(self, seed: int, augment: bool = True) -> "Order":
         """Return an epoch's order and augmentation, as `epoch` draws them from its seed."""
@@ -104,9 +109,15 @@ class Resident:
             images = crop_and_flip(images, self._spec.crop or 0, *(stream[chosen] for stream in order.crops))
         return self._encode(images), order.labels[chosen]
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every image once, in order and not augmented: images float32 (B, C, H, W) and labels int64 (B,)."""
-        for start in range(0, len(self), batch_size):
+    def batches(self, batch_size: int, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every image once, in order and not augmented: images float32 (B, C, H, W) and labels int64 (B,).
+
+        Args:
+            batch_size: images a batch; the last batch may be smaller.
+            first: batches left out at the beginning.
+            every: take one batch of so many.
+        """
+        for start in range(first * batch_size, len(self), every * batch_size):
             chosen = slice(start, start + batch_size)
             images = self._images[chosen] if self._members is None else self._images[self._members[chosen]]
             yield self._encode(images), self._labels[chosen]
@@ -200,5 +211,5 @@ def crop_and_flip(images: Tensor, padding: int, top: Tensor, left: Tensor, flip:
     # Mirroring is a reversed column index, so that cropping and flipping are one gather.
     columns = torch.where(flip[:, None], width - 1 - column, column) + left[:, None]
     rows = (row + top[:, None]) * padded.shape[3]
-    index = (rows[:, :, None] + columns[:, None, :]).view(count, 1, -1).expand(-1, colours, -1)
+    index = (rows[:, :, None] + columns[:, None, :]).view(count, 1, height * width).expand(-1, colours, -1)
     return padded.flatten(2).gather(2, index).view(count, colours, height, width)

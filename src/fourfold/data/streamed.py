@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +110,19 @@ class Streamed(Resident):
         """No: batches come from disk."""
         return False
 
-    def epoch(self, batch_size: int, seed: int, augment: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, batch_size: int, seed: int, augment: bool = True, share: Callable[[range], slice] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once, as `Resident.epoch` does."""
         order = self.order(seed, augment)
-        for chosen, images in self._gathered(order.members, batch_size):
-            yield self._finished(images, order, chosen)
+        wholes = _slices(len(self), batch_size)
+        chosen = [share(range(whole.start, whole.stop)) if share else whole for whole in wholes]
+        members = torch.cat([order.members[part] for part in chosen])
+        # Shares differ in the last, smaller batch alone, which may leave nothing to this process.
+        gathered = self._gathered(members, chosen[0].stop - chosen[0].start)
+        for whole, part in zip(wholes, chosen, strict=True):
+            images = self._images if part.start == part.stop else next(gathered)[1]
+            yield self._finished(images, order, part)[0], order.labels[whole]
 
     def batch(self, order: Order, chosen: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Return the images float32 (B, C, H, W) and labels int64 (B,) at some places of an order, read at once."""
@@ -122,10 +130,13 @@ class Streamed(Resident):
         ((_, images),) = self._gathered(members, len(members))
         return self._finished(images, order, chosen)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int, first: int = 0, every: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once, in order and not augmented, as `Resident.batches` does."""
-        for chosen, images in self._gathered(self._in_order, batch_size):
-            yield self._encode(images), self._labels[chosen]
+        chosen = _slices(len(self), batch_size)[first::every]
+        if chosen:
+            members = torch.cat([self._in_order[part] for part in chosen])
+            for part, (_, images) in zip(chosen, self._gathered(members, batch_size), strict=True):
+                yield self._encode(images), self._labels[part]
 
     def _finished(self, images: Tensor, order: Order, chosen: slice | Tensor) -> tuple[Tensor, Tensor]:
         if order.crops:
@@ -138,6 +149,11 @@ class Streamed(Resident):
 
     def _interleaves(self) -> bool:
         return self._spec.encoding == "pixels"
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    """Return the places of batches of a size; the last may be smaller."""
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 class Prefetch:

@@ -5,9 +5,9 @@ from fourfold.lottery.cluster import Cluster
 from fourfold.lottery.connectivity import connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
-from fourfold.lottery.local import check, default_workers, run
+from fourfold.lottery.local import check, run
 from fourfold.lottery.planning import Plan, plan
-from fourfold.lottery.pool import Event
+from fourfold.lottery.pool import Event, default_workers
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.stability import Line, overlaps, stability
 from fourfold.lottery.throughput import Throughput, measure_throughput

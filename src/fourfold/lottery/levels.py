@@ -22,7 +22,7 @@ from fourfold.nn import named_weights
 from fourfold.pruning import Choice, Masks
 from fourfold.record import SCORED_AT_START, Epoch, Row, RunStore, Spec
 from fourfold.record.store import Arrays
-from fourfold.train import Trained, TrainingFailedError, steps_per_epoch, train
+from fourfold.train import ALONE, Ranks, Trained, TrainingFailedError, steps_per_epoch, train
 
 OnRow = Callable[[Row], None]
 
@@ -48,6 +48,8 @@ class Experiment:
     device: torch.device
     data_dir: Path | None = None
     """Where the images were found; None means the default place."""
+    ranks: Ranks = ALONE
+    """The processes that train the networks together."""
 
     @classmethod
     def prepare(cls, spec: Spec, data_dir: Path | None, device: torch.device, *, download: bool = True) -> "Experiment":
@@ -220,6 +222,7 @@ def train_level(
         first_step=begun.first_step,
         moments=begun.moments,
         on_step=watch.on_step if watch and watch.needed else None,
+        ranks=experiment.ranks,
     )
 
 

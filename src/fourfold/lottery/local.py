@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,12 +14,12 @@ from fourfold.lottery.building import measure
 from fourfold.lottery.cluster import Cluster, Connection
 from fourfold.lottery.controls import check_controls, controls_left
 from fourfold.lottery.planning import trial_memory
-from fourfold.lottery.pool import Event, OnEvent, Pool, Task
-from fourfold.record import Row, RunStore, Spec, UserError
+from fourfold.lottery.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, Task, default_workers
+from fourfold.lottery.rows import all_rows
+from fourfold.lottery.together import Work, check_launch, run_together
+from fourfold.lottery.worker import Controls
+from fourfold.record import Row, RunStore, Spec, UserError, launched
 from fourfold.train import resolve_device, steps_per_epoch, versions
-
-LOCK_WAIT_SECONDS = 1
-"""Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
 
 
 def run(
@@ -36,12 +35,16 @@ def run(
     controls: Sequence[str] = (),
     control_levels: Sequence[int] | None = None,
     cluster: Cluster | None = None,
+    parts: int | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> list[Row]:
     """Run what is missing of some specs' trials, and return all their rows, those of the controls last.
 
     Every level is on disk before the next begins, so a run that ended in any way goes on when it is called again, and
     its rows are those of a run that was never interrupted.
+
+    In a process that torchrun started, all its processes train one network after the other together: each must make the
+    same call, and all return the same rows.
 
     Args:
         specs: One experiment or several; their trials are taken in turn.
@@ -56,6 +59,7 @@ def run(
         controls: Controls to run after a trial, names of `fourfold.record.CONTROLS`.
         control_levels: Levels that they are run for; None means all that the trial has.
         cluster: The Ray cluster that runs the trials; None runs them here, without Ray.
+        parts: Under torchrun: parts of each batch, which the processes share; None means `default_parts`.
         on_event: Called in this thread with everything that happens.
 
     Raises:
@@ -64,7 +68,19 @@ def run(
     specs = [specs] if isinstance(specs, Spec) else list(specs)
     out, data_dir = Path(out), Path(data_dir) if data_dir else None
     deadline = None if budget_seconds is None else time.time() + budget_seconds
-    check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels, cluster)
+    check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels, cluster, parts)
+    if launch := launched():
+        work = Work(
+            specs=specs,
+            trials=trials,
+            out=out,
+            data_dir=data_dir,
+            deadline=deadline,
+            keep=keep,
+            controls=Controls(names=controls, levels=control_levels),
+            parts=parts,
+        )
+        return run_together(work, launch, resolve_device(device), on_event)
     memory = 0
     for spec in {spec.data.name: spec for spec in specs}.values():
         images = data.load(spec.data.name, data_dir)  # downloads and complains here, before anything is written
@@ -106,14 +122,7 @@ def run(
         ]
         for event in connection.events(tasks) if connection else _here(tasks, workers, device, deadline):
             on_event(event)
-        tickets = [row for store in stores for trial in range(trials) for row in store.rows(trial)]
-        return tickets + [
-            row
-            for store in stores
-            for control in controls
-            for trial in range(trials)
-            for row in store.control_rows(trial, control)
-        ]
+        return all_rows(stores, trials, controls)
 
 
 def _here(tasks: Sequence[Task], workers: int | None, device: str, deadline: float | None) -> Iterator[Event]:
@@ -133,6 +142,7 @@ def check(
     controls: Sequence[str] = (),
     control_levels: Sequence[int] | None = None,
     cluster: Cluster | None = None,
+    parts: int | None = None,
 ) -> None:
     """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
     if trials < 1:
@@ -148,9 +158,12 @@ def check(
     if len({spec.id for spec in specs}) < len(specs):
         raise UserError("one experiment is named twice")
     if cluster:
+        if launched():
+            raise UserError("`--executor ray` must be left out under torchrun, whose processes all train one network")
         _check_device(device, cluster)
     else:
         resolve_device(device)
+    check_launch(specs, workers, parts)
     check_controls(specs, controls, control_levels)
     for spec in specs:
         measure(spec)
@@ -178,10 +191,3 @@ def _check_rewinding(spec: Spec) -> None:
 
 def _message(spec: Spec, trial: int, shared: dict[str, Any]) -> str:
     return json.dumps({"spec": spec.to_json(), "trial": trial, **shared}) + "\n"
-
-
-def default_workers(device: torch.device) -> int:
-    """Return the trials to run at a time: one a core that this process may use, or one on a GPU."""
-    if device.type == "cuda":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

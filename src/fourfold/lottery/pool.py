@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fourfold.record import TICKET, Row, Spec, UserError
+import torch
+
+from fourfold.record import TICKET, Row, Spec, UserError, launched
 
 ENDINGS = ("finished", "failed", "out-of-time")
 """The kinds of event after which a trial has no other."""
@@ -22,8 +24,18 @@ KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOL
 
 WORKER = [sys.executable, "-m", "fourfold.lottery.worker"]
 
+LOCK_WAIT_SECONDS = 1
+"""Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
+
 LOOK_SECONDS = 0.1
 """How often an idle lane looks whether another has given a trial back."""
+
+
+def default_workers(device: torch.device) -> int:
+    """Return the trials to run at a time: one a core that this process may use, or one on a GPU or of several ranks."""
+    if device.type == "cuda" or launched():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)

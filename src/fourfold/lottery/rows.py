@@ -1,5 +1,6 @@
 """The row of a trained level: sizes, accuracy and where they come from."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -7,8 +8,8 @@ from torch import nn
 
 from fourfold import models, pruning
 from fourfold.pruning import Masks
-from fourfold.record import TICKET, Provenance, Row
-from fourfold.train import Trained, describe_device, versions
+from fourfold.record import TICKET, Provenance, Row, RunStore
+from fourfold.train import Ranks, Trained, describe_device, versions
 
 if TYPE_CHECKING:
     from fourfold.lottery.levels import Experiment
@@ -73,7 +74,20 @@ def make_row(
         provenance=Provenance(
             seconds=round(seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            device=describe_device(experiment.device),
+            device=f"{_of(experiment.ranks)}{describe_device(experiment.device)}",
             versions=versions() | ({"compiler": trained.compiler} if trained.compiler else {}),
         ),
     )
+
+
+def all_rows(stores: Sequence[RunStore], trials: int, controls: Sequence[str]) -> list[Row]:
+    """Return the rows of some runs' trials, those of the controls last."""
+    tickets = [row for store in stores for trial in range(trials) for row in store.rows(trial)]
+    return tickets + [
+        row for store in stores for control in controls for trial in range(trials) for row in store.control_rows(trial, control)
+    ]
+
+
+def _of(ranks: Ranks) -> str:
+    """Return how many processes trained a row, and in how many parts; nothing for one alone."""
+    return "" if ranks.alone else f"{ranks.world} rank{'s' if ranks.world > 1 else ''}, {ranks.parts} parts, "

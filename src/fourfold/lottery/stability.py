@@ -13,8 +13,7 @@ from time import perf_counter
 from fourfold import data, pruning
 from fourfold.lottery.connectivity import connectivity
 from fourfold.lottery.levels import Experiment
-from fourfold.lottery.local import LOCK_WAIT_SECONDS, default_workers
-from fourfold.lottery.pool import OnEvent, Pool, Task
+from fourfold.lottery.pool import LOCK_WAIT_SECONDS, OnEvent, Pool, Task, default_workers
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
 from fourfold.train import describe_device, resolve_device, steps_per_epoch, versions
 

@@ -25,7 +25,7 @@ from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
 from fourfold.lottery.stability import Line, run_stability
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
-from fourfold.train import OutOfTimeError, TrainingFailedError, resolve_device, single_thread
+from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
 
 LOCK_WAIT_SECONDS = 30
 """How long a trial may still be held by a dying process of an earlier run."""
@@ -109,7 +109,8 @@ class Server:
                 run_stability_here(self._prepared(spec, task), out, trial, clock, send, Line(**task["line"]))
             else:
                 controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
-                run_trial_here(self._prepared(spec, task), out, trial, clock, send, task["keep"], controls)
+                experiment, store = self._prepared(spec, task), RunStore.create(out, spec)
+                run_trial_here(experiment, store, trial, clock, send, task["keep"], controls)
         except UserError as error:
             send("error", message=str(error))
         except torch.OutOfMemoryError:
@@ -142,23 +143,25 @@ def disk_failure(store: RunStore, error: OSError) -> UserError:
 
 
 class Clock:
-    """Ends a training when the next epoch would not be done in time."""
+    """Ends a training when the next epoch would not be done in time; the first of several ranks decides."""
 
-    def __init__(self, deadline: float | None) -> None:
+    def __init__(self, deadline: float | None, ranks: Ranks = ALONE) -> None:
         self.deadline = deadline
         self.last = time.time()
+        self._ranks = ranks
 
     def tick(self) -> None:
         """Note the end of an epoch (or the start); raise `OutOfTimeError` if another like it would end after the deadline."""
         now = time.time()
-        if self.deadline is not None and now + (now - self.last) > self.deadline:
+        late = self.deadline is not None and now + (now - self.last) > self.deadline
+        if self._ranks.from_first(bytes([late])) == bytes([True]):
             raise OutOfTimeError
         self.last = now
 
 
 def run_trial_here(
     experiment: Experiment,
-    out: Path,
+    store: RunStore,
     trial: int,
     clock: Clock,
     send: Callable[..., None],
@@ -166,7 +169,6 @@ def run_trial_here(
     controls: Controls = NO_CONTROLS,
 ) -> None:
     """Run one trial in this process, then its controls, and send their events."""
-    store = RunStore.create(out, experiment.spec)
 
     def on_row(row: Row) -> None:
         send("row", line=row.to_line())

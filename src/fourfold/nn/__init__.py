@@ -39,6 +39,7 @@ from fourfold.nn.pooling import (
 )
 from fourfold.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from fourfold.nn.rotation import RotationConv1d, RotationConv2d, RotationConv3d, RotationLinear
+from fourfold.nn.synchronised import is_batch_norm, synchronise
 from fourfold.nn.transformer import TransformerEncoderLayer
 from fourfold.nn.weights import algebra_of, initialize, layers_with_weights, named_weights, stored_weights
 from fourfold.nn.whitening import WhiteningBatchNorm1d, WhiteningBatchNorm2d, WhiteningBatchNorm3d
@@ -125,9 +126,11 @@ __all__ = [
     "fold",
     "fold_norms",
     "initialize",
+    "is_batch_norm",
     "layers_with_weights",
     "named_weights",
     "stored_weights",
+    "synchronise",
     "testing",
     "to_real",
 ]

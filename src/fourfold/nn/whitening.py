@@ -97,11 +97,11 @@ class WhiteningBatchNorm(ComponentNorm):
         images, channels, *size = input.shape
         if channels != self.num_features:
             raise UserError(f"`input` has {channels} channels, but `num_features` (={self.num_features}) says otherwise")
-        with _without_autocast(input.device.type):
+        with without_autocast(input.device.type):
             n = self.algebra.n
             x = widened(input).reshape(images, n, channels // n, math.prod(size))
             y = self._batch(x) if self.training or self.running_mean is None else mix(x, *self.evaluation())
-        return _laid_out_like(y.reshape(input.shape).to(input.dtype), input)
+        return laid_out_like(y.reshape(input.shape).to(input.dtype), input)
 
     def _batch(self, x: Tensor) -> Tensor:
         """Whiten numbers (N, n, c, S) by their own statistics."""
@@ -116,13 +116,9 @@ class WhiteningBatchNorm(ComponentNorm):
             self._follow(mean, covariance * (count / (count - 1)))
         return y
 
-    @torch.no_grad()
     def _follow(self, mean: Tensor, covariance: Tensor) -> None:
-        """Move the running statistics towards those of a batch, as torch's batch norm does."""
-        self.num_batches_tracked.add_(1)
-        for running, new in ((self.running_mean, mean.t().flatten()), (self.running_covariance, covariance)):
-            weight = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-            running.copy_(torch.lerp(running.to(new.dtype), new, weight))
+        """Move the running statistics towards those of a batch."""
+        follow(self, (self.running_mean, mean.t().flatten()), (self.running_covariance, covariance))
 
     def _gamma(self, like: Tensor) -> Tensor:
         """Return the symmetric matrices that multiply whitened numbers, (c, n, n)."""
@@ -141,11 +137,22 @@ class WhiteningBatchNorm(ComponentNorm):
         return vector.view(self.algebra.n, -1).t()
 
 
-def _without_autocast(device: str) -> AbstractContextManager[None]:
+@torch.no_grad()
+def follow(norm: Any, *statistics: tuple[Tensor, Tensor]) -> None:
+    """Move each running statistic of a batch norm towards a batch's, as torch's batch norm does."""
+    norm.num_batches_tracked.add_(1)
+    for running, new in statistics:
+        weight = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+        running.copy_(torch.lerp(running.to(new.dtype), new, weight))
+
+
+def without_autocast(device: str) -> AbstractContextManager[None]:
+    """Return the context in which tensors of a device keep their types."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
-def _laid_out_like(y: Tensor, x: Tensor) -> Tensor:
+def laid_out_like(y: Tensor, x: Tensor) -> Tensor:
+    """Return y in the memory format of x."""
     for dimensions, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
         if x.dim() == dimensions and not x.is_contiguous() and x.is_contiguous(memory_format=layout):
             return y.contiguous(memory_format=layout)

@@ -1,6 +1,7 @@
 """What an experiment is and what came out of it: specs, rows and their files. No torch in this room."""
 
-from fourfold.record.errors import UserError
+from fourfold.record.errors import RankError, UserError
+from fourfold.record.launch import Launch, launched
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
 from fourfold.record.settings import Value, get_field, is_number, parse_value, with_field
@@ -19,10 +20,12 @@ __all__ = [
     "DataSpec",
     "EarlyStopping",
     "Epoch",
+    "Launch",
     "ModelSpec",
     "OverlapRow",
     "Provenance",
     "PruneSpec",
+    "RankError",
     "Row",
     "RunStore",
     "Spec",
@@ -33,6 +36,7 @@ __all__ = [
     "find_runs",
     "get_field",
     "is_number",
+    "launched",
     "parse_value",
     "with_field",
 ]

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class RankError(UserError):
+    """What one of several processes says for all of them; the others end without a word."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
     """Return the error for a name that is in none of our tables, listing those that are."""
     listed = ", ".join(sorted(known))

@@ -59,7 +59,7 @@ class RunStore:
         """Return the spec that the run was started with."""
         file = self.path / "spec.json"
         try:
-            value = json.loads(file.read_text(encoding="utf-8"))
+            value = json.loads(self._read(file).decode())
             if not isinstance(value, dict):
                 raise TypeError("not a JSON object")
         except (OSError, ValueError, TypeError) as error:
@@ -86,7 +86,7 @@ class RunStore:
 
     def connectivity(self, trial: int) -> list[ConnectivityRow]:
         """Return what is known of the connectivity of a trial's levels; a line torn off by a crash is left out."""
-        rows = [ConnectivityRow.from_line(*line) for line in _lines(self._connectivity_file(trial))]
+        rows = [ConnectivityRow.from_line(*line) for line in self._lines(self._connectivity_file(trial))]
         return sorted(rows, key=lambda row: (row.level, row.connectivity.step))
 
     def append_connectivity(self, row: ConnectivityRow) -> None:
@@ -95,14 +95,14 @@ class RunStore:
 
     def overlaps(self) -> list[OverlapRow]:
         """Return how much the trials' masks agree, as it was last found."""
-        return [OverlapRow.from_line(*line) for line in _lines(self.path / "overlaps.jsonl")]
+        return [OverlapRow.from_line(*line) for line in self._lines(self.path / "overlaps.jsonl")]
 
     def save_overlaps(self, rows: Iterable[OverlapRow]) -> None:
         """Write how much the trials' masks agree, in place of what was known."""
         write_atomically(self.path / "overlaps.jsonl", "".join(row.to_line() + "\n" for row in rows).encode())
 
     def _read_rows(self, file: Path) -> list[Row]:
-        return [Row.from_line(*line) for line in _lines(file)]
+        return [Row.from_line(*line) for line in self._lines(file)]
 
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""
@@ -115,7 +115,7 @@ class RunStore:
 
     def save_mask(self, trial: int, level: int, masks: Arrays, control: str = TICKET) -> None:
         """Write the bit-packed mask that `level` is trained under."""
-        _save(self._arrays_file("masks", trial, level, control), masks)
+        self._save(self._arrays_file("masks", trial, level, control), masks)
 
     def mask(self, trial: int, level: int, control: str = TICKET) -> Arrays:
         """Return the bit-packed mask that `level` is trained under.
@@ -123,11 +123,11 @@ class RunStore:
         Raises:
             UserError: it is missing or damaged.
         """
-        return _load(self._arrays_file("masks", trial, level, control), f"without that mask trial {trial} cannot go on")
+        return self._load(self._arrays_file("masks", trial, level, control), f"without that mask trial {trial} cannot go on")
 
     def save_state(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` needs of the levels before it, beside its mask."""
-        _save(self._arrays_file("states", trial, level), arrays)
+        self._save(self._arrays_file("states", trial, level), arrays)
 
     def state(self, trial: int, level: int) -> Arrays:
         """Return what `level` needs of the levels before it.
@@ -135,7 +135,7 @@ class RunStore:
         Raises:
             UserError: it is missing or damaged.
         """
-        return _load(self._arrays_file("states", trial, level), f"without that state trial {trial} cannot go on")
+        return self._load(self._arrays_file("states", trial, level), f"without that state trial {trial} cannot go on")
 
     def drop_states(self, trial: int, before: int) -> None:
         """Remove the states of a trial's levels before one whose own state is there."""
@@ -145,7 +145,7 @@ class RunStore:
 
     def save_weights(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` was trained to, pruned weights left out."""
-        _save(self._arrays_file("weights", trial, level), arrays)
+        self._save(self._arrays_file("weights", trial, level), arrays)
 
     def weights(self, trial: int, level: int) -> Arrays:
         """Return what `level` was trained to, pruned weights left out.
@@ -153,7 +153,7 @@ class RunStore:
         Raises:
             UserError: it was not kept, or is damaged.
         """
-        return _load(self._arrays_file("weights", trial, level), "the run keeps the weights of levels named by --keep")
+        return self._load(self._arrays_file("weights", trial, level), "the run keeps the weights of levels named by --keep")
 
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
@@ -163,14 +163,14 @@ class RunStore:
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
         text = json.dumps({"trial": trial, "level": level, "reason": reason})
-        write_atomically(self._failure_file(trial, control), (text + "\n").encode())
+        self._write(self._failure_file(trial, control), (text + "\n").encode())
 
     def failure(self, trial: int, control: str = TICKET) -> str | None:
         """Return how a trial failed, such as `level 3: the loss became nan`, or None."""
-        file = self._failure_file(trial, control)
-        if not file.exists():
+        try:
+            value = json.loads(self._read(self._failure_file(trial, control)).decode())
+        except FileNotFoundError:
             return None
-        value = json.loads(file.read_text(encoding="utf-8"))
         return f"level {value['level']}: {value['reason']}"
 
     @contextlib.contextmanager
@@ -210,6 +210,36 @@ class RunStore:
         for left in self.path.rglob(".*.part"):
             left.unlink(missing_ok=True)
 
+    def _lines(self, file: Path) -> list[tuple[str, str]]:
+        """Return the whole lines of a file, each with where it stands; a file that is not there has none."""
+        try:
+            whole = self._read(file).rpartition(b"\n")[0].decode(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file} cannot be read ({error})") from error
+        return [(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
+
+    def _read(self, file: Path) -> bytes:
+        return file.read_bytes()
+
+    def _write(self, file: Path, content: bytes) -> None:
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, content)
+
+    def _save(self, file: Path, arrays: Arrays) -> None:
+        import safetensors.numpy  # with numpy, which most commands do without
+
+        self._write(file, safetensors.numpy.save(arrays))
+
+    def _load(self, file: Path, consequence: str) -> Arrays:
+        import safetensors.numpy
+
+        try:
+            return safetensors.numpy.load(self._read(file))
+        except (OSError, safetensors.SafetensorError) as error:
+            raise UserError(f"{file} cannot be read ({error}); {consequence}") from error
+
     def _lock_file(self, name: str) -> Path:
         return self.path / f".{name}.lock"
 
@@ -229,17 +259,6 @@ class RunStore:
 def _ending(control: str) -> str:
     """Return what the names of a control's files have more than those of its ticket."""
     return "" if control == TICKET else f"-{control}"
-
-
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """Return the whole lines of a file, each with where it stands; a file that is not there has none."""
-    if not file.exists():
-        return []
-    try:
-        whole = file.read_bytes().rpartition(b"\n")[0].decode(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read ({error})") from error
-    return [(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
 
 
 def _append(file: Path, line: str) -> None:
@@ -270,22 +289,6 @@ def find_runs(*paths: Path) -> list[RunStore]:
             raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
         found.update(file.parent for file in path.rglob("spec.json"))
     return [RunStore(path) for path in sorted(found)]
-
-
-def _save(file: Path, arrays: Arrays) -> None:
-    import safetensors.numpy  # with numpy, which most commands do without
-
-    file.parent.mkdir(exist_ok=True)
-    write_atomically(file, safetensors.numpy.save(arrays))
-
-
-def _load(file: Path, consequence: str) -> Arrays:
-    import safetensors.numpy
-
-    try:
-        return safetensors.numpy.load(file.read_bytes())
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"{file} cannot be read ({error}); {consequence}") from error
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -3,14 +3,18 @@
 from fourfold.train.evaluation import Evaluation, evaluate
 from fourfold.train.loop import OutOfTimeError, Trained, TrainingFailedError, steps_per_epoch, train
 from fourfold.train.machine import describe_device, resolve_device, single_thread, versions
+from fourfold.train.ranks import ALONE, Ranks, join
 
 __all__ = [
+    "ALONE",
     "Evaluation",
     "OutOfTimeError",
+    "Ranks",
     "Trained",
     "TrainingFailedError",
     "describe_device",
     "evaluate",
+    "join",
     "resolve_device",
     "single_thread",
     "steps_per_epoch",

@@ -14,6 +14,8 @@ from fourfold.data import Resident, Splits
 from fourfold.record import EarlyStopping, Epoch, TrainSpec
 from fourfold.train.captured import CapturedSteps, captured_steps
 from fourfold.train.evaluation import Evaluation, evaluate
+from fourfold.train.parallel import ParallelSteps
+from fourfold.train.ranks import ALONE, Ranks
 from fourfold.train.sparse_steps import SparseSteps, sparse_steps
 from fourfold.train.steps import Steps
 
@@ -58,6 +60,7 @@ def train(
     first_step: int = 0,
     moments: Mapping[str, Tensor] | None = None,
     on_step: OnStep | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Train a network in place, and measure it on the test set after every epoch.
 
@@ -76,6 +79,7 @@ def train(
         moments: The optimiser's averages to go on with; None starts from none.
         on_step: Called after every step with the number of steps since the beginning of the schedule; the masks that it
             may return prune the network from then on.
+        ranks: The processes that train the network together, each calling this with equal arguments.
 
     Raises:
         ValueError: `first_step` leaves no step to take.
@@ -86,9 +90,13 @@ def train(
         raise ValueError(f"`first_step` (={first_step}) must lie in [0, {spec.epochs * per_epoch}), the steps of the training")
     plain = partial(Steps, network, spec, weights or {}, masks or {}, moments)
     captured = partial(captured_steps, network, spec, weights or {}, masks or {}, splits.train, moments)
-    # Steps over the kept weights alone, and recorded ones, can only be looked at once an epoch.
-    steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or captured() or plain()
-    stopper = _Stopper(network, splits.validation, spec.early_stopping) if spec.early_stopping else None
+    steps: Steps | SparseSteps
+    if not ranks.alone:
+        steps = ParallelSteps(network, spec, weights or {}, masks or {}, moments, ranks)
+    else:
+        # Steps over the kept weights alone, and recorded ones, can only be looked at once an epoch.
+        steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or captured() or plain()
+    stopper = _Stopper(network, splits.validation, spec.early_stopping, ranks) if spec.early_stopping else None
     curve: list[Epoch] = []
     for epoch in range(first_step // per_epoch, spec.epochs):
         network.train()
@@ -100,11 +108,12 @@ def train(
             summed = steps.epoch(splits.train.order(seed), rates, first)
             seen = len(splits.train) - first * spec.batch_size
         else:
-            for number, (images, labels) in enumerate(splits.train.epoch(spec.batch_size, seed), start):
+            batches = splits.train.epoch(spec.batch_size, seed, share=ranks.share)
+            for number, (images, labels) in enumerate(batches, start):
                 if number < first_step:
                     continue
                 steps.learning_rate = spec.rate(number, epoch)
-                summed += steps.take(images, labels) * len(labels)
+                summed = summed + steps.take(images, labels) * len(labels)
                 seen += len(labels)
                 if on_step and (changed := on_step(number + 1)) is not None:
                     assert isinstance(steps, Steps)
@@ -112,8 +121,8 @@ def train(
                 if stopper and stopper.looks(steps):
                     break
         steps.put_back()
-        test = evaluate(network, splits.test)
-        train_loss = summed.item() / seen
+        test = evaluate(network, splits.test, ranks)
+        train_loss = ranks.sum(summed).sum().item() / seen
         for name, value in (("training", train_loss), ("test", test.loss)):
             if not math.isfinite(value):
                 raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {epoch + 1}")
@@ -123,11 +132,11 @@ def train(
             break
     if stopper:
         stopper.restore()
-        test = evaluate(network, splits.test)
+        test = evaluate(network, splits.test, ranks)
     return Trained(
         epochs=tuple(curve),
         test=test,
-        validation=evaluate(network, splits.validation) if splits.validation else None,
+        validation=evaluate(network, splits.validation, ranks) if splits.validation else None,
         steps=steps.taken,
         compiler=steps.compiler,
         moments=steps.moments(),
@@ -142,9 +151,9 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 class _Stopper:
     """Looks at the validation loss now and then, and keeps the weights of its minimum."""
 
-    def __init__(self, network: nn.Module, validation: Resident | None, spec: EarlyStopping) -> None:
+    def __init__(self, network: nn.Module, validation: Resident | None, spec: EarlyStopping, ranks: Ranks) -> None:
         assert validation is not None, "Spec asks for validation images wherever it asks for early stopping"
-        self.network, self.validation, self.spec = network, validation, spec
+        self.network, self.validation, self.spec, self.ranks = network, validation, spec, ranks
         self.best_loss = math.inf
         self.best_state: dict[str, Any] | None = None
         self.waited = 0
@@ -157,7 +166,7 @@ class _Stopper:
         """Look if it is time to; return whether training must end."""
         if steps.taken % self.spec.every == 0:
             steps.put_back()
-            loss = evaluate(self.network, self.validation).loss
+            loss = evaluate(self.network, self.validation, self.ranks).loss
             if loss < self.best_loss:
                 self.best_loss, self.best_state, self.waited = loss, copy.deepcopy(self.network.state_dict()), 0
             else:

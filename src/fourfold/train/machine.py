@@ -8,17 +8,26 @@ from pathlib import Path
 
 import torch
 
-from fourfold.record import UserError
+from fourfold.record import UserError, launched
 
 
 def resolve_device(name: str) -> torch.device:
     """Return the device for `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:1`.
 
+    A launcher's processes take one GPU each, by their local rank.
+
     Raises:
         UserError: there is no such device here.
     """
+    launch = launched()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if launch and name.startswith("cuda:"):
+        raise UserError(
+            f"`device` (={name}) must be auto, cpu or cuda where a launcher started the process: rank N takes GPU N"
+        )
+    if launch and name == "cuda":
+        name = f"cuda:{launch.local_rank}"
     try:
         device = torch.device(name)
     except RuntimeError:

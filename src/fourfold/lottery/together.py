@@ -1,0 +1,136 @@
+"""`run` in processes that torchrun started: all of them train one network, trial after trial."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fourfold import data
+from fourfold.lottery.building import build
+from fourfold.lottery.controls import controls_left
+from fourfold.lottery.levels import Experiment
+from fourfold.lottery.pool import Event, OnEvent, Task
+from fourfold.lottery.rows import all_rows
+from fourfold.lottery.shared_store import SharedStore
+from fourfold.lottery.worker import LOCK_WAIT_SECONDS, Clock, Controls, run_trial_here
+from fourfold.nn import is_batch_norm
+from fourfold.record import Launch, Row, RunStore, Spec, UserError, launched
+from fourfold.train import Ranks, join, single_thread, versions
+
+PARTS = 4
+"""Parts of a batch on the CPU, so that 1, 2 and 4 ranks give the same rows to the last bit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What all ranks are to run; the fields are the arguments of `run`."""
+
+    specs: Sequence[Spec]
+    trials: int
+    out: Path
+    data_dir: Path | None
+    deadline: float | None
+    keep: Sequence[int]
+    controls: Controls
+    parts: int | None
+
+
+def check_launch(specs: Sequence[Spec], workers: int | None, parts: int | None) -> None:
+    """Raise `UserError` for settings that do not fit how this process was started."""
+    launch = launched()
+    if launch is None:
+        if parts is not None:
+            raise UserError(f"`parts` (={parts}) must be left out in a single process: they are for those that torchrun starts")
+        return
+    if workers is not None:
+        raise UserError(f"`workers` (={workers}) must be left out under torchrun, whose processes all train one network")
+    smallest = min(spec.train.batch_size for spec in specs)
+    if launch.world > smallest:
+        raise UserError(f"{launch.world} ranks are more than the {smallest} images of a batch: start at most {smallest}")
+    if parts is not None and not (parts >= 1 and parts % launch.world == 0 and parts <= smallest):
+        raise UserError(
+            f"`parts` (={parts}) must be a multiple of the {launch.world} ranks, and at most the {smallest} images of a batch"
+        )
+
+
+def default_parts(spec: Spec, world: int, device: torch.device) -> int:
+    """Return the parts of a spec's batches: one a rank, or `PARTS` where that makes rows the same for any number of ranks.
+
+    Batch norm would see the parts that are computed at the same time alone, and a GPU is no faster on smaller parts.
+    """
+    divides = PARTS % world == 0 and spec.train.batch_size >= PARTS
+    return PARTS if divides and device.type == "cpu" and not _has_batch_norm(spec) else world
+
+
+def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnEvent) -> list[Row]:
+    """Run what is missing, and return all rows; the first rank calls `on_event`.
+
+    Raises:
+        UserError: a mistake, or a rank that is gone; said by one rank, while the others end silently.
+    """
+    with join(launch, device) as ranks, single_thread():
+        ranks.agree_on_settings(_settings(work, device))
+        _load_data(work, ranks, launch, on_event)
+        if ranks.first and work.parts and work.parts > ranks.world and any(map(_has_batch_norm, work.specs)):
+            seen = f"{ranks.world} of {work.parts} parts of a batch at a time"
+            message = f"batch norm sees {seen}, so rows depend on the number of ranks"
+            on_event(Event(kind="notice", spec=work.specs[0], message=message))
+        stores = []
+        for spec in work.specs:
+            if ranks.first:
+                RunStore.create(work.out, spec)
+            stores.append(SharedStore(work.out / spec.id, ranks))
+        with contextlib.ExitStack() as stack:
+            for store in stores:
+                stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
+                store.sweep()
+            for trial in range(work.trials):
+                for spec, store in zip(work.specs, stores, strict=True):
+                    if not store.finished(trial) or controls_left(store, trial, work.controls.names, work.controls.levels):
+                        _run_trial(work, spec, store, trial, ranks, device, on_event)
+            return all_rows(stores, work.trials, list(work.controls.names))
+
+
+def _run_trial(
+    work: Work, spec: Spec, store: SharedStore, trial: int, ranks: Ranks, device: torch.device, on_event: OnEvent
+) -> None:
+    ranks = replace(ranks, parts=work.parts or default_parts(spec, ranks.world, device))
+    experiment = replace(Experiment.prepare(spec, work.data_dir, device, download=False), ranks=ranks)
+    task = Task(spec=spec, trial=trial, message="")
+
+    def send(kind: str, **content: Any) -> None:
+        if ranks.first:
+            on_event(task.event({"event": kind, **content}))
+
+    run_trial_here(experiment, store, trial, Clock(work.deadline, ranks), send, work.keep, work.controls)
+
+
+def _load_data(work: Work, ranks: Ranks, launch: Launch, on_event: OnEvent) -> None:
+    """Let one rank of each machine download what is missing."""
+    for spec in {spec.data.name: spec for spec in work.specs}.values():
+        if launch.local_rank == 0:
+            images = data.load(spec.data.name, work.data_dir)
+            for notice in images.notices if ranks.first else ():
+                on_event(Event(kind="notice", spec=spec, message=notice))
+    ranks.wait()
+
+
+def _has_batch_norm(spec: Spec) -> bool:
+    return any(is_batch_norm(module) for module in build(spec, device="meta").modules())
+
+
+def _settings(work: Work, device: torch.device) -> dict[str, Any]:
+    """Return what all ranks must have in common."""
+    return {
+        **versions(),
+        "device": device.type,
+        "specs": [spec.id for spec in work.specs],
+        "trials": work.trials,
+        "keep": list(work.keep),
+        "controls": list(work.controls.names),
+        "control_levels": None if work.controls.levels is None else list(work.controls.levels),
+        "parts": work.parts,
+    }

@@ -1,0 +1,137 @@
+"""Optimiser steps that several processes take together, each on its share of every batch.
+
+A batch is computed in parts. Each rank takes as many parts as the others, one after the other, and the gradients of all
+parts are added in one order, in pairs and pairs of pairs, that does not depend on which rank computed them: with the same
+parts the network comes out the same to the last bit on 1, 2 or 4 ranks.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fourfold.nn import synchronise
+from fourfold.record import TrainSpec
+from fourfold.train.ranks import Ranks
+from fourfold.train.steps import Steps
+
+Gradients = dict[int, Tensor]
+"""By the identity of the parameter."""
+
+
+class ParallelSteps(Steps):
+    """`Steps` of all ranks together: the batch norms see the images of all ranks, and every rank has the same weights.
+
+    Args:
+        network: On the device of the images; its batch norms are synchronised in place.
+        spec: The optimiser.
+        weights: The weights that `masks` prunes; after every step the pruned ones are exactly zero.
+        masks: True where a weight is kept, by the names of `weights`.
+        moments: What the optimiser's averages were when other steps ended, to go on with them.
+        ranks: The processes, of which every one makes such steps and takes them at the same time.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: TrainSpec,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        moments: Mapping[str, Tensor] | None,
+        ranks: Ranks,
+    ) -> None:
+        super().__init__(network, spec, weights, masks, moments)
+        self._ranks = ranks
+        self._sums = _Sums()
+        if ranks.world > 1:
+            synchronise(network)
+        self._parallel = DistributedDataParallel(network)
+        # Not a method of ours: torch keeps the hook, and the network with it, for as long as there is a reference to it.
+        self._parallel.register_comm_hook(self._sums, _add_up)
+
+    def take(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take a step on a batch, of which all ranks give all labels and each the images of its share.
+
+        Returns float64 (parts,): the losses of this rank's parts, zero for others; their sum over ranks is the mean loss.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self.taken += 1
+        self._optimizer.zero_grad(set_to_none=True)
+        losses = torch.zeros(self._ranks.parts, dtype=torch.float64, device=labels.device)
+        classes = labels.tensor_split(self._ranks.parts)[self._ranks.mine]
+        for number, (part, of_part) in enumerate(zip(images.tensor_split(len(classes)), classes, strict=True)):
+            is_last = number + 1 == len(classes)
+            with contextlib.nullcontext() if is_last else self._parallel.no_sync():
+                # A copy, since a kernel may be chosen by where in memory its input begins.
+                output = self._parallel(part.clone())
+                loss = nn.functional.cross_entropy(output, of_part, reduction="sum") / len(labels)
+                loss.backward()  # type: ignore[no-untyped-call]
+            losses[self._ranks.mine.start + number] = loss.detach()
+            if not is_last:
+                self._sums.push({id(p): p.grad for p in self._network.parameters() if p.grad is not None})
+                self._optimizer.zero_grad(set_to_none=True)
+        self._sums.clear()
+        self._optimizer.step()
+        self._mask()
+        return losses
+
+
+class _Sums:
+    """Sums of the gradients of the parts so far: of the last one or none, of two, of four, … the largest first."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Gradients] = []
+        self._count = 0
+
+    def push(self, gradients: Gradients) -> None:
+        """Add a part's gradients to those that wait for just as many."""
+        self._count += 1
+        count = self._count
+        while count % 2 == 0:
+            waiting = self._waiting.pop()
+            gradients = {key: waiting[key] + gradient for key, gradient in gradients.items()}
+            count //= 2
+        self._waiting.append(gradients)
+
+    def add_to(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Add all that waits to the gradients of the last part, in place."""
+        for waiting in reversed(self._waiting):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                gradient.add_(waiting[id(parameter)])
+
+    def clear(self) -> None:
+        """Begin with another batch."""
+        self._waiting, self._count = [], 0
+
+
+def _add_up(sums: _Sums, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    """Make a bucket's gradients those of the whole batch, on every rank."""
+    sums.add_to(bucket.parameters(), bucket.gradients())
+    flat = bucket.buffer()
+    if flat.is_cuda:  # NCCL knows the fastest order of its machine, and goes on while the rest is differentiated
+        sent: torch.futures.Future[Any] = distributed.all_reduce(flat, async_op=True).get_future()
+        return sent.then(lambda future: future.value()[0])
+    done: torch.futures.Future[Tensor] = torch.futures.Future()
+    done.set_result(_sum_in_pairs(flat, distributed.get_world_size()))
+    return done
+
+
+def _sum_in_pairs(flat: Tensor, world: int) -> Tensor:
+    """Return the sum of all ranks' vectors: ranks 0 and 1, 2 and 3, … then the sums of these pairs, and so on.
+
+    Every rank adds up one piece of the vector and sends it to all, which moves no more numbers than any other way.
+    """
+    size = -(-len(flat) // world)
+    padded = nn.functional.pad(flat, (0, size * world - len(flat)))
+    pieces = torch.empty_like(padded)
+    distributed.all_to_all_single(pieces, padded)
+    terms = list(pieces.view(world, size))
+    while len(terms) > 1:
+        paired = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = paired + terms[len(paired) * 2 :]
+    distributed.all_gather(list(padded.view(world, size)), terms[0])
+    return padded[: len(flat)]

@@ -1,0 +1,85 @@
+"""Processes that find each other as those of torchrun do, forked from the test's own because torch takes seconds to import."""
+
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+
+needs_ranks = pytest.mark.skipif(
+    not hasattr(os, "fork") or not distributed.is_available(), reason="forks, and needs torch.distributed"
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a rank ended."""
+
+    code: int
+    said: str
+    """On standard error and standard output."""
+
+
+def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds: float = 300) -> list[Ended]:
+    """Call `work` with its rank in each of `world` processes; when one fails, the others get SIGTERM, as torchrun does it."""
+    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=seconds))
+    folder.mkdir(exist_ok=True)
+    pids = []
+    for rank in range(world):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python ≥ 3.12 warns of a fork beside other threads
+            pid = os.fork()
+        if pid == 0:
+            _become(rank, world, store.port, folder / f"said-{rank}")
+            _end(work, rank)
+        pids.append(pid)
+    codes: dict[int, int] = {}
+    deadline = time.monotonic() + seconds
+    while len(codes) < world:
+        for rank, pid in enumerate(pids):
+            if rank not in codes and (status := os.waitpid(pid, os.WNOHANG))[0]:
+                codes[rank] = os.waitstatus_to_exitcode(status[1])
+                if codes[rank]:
+                    _signal(pids, codes, signal.SIGTERM)
+        if time.monotonic() > deadline:
+            _signal(pids, codes, signal.SIGKILL)
+        time.sleep(0.01)
+    return [Ended(codes[rank], (folder / f"said-{rank}").read_text(encoding="utf-8")) for rank in range(world)]
+
+
+def _become(rank: int, world: int, port: int, said: Path) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, encoding="utf-8") for number in (1, 2))  # not pytest's
+    torch.set_num_threads(1)
+
+
+def _end(work: Callable[[int], object], rank: int) -> None:
+    code = 1
+    try:
+        work(rank)
+        code = 0
+    except SystemExit as ending:
+        code = int(ending.code or 0)
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def _signal(pids: list[int], ended: dict[int, int], number: int) -> None:
+    for rank, pid in enumerate(pids):
+        if rank not in ended:
+            os.kill(pid, number)
