@@ -52,10 +52,10 @@ def perceptrons():
 
 
 def convolutions():
-    """Batch norm, crops and flips."""
+    """Batch norm, crops and flips; the last batch has 37 images, for a norm over two would magnify every rounding."""
     made = []
     for algebra in BOTH:
-        spec = tiny_spec(algebra, levels=2, batch_size=BATCH, optimizer="sgd", learning_rate=0.05, momentum=0.9)
+        spec = tiny_spec(algebra, levels=2, batch_size=200, optimizer="sgd", learning_rate=0.05, momentum=0.9)
         data = DataSpec(name="digits", encoding="pixels", crop=1, flip=True)
         made.append(replace(spec, preset="resnet", data=data, model=replace(spec.model, name="resnet-small")))
     return made
@@ -126,8 +126,6 @@ def test_ranks_give_the_rows_of_one_process_to_rounding(spec, world, run_by):
     assert len(found) == len(expected) >= 2
     for mine, theirs in zip(results(found), results(expected), strict=True):
         numbers = {"loss", "train_loss", "top1", "epochs"}
-        if spec.model.name == "resnet-small":  # rounding may prune another of two weights that are nearly equal
-            numbers |= {"mask", "layers", "macs", "stored_bytes"}
         assert {key: value for key, value in mine.items() if key not in numbers} == {
             key: value for key, value in theirs.items() if key not in numbers
         }
