@@ -47,9 +47,9 @@ def verdict(check: Check, quaternion: tuple[Trace, ...], real: tuple[Trace, ...]
     ("check", "holds", "fails", "unsure"),
     [
         (checks.gap_above(0.1, 3, 4), traces(5), traces(1), traces(3, noise=2)),
-        (checks.dense_behind(), traces(-3), traces(3), traces(0, noise=1)),
-        (checks.dense_comparable(), traces(-0.5), traces(-4), traces(-2, noise=1)),
-        (checks.dense_unsatisfactory(), traces(-4), traces(-0.5), traces(-2, noise=1)),
+        (checks.dense_behind(), traces(-3), traces(3), traces(0, noise=4)),
+        (checks.dense_comparable(), traces(-0.5), traces(-4), traces(-2, noise=4)),
+        (checks.dense_unsatisfactory(), traces(-4), traces(-0.5), traces(-2, noise=4)),
         (checks.ticket(0.512), traces(0, noise=0.1), traces(0, slope=-2), traces(0, slope=-1 / 3, noise=1)),
         (checks.declines(0.512), traces(0, slope=-2), traces(0, noise=0.1), traces(0, slope=-1 / 3, noise=1)),
         (checks.ahead_below(0.1), traces(3), traces(-3), traces(0)),

@@ -46,7 +46,7 @@ def simulated(
     return ours, theirs
 
 
-@pytest.mark.parametrize("trials", [2, 3, 4])
+@pytest.mark.parametrize("trials", [2, 3, 5, 9])
 def test_few_trials_have_the_interval_of_students_t(trials: int) -> None:
     values = np.random.default_rng(trials).normal(3, 1, trials)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
@@ -55,7 +55,7 @@ def test_few_trials_have_the_interval_of_students_t(trials: int) -> None:
     assert (found.mean, found.trials) == (pytest.approx(values.mean()), trials)
 
 
-@pytest.mark.parametrize("trials", [5, 8])
+@pytest.mark.parametrize("trials", [10, 14])
 def test_more_trials_have_the_studentised_interval_of_scipys_resamples(trials: int) -> None:
     values = np.random.default_rng(trials).normal(3, 1, trials)
 

@@ -20,7 +20,7 @@ LOSSES = (1.0, 2.0, 5.0)
 _QUANTITIES: dict[Quantity, str] = {"fraction_of_real": "parameters", "stored_bytes": "stored bytes", "macs": "MACs"}
 
 _INTERVALS = (
-    "In brackets: 95 % intervals over trials (studentised bootstrap from 5 trials on, Student's t below; none for one trial), "
+    "In brackets: 95 % intervals over trials (studentised bootstrap from 10 trials on, Student's t below; none for one trial), "
     "each for its own place. Trials of one number are compared with each other: they see the same images in the same order. "
 )
 
