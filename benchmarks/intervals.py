@@ -26,8 +26,8 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[Generator, int], np.ndarray], float]] =
     "collapsing": (lambda generator, n: generator.normal(size=n) - 5 * (generator.random(n) < 0.1), -0.5),
     "stepped": (lambda generator, n: np.round(1.5 * generator.normal(size=n)) / 1.5, 0),
 }
-"""Draws of a size, and their true mean; `collapsing` is normal with one trial in ten five deviations lower, `stepped` normal and
-rounded, as accuracies on few test images are."""
+"""Draws of a size, and their true mean; `collapsing` is normal with one trial in ten five deviations lower, `stepped` normal
+and rounded, as accuracies on few test images are."""
 
 
 def studentised(values: np.ndarray) -> tuple[float, float]:

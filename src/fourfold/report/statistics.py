@@ -2,9 +2,9 @@
 
 Which interval: `benchmarks/intervals.py` simulates 1,000 sets of trials from each of five distributions (normal, uniform,
 exponential, normal with one trial in ten collapsing, and normal in steps, as accuracies on few images are). Of 5 trials, a 95 %
-interval held the truth in 88–96 % of the sets by Student's t and in 90–96 % when studentised, but one studentised interval in a
-hundred was 3 to 8 times as wide as Student's widest, wider than accuracies can differ; percentiles and BCa held it in 75–86 %. From
-10 trials on resampling does what Student's t does and follows lopsided trials, and is taken.
+interval held the truth in 87–95 % of the sets by Student's t and in 91–96 % when studentised (of the four that are not in
+steps), but one studentised interval in a hundred was 3 to 7 times as wide as Student's widest, wider than accuracies can
+differ. From 10 trials on it is not, and it follows lopsided trials better.
 """
 
 from collections.abc import Sequence
