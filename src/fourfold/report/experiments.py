@@ -83,7 +83,9 @@ def _told_apart(curves: Sequence[Curve], specs: Mapping[str, Spec]) -> tuple[Cur
         fields = [flat(specs[run]) for run in sorted(twins)]
         own = flat(specs[curve.run])
         differ = [name for name in own if any(other[name] != own[name] for other in fields)]
-        settings = ", ".join(f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ)
+        settings = ", ".join(
+            f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ if own[name] is not None
+        )
         label = curve.label.replace(hashed, f" ({settings})") if differ else curve.label
         named.append(replace(curve, label=label))
     return tuple(named)
