@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fourfold import lottery
-from fourfold.lottery import worker
+from fourfold.lottery import serving
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
 from fourfold.train import single_thread
 
@@ -43,7 +43,7 @@ def run_alone(spec: Spec, out: Path, trial: int = 0) -> RunStore:
 def serve(spec: Spec, out: Path, *, deadline: float | None = None, send=lambda kind, **content: None, keep=()) -> None:
     """Run trial 0 here as a worker does: with its folder, its lock, its clock and its events."""
     with single_thread():
-        worker.run_trial_here(prepared(spec), RunStore.create(out, spec), 0, worker.Clock(deadline), send, keep)
+        serving.run_trial_here(prepared(spec), RunStore.create(out, spec), 0, serving.Clock(deadline), send, keep)
 
 
 def results(rows: list[Row]) -> list[dict]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lottery_samples import BOTH, results, serve, tiny_spec
 
-from fourfold.lottery import worker
+from fourfold.lottery import serving
 from fourfold.record import RunStore
 from fourfold.train import OutOfTimeError
 
@@ -18,8 +18,8 @@ from fourfold.train import OutOfTimeError
 def test_training_ends_before_an_epoch_that_would_be_too_late(epochs, deadline):
     now = [0.0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "time", SimpleNamespace(time=lambda: now[0]))
-        clock = worker.Clock(deadline)
+        patch.setattr(serving, "time", SimpleNamespace(time=lambda: now[0]))
+        clock = serving.Clock(deadline)
         for seconds in epochs:
             now[0] += seconds
             if now[0] + seconds > deadline + 1e-9:
@@ -34,8 +34,8 @@ def test_training_ends_before_an_epoch_that_would_be_too_late(epochs, deadline):
 
 def test_without_a_budget_the_clock_never_rings(monkeypatch):
     seconds = count()
-    monkeypatch.setattr(worker, "time", SimpleNamespace(time=lambda: 1e9 * next(seconds)))
-    clock = worker.Clock(None)
+    monkeypatch.setattr(serving, "time", SimpleNamespace(time=lambda: 1e9 * next(seconds)))
+    clock = serving.Clock(None)
     for _ in range(10):
         clock.tick()
 
@@ -47,7 +47,7 @@ def test_a_run_stopped_by_its_budget_again_and_again_gives_the_same_rows(algebra
     told, done = [], []
     while not (told and told[-1] == "finished"):
         ticks = count()  # a second an epoch
-        monkeypatch.setattr(worker, "time", SimpleNamespace(time=lambda: next(ticks)))  # noqa: B023
+        monkeypatch.setattr(serving, "time", SimpleNamespace(time=lambda: next(ticks)))  # noqa: B023
         serve(spec, tmp_path, deadline=6, send=lambda kind, **content: told.append(kind))
         rows = RunStore(tmp_path / spec.id).rows(0)
         assert results(rows) == results(complete.rows(0))[: len(rows)]

@@ -59,6 +59,6 @@ def test_a_run_that_another_process_works_on_is_refused(tmp_path):
 
 
 def test_one_core_is_one_worker(monkeypatch):
-    monkeypatch.setattr(lottery.local.os, "sched_getaffinity", lambda pid: {3, 5, 8}, raising=False)
+    monkeypatch.setattr(lottery.pool.os, "sched_getaffinity", lambda pid: {3, 5, 8}, raising=False)
     assert lottery.default_workers(torch.device("cpu")) == 3
     assert lottery.default_workers(torch.device("cuda")) == 1

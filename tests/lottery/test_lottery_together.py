@@ -15,7 +15,7 @@ from lottery_samples import BOTH, files, results, tiny_spec
 
 from forked_ranks import fork_ranks, needs_ranks
 from fourfold import cli, lottery, pruning, report
-from fourfold.lottery import clock, levels, worker
+from fourfold.lottery import clock, levels, serving
 from fourfold.models import registry, resnet
 from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
 from fourfold.train import ranks as train_ranks
@@ -65,11 +65,11 @@ def run_here(out: Path) -> None:
     """Run everything in one process, with the native steps and the batch norms that it has without other ranks."""
     for spec in (*perceptrons(), *convolutions()):
         names = CONTROLS["controls"] if spec == perceptrons()[0] else ()
-        controls = worker.Controls(names=names, levels=CONTROLS["control_levels"])
+        controls = serving.Controls(names=names, levels=CONTROLS["control_levels"])
         experiment = lottery.Experiment.prepare(spec, None, torch.device("cpu"))
         with single_thread():
-            store, clock = RunStore.create(out, spec), worker.Clock(None)
-            worker.run_trial_here(experiment, store, 0, clock, lambda kind, **content: None, (), controls)
+            store, clock = RunStore.create(out, spec), serving.Clock(None)
+            serving.run_trial_here(experiment, store, 0, clock, lambda kind, **content: None, (), controls)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def in_level_1(monkeypatch, victim: int, act) -> None:
 
         run_trial(experiment, store, trial, on_row, told, keep)
 
-    monkeypatch.setattr(worker, "run_trial", other)
+    monkeypatch.setattr(serving, "run_trial", other)
 
 
 def sentences(ended) -> list[str]:
@@ -287,7 +287,7 @@ SCRIPT = """
 import os, signal, sys
 from dataclasses import replace
 from fourfold import cli, lottery, report
-from fourfold.lottery import levels, worker
+from fourfold.lottery import levels, serving
 from lottery_samples import tiny_spec
 
 lottery.presets.PRESETS["tiny"] = lambda: tiny_spec(levels=2, batch_size=205)
@@ -301,7 +301,7 @@ def dying(experiment, store, trial, on_row, on_epoch, keep):
         on_epoch(level, epoch)
     run_trial(experiment, store, trial, on_row, told, keep)
 
-worker.run_trial = dying
+serving.run_trial = dying
 cli.main(sys.argv[1:])
 """
 

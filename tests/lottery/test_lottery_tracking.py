@@ -10,7 +10,7 @@ from lottery_samples import prepared, tiny_spec
 
 from fourfold import lottery
 from fourfold.lottery import Event, tracking
-from fourfold.lottery.worker import Clock, run_trial_here
+from fourfold.lottery.serving import Clock, run_trial_here
 from fourfold.record import RunStore, UserError
 
 LEVELS, EPOCHS = 3, 2
@@ -46,8 +46,8 @@ def ran(tmp_path_factory):
         return take
 
     with pytest.raises(EndedError):
-        run_trial_here(prepared(spec), out, 0, Clock(None), send(made.first, EPOCHS + 2), ())
-    run_trial_here(prepared(spec), out, 0, Clock(None), send(made.second), ())
+        run_trial_here(prepared(spec), RunStore.create(out, spec), 0, Clock(None), send(made.first, EPOCHS + 2), ())
+    run_trial_here(prepared(spec), RunStore.create(out, spec), 0, Clock(None), send(made.second), ())
     made.rows = RunStore(out / spec.id).rows(0)
     return made
 

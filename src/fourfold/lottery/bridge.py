@@ -28,7 +28,8 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskErr
 from fourfold.lottery import chain, parcels
 from fourfold.lottery.joining import Joined, join, members, probe
 from fourfold.lottery.pool import ENDINGS
-from fourfold.lottery.worker import disk_failure, take_standard_output
+from fourfold.lottery.serving import disk_failure
+from fourfold.lottery.worker import take_standard_output
 from fourfold.record import TICKET, Row, RunStore, Spec, UserError
 
 LOOK_SECONDS = 2.0

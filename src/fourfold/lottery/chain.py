@@ -15,7 +15,7 @@ from typing import Any
 from fourfold import data
 from fourfold.lottery import parcels
 from fourfold.lottery.parcels import Files
-from fourfold.lottery.worker import Server, own_stream
+from fourfold.lottery.serving import Server, own_stream
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.train import single_thread, versions
 

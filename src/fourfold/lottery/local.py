@@ -16,8 +16,8 @@ from fourfold.lottery.controls import check_controls, controls_left
 from fourfold.lottery.planning import trial_memory
 from fourfold.lottery.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import all_rows
+from fourfold.lottery.serving import Controls
 from fourfold.lottery.together import Work, check_launch, run_together
-from fourfold.lottery.worker import Controls
 from fourfold.record import Row, RunStore, Spec, UserError, launched
 from fourfold.train import resolve_device, steps_per_epoch, versions
 

@@ -14,8 +14,8 @@ from fourfold.lottery.controls import controls_left
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.pool import Event, OnEvent, Task
 from fourfold.lottery.rows import all_rows
+from fourfold.lottery.serving import LOCK_WAIT_SECONDS, Clock, Controls, run_trial_here
 from fourfold.lottery.shared_store import SharedStore
-from fourfold.lottery.worker import LOCK_WAIT_SECONDS, Clock, Controls, run_trial_here
 from fourfold.nn import is_batch_norm
 from fourfold.record import Launch, Row, RunStore, Spec, UserError, launched
 from fourfold.train import Ranks, join, single_thread, versions

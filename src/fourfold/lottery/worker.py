@@ -6,41 +6,16 @@ many trials at the same time, each in a thread and on a CUDA stream of its own, 
 comes from one process.
 """
 
-import contextlib
 import json
 import os
 import queue
 import sys
 import threading
-import time
-import traceback
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TextIO
 
-import torch
-
-from fourfold.lottery.controls import run_controls
-from fourfold.lottery.levels import Experiment, run_trial
-from fourfold.lottery.stability import Line, run_stability
-from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
-from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
-
-LOCK_WAIT_SECONDS = 30
-"""How long a trial may still be held by a dying process of an earlier run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Controls:
-    """The controls that follow a trial."""
-
-    names: Collection[str] = ()
-    levels: Collection[int] | None = None
-    """None means all."""
-
-
-NO_CONTROLS = Controls()
+from fourfold.lottery.serving import Server, own_stream
+from fourfold.train import single_thread
 
 
 def main() -> None:
@@ -69,164 +44,16 @@ def take_standard_output() -> TextIO:
     return events
 
 
-def _lane(server: "Server", tasks: "queue.SimpleQueue[str]", write: Callable[[str], None]) -> None:
+def _lane(server: Server, tasks: "queue.SimpleQueue[str]", write: Callable[[str], None]) -> None:
     with single_thread(), own_stream():
         while True:
             server.serve(json.loads(tasks.get()), write)
-
-
-def own_stream() -> contextlib.AbstractContextManager[object]:
-    """Compute on a CUDA stream of this thread's own, where there is CUDA."""
-    if not torch.cuda.is_available():
-        return contextlib.nullcontext()
-    return torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
 
 
 def _read(tasks: "queue.SimpleQueue[str]") -> None:
     for line in sys.stdin:
         tasks.put(line)
     os._exit(0)  # the parent is gone: stop in the middle of whatever it is
-
-
-class Server:
-    """Runs tasks and tells their events; several threads may share one."""
-
-    def __init__(self, experiments_kept: int) -> None:
-        self._experiments: dict[str, Experiment] = {}
-        self._kept = experiments_kept
-        self._preparing = threading.Lock()
-
-    def serve(self, task: dict[str, Any], write: Callable[[str], None]) -> None:
-        """Run a trial; whatever becomes of it is an event, written as a line of JSON in the thread of the trial."""
-        spec = Spec.from_json(task["spec"])
-
-        def send(kind: str, **content: Any) -> None:
-            write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}))
-
-        clock, out, trial = Clock(task["deadline"]), Path(task["out"]), task["trial"]
-        try:
-            if "line" in task:
-                run_stability_here(self._prepared(spec, task), out, trial, clock, send, Line(**task["line"]))
-            else:
-                controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
-                experiment, store = self._prepared(spec, task), RunStore.create(out, spec)
-                run_trial_here(experiment, store, trial, clock, send, task["keep"], controls)
-        except UserError as error:
-            send("error", message=str(error))
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            send("out-of-memory")
-        except Exception as error:
-            if "CUDA error" in str(error):
-                reason = str(error).partition("\n")[0]
-                send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command goes on")
-            else:
-                send("crash", message=traceback.format_exc())
-
-    def _prepared(self, spec: Spec, task: dict[str, Any]) -> Experiment:
-        with self._preparing:
-            if spec.id not in self._experiments:
-                while len(self._experiments) >= self._kept:
-                    self._experiments.pop(next(iter(self._experiments)))
-                data_dir = Path(task["data_dir"]) if task["data_dir"] else None
-                self._experiments[spec.id] = Experiment.prepare(spec, data_dir, resolve_device(task["device"]), download=False)
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
-            return self._experiments[spec.id]
-
-
-def disk_failure(store: RunStore, error: OSError) -> UserError:
-    """Return the sentence for a run that cannot be written."""
-    return UserError(
-        f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
-    )
-
-
-class Clock:
-    """Ends a training when the next epoch would not be done in time; the first of several ranks decides."""
-
-    def __init__(self, deadline: float | None, ranks: Ranks = ALONE) -> None:
-        self.deadline = deadline
-        self.last = time.time()
-        self._ranks = ranks
-
-    def tick(self) -> None:
-        """Note the end of an epoch (or the start); raise `OutOfTimeError` if another like it would end after the deadline."""
-        now = time.time()
-        late = self.deadline is not None and now + (now - self.last) > self.deadline
-        if self._ranks.from_first(bytes([late])) == bytes([True]):
-            raise OutOfTimeError
-        self.last = now
-
-
-def run_trial_here(
-    experiment: Experiment,
-    store: RunStore,
-    trial: int,
-    clock: Clock,
-    send: Callable[..., None],
-    keep: Collection[int],
-    controls: Controls = NO_CONTROLS,
-) -> None:
-    """Run one trial in this process, then its controls, and send their events."""
-
-    def on_row(row: Row) -> None:
-        send("row", line=row.to_line())
-
-    def on_epoch(level: int, epoch: Epoch, control: str = TICKET) -> None:
-        send("epoch", control=control, level=level, epoch=epoch.epoch, top1=epoch.top1)
-        clock.tick()
-
-    def on_control_epoch(control: str, level: int, epoch: Epoch) -> None:
-        on_epoch(level, epoch, control)
-
-    try:
-        clock.tick()
-        with _held(store, trial):
-            run_trial(experiment, store, trial, on_row, on_epoch, keep)
-            run_controls(experiment, store, trial, controls.names, controls.levels, on_row, on_control_epoch)
-    except OutOfTimeError:
-        send("out-of-time")
-        return
-    failures = [store.failure(trial), *(store.failure(trial, control) for control in controls.names)]
-    failure = next((failure for failure in failures if failure), None)
-    if failure:
-        send("failed", message=failure)
-    else:
-        send("finished")
-
-
-def run_stability_here(
-    experiment: Experiment, out: Path, trial: int, clock: Clock, send: Callable[..., None], line: Line
-) -> None:
-    """Measure the connectivity of one trial's levels in this process, and send its events."""
-    store = RunStore.create(out, experiment.spec)
-
-    def on_row(row: ConnectivityRow) -> None:
-        found = row.connectivity
-        send("connectivity", level=row.level, message=f"step {found.step}: a barrier of {found.barrier:.2f} points")
-        clock.tick()
-
-    try:
-        clock.tick()
-        with _held(store, trial):
-            run_stability(experiment, store, trial, line, on_row)
-    except OutOfTimeError:
-        send("out-of-time")
-    except TrainingFailedError as failure:
-        send("failed", message=f"its connectivity: {failure}")
-    else:
-        send("finished")
-
-
-@contextlib.contextmanager
-def _held(store: RunStore, trial: int) -> Iterator[None]:
-    """Hold a trial's lock; a disk that cannot be written becomes a sentence."""
-    try:
-        with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
-            yield
-    except OSError as error:
-        raise disk_failure(store, error) from error
 
 
 if __name__ == "__main__":

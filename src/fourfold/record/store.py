@@ -214,7 +214,7 @@ class RunStore:
         """Return the whole lines of a file, each with where it stands; a file that is not there has none."""
         try:
             whole = self._read(file).rpartition(b"\n")[0].decode(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{file} cannot be read ({error})") from error
