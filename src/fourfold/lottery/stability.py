@@ -1,6 +1,7 @@
 """The stability of a run's levels: connectivity, trained by workers, and the overlap of the trials' masks, read from disk."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import time
@@ -161,10 +162,7 @@ def overlaps(store: RunStore) -> list[OverlapRow]:
                     level=level,
                     trials=(one, other),
                     fraction_of_real=sum(row.fraction_of_real for row in pair) / 2,
-                    both=overlap.both,
-                    either=overlap.either,
-                    expected=overlap.expected,
-                    deviation=overlap.deviation,
+                    **dataclasses.asdict(overlap),
                 )
             )
     return found

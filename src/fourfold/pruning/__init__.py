@@ -16,7 +16,7 @@ from fourfold.pruning.masks import (
     stored_bytes,
     unpack,
 )
-from fourfold.pruning.overlap import Overlap, mask_overlap
+from fourfold.pruning.overlap import mask_overlap
 from fourfold.pruning.prune import NEED_IMAGES, NEED_LABELS, SCORES, Choice, choose, prune
 from fourfold.pruning.schedules import gradual_density
 from fourfold.pruning.scores import (
@@ -42,7 +42,6 @@ __all__ = [
     "Choice",
     "FoundDensity",
     "Masks",
-    "Overlap",
     "Units",
     "apply_",
     "apportion",

@@ -2,33 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """Two masks of one network, weight by weight."""
-
-    both: int
-    """Weights that both keep."""
-    either: int
-    """Weights that at least one of them keeps."""
-    expected: float
-    """Mean of `both` if each layer's kept weights were drawn at random, as many as there are."""
-    deviation: float
-    """Standard deviation of `both` in such draws (hypergeometric, layers independent)."""
-
-    @property
-    def jaccard(self) -> float:
-        """`both / either`; 1 for two empty masks."""
-        return self.both / self.either if self.either else 1.0
-
-    @property
-    def standard_score(self) -> float | None:
-        """Deviations of `both` above chance; None where chance leaves no choice."""
-        return (self.both - self.expected) / self.deviation if self.deviation > 0 else None
+from fourfold.record import Overlap
 
 
 def mask_overlap(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> Overlap:

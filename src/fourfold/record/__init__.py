@@ -6,7 +6,7 @@ from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
 from fourfold.record.settings import Value, get_field, is_number, parse_value, with_field
 from fourfold.record.spec import SPEC_VERSION, DataSpec, EarlyStopping, ModelSpec, Spec, StopSpec, TrainSpec
-from fourfold.record.stability import Connectivity, ConnectivityRow, OverlapRow
+from fourfold.record.stability import Connectivity, ConnectivityRow, Overlap, OverlapRow
 from fourfold.record.store import RunStore, find_runs
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Epoch",
     "Launch",
     "ModelSpec",
+    "Overlap",
     "OverlapRow",
     "Provenance",
     "PruneSpec",

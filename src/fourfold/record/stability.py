@@ -67,15 +67,9 @@ class ConnectivityRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverlapRow:
-    """How many weights the masks of two trials share at one level."""
+class Overlap:
+    """Two masks of one network, weight by weight."""
 
-    run: str
-    """Id of the run."""
-    level: int
-    trials: tuple[int, int]
-    fraction_of_real: float
-    """Mean of both levels' rows."""
     both: int
     """Weights that both keep."""
     either: int
@@ -83,7 +77,7 @@ class OverlapRow:
     expected: float
     """Mean of `both` if each layer's kept weights were drawn at random, as many as there are."""
     deviation: float
-    """Standard deviation of `both` in such draws."""
+    """Standard deviation of `both` in such draws (hypergeometric, layers independent)."""
 
     @property
     def jaccard(self) -> float:
@@ -91,9 +85,26 @@ class OverlapRow:
         return self.both / self.either if self.either else 1.0
 
     @property
+    def standard_score(self) -> float | None:
+        """Deviations of `both` above chance; None where chance leaves no choice."""
+        return (self.both - self.expected) / self.deviation if self.deviation > 0 else None
+
+    @property
     def by_chance(self) -> float:
         """What `jaccard` would be with `expected` weights in common."""
         return self.expected / (self.both + self.either - self.expected) if self.either else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapRow(Overlap):
+    """The overlap of the masks of two trials at one level."""
+
+    run: str
+    """Id of the run."""
+    level: int
+    trials: tuple[int, int]
+    fraction_of_real: float
+    """Mean of both levels' rows."""
 
     def to_line(self) -> str:
         """Return the row as one line of JSON."""
