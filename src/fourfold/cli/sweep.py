@@ -63,7 +63,7 @@ def command(
     from fourfold.cli.live import follow_sweep
     from fourfold.cli.sweep_result import print_result
     from fourfold.lottery import sweep
-    from fourfold.lottery.study import check_study, run_study
+    from fourfold.lottery.optuna_study import check_study, run_study
     from fourfold.train import resolve_device
 
     space = sweep.parse_space(settings)

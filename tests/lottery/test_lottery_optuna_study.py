@@ -6,7 +6,7 @@ import json
 import pytest
 from sweep_samples import FakeRun, bases
 
-from fourfold.lottery import study
+from fourfold.lottery import optuna_study
 from fourfold.lottery.sweep import Range, ranked
 from fourfold.record import UserError
 
@@ -17,7 +17,7 @@ EVALUATIONS = 13  # more than the ten random ones that Optuna's sampler begins w
 
 
 def evaluate(out, evaluations=EVALUATIONS, seed=0, run=None):
-    return study.run_study(
+    return optuna_study.run_study(
         bases(), SPACE, evaluations=evaluations, trials=1, seed=seed, out=out, run=FakeRun(out) if run is None else run
     )
 
@@ -121,11 +121,11 @@ def test_a_study_of_its_own_for_everything_that_it_depends_on(tmp_path):
     base = bases()[0]
     other = {**SPACE, "train.epochs": (1, 3)}
     names = [
-        study.study_name(base, SPACE, 1, 0),
-        study.study_name(bases(level=1)[0], SPACE, 1, 0),
-        study.study_name(base, other, 1, 0),
-        study.study_name(base, SPACE, 2, 0),
-        study.study_name(base, SPACE, 1, 1),
+        optuna_study.study_name(base, SPACE, 1, 0),
+        optuna_study.study_name(bases(level=1)[0], SPACE, 1, 0),
+        optuna_study.study_name(base, other, 1, 0),
+        optuna_study.study_name(base, SPACE, 2, 0),
+        optuna_study.study_name(base, SPACE, 1, 1),
     ]
     assert len(set(names)) == 5
 
