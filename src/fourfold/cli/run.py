@@ -2,16 +2,17 @@
 
 import sys
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 
+from fourfold.cli.changes import changed
 from fourfold.cli.duration import format_duration, parse_duration
 from fourfold.cli.levels import parse_levels
 from fourfold.record import TICKET, RunStore, Spec, UserError, launched
+from fourfold.record.settings import with_field
 
 if TYPE_CHECKING:
     from fourfold.lottery import Cluster, Event, Plan
@@ -87,11 +88,11 @@ def command(
     specs = []
     for name in algebra:
         spec = lottery.presets.get(preset, algebra=name, protocol=protocol)
-        train = replace(spec.train, **_given(epochs=epochs, learning_rate=learning_rate))
-        prune = replace(spec.prune, **_given(fraction=prune_fraction))
-        stop = replace(spec.stop, **_given(max_level=max_level))
-        images = replace(spec.data, **_given(classes=classes[0] if len(classes) == 1 else classes or None))
-        specs.append(replace(spec, data=images, train=train, prune=prune, stop=stop))
+        if classes:
+            spec = with_field(spec, "data.classes", classes[0] if len(classes) == 1 else classes)
+        specs.append(
+            changed(spec, epochs=epochs, learning_rate=learning_rate, prune_fraction=prune_fraction, max_level=max_level)
+        )
     levels = parse_levels("--control-levels", control_levels)
     lottery.check_trackers(track)
     if track_dir and not track:
@@ -160,11 +161,6 @@ def _cluster(executor: str, **settings: Any) -> "Cluster | None":
 
 def _say_nothing(event: "Event") -> None:
     """Leave what happens to the first rank to show."""
-
-
-def _given(**settings: float | tuple[int, ...] | None) -> dict[str, Any]:
-    """Return the settings that were given on the command line."""
-    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _print_plan(console: Console, plans: "list[Plan]", trials: int, workers: int) -> None:

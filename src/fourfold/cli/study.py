@@ -1,12 +1,12 @@
 """`fourfold study`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 
+from fourfold.cli.changes import changed
 from fourfold.cli.duration import parse_duration
 from fourfold.cli.printing import print_table
 from fourfold.record import UserError
@@ -58,14 +58,8 @@ def command(
     if name not in studies.STUDIES:
         raise unknown("study", name, studies.STUDIES, "`fourfold study` describes them")
     study = studies.STUDIES[name]
-    spec = lottery.presets.get(base)
     changes = {"epochs": epochs, "prune_fraction": prune_fraction, "max_level": max_level}
-    spec = replace(
-        spec,
-        train=replace(spec.train, epochs=spec.train.epochs if epochs is None else epochs),
-        prune=replace(spec.prune, fraction=spec.prune.fraction if prune_fraction is None else prune_fraction),
-        stop=replace(spec.stop, max_level=spec.stop.max_level if max_level is None else max_level),
-    )
+    spec = changed(lottery.presets.get(base), **changes)
     console.print(f"[bold]{name}[/bold] of {base}: {study.question}", highlight=False)
     if any(value is not None for value in changes.values()):
         said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
