@@ -5,9 +5,10 @@ from fourfold.record.launch import Launch, launched
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
 from fourfold.record.settings import Value, get_field, is_number, parse_value, with_field
-from fourfold.record.spec import SPEC_VERSION, DataSpec, EarlyStopping, ModelSpec, Spec, StopSpec, TrainSpec
+from fourfold.record.spec import SPEC_VERSION, DataSpec, ModelSpec, Spec, StopSpec
 from fourfold.record.stability import Connectivity, ConnectivityRow, Overlap, OverlapRow
 from fourfold.record.store import RunStore, find_runs
+from fourfold.record.train_spec import EarlyStopping, TrainSpec
 
 __all__ = [
     "CONTROLS",
