@@ -11,8 +11,9 @@ from fourfold import data, pruning
 from fourfold import nn as fnn
 from fourfold.nn import named_weights
 from fourfold.record import DataSpec, EarlyStopping, TrainSpec
-from fourfold.train import loop, train
-from fourfold.train.captured import CapturedSteps, captured_steps, cuda_graph
+from fourfold.train import evaluate, loop, train
+from fourfold.train.captured import CapturedSteps, captured_evaluation, captured_steps, cuda_graph
+from fourfold.train.evaluation import BATCH_SIZE
 from fourfold.train.steps import Steps
 
 SGD = TrainSpec(optimizer="sgd", learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3, batch_size=16, epochs=1)
@@ -103,8 +104,10 @@ def splits(device: str) -> data.Splits:
 def test_training_by_recorded_steps_gives_the_curve_of_the_plain_loop(device, monkeypatch):
     spec = replace(SGD, epochs=3, milestones=(1,), decay=0.5)
     found = []
-    for steps in (lambda *_: None, partial(captured_steps, record=None if device == "cuda" else recorded)):
+    record = None if device == "cuda" else recorded
+    for steps in (lambda *_: None, partial(captured_steps, record=record)):
         monkeypatch.setattr(loop, "captured_steps", steps)
+        monkeypatch.setattr(loop, "captured_evaluation", partial(captured_evaluation, record=record))
         trained = network(device)
         masks = pruning.magnitude(named_weights(trained), pruning.dense(named_weights(trained)), 0.4)
         weights = named_weights(trained)
@@ -139,6 +142,40 @@ def test_a_network_that_cannot_be_recorded_is_left_as_it_was_and_said(capsys):
         "it takes its steps one by one\n"
     )
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+    assert captured_evaluation(trained.train(), resident(3, "cpu"), record=refuse) is not None  # there is nothing to record
+    assert captured_evaluation(trained, resident(BATCH_SIZE, "cpu"), record=refuse) is None
+    assert capsys.readouterr().err.endswith("; it is evaluated batch by batch\n")
+    assert all(module.training for module in trained.modules())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("count", [2 * BATCH_SIZE, BATCH_SIZE + 31, 31], ids=["whole", "rest", "less"])
+@pytest.mark.parametrize("members", [False, True], ids=["all", "members"])
+def test_recorded_evaluations_are_those_of_the_network_as_it_is(members, count, device):
+    images, trained = resident(count, device), network(device)
+    if members:
+        images = data.Resident(
+            torch.cat([images._images, 255 - images._images]),
+            images.labels,
+            torch.arange(2 * count, device=device)[count // 2 :][:count].flip(0),
+            spec=images._spec,
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            n=4,
+            channels=4,
+        )
+    found = captured_evaluation(trained, images, record=None if device == "cuda" else recorded)
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    first = found()
+    assert first == found()
+    assert first.loss == pytest.approx(evaluate(trained, images).loss, rel=1e-6)
+    assert first.top1 == evaluate(trained, images).top1
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+    assert all(module.training for module in trained.modules())
+    with torch.no_grad():
+        trained[-1].weight.neg_()
+        trained[1].running_mean.add_(0.5)
+    assert found().loss == pytest.approx(evaluate(trained, images).loss, rel=1e-6) != first.loss
 
 
 def test_fewer_images_than_a_batch_are_one_step():

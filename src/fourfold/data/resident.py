@@ -102,6 +102,11 @@ class Resident:
         crops = self._augmentation(seed) if augment else ()
         return Order(members=members, labels=self._labels[order], crops=crops)
 
+    def in_order(self) -> "Order":
+        """Return the order that `batches` yields the images in, not augmented."""
+        members = torch.arange(len(self), device=self.device) if self._members is None else self._members
+        return Order(members=members, labels=self._labels, crops=())
+
     def batch(self, order: "Order", chosen: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Return the images float32 (B, C, H, W) and labels int64 (B,) at some places of an order."""
         images = self._images.index_select(0, order.members[chosen])

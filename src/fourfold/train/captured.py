@@ -1,19 +1,21 @@
-"""Optimiser steps recorded once and replayed: on a GPU a step of a small network is then one launch, not a hundred.
+"""Optimiser steps and evaluations recorded once and replayed: on a GPU a step of a small network is then one launch.
 
 The whole step is recorded, from the gathering of its images to the masking of its weights; what differs from one step to
 the next (which images, which learning rate) lies on the device and moves on by itself, so that an epoch needs nothing
-from the host but to start every step.
+from the host but to start every step. The batches of an evaluation are recorded the same way.
 """
 
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from fourfold.data import Order, Resident
 from fourfold.record import TrainSpec
+from fourfold.train.evaluation import BATCH_SIZE, Evaluation, counts, evaluating, evaluation, no_counts
 from fourfold.train.steps import MOMENTS, Steps
 
 WARM_UP = 3
@@ -25,6 +27,8 @@ _RECORDING = threading.Lock()
 Replay = Callable[[], None]
 
 Record = Callable[[Replay], Replay]
+
+Captured = TypeVar("Captured", "CapturedSteps", "CapturedEvaluation")
 
 
 def cuda_graph(step: Replay) -> Replay:
@@ -48,17 +52,37 @@ def captured_steps(
 
     The arguments are those of `CapturedSteps`; without `record` a CUDA graph is recorded on a GPU, and nothing elsewhere.
     """
-    if record is None and images.device.type == "cuda":
-        record = cuda_graph
-    if record is None or spec.early_stopping or not images.in_memory:
+    record = record or _recorder(images)
+    if record is None or spec.early_stopping:
         return None
+    return _tried(lambda: CapturedSteps(network, spec, weights, masks, images, moments, record), "takes its steps one by one")
+
+
+def captured_evaluation(network: nn.Module, images: Resident, record: Record | None = None) -> "CapturedEvaluation | None":
+    """Return a recorded evaluation; None for images on disk, and for networks that cannot be recorded.
+
+    The arguments are those of `CapturedEvaluation`; without `record` a CUDA graph is recorded on a GPU, and nothing elsewhere.
+    """
+    record = record or _recorder(images)
+    if record is None:
+        return None
+    return _tried(lambda: CapturedEvaluation(network, images, record), "is evaluated batch by batch")
+
+
+def _recorder(images: Resident) -> Record | None:
+    """Return what records on the device of the images, if steps can be recorded there at all."""
+    return cuda_graph if images.device.type == "cuda" and images.in_memory else None
+
+
+def _tried(make: Callable[[], Captured], instead: str) -> Captured | None:
+    """Return what is recorded; where that fails, say what the network does instead."""
     try:
-        return CapturedSteps(network, spec, weights, masks, images, moments, record)
+        return make()
     except torch.OutOfMemoryError:
         raise  # fewer trials at a time may be recorded
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        print(f"the network cannot be recorded as a CUDA graph ({reason}); it takes its steps one by one", file=sys.stderr)
+        print(f"the network cannot be recorded as a CUDA graph ({reason}); it {instead}", file=sys.stderr)
         return None
 
 
@@ -89,9 +113,7 @@ class CapturedSteps(Steps):
         self._images = images
         device = images.device
         self._batch_size = spec.batch_size
-        self._offsets = torch.arange(spec.batch_size, device=device)
-        self._place = torch.zeros((), dtype=torch.int64, device=device)
-        self._number = torch.zeros(1, dtype=torch.int64, device=device)
+        self._at = _Place(spec.batch_size, device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._rate = torch.zeros((), device=device)
         self._rates = torch.zeros(-(-len(images) // spec.batch_size), device=device)
@@ -114,7 +136,7 @@ class CapturedSteps(Steps):
             mine.copy_(given)
         self._rates.copy_(rates)
         whole, rest = divmod(len(self._images), self._batch_size)
-        self._go_to(first)
+        self._at.go_to(first)
         self._loss.zero_()
         for _ in range(first, whole):
             assert self._replay is not None
@@ -132,19 +154,14 @@ class CapturedSteps(Steps):
         self._network.train()
         try:
             for _ in range(WARM_UP):
-                self._go_to(0)
+                self._at.go_to(0)
                 self._step(self._batch_size)
-            self._go_to(0)
+            self._at.go_to(0)
             return record(lambda: self._step(self._batch_size))
         finally:
             for tensor, value in zip(state, before, strict=True):
                 tensor.copy_(value)
             self._reset(moments)
-
-    def _go_to(self, number: int) -> None:
-        """Let the next step be the one of that number in the epoch."""
-        self._number.fill_(number)
-        self._place.fill_(number * self._batch_size)
 
     def _reset(self, moments: Mapping[str, Tensor]) -> None:
         """Put the optimiser's averages back, in the memory that the recording knows."""
@@ -160,11 +177,76 @@ class CapturedSteps(Steps):
                     tensor.zero_() if value is None else tensor.copy_(value)
 
     def _step(self, count: int) -> None:
-        self._rate.copy_(self._rates.index_select(0, self._number)[0])
-        images, labels = self._images.batch(self._order, self._place + self._offsets[:count])
+        self._rate.copy_(self._rates.index_select(0, self._at.number)[0])
+        images, labels = self._images.batch(self._order, self._at.next(count))
         self._loss.add_(self._take(images, labels) * count)
-        self._place.add_(count)
-        self._number.add_(1)
+        self._at.move(count)
+
+
+class CapturedEvaluation:
+    """`evaluate` on images that stay where they are, as often as it is called.
+
+    Args:
+        network: On the device of the images.
+        images: What it is evaluated on.
+        record: Makes a replay of a batch; `cuda_graph` on a GPU.
+    """
+
+    def __init__(self, network: nn.Module, images: Resident, record: Record = cuda_graph) -> None:
+        self._network, self._images = network, images
+        self._order = images.in_order()
+        self._at = _Place(BATCH_SIZE, images.device)
+        self._found = no_counts(images)
+        self._replay = self._recorded(record) if len(images) >= BATCH_SIZE else None
+
+    def __call__(self) -> Evaluation:
+        """Return what the network reaches now."""
+        whole, rest = divmod(len(self._images), BATCH_SIZE)
+        self._at.go_to(0)
+        with evaluating(self._network):
+            for _ in range(whole):
+                assert self._replay is not None
+                self._replay()
+            if rest:
+                self._batch(rest)
+        return evaluation(self._found, len(self._images))
+
+    def _recorded(self, record: Record) -> Replay:
+        with evaluating(self._network):
+            for _ in range(WARM_UP):
+                self._at.go_to(0)
+                self._batch(BATCH_SIZE)
+            self._at.go_to(0)
+            return record(lambda: self._batch(BATCH_SIZE))
+
+    def _batch(self, count: int) -> None:
+        images, labels = self._images.batch(self._order, self._at.next(count))
+        self._found.index_copy_(0, self._at.number, counts(self._network, images, labels).unsqueeze(0))
+        self._at.move(count)
+
+
+class _Place:
+    """Where in an epoch the next batch begins, kept on the device so that a recorded batch can move it on."""
+
+    def __init__(self, batch_size: int, device: torch.device) -> None:
+        self.number = torch.zeros(1, dtype=torch.int64, device=device)
+        """Of the next batch, counted from 0."""
+        self._first = torch.zeros((), dtype=torch.int64, device=device)
+        self._offsets = torch.arange(batch_size, device=device)
+
+    def go_to(self, number: int) -> None:
+        """Let the next batch be the one of that number."""
+        self.number.fill_(number)
+        self._first.fill_(number * len(self._offsets))
+
+    def next(self, count: int) -> Tensor:
+        """Return the places int64 (count,) of the next batch's images."""
+        return self._first + self._offsets[:count]
+
+    def move(self, count: int) -> None:
+        """Move on by a batch."""
+        self._first.add_(count)
+        self.number.add_(1)
 
 
 def _tensors(order: Order) -> tuple[Tensor, ...]:

@@ -1,10 +1,12 @@
 """Accuracy and loss of a network on a whole set of images."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fourfold.data import Resident
 from fourfold.train.ranks import ALONE, Ranks
@@ -30,26 +32,46 @@ def evaluate(network: nn.Module, images: Resident, ranks: Ranks = ALONE) -> Eval
 
     Every rank evaluates some of the batches, and all learn the same result, which is that of one process.
     """
-    was_training = [module for module in network.modules() if module.training]
-    network.eval()
-    # Of each batch: images that are right, those among the five likeliest, the sum of losses, and the classes.
-    found = torch.zeros(-(-len(images) // BATCH_SIZE), 4, dtype=torch.float64, device=images.labels.device)
-    with torch.no_grad():
+    found = no_counts(images)
+    with evaluating(network):
         mine = found[ranks.rank :: ranks.world]
         for row, (batch, labels) in zip(mine, images.batches(BATCH_SIZE, ranks.rank, ranks.world), strict=True):
-            logits = network(batch)
-            row[0] = (logits.argmax(1) == labels).sum()
-            if logits.shape[1] >= 100:
-                row[1] = (logits.topk(5).indices == labels.unsqueeze(1)).sum()
-            row[2] = nn.functional.cross_entropy(logits, labels, reduction="sum")
-            row[3] = logits.shape[1]
-    for module in was_training:
-        module.training = True
-    found = ranks.sum(found)  # of zeros and one number: nothing is rounded
+            row.copy_(counts(network, batch, labels))
+    return evaluation(ranks.sum(found), len(images))  # a sum of zeros and one number: nothing is rounded
+
+
+def no_counts(images: Resident) -> Tensor:
+    """Return the counts of every batch of the set, float64 (batches, 4) on its device, before there are any."""
+    return torch.zeros(-(-len(images) // BATCH_SIZE), 4, dtype=torch.float64, device=images.labels.device)
+
+
+def counts(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
+    """Return of one batch: images that are right, those among the five likeliest, the sum of losses, and the classes."""
+    logits = network(batch)
+    right1 = (logits.argmax(1) == labels).sum()
+    right5 = (logits.topk(5).indices == labels.unsqueeze(1)).sum() if logits.shape[1] >= 100 else torch.zeros_like(right1)
+    loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+    return torch.stack([right1.double(), right5.double(), loss.double(), torch.full_like(loss, logits.shape[1]).double()])
+
+
+def evaluation(found: Tensor, images: int) -> Evaluation:
+    """Return what the counts (batches, 4) of all batches of so many images say."""
     right1, right5, loss, _ = reduce(torch.add, found).tolist()  # in the order of the batches
-    count = len(images)
     return Evaluation(
-        top1=100 * right1 / count,
-        top5=100 * right5 / count if found[0, 3] >= 100 else None,
-        loss=loss / count,
+        top1=100 * right1 / images,
+        top5=100 * right5 / images if found[0, 3] >= 100 else None,
+        loss=loss / images,
     )
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Keep a network in inference mode, without gradients; each module's mode is restored."""
+    was_training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in was_training:
+            module.training = True

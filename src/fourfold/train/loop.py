@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fourfold.data import Resident, Splits
 from fourfold.record import EarlyStopping, Epoch, TrainSpec
-from fourfold.train.captured import CapturedSteps, captured_steps
+from fourfold.train.captured import CapturedSteps, captured_evaluation, captured_steps
 from fourfold.train.evaluation import Evaluation, evaluate
 from fourfold.train.parallel import ParallelSteps
 from fourfold.train.ranks import ALONE, Ranks
@@ -96,6 +96,8 @@ def train(
     else:
         # Steps over the kept weights alone, and recorded ones, can only be looked at once an epoch.
         steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or captured() or plain()
+    evaluated = captured_evaluation(network, splits.test) if isinstance(steps, CapturedSteps) else None
+    evaluate_test = evaluated or partial(evaluate, network, splits.test, ranks)
     stopper = _Stopper(network, splits.validation, spec.early_stopping, ranks) if spec.early_stopping else None
     curve: list[Epoch] = []
     for epoch in range(first_step // per_epoch, spec.epochs):
@@ -121,7 +123,7 @@ def train(
                 if stopper and stopper.looks(steps):
                     break
         steps.put_back()
-        test = evaluate(network, splits.test, ranks)
+        test = evaluate_test()
         train_loss = ranks.sum(summed).sum().item() / seen
         for name, value in (("training", train_loss), ("test", test.loss)):
             if not math.isfinite(value):
@@ -132,7 +134,7 @@ def train(
             break
     if stopper:
         stopper.restore()
-        test = evaluate(network, splits.test, ranks)
+        test = evaluate_test()
     return Trained(
         epochs=tuple(curve),
         test=test,
