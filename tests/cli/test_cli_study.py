@@ -9,7 +9,8 @@ QUICK = ("--trials", "2", "--epochs", "1", "--prune-fraction", "0.7", "--max-lev
 def test_without_a_name_the_studies_are_listed(here):
     ended = call("study")
     assert ended.code == 0
-    assert [line.split()[0] for line in ended.out.splitlines()] == ["units", "budgets", "starts", "learning-rates", "algebras"]
+    named = [line.split()[0] for line in ended.out.splitlines()]
+    assert named == ["units", "budgets", "starts", "learning-rates", "norms", "algebras"]
     assert not tree(here)
 
 
@@ -19,9 +20,14 @@ def test_variants_are_run_once_and_stand_side_by_side(here):
     assert "without octonion: `out_features` (=300) must be divisible by 8" in ended.out
     assert "with epochs 1, prune_fraction 0.7, max_level 1, for every variant" in ended.out
     table = ended.out.partition("digits-algebras: at equal parameters")[2].partition("digits-algebras: at equal MACs")[0]
-    assert [line.split()[0] for line in table.splitlines()[2:] if line[:1].isalpha()] == ["Quaternion", "Real", "Complex"]
+    assert [line.split()[0] for line in table.splitlines()[2:] if line[:1].isalpha()] == [
+        "Quaternion",
+        "Real",
+        "Complex",
+        "PHM",
+    ]
     assert (here / "runs" / "digits-algebras-report" / "index.html").exists()
-    assert len(list((here / "runs").glob("digits-algebras-*/rows-1.jsonl"))) == 3
+    assert len(list((here / "runs").glob("digits-algebras-*/rows-1.jsonl"))) == 4
     again = call("study", "algebras", *QUICK)
     assert (again.code, "level 0:" in again.out) == (0, False)
     assert again.out.partition("digits-algebras: at equal parameters")[2].startswith(table)
@@ -30,7 +36,8 @@ def test_variants_are_run_once_and_stand_side_by_side(here):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("nothing",), "unknown study 'nothing'; known: algebras, budgets, learning-rates, starts, units"),
+        (("nothing",), "unknown study 'nothing'; known: algebras, budgets, learning-rates, norms, starts, units"),
+        (("norms",), "`norm` (='whitening') needs a network with batch norm; lenet-300-100 has none"),
         (("units", "--base", "nothing"), "unknown preset 'nothing'"),
         (("units", "--trials", "0"), "`trials` (=0) must be at least 1"),
         (("units", "--epochs", "0"), "`train.epochs` (=0) must be"),

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from fourfold import nn as fnn
 from fourfold.lottery import presets, studies
+from fourfold.lottery.building import build
 from fourfold.record import Spec, UserError
 from fourfold.report.experiments import flat
 
@@ -13,6 +16,7 @@ ABOUT = {
     "budgets": {"model.algebra", "prune.budget"},
     "starts": {"model.algebra", "model.init_scale", "model.init_scale_linear"},
     "learning-rates": {"model.algebra", "train.learning_rate"},
+    "norms": {"model.algebra", "model.norm"},
     "algebras": {"model.algebra"},
 }
 
@@ -48,3 +52,11 @@ def test_both_networks_get_as_many_learning_rates() -> None:
 def test_early_stopping_has_no_equal_budgets() -> None:
     with pytest.raises(UserError, match=r"`base` \(='conv2-cifar10-early-stopping'\) must have no early stopping"):
         studies.specs("units", presets.get("conv2-cifar10-early-stopping"))
+
+
+def test_the_variants_of_norms_have_them() -> None:
+    plain, whitening, real = studies.specs("norms", presets.get("resnet18-cifar10"))
+    kinds = [
+        type(next(m for m in build(s, device="meta").modules() if isinstance(m, _BatchNorm))) for s in (plain, whitening, real)
+    ]
+    assert kinds == [fnn.BatchNorm2d, fnn.WhiteningBatchNorm2d, fnn.BatchNorm2d]

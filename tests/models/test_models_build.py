@@ -14,7 +14,7 @@ DEEP = {"resnet-34", "resnet-101", "resnet-152"}  # built of the same blocks as 
 FITTING = [
     (name, algebra)
     for name in models.MODELS
-    for algebra in (["quaternion"] if name in DEEP else ALGEBRAS)
+    for algebra in (["quaternion"] if name in DEEP else [*ALGEBRAS, models.PHM])
     if (name, algebra) not in TOO_ODD
 ]
 
@@ -31,8 +31,13 @@ def test_every_network_gives_one_output_a_class_in_every_algebra_that_divides_it
     ("name", "algebra", "size"),
     [
         *[(name, algebra, 8) for name in ("conv-2", "conv-4", "conv-6") for algebra in ALGEBRAS],
-        *[(name, algebra, 28) for name in ("lenet-300-100", "lenet-12") for algebra in ("real", "complex", "quaternion")],
+        *[
+            (name, algebra, 28)
+            for name in ("lenet-300-100", "lenet-12")
+            for algebra in ("real", "complex", "quaternion", "phm")
+        ],
         ("vgg-16", "quaternion", 32),
+        ("resnet-18", "phm", 8),
         ("resnet-18", "real", 8),
         ("resnet-18", "octonion", 8),
         ("resnet-50", "quaternion", 8),
@@ -203,3 +208,41 @@ def test_the_head_names_the_classes():
 def test_learned_channels_are_made_of_fewer(learned_from):
     with pytest.raises(ValueError, match=rf"`learned_from` \(={learned_from}\) must be fewer channels than the 3 that"):
         models.build("conv2", learned_from=learned_from)
+
+
+@pytest.mark.parametrize("name", ["vgg-16", "resnet-18", "resnet-50"])
+def test_batch_norm_whitens_where_that_is_asked(name):
+    norms = {
+        norm: [module for module in _built(name, norm).modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        for norm in models.NORMS
+    }
+    assert {type(norm) for norm in norms["component"]} == {fnn.BatchNorm2d}
+    assert {type(norm) for norm in norms["whitening"]} == {fnn.WhiteningBatchNorm2d}
+    assert [norm.num_features for norm in norms["component"]] == [norm.num_features for norm in norms["whitening"]]
+    assert all(norm.algebra is QUATERNION for kind in norms.values() for norm in kind)
+
+
+def _built(name, norm):
+    return models.build(name, algebra="quaternion", norm=norm, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "complaint"),
+    [
+        ("conv-2", "whitening", r"^`norm` \(='whitening'\) needs a network with batch norm; conv-2 has none$"),
+        ("vgg-16", "white", r"unknown norm 'white'"),
+    ],
+)
+def test_a_norm_that_a_network_cannot_have_is_refused(name, norm, complaint):
+    with pytest.raises(UserError, match=complaint):
+        _built(name, norm)
+
+
+def test_every_layer_learns_an_algebra_of_its_own_from_the_seed():
+    first, again, other = (models.build("conv-2", algebra="phm", seed=seed) for seed in (0, 0, 1))
+    learned = [layer.algebra.constants for layer in first.modules() if isinstance(getattr(layer, "algebra", None), nn.Module)]
+    assert len(learned) == len({id(constants) for constants in learned}) == 4  # all but the real output layer
+    assert all(constants.shape == (4, 4, 4) for constants in learned)
+    assert not torch.equal(learned[0], learned[1])
+    assert torch.equal(first.conv1.algebra.constants, again.conv1.algebra.constants)
+    assert not torch.equal(first.conv1.algebra.constants, other.conv1.algebra.constants)

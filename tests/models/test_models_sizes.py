@@ -41,6 +41,22 @@ def test_parameters_are_those_of_paper_1(name, num_classes):
         assert models.measure(network, models.input_shape(name, algebra)).parameters == expected
 
 
+def test_a_learned_algebra_counts_as_its_layer_s_own():
+    sizes = {
+        algebra: models.measure(models.build("conv-2", algebra=algebra, device="meta"), models.input_shape("conv-2", algebra))
+        for algebra in ("quaternion", "phm")
+    }
+    assert sizes["phm"].parameters == sizes["quaternion"].parameters + 4 * 4**3  # two convolutions, two linear layers
+    assert sizes["phm"].weights == sizes["quaternion"].weights
+    assert sizes["phm"].macs == sizes["quaternion"].macs
+
+
+def test_an_algebra_that_layers_share_is_counted_once():
+    shared = fnn.PHMLinear(8, 8, n=4).algebra
+    network = nn.Sequential(fnn.PHMLinear(8, 8, bias=False, algebra=shared), fnn.PHMLinear(8, 8, bias=False, algebra=shared))
+    assert models.measure(network, (8,)).parameters == parameters(network) == 2 * 16 + 64
+
+
 @pytest.mark.parametrize("name", PAPER_1_CONVOLUTIONS)
 def test_convolutions_have_the_parameters_of_paper_1(name):
     for algebra, expected in zip(("real", "quaternion"), PAPER_1_CONVOLUTIONS[name], strict=True):

@@ -38,7 +38,7 @@ RANGES = [
 CHOICES = [
     (DataSpec, "encoding", "data encoding", "grey, learned, none, pixels, zero", {"name": "digits"}),
     (DataSpec, "normalization", "data normalization", "dataset, imagenet", {"name": "digits"}),
-    (ModelSpec, "algebra", "model algebra", "complex, octonion, quaternion, real", {"name": "lenet-12"}),
+    (ModelSpec, "algebra", "model algebra", "complex, octonion, phm, quaternion, real", {"name": "lenet-12"}),
     (ModelSpec, "head", "model head", "algebra, real", {"name": "lenet-12"}),
     (ModelSpec, "init", "model init", "glorot, he, torch", {"name": "lenet-12"}),
     (TrainSpec, "optimizer", "train optimizer", "adam, sgd", {}),

@@ -65,10 +65,13 @@ def command(
         said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
         console.print(f"  with {said}, for every variant", highlight=False)
     variants = []
-    for variant in studies.specs(name, spec):
+    first, *others = studies.specs(name, spec)
+    for variant in (first, *others):
         try:
             lottery.check([variant], trials, workers, budget_seconds, device)
         except UserError as error:
+            if variant.model.algebra == first.model.algebra:
+                raise  # without it there is no question
             console.print(f"  without {variant.model.algebra}: {error}", highlight=False)
         else:
             variants.append(variant)

@@ -40,14 +40,14 @@ def program_of(store: "RunStore", network: "nn.Module", trial: int, level: int) 
 
 def _encoding(spec: "Spec") -> "Encoding":
     """Return how the spec's images reach its network; the `learned` encoding is a part of the network."""
-    from fourfold import algebra, data, deploy
+    from fourfold import data, deploy, models
     from fourfold.data.encoding import normalization
 
     info = data.info_for(spec.data)
     mean, std = normalization(spec.inputs, info)
     return deploy.Encoding(
         kind="none" if spec.inputs.encoding == "learned" else spec.inputs.encoding,
-        n=algebra.get(spec.model.algebra).n,
+        n=models.dimension(spec.model.algebra),
         shape=(info.channels, info.size, info.size),
         mean=mean,
         std=std,

@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-from fourfold import algebra, data, models
+from fourfold import data, models
 from fourfold.nn import layers_with_weights
 from fourfold.record import Spec
 
 
 def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu", *, width: float = 1.0) -> nn.Module:
     """Return the spec's network, drawn from a seed; `width` scales all sizes but those of images and classes."""
-    info, n = data.info_for(spec.data), algebra.get(spec.model.algebra).n
+    info, n = data.info_for(spec.data), models.dimension(spec.model.algebra)
     network = models.build(
         spec.model.name,
         algebra=spec.model.algebra,
@@ -22,6 +22,7 @@ def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu
         learned_from=info.channels if spec.inputs.encoding == "learned" else None,
         device=device,
         width=width,
+        norm=spec.model.norm or "component",
     )
     _scale_(network, spec)
     return network
@@ -42,7 +43,7 @@ def _scale_(network: nn.Module, spec: Spec) -> None:
 def input_shape(spec: Spec) -> tuple[int, int, int]:
     """Return channels, height and width of the images in the spec's batches."""
     info = data.info_for(spec.data)
-    channels, height, width = data.input_channels(spec.inputs, info, algebra.get(spec.model.algebra).n)
+    channels, height, width = data.input_channels(spec.inputs, info, models.dimension(spec.model.algebra))
     return (info.channels if spec.inputs.encoding == "learned" else channels), height, width
 
 

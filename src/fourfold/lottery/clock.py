@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from fourfold import algebra, data, pruning
+from fourfold import data, models, pruning
 from fourfold.data.images import Images, Labels
 from fourfold.lottery.building import build, measure
 from fourfold.models import Sizes
@@ -82,7 +82,7 @@ class Clock:
         if key not in self._known:
             affordable = _PROBE_MACS // (3 * sizes_of(spec).macs * batch_size) if self.device.type == "cpu" else _BATCHES
             count = batch_size * min(max(1, affordable), _BATCHES)
-            splits = data.prepare(_random_images(spec, count), probe.inputs, algebra.get(spec.model.algebra).n, self.device)
+            splits = data.prepare(_random_images(spec, count), probe.inputs, models.dimension(spec.model.algebra), self.device)
             network = build(probe, seed=0, device=self.device)
             weights = named_weights(network)
             masks = pruning.magnitude(weights, pruning.dense(weights), density)

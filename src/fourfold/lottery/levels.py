@@ -12,7 +12,7 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from fourfold import algebra, data, models, pruning
+from fourfold import data, models, pruning
 from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure
 from fourfold.lottery.rewinding import Begin
@@ -61,7 +61,7 @@ class Experiment:
         images = data.load(spec.data.name, data_dir, download=download)
         return cls(
             spec=spec,
-            splits=data.prepare(images, spec.inputs, algebra.get(spec.model.algebra).n, device),
+            splits=data.prepare(images, spec.inputs, models.dimension(spec.model.algebra), device),
             sizes=measure(spec),
             sizes_real=measure(spec.real_twin),
             device=device,

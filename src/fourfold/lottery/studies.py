@@ -9,6 +9,7 @@ from typing import Literal
 
 from fourfold.lottery.protocols import POLAR_CONVOLUTION, POLAR_LINEAR
 from fourfold.record import Spec, UserError
+from fourfold.record.spec import AlgebraName
 
 Equal = Literal["fraction_of_real", "macs"]
 
@@ -24,7 +25,7 @@ class Study:
     """The size at which variants are compared first: parameters as a fraction of real's, or MACs."""
 
 
-def _in(spec: Spec, algebra: Literal["real", "complex", "quaternion", "octonion"]) -> Spec:
+def _in(spec: Spec, algebra: AlgebraName) -> Spec:
     return replace(spec, model=replace(spec.model, algebra=algebra))
 
 
@@ -56,7 +57,13 @@ def _learning_rates(spec: Spec) -> list[Spec]:
 
 
 def _algebras(spec: Spec) -> list[Spec]:
-    return [_in(spec, algebra) for algebra in ("quaternion", "real", "complex", "octonion")]
+    others: tuple[AlgebraName, ...] = ("real", "complex", "octonion", "phm")
+    return [_in(spec, "quaternion"), *(_in(spec, algebra) for algebra in others)]
+
+
+def _norms(spec: Spec) -> list[Spec]:
+    whitened = replace(spec.model, norm="whitening")
+    return [_in(spec, "quaternion"), _in(replace(spec, model=whitened), "quaternion"), spec]
 
 
 STUDIES: dict[str, Study] = {
@@ -73,6 +80,10 @@ STUDIES: dict[str, Study] = {
     ),
     "learning-rates": Study(
         question="Does the gap survive another learning rate, three tried for either network?", variants=_learning_rates
+    ),
+    "norms": Study(
+        question="Does batch norm that whitens quaternions help them under pruning, beside one of each component alone?",
+        variants=_norms,
     ),
     "algebras": Study(question="Which algebra survives pruning best, at equal weights?", variants=_algebras),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fourfold import algebra, data, pruning
+from fourfold import data, models, pruning
 from fourfold.lottery import plain
 from fourfold.lottery.building import build
 from fourfold.lottery.levels import Experiment
@@ -107,15 +107,15 @@ def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data
     steps = -(-count // epoch.batch_size)
     activations = sum(torch.Size(layer.output).numel() for layer in layers)
     moved = BYTES_A_PARAMETER * whole.sizes.parameters * steps + BYTES_AN_ACTIVATION * activations * count
-    median = statistics.median(mine for mine, *_ in times)
+    speed = Spread.of([count / mine for mine, *_ in times])
     return Throughput(
         spec=spec,
         density=density,
         images=count,
-        ours=Spread.of([count / mine for mine, *_ in times]),
+        ours=speed,
         plain=Spread.of([count / theirs for _, theirs, *_ in times]),
         ratio=Spread.of([theirs / mine for mine, theirs, *_ in times]),
-        level_seconds=median * spec.train.epochs * len(whole.splits.train) / count,
+        level_seconds=spec.train.epochs * len(whole.splits.train) / speed.median,
         operations=statistics.median(macs / mine / peak for mine, _, peak, _ in times),
         transfer=statistics.median(moved / mine / peak for mine, _, _, peak in times),
     )
@@ -143,7 +143,7 @@ def _pruned(spec: Spec, density: float, device: torch.device) -> tuple[nn.Module
 
 def _ours(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float) -> Callable[[], object]:
     spec, device = whole.spec, whole.device
-    splits = data.prepare(cut, replace(spec.inputs, validation=0), algebra.get(spec.model.algebra).n, device)
+    splits = data.prepare(cut, replace(spec.inputs, validation=0), models.dimension(spec.model.algebra), device)
     network, weights, masks = _pruned(spec, density, device)
     return lambda: train(network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks)
 

@@ -1,7 +1,22 @@
 """The papers' networks: one definition each, in every algebra."""
 
 from fourfold.models.encoding import LearnedChannel
+from fourfold.models.layers import NORMS, PHM, Layers, dimension
 from fourfold.models.registry import MODELS, ModelInfo, build, canonical_name, input_shape
 from fourfold.models.sizes import LayerSize, Sizes, measure
 
-__all__ = ["MODELS", "LayerSize", "LearnedChannel", "ModelInfo", "Sizes", "build", "canonical_name", "input_shape", "measure"]
+__all__ = [
+    "MODELS",
+    "NORMS",
+    "PHM",
+    "LayerSize",
+    "Layers",
+    "LearnedChannel",
+    "ModelInfo",
+    "Sizes",
+    "build",
+    "canonical_name",
+    "dimension",
+    "input_shape",
+    "measure",
+]

@@ -8,16 +8,17 @@ from functools import partial
 import torch
 from torch import nn
 
-from fourfold.algebra import REAL, Algebra, get
+from fourfold.algebra import Algebra
 from fourfold.models import resnet, small
 from fourfold.models.encoding import LearnedChannel
+from fourfold.models.layers import Layers, numbers
 from fourfold.models.small import Shape
-from fourfold.nn import check_divisible, initialize
+from fourfold.nn import WhiteningBatchNorm2d, check_divisible, initialize
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
 
-Make = Callable[[Shape, int, Algebra, Algebra, float], nn.Sequential]
-"""Of images, classes, the algebra, that of the output layer, and the factor of all widths."""
+Make = Callable[[Shape, int, Layers], nn.Sequential]
+"""Of images, classes, and what to build from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,13 @@ def build(
     learned_from: int | None = None,
     device: torch.device | str | None = None,
     width: float = 1.0,
+    norm: str = "component",
 ) -> nn.Module:
     """Return a network of the papers.
 
     Args:
         name: One of `MODELS`, in any spelling of the separators.
-        algebra: The algebra of all layers but the head.
+        algebra: The algebra of all layers but the head; `phm` is one of four components that every layer learns for itself.
         num_classes: Outputs.
         shape: Channels, height and width that the network sees. Default: as published, with channels filled up to a
             multiple of the algebra's dimension (and to 4 from 3, as RGB + grey).
@@ -90,21 +92,18 @@ def build(
         learned_from: Put a `LearnedChannel` in front that makes `shape[0]` channels out of this many.
         device: Where to build it; `meta` for its shapes alone.
         width: Factor of the sizes of all hidden layers, each rounded to whole numbers of the algebra.
+        norm: Batch norm, where the network has it: of each `component` alone, or `whitening`.
 
     Raises:
         ValueError: an unknown name, or sizes that the algebra does not divide.
     """
     name = canonical_name(name)
     info = MODELS[name]
-    algebra = get(algebra)
-    if head not in ("real", "algebra"):
-        raise unknown("head", head, ("real", "algebra"))
+    layers = Layers(algebra=algebra, head=head, norm=norm, width=width)
     if num_classes < 1:
         raise UserError(f"`num_classes` (={num_classes}) must be at least 1")
     if head == "algebra":
-        check_divisible("num_classes", num_classes, algebra)
-    if not width > 0:
-        raise UserError(f"`width` (={width}) must be above 0")
+        check_divisible("num_classes", num_classes, numbers(algebra))
     channels, height, columns = shape if shape is not None else input_shape(name, algebra)
     if learned_from is not None and not 0 < learned_from < channels:
         raise UserError(f"`learned_from` (={learned_from}) must be fewer channels than the {channels} that the network sees")
@@ -112,8 +111,9 @@ def build(
         raise UserError(f"images of {height}×{columns} are too small for {name}: it needs {info.smallest}×{info.smallest}")
 
     with torch.device("meta"):
-        output = algebra if head == "algebra" else REAL
-        network: nn.Module = info.make((channels, height, columns), num_classes, algebra, output, width)
+        network: nn.Module = info.make((channels, height, columns), num_classes, layers)
+        if norm == "whitening" and not any(isinstance(module, WhiteningBatchNorm2d) for module in network.modules()):
+            raise UserError(f"`norm` (={norm!r}) needs a network with batch norm; {name} has none")
         if learned_from is not None:
             network = nn.Sequential(OrderedDict(encoding=LearnedChannel(learned_from, channels), network=network))
     device = torch.device(device or "cpu")
@@ -133,7 +133,7 @@ def input_shape(name: str, algebra: str | Algebra = "real") -> Shape:
         ValueError: unknown names, or a row of pixels that n does not divide.
     """
     channels, height, width = MODELS[canonical_name(name)].shape
-    algebra = get(algebra)
+    algebra = numbers(algebra)
     n = algebra.n
     if n == 1:
         return channels, height, width

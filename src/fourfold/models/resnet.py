@@ -5,16 +5,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fourfold import nn as fnn
-from fourfold.algebra import Algebra
-from fourfold.models.small import Shape, scaled
+from fourfold.models.layers import Layers
+from fourfold.models.small import Shape
 
 
-def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, stride: int, algebra: Algebra) -> nn.Sequential:
+def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, stride: int, layers: Layers) -> nn.Sequential:
     """A convolution that keeps the map's size up to the stride, and its batch norm."""
-    padding = kernel_size // 2
-    convolution = fnn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False, algebra=algebra)
-    return nn.Sequential(OrderedDict(conv=convolution, norm=fnn.BatchNorm2d(out_channels, algebra=algebra)))
+    convolution = layers.convolution(in_channels, out_channels, kernel_size, stride, bias=False)
+    return nn.Sequential(OrderedDict(conv=convolution, norm=layers.batch_norm(out_channels)))
 
 
 class Block(nn.Module):
@@ -30,44 +28,42 @@ class Block(nn.Module):
         return nn.functional.relu(self.body(x) + self.shortcut(x))
 
 
-def _block(in_channels: int, width: int, stride: int, bottleneck: bool, algebra: Algebra) -> Block:
+def _block(in_channels: int, width: int, stride: int, bottleneck: bool, layers: Layers) -> Block:
     if bottleneck:
         out_channels = 4 * width
         body = nn.Sequential(
-            _conv_norm(in_channels, width, 1, 1, algebra),
+            _conv_norm(in_channels, width, 1, 1, layers),
             nn.ReLU(),
-            _conv_norm(width, width, 3, stride, algebra),
+            _conv_norm(width, width, 3, stride, layers),
             nn.ReLU(),
-            _conv_norm(width, out_channels, 1, 1, algebra),
+            _conv_norm(width, out_channels, 1, 1, layers),
         )
     else:
         out_channels = width
         body = nn.Sequential(
-            _conv_norm(in_channels, width, 3, stride, algebra),
+            _conv_norm(in_channels, width, 3, stride, layers),
             nn.ReLU(),
-            _conv_norm(width, width, 3, 1, algebra),
+            _conv_norm(width, width, 3, 1, layers),
         )
     same = stride == 1 and in_channels == out_channels
-    shortcut = nn.Identity() if same else _conv_norm(in_channels, out_channels, 1, stride, algebra)
+    shortcut = nn.Identity() if same else _conv_norm(in_channels, out_channels, 1, stride, layers)
     return Block(body, shortcut)
 
 
-def resnet(
-    shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float, *, depths: Sequence[int], bottleneck: bool
-) -> nn.Sequential:
+def resnet(shape: Shape, num_classes: int, layers: Layers, *, depths: Sequence[int], bottleneck: bool) -> nn.Sequential:
     """Return a ResNet: stem, four stages of 64, 128, 256 and 512 channels (times four in bottlenecks), mean, linear layer."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    in_channels = scaled(64, width, algebra)
-    layers.update(stem=_conv_norm(shape[0], in_channels, 3, 1, algebra), relu=nn.ReLU())
+    made: OrderedDict[str, nn.Module] = OrderedDict()
+    in_channels = layers.scaled(64)
+    made.update(stem=_conv_norm(shape[0], in_channels, 3, 1, layers), relu=nn.ReLU())
     for stage, depth in enumerate(depths):
-        channels = scaled(64 * 2**stage, width, algebra)
+        channels = layers.scaled(64 * 2**stage)
         blocks = []
         for block in range(depth):
             stride = 2 if stage > 0 and block == 0 else 1
-            blocks.append(_block(in_channels, channels, stride, bottleneck, algebra))
+            blocks.append(_block(in_channels, channels, stride, bottleneck, layers))
             in_channels = 4 * channels if bottleneck else channels
-        layers[f"stage{stage + 1}"] = nn.Sequential(*blocks)
-    layers["mean"] = nn.AdaptiveAvgPool2d(1)
-    layers["flatten"] = nn.Flatten()
-    layers["fc"] = fnn.Linear(in_channels, num_classes, algebra=head)
-    return nn.Sequential(layers)
+        made[f"stage{stage + 1}"] = nn.Sequential(*blocks)
+    made["mean"] = nn.AdaptiveAvgPool2d(1)
+    made["flatten"] = nn.Flatten()
+    made["fc"] = layers.output(in_channels, num_classes)
+    return nn.Sequential(made)

@@ -1,13 +1,14 @@
 """Weights, parameters and multiply-accumulates (MACs) of a network, layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from fourfold.algebra import REAL, Algebra, LearnedAlgebra
 from fourfold.models.small import Shape
-from fourfold.nn import algebra_of, layers_with_weights, stored_weights
+from fourfold.nn import layers_with_weights, stored_weights
 from fourfold.record import UserError
 
 
@@ -76,6 +77,7 @@ def measure(model: nn.Module, shape: Shape) -> Sizes:
         ValueError: a layer with weights of another kind, or parameters that belong to no layer that ran.
     """
     found: list[LayerSize] = []
+    counted: set[nn.Parameter] = set()
     weighted = layers_with_weights(model)
     handles = []
     for name, module in model.named_modules():
@@ -85,17 +87,19 @@ def measure(model: nn.Module, shape: Shape) -> Sizes:
             continue
 
         def note(module: nn.Module, _: object, output: Tensor, name: str = name) -> None:
-            algebra = algebra_of(module)
+            algebra: Algebra = getattr(module, "algebra", REAL)
             weights = weighted[name].weight.numel() if name in weighted else 0
             channels = output.shape[-1] if isinstance(module, nn.Linear) else output.shape[1]
             positions = output[0].numel() // channels
+            own = set(_own_parameters(module)) - counted
+            counted.update(own)
             found.append(
                 LayerSize(
                     name=name,
                     kind=type(module).__name__,
                     algebra=algebra.name,
                     weights=weights,
-                    parameters=sum(p.numel() for p in module.parameters(recurse=False) if p.requires_grad),
+                    parameters=sum(p.numel() for p in own if p.requires_grad),
                     macs_per_weight=positions * algebra.n if weights else 0,
                     output=tuple(output.shape[1:]),
                 )
@@ -118,3 +122,11 @@ def measure(model: nn.Module, shape: Shape) -> Sizes:
     if sizes.parameters != total:
         raise ValueError(f"the model has {total} parameters, but the layers that ran add up to {sizes.parameters}")
     return sizes
+
+
+def _own_parameters(layer: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters of a layer without those of layers inside it; the algebra that it learns is its own."""
+    yield from layer.parameters(recurse=False)
+    learned = getattr(layer, "algebra", None)
+    if isinstance(learned, LearnedAlgebra):
+        yield from learned.parameters()

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from fourfold import nn as fnn
-from fourfold.algebra import Algebra
+from fourfold.models.layers import Layers
 
 Shape = tuple[int, int, int]
 """Channels, height and width."""
@@ -14,63 +13,52 @@ Shape = tuple[int, int, int]
 VGG16_CHANNELS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def scaled(size: int, width: float, algebra: Algebra) -> int:
-    """Return a size in real neurons times a factor, rounded to whole numbers of the algebra, at least one."""
-    return size if width == 1 else max(1, round(size * width / algebra.n)) * algebra.n
-
-
-def lenet(
-    shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float, *, hidden: Sequence[int]
-) -> nn.Sequential:
+def lenet(shape: Shape, num_classes: int, layers: Layers, *, hidden: Sequence[int]) -> nn.Sequential:
     """Return a fully connected network with ReLU between its layers (LeCun et al. 1998)."""
     features = shape[0] * shape[1] * shape[2]
-    return _sequence(_fully_connected(features, hidden, num_classes, algebra, head, width))
+    return _sequence(_fully_connected(features, hidden, num_classes, layers))
 
 
-def conv(
-    shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float, *, channels: Sequence[int]
-) -> nn.Sequential:
+def conv(shape: Shape, num_classes: int, layers: Layers, *, channels: Sequence[int]) -> nn.Sequential:
     """Return pairs of 3×3 convolutions, each pair followed by 2×2 max-pooling, then layers of 256, 256 and the classes."""
-    layers: list[tuple[str, nn.Module]] = []
+    made: list[tuple[str, nn.Module]] = []
     in_channels, height, columns = shape
     for size in channels:
-        out_channels = scaled(size, width, algebra)
+        out_channels = layers.scaled(size)
         for _ in range(2):
-            layers += [("conv", fnn.Conv2d(in_channels, out_channels, 3, padding=1, algebra=algebra)), ("relu", nn.ReLU())]
+            made += [("conv", layers.convolution(in_channels, out_channels)), ("relu", nn.ReLU())]
             in_channels = out_channels
-        layers.append(("pool", nn.MaxPool2d(2)))
+        made.append(("pool", nn.MaxPool2d(2)))
         height, columns = height // 2, columns // 2
     features = in_channels * height * columns
-    return _sequence(layers + _fully_connected(features, (256, 256), num_classes, algebra, head, width))
+    return _sequence(made + _fully_connected(features, (256, 256), num_classes, layers))
 
 
-def vgg16(shape: Shape, num_classes: int, algebra: Algebra, head: Algebra, width: float) -> nn.Sequential:
+def vgg16(shape: Shape, num_classes: int, layers: Layers) -> nn.Sequential:
     """Return VGG-16 with batch norm in the form used for small images: 13 convolutions, mean over the map, one linear layer."""
-    layers: list[tuple[str, nn.Module]] = []
+    made: list[tuple[str, nn.Module]] = []
     in_channels = shape[0]
     for block in VGG16_CHANNELS:
         for size in block:
-            out_channels = scaled(size, width, algebra)
-            layers += [
-                ("conv", fnn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False, algebra=algebra)),
-                ("norm", fnn.BatchNorm2d(out_channels, algebra=algebra)),
+            out_channels = layers.scaled(size)
+            made += [
+                ("conv", layers.convolution(in_channels, out_channels, bias=False)),
+                ("norm", layers.batch_norm(out_channels)),
                 ("relu", nn.ReLU()),
             ]
             in_channels = out_channels
-        layers.append(("pool", nn.MaxPool2d(2)))
-    layers.append(("mean", nn.AdaptiveAvgPool2d(1)))
-    return _sequence(layers + _fully_connected(in_channels, (), num_classes, algebra, head, width))
+        made.append(("pool", nn.MaxPool2d(2)))
+    made.append(("mean", nn.AdaptiveAvgPool2d(1)))
+    return _sequence(made + _fully_connected(in_channels, (), num_classes, layers))
 
 
-def _fully_connected(
-    features: int, hidden: Sequence[int], num_classes: int, algebra: Algebra, head: Algebra, width: float
-) -> list[tuple[str, nn.Module]]:
-    layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
+def _fully_connected(features: int, hidden: Sequence[int], num_classes: int, layers: Layers) -> list[tuple[str, nn.Module]]:
+    made: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     for size in hidden:
-        out_features = scaled(size, width, algebra)
-        layers += [("fc", fnn.Linear(features, out_features, algebra=algebra)), ("relu", nn.ReLU())]
+        out_features = layers.scaled(size)
+        made += [("fc", layers.linear(features, out_features)), ("relu", nn.ReLU())]
         features = out_features
-    return [*layers, ("fc", fnn.Linear(features, num_classes, algebra=head))]
+    return [*made, ("fc", layers.output(features, num_classes))]
 
 
 def _sequence(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:

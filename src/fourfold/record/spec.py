@@ -19,14 +19,15 @@ from fourfold.record.train_spec import EarlyStopping, TrainSpec
 SPEC_VERSION = 2
 """Raised whenever a field is removed or changes its meaning, or is added and not among `ADDED`."""
 
-ADDED = {"data": ("classes",)}
+ADDED = {"data": ("classes",), "model": ("norm",)}
 """Fields that were added later, by part: at None they are left out of the JSON, so that ids from before them stay."""
 
-AlgebraName = Literal["real", "complex", "quaternion", "octonion"]
+AlgebraName = Literal["real", "complex", "quaternion", "octonion", "phm"]
 Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
 Normalization = Literal["dataset", "imagenet"]
 Head = Literal["real", "algebra"]
 Init = Literal["torch", "he", "glorot"]
+Norm = Literal["component", "whitening"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class ModelSpec:
     name: str
     """A model of `fourfold info`."""
     algebra: AlgebraName = "real"
-    """The algebra of the layers."""
+    """The algebra of the layers; phm is one of four components that every layer learns for itself."""
     head: Head = "real"
     """The output layer: real (paper 1) or in the algebra (paper 2)."""
     init: Init = "torch"
@@ -92,6 +93,9 @@ class ModelSpec:
     what the start does (paper 1's quaternion convolutions started at 4.4 times the variance of the real ones)."""
     init_scale_linear: float | None = None
     """The factor of linear layers, where it is another; None means `init_scale`."""
+    norm: Norm | None = None
+    """Batch norm, where the network has it: of each component alone, or whitening, which also takes the correlation of a
+    number's components away; None means component."""
 
     def __post_init__(self) -> None:
         check_text(self, "model", "name")
@@ -101,6 +105,8 @@ class ModelSpec:
         check_number(self, "model", "init_scale", 0, 10_000, "()")
         if self.init_scale_linear is not None:
             check_number(self, "model", "init_scale_linear", 0, 10_000, "()")
+        if self.norm is not None:
+            check_choice(self, "model", "norm", Norm)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fourfold.record import TICKET, Row, UserError
 
-ALGEBRAS = {"real": "Real", "complex": "Complex", "quaternion": "Quaternion", "octonion": "Octonion"}
+ALGEBRAS = {"real": "Real", "complex": "Complex", "quaternion": "Quaternion", "octonion": "Octonion", "phm": "PHM"}
 """The algebras' names in figures and tables, in their order there."""
 
 

@@ -10,6 +10,7 @@ COLOURS = {
     "quaternion": ("#c8500a", "#ff9a4d"),
     "complex": ("#00795a", "#3fc79f"),
     "octonion": ("#a2457d", "#e58fc4"),
+    "phm": ("#7a6400", "#d9c04a"),
 }
 """Per algebra on a light and on a dark ground; after Okabe and Ito's colours, which the colour-blind can tell apart."""
 
@@ -21,6 +22,7 @@ MARKERS = {
     "quaternion": ("square", "diamond", "cross", "triangle", "plus", "circle"),
     "complex": ("triangle", "circle", "cross", "square", "diamond", "plus"),
     "octonion": ("diamond", "square", "plus", "cross", "circle", "triangle"),
+    "phm": ("plus", "triangle", "diamond", "circle", "square", "cross"),
 }
 """Per algebra, for its first, second, … curve."""
 
