@@ -3,18 +3,16 @@
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from random_programs import bytes_for, images_for, magnitude, program_of_all_kinds, random_program
+from compiled_programs import SANITIZERS, STRICT, expected, prepared, run_all, run_command, under
+from random_programs import images_for, program_of_all_kinds, random_program
 
-from fourfold.deploy import quantize, reference, whole_reference
+from fourfold.deploy import quantize
 from fourfold.deploy.c import to_c
-from fourfold.deploy.program import Convolution, Program
+from fourfold.deploy.program import Convolution
 from fourfold.record import UserError
 
 SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "18"))
@@ -23,98 +21,10 @@ SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "18"))
 ARM_SEEDS = range(1, 1 + 2 * int(os.environ.get("FOURFOLD_SWEEP_ARM", "4")), 2)
 """Random programs in int8 that are tried under the emulator."""
 
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
-SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 MACHINES = {"native": ("-march=native",), "portable": ("-DPORTABLE",), "plain": ()}
 
 compilers = [name for name in ("gcc", "clang") if shutil.which(name)]
 pytestmark = pytest.mark.skipif("gcc" not in compilers, reason="gcc is not here")
-
-
-def run_command(command: Sequence[str | Path]) -> bytes:
-    done = subprocess.run(command, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
-
-
-MAIN = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-@INCLUDES@
-static void *filled(size_t size)
-{
-    char *memory = malloc(size ? size : 1); /* of exactly this size, so that a byte too far is seen */
-    memset(memory, 255, size); /* not numbers, so that what nobody wrote is seen */
-    return memory;
-}
-#define RUN(NAME, GUARD, COUNT, IMAGE, TYPE, FUNCTION)                                                                   \
-    for (int i = 0; i < COUNT; i++) {                                                                                    \
-        TYPE *image = filled(IMAGE * sizeof(TYPE));                                                                      \
-        float *logits = filled(GUARD##_OUTPUTS * sizeof(float));                                                         \
-        void *memory = filled(GUARD##_ARENA);                                                                            \
-        if (fread(image, sizeof(TYPE), IMAGE, stdin) != IMAGE) return 1;                                                 \
-        FUNCTION(memory, image, logits);                                                                                 \
-        fwrite(logits, sizeof(float), GUARD##_OUTPUTS, stdout);                                                          \
-        free(image), free(logits), free(memory);                                                                         \
-    }
-int main(void)
-{
-@CALLS@
-    return 0;
-}
-"""
-
-
-def run_all(
-    programs: Sequence[Program], folder: Path, compiler: str, flags: Sequence[str], emulator: Sequence[str] = ()
-) -> list[np.ndarray]:
-    """Compile programs into one, and return what each makes of its images, and then of its bytes."""
-    includes, calls, inputs, sizes = [], [], [], []
-    for index, program in enumerate(programs):
-        source, _ = to_c(program, folder, name=f"n{index}")
-        includes.append(f'#include "n{index}.h"')
-        for coded, images in ((False, images_for(program, index)), (True, program.encoding and bytes_for(program, index))):
-            if images is not None:
-                kind, size, suffix = ("uint8_t", "BYTES", "_bytes_in") if coded else ("float", "INPUTS", "_in")
-                name = f"N{index}"
-                calls.append(f"RUN(n{index}, {name}, {len(images)}, {name}_{size}, {kind}, n{index}_run{suffix})")
-                inputs.append(images.tobytes())
-                sizes.append((len(images), int(np.prod(program.shapes[program.operations[-1].output]))))
-        run_command([compiler, *STRICT, *flags, "-c", source, "-o", source.with_suffix(".o")])
-    main = folder / "main.c"
-    main.write_text(MAIN.replace("@INCLUDES@", "\n".join(includes)).replace("@CALLS@", "\n".join(calls)))
-    objects = [folder / f"n{index}.o" for index in range(len(programs))]
-    checks = () if emulator else SANITIZERS
-    run_command([compiler, *checks, main, *objects, "-o", folder / "main"])
-    done = subprocess.run([*emulator, folder / "main"], input=b"".join(inputs), capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    ends = np.cumsum([images * outputs for images, outputs in sizes])
-    return [
-        part.reshape(size) for part, size in zip(np.split(np.frombuffer(done.stdout, np.float32), ends), sizes, strict=False)
-    ]
-
-
-def prepared(seed: int, index: int) -> Program:
-    """Return a random program, every second one in int8, calibrated with the images that it will see."""
-    program = random_program(seed)
-    return quantize.calibrate(program, images_for(program, index)) if seed % 2 else program
-
-
-def expected(programs: Sequence[Program]) -> list[tuple[np.ndarray, float]]:
-    """Return the outputs that `run_all` should give, and how far they may be from them: in int8 not at all."""
-    inputs: list[tuple[Program, np.ndarray]] = []
-    for index, program in enumerate(programs):
-        inputs.append((program, images_for(program, index)))
-        if program.encoding:
-            coded = bytes_for(program, index)
-            inputs.append((program, coded if program.ranges else reference.encode(program.encoding, coded)))
-    return [
-        (whole_reference.run(program, images).reshape(len(images), -1), 0.0)
-        if program.ranges
-        else (reference.run(program, images).reshape(len(images), -1), 2e-6 * magnitude(program, images))
-        for program, images in inputs
-    ]
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -152,7 +62,7 @@ def test_arm_gives_what_the_reference_does_in_int8_bit_for_bit(tmp_path, machine
     plain = [program_of_all_kinds(n) for n in (1, 4)]
     programs = plain + [quantize.calibrate(program, images_for(program, 2 + i)) for i, program in enumerate(plain)]
     programs += [prepared(seed, index) for index, seed in enumerate(ARM_SEEDS, len(programs))]
-    emulator = (ARM[1], "-L", "/usr/aarch64-linux-gnu")
+    emulator = under(ARM[1], "-L", "/usr/aarch64-linux-gnu")
     found = run_all(programs, tmp_path, ARM[0], ("-O1", *ARM_MACHINES[machine]), emulator)
     for outputs, (wanted, tolerance) in zip(found, expected(programs), strict=True):
         assert np.abs(outputs - wanted).max() <= tolerance

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from fourfold import nn as fnn
 from fourfold.deploy import lowering, quantize, reference, whole_reference
 from fourfold.deploy.c.lists import make_lists
-from fourfold.deploy.c.whole_convolution import FLUSH, make_runs, own_entries
+from fourfold.deploy.c.whole_runs import FLUSH, make_runs, own_entries
 from fourfold.deploy.program import Convolution, Linear
 from fourfold.deploy.runtime import load
 from fourfold.record import UserError

@@ -28,7 +28,9 @@
 #endif
 
 /* Keep a vector in its register: compilers else load it again for every multiply-add, and the loads are what a kernel waits for. */
-#if LANES > 1 && defined(__SSE2__)
+#if LANES == 16
+#define KEEP(vector) __asm__("" : "+v"(vector)) /* any of 32 registers */
+#elif LANES > 1 && defined(__SSE2__)
 #define KEEP(vector) __asm__("" : "+x"(vector))
 #elif LANES > 1 && defined(__ARM_NEON)
 #define KEEP(vector) __asm__("" : "+w"(vector))

@@ -72,9 +72,24 @@ class Numbers:
     words: dict[str, str]
 
 
-PRELUDE = ("prelude.c",)
-WHOLE_PRELUDE = ("whole.c", "whole_avx2.c", "whole_vectors.c", "whole_dot.c")
-"""What int8 needs beside it: the kernels for a pixel at a time, and those of the machine that it is compiled for."""
+WHOLE_KERNELS = ("whole_vectors.c", "whole_sdot.c", "whole_kernels.c", "whole_numbers.c")
+"""The int8 kernels of machines other than x86, the choice among all, and those of linear layers."""
+
+X86_KERNELS = (
+    {
+        "PIXELS": "32",
+        "BITS": "256",
+        "IF_PAIRS": "LANES >= 8 && defined(__AVX2__)",
+        "IF_DOTS": "defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))",
+    },
+    {
+        "PIXELS": "64",
+        "BITS": "512",
+        "IF_PAIRS": "LANES >= 16 && defined(__AVX512BW__)",
+        "IF_DOTS": "defined(__AVX512VNNI__)",
+    },
+)
+"""What stands for @WORDS@ in whole_x86.c, for each width of registers."""
 
 FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUES": "float32"})
 BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
@@ -148,7 +163,7 @@ def generate(program: Program, name: str) -> Generated:
     words = {
         "DECLARE_BYTES": declared,
         "DEFINE_BYTES": defined,
-        "PRELUDE": "".join(map(template, PRELUDE + (WHOLE_PRELUDE if draft.quantized else ()))),
+        "PRELUDE": template("prelude.c") + (_whole_prelude() if draft.quantized else ""),
         "FUNCTIONS": "\n".join(definitions),
         "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
         "NAME": name,
@@ -169,6 +184,12 @@ def generate(program: Program, name: str) -> Generated:
     }
     header, source = (_filled(template(file), words) for file in ("network.h", "network.c"))
     return Generated(name=name, header=header, source=source, arena=arena, words=words)
+
+
+def _whole_prelude() -> str:
+    """Return the int8 kernels: for a pixel at a time, and for whatever machine it will be compiled for."""
+    x86 = [_filled(template("whole_x86.c"), words) for words in X86_KERNELS]
+    return "".join([template("whole.c"), *x86, *map(template, WHOLE_KERNELS)])
 
 
 def _draft(program: Program) -> Draft:

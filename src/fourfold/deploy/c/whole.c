@@ -24,6 +24,16 @@ INLINE uint32_t skip_runs(const uint8_t **run, int lists)
     return pairs;
 }
 
+/* The two weights of a pair of entries, and those of the next pair; none behind the last. */
+INLINE int32_t four_weights(const int8_t *weight, const int8_t *next)
+{
+    uint16_t first, second = 0;
+    memcpy(&first, weight, sizeof first);
+    if (next)
+        memcpy(&second, next, sizeof second);
+    return (int32_t)((uint32_t)second << 16 | first);
+}
+
 /* Two entries' inputs, joined: pair_N; sums that several pairs fit into: words_N; sums of those: totals_N. */
 typedef struct {
     int32_t first, second;

@@ -1,5 +1,6 @@
 
 #if LANES == 4
+#define PAIRS_16
 /* 16 pixels in GCC's and clang's own vectors of 16 bytes, for NEON and SSE2; GCC widens those one number at a time. */
 #if defined(__ARM_NEON)
 #include <arm_neon.h>
@@ -71,26 +72,5 @@ INLINE void store_16(uint8_t *to, totals_16 totals, words_16 words, int32_t bias
     UNROLL
     for (int i = 0; i < 16; i++)
         to[i] = level_of(totals.of[i / 4][i % 4] + bias, factor, largest);
-}
-#define CAP32(name) name##_16
-#endif
-
-#if LANES == 4 && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
-#define NUMBERS_4
-typedef four_totals sums_4;
-typedef struct {
-    four_totals first, second;
-} both_4;
-INLINE sums_4 no_sums_4(void) { return (sums_4){0}; }
-INLINE four_totals number_at(const uint8_t *from) { return (four_totals){from[0], from[1], from[2], from[3]}; }
-INLINE both_4 join_4(const uint8_t *one, const uint8_t *other) { return (both_4){number_at(one), number_at(other)}; }
-INLINE both_4 weights_4(int8_t first, int8_t second)
-{
-    return (both_4){{first, first, first, first}, {second, second, second, second}};
-}
-INLINE both_4 both_weights_4(const int8_t *weight) { return weights_4(weight[0], weight[1]); }
-INLINE sums_4 gain_4(sums_4 sums, both_4 pair, both_4 weights)
-{
-    return sums + pair.first * weights.first + pair.second * weights.second;
 }
 #endif

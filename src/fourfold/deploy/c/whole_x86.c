@@ -1,0 +1,143 @@
+
+#if @IF_PAIRS@
+#define PAIRS_@PIXELS@
+#include <immintrin.h>
+/* @PIXELS@ pixels in registers of @BITS@ bits: in each 16 bytes of them, of pixels that follow each other, the words of the first
+ * 8 are in `low` and those of the last 8 in `high`. */
+typedef __m@BITS@i bytes_@PIXELS@;
+typedef struct {
+    bytes_@PIXELS@ low, high;
+} pair_@PIXELS@;
+typedef pair_@PIXELS@ words_@PIXELS@;
+typedef struct {
+    bytes_@PIXELS@ of[4]; /* of the even words of `low` and of its odd ones, and those of `high` */
+} totals_@PIXELS@;
+enum { lanes_@PIXELS@ = @PIXELS@ };
+INLINE bytes_@PIXELS@ nothing_@PIXELS@(void) { return _mm@BITS@_setzero_si@BITS@(); }
+INLINE words_@PIXELS@ no_words_@PIXELS@(void) { return (words_@PIXELS@){nothing_@PIXELS@(), nothing_@PIXELS@()}; }
+INLINE totals_@PIXELS@ no_totals_@PIXELS@(void)
+{
+    const bytes_@PIXELS@ none = nothing_@PIXELS@();
+    return (totals_@PIXELS@){{none, none, none, none}};
+}
+INLINE pair_@PIXELS@ join_@PIXELS@(const uint8_t *first, const uint8_t *second)
+{
+    const bytes_@PIXELS@ a = _mm@BITS@_loadu_si@BITS@((const void *)first);
+    const bytes_@PIXELS@ b = _mm@BITS@_loadu_si@BITS@((const void *)second);
+    return (pair_@PIXELS@){_mm@BITS@_unpacklo_epi8(a, b), _mm@BITS@_unpackhi_epi8(a, b)};
+}
+INLINE bytes_@PIXELS@ weights_@PIXELS@(const int8_t *weight)
+{
+    int16_t both;
+    memcpy(&both, weight, sizeof both);
+    return _mm@BITS@_set1_epi16(both);
+}
+INLINE words_@PIXELS@ gain_@PIXELS@(words_@PIXELS@ words, pair_@PIXELS@ pair, const int8_t *weight)
+{
+    const bytes_@PIXELS@ by = weights_@PIXELS@(weight);
+    words.low = _mm@BITS@_add_epi16(words.low, _mm@BITS@_maddubs_epi16(pair.low, by));
+    words.high = _mm@BITS@_add_epi16(words.high, _mm@BITS@_maddubs_epi16(pair.high, by));
+    KEEP(words.low);
+    KEEP(words.high);
+    return words;
+}
+INLINE words_@PIXELS@ lose_@PIXELS@(words_@PIXELS@ words, pair_@PIXELS@ pair, const int8_t *weight)
+{
+    const bytes_@PIXELS@ by = weights_@PIXELS@(weight);
+    words.low = _mm@BITS@_sub_epi16(words.low, _mm@BITS@_maddubs_epi16(pair.low, by));
+    words.high = _mm@BITS@_sub_epi16(words.high, _mm@BITS@_maddubs_epi16(pair.high, by));
+    KEEP(words.low);
+    KEEP(words.high);
+    return words;
+}
+INLINE void widen_@PIXELS@(bytes_@PIXELS@ *totals, bytes_@PIXELS@ words)
+{
+    const bytes_@PIXELS@ even = _mm@BITS@_set1_epi32(1), odd = _mm@BITS@_set1_epi32(1 << 16);
+    totals[0] = _mm@BITS@_add_epi32(totals[0], _mm@BITS@_madd_epi16(words, even));
+    totals[1] = _mm@BITS@_add_epi32(totals[1], _mm@BITS@_madd_epi16(words, odd));
+}
+INLINE void flush_@PIXELS@(totals_@PIXELS@ *totals, words_@PIXELS@ *words)
+{
+    widen_@PIXELS@(totals->of, words->low);
+    widen_@PIXELS@(totals->of + 2, words->high);
+    *words = no_words_@PIXELS@();
+}
+INLINE bytes_@PIXELS@ levels_@PIXELS@(bytes_@PIXELS@ total, int32_t bias, float factor, int largest)
+{
+    const __m@BITS@ sums = _mm@BITS@_cvtepi32_ps(_mm@BITS@_add_epi32(total, _mm@BITS@_set1_epi32(bias)));
+    const __m@BITS@ scaled = _mm@BITS@_max_ps(_mm@BITS@_mul_ps(sums, _mm@BITS@_set1_ps(factor)), _mm@BITS@_setzero_ps());
+    return _mm@BITS@_cvttps_epi32(_mm@BITS@_min_ps(scaled, _mm@BITS@_set1_ps((float)largest)));
+}
+INLINE void put_@PIXELS@(uint8_t *to, bytes_@PIXELS@ low, bytes_@PIXELS@ high)
+{
+    _mm@BITS@_storeu_si@BITS@((void *)to, _mm@BITS@_packus_epi16(low, high));
+}
+INLINE void store_@PIXELS@(uint8_t *to, totals_@PIXELS@ totals, words_@PIXELS@ words, int32_t bias, float factor, int largest)
+{
+    bytes_@PIXELS@ level[4];
+    (void)words;
+    for (int i = 0; i < 4; i++)
+        level[i] = levels_@PIXELS@(totals.of[i], bias, factor, largest);
+    put_@PIXELS@(to, _mm@BITS@_or_si@BITS@(level[0], _mm@BITS@_slli_epi32(level[1], 16)),
+           _mm@BITS@_or_si@BITS@(level[2], _mm@BITS@_slli_epi32(level[3], 16)));
+}
+#endif
+
+#if defined(PAIRS_@PIXELS@) && (@IF_DOTS@)
+#define DOTS_@PIXELS@
+/* The same pixels of four entries, whose bytes stand side by side for VNNI: pixels 0–3 of each 16, 4–7, 8–11, 12–15. */
+typedef struct {
+    bytes_@PIXELS@ of[4];
+} pair_dots_@PIXELS@;
+typedef pair_dots_@PIXELS@ words_dots_@PIXELS@;
+typedef char totals_dots_@PIXELS@; /* nothing: the words hold as much */
+enum { lanes_dots_@PIXELS@ = @PIXELS@ };
+INLINE words_dots_@PIXELS@ no_words_dots_@PIXELS@(void)
+{
+    const bytes_@PIXELS@ none = nothing_@PIXELS@();
+    return (words_dots_@PIXELS@){{none, none, none, none}};
+}
+INLINE totals_dots_@PIXELS@ no_totals_dots_@PIXELS@(void) { return 0; }
+INLINE pair_dots_@PIXELS@ join_dots_@PIXELS@(const uint8_t *first, const uint8_t *second, const uint8_t *third,
+                                           const uint8_t *fourth)
+{
+    const pair_@PIXELS@ one = join_@PIXELS@(first, second), other = join_@PIXELS@(third, fourth);
+    return (pair_dots_@PIXELS@){{
+        _mm@BITS@_unpacklo_epi16(one.low, other.low),
+        _mm@BITS@_unpackhi_epi16(one.low, other.low),
+        _mm@BITS@_unpacklo_epi16(one.high, other.high),
+        _mm@BITS@_unpackhi_epi16(one.high, other.high),
+    }};
+}
+INLINE bytes_@PIXELS@ weights_dots_@PIXELS@(const int8_t *weight, const int8_t *next)
+{
+    return _mm@BITS@_set1_epi32(four_weights(weight, next));
+}
+INLINE words_dots_@PIXELS@ gain_dots_@PIXELS@(words_dots_@PIXELS@ words, pair_dots_@PIXELS@ pair, bytes_@PIXELS@ weights)
+{
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        words.of[i] = _mm@BITS@_dpbusd_epi32(words.of[i], pair.of[i], weights);
+        KEEP(words.of[i]);
+    }
+    return words;
+}
+INLINE words_dots_@PIXELS@ lose_dots_@PIXELS@(words_dots_@PIXELS@ words, pair_dots_@PIXELS@ pair, bytes_@PIXELS@ weights)
+{
+    return gain_dots_@PIXELS@(words, pair, _mm@BITS@_sub_epi8(nothing_@PIXELS@(), weights));
+}
+INLINE void flush_dots_@PIXELS@(totals_dots_@PIXELS@ *totals, words_dots_@PIXELS@ *words)
+{
+    (void)totals;
+    (void)words;
+}
+INLINE void store_dots_@PIXELS@(uint8_t *to, totals_dots_@PIXELS@ totals, words_dots_@PIXELS@ words, int32_t bias,
+                              float factor, int largest)
+{
+    bytes_@PIXELS@ level[4];
+    (void)totals;
+    for (int i = 0; i < 4; i++)
+        level[i] = levels_@PIXELS@(words.of[i], bias, factor, largest);
+    put_@PIXELS@(to, _mm@BITS@_packs_epi32(level[0], level[1]), _mm@BITS@_packs_epi32(level[2], level[3]));
+}
+#endif
