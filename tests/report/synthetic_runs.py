@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fourfold import models
 from fourfold.record import DataSpec, Epoch, ModelSpec, Provenance, Row, RunStore, Spec, TrainSpec
 from fourfold.report import Curve, Point, Stat
 
@@ -34,7 +35,7 @@ def spec(algebra: str = "real", *, preset: str = "conv4-cifar10", **changes: obj
 
 def row(of: Spec, trial: int, level: int, *, control: str = "ticket", top1: float | None = None) -> Row:
     """Return one level of one trial: same arguments, same row."""
-    n = {"real": 1, "complex": 2, "quaternion": 4, "octonion": 8}[of.model.algebra]
+    n = models.dimension(of.model.algebra)
     draw = np.random.default_rng([trial, level, n])
     density = 0.8**level
     layers = {}

@@ -10,9 +10,9 @@ import synthetic_runs as synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fourfold.record import Row, UserError
+from fourfold.record import CONTROLS, Row, UserError
 from fourfold.report import Experiment, Stat, curves, experiments_of_rows
-from fourfold.report.style import style
+from fourfold.report.style import CONTROL_LOOKS, style
 
 REAL, QUATERNION = synthetic.spec("real"), synthetic.spec("quaternion")
 ROWS = [synthetic.row(spec, trial, level) for spec in (REAL, QUATERNION) for trial in range(3) for level in range(5)]
@@ -132,11 +132,17 @@ def test_experiments_are_one_a_preset_with_the_published_curves_of_their_network
     assert [curve.algebra for curve in second.published] == ["real", "quaternion"]
 
 
-def test_a_ticket_and_its_controls_look_different() -> None:
-    spec = synthetic.spec("quaternion")
-    controls = ("ticket", "random-init", "shuffled-layer", "random-layer", "small-dense", "inverted")
+def test_every_control_has_a_look() -> None:
+    assert set(CONTROL_LOOKS) == set(CONTROLS)
+
+
+@pytest.mark.parametrize("algebra", ["real", "quaternion", "phm"])
+def test_a_ticket_and_its_controls_look_different(algebra: str) -> None:
+    spec = synthetic.spec(algebra)
+    controls = ("ticket", *CONTROL_LOOKS)
     found = curves([synthetic.row(spec, 0, level, control=control) for control in controls for level in (1, 2)])
-    looks = {(style(curve).marker, style(curve).dash) for curve in found}
-    assert len(looks) == len(controls)
+    for light in (True, False):
+        looks = {(style(curve).light if light else style(curve).dark, style(curve).marker) for curve in found}
+        assert len(looks) == len({colour for colour, _ in looks}) == len(controls)
     assert style(found[0]).dash == ()
     assert all(style(curve).dash for curve in found[1:])

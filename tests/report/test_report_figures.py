@@ -13,7 +13,7 @@ import synthetic_runs as synthetic
 
 from fourfold.report import Experiment, experiments_of_rows
 from fourfold.report.figures import _cell, draw, draw_heat, log_ticks, png, svg, tick
-from fourfold.report.plots import accuracy_plots, layer_plot, training_plots
+from fourfold.report.plots import accuracy_plots, control_plots, layer_plot, training_plots
 from fourfold.report.words import percent
 
 
@@ -80,6 +80,30 @@ def test_captions_that_compare_weights_say_four_times_the_macs(experiment: Exper
         assert "four times the multiply-accumulates (MACs)" in plot.note
         assert any("four times" in " ".join(text.get_text().split()) for text in draw(plot).texts)
     assert "MACs" in macs.x_label
+
+
+def test_controls_have_a_plot_of_their_own_beside_the_ticket_of_their_run() -> None:
+    specs = [synthetic.spec(algebra) for algebra in ("real", "quaternion", "complex")]
+    rows = [synthetic.row(spec, 0, level) for spec in specs for level in (0, 1)]
+    rows += [synthetic.row(specs[1], 0, 1, control=control) for control in ("random-init", "inverted")]
+    rows += [
+        dataclasses.replace(synthetic.row(specs[1], 0, 1, control="equal-macs"), algebra="real"),
+        synthetic.row(specs[0], 0, 1, control="inverted"),
+    ]
+    (found,) = experiments_of_rows(rows)
+    labels = {plot.name: [series.label for series in plot.series] for plot in control_plots(found)}
+    assert labels == {
+        "controls-real": ["Real", "Real, inverted"],
+        "controls-quaternion": ["Quaternion", "Real, equal macs", "Quaternion, inverted", "Quaternion, random init"],
+    }
+    for plot in accuracy_plots(found):
+        assert {series.label for series in plot.series if not series.published} == {"Real", "Quaternion", "Complex"}
+
+
+def test_controls_alone_are_drawn_where_there_are_no_tickets() -> None:
+    (found,) = experiments_of_rows([synthetic.row(synthetic.spec("real"), 0, 1, control="inverted")])
+    assert control_plots(found) == []
+    assert [series.label for series in accuracy_plots(found)[2].series] == ["Real, inverted"]
 
 
 def test_dense_is_left_on_every_scale(experiment: Experiment) -> None:

@@ -10,7 +10,7 @@ from fourfold.record import Row, UserError
 from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge
 from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
 from fourfold.report.gap_tables import all_tables, gap_records
-from fourfold.report.plots import Heat, Plot, accuracy_plots, layer_plot, training_plots
+from fourfold.report.plots import Heat, Plot, accuracy_plots, control_plots, layer_plot, training_plots
 from fourfold.report.runs import read_runs
 from fourfold.report.stability import stability_records
 from fourfold.report.tables import level_records, summary_records, to_csv
@@ -100,7 +100,7 @@ def _write_claims(judged: Sequence[Judged], out: Path) -> None:
 def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
     from fourfold.report.figures import draw, draw_heat, png, svg
 
-    plots = (*accuracy_plots(experiment), *training_plots(experiment))
+    plots = (*accuracy_plots(experiment), *control_plots(experiment), *training_plots(experiment))
     drawn: list[tuple[Plot | Heat, Figure]] = [(plot, draw(plot)) for plot in plots]
     heat = layer_plot(experiment)
     if heat is not None:

@@ -36,6 +36,11 @@ class Experiment:
         return tuple(curve for curve in self.curves if curve.control == TICKET)
 
     @property
+    def controls(self) -> tuple[Curve, ...]:
+        """The other curves."""
+        return tuple(curve for curve in self.curves if curve.control != TICKET)
+
+    @property
     def title(self) -> str:
         """Network and data set, in the papers' spelling where they have one; a smaller version says that it is one."""
         title = f"{MODELS.get(self.model, self.model)} on {DATASETS.get(self.dataset, self.dataset)}"

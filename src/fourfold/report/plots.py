@@ -13,6 +13,10 @@ from fourfold.report.words import MACS_NOTE, percent
 
 Quantity = Literal["fraction_of_real", "macs", "epoch"]
 
+_SIDES = "dense left, sparse right"
+
+_FRACTION = "Trainable parameters as a fraction of the real twin's"
+
 _LEVELS_SHOWN = 6
 """Training curves of more levels than this are not told apart by eye."""
 
@@ -84,23 +88,25 @@ class Heat:
 
 
 def accuracy_plots(experiment: Experiment) -> list[Plot]:
-    """Return accuracy against fraction of real (log and linear, with published curves behind) and against MACs (log)."""
-    if not experiment.curves:
+    """Return accuracy against fraction of real (log and linear, with published curves behind) and against MACs (log).
+
+    Controls are drawn apart, in `control_plots`, but where there are no tickets.
+    """
+    curves = experiment.tickets or experiment.curves
+    if not curves:
         return []
-    trained = f"{_preset_note(experiment)} {_trials_note(experiment.curves)}"
+    trained = f"{_preset_note(experiment)} {_trials_note(curves)}"
     note = f"{trained} {MACS_NOTE}"
-    sides = "dense left, sparse right"
-    fraction = "Trainable parameters as a fraction of the real twin's"
-    ours = [_by_level(curve, "fraction_of_real") for curve in experiment.curves]
+    ours = [_by_level(curve, "fraction_of_real") for curve in curves]
     behind = [_published(curve.label, curve.algebra, curve.points, curve.trials) for curve in experiment.published]
-    macs = [_by_level(curve, "macs") for curve in experiment.curves]
+    macs = [_by_level(curve, "macs") for curve in curves]
     return [
         Plot(
             name="accuracy-log",
             title=f"{experiment.title}: accuracy against fraction of real",
             quantity="fraction_of_real",
             logarithmic=True,
-            x_label=f"{fraction} (log scale; {sides})",
+            x_label=f"{_FRACTION} (log scale; {_SIDES})",
             note=note,
             series=(*behind, *ours),
         ),
@@ -109,7 +115,7 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
             title=f"{experiment.title}: accuracy against fraction of real",
             quantity="fraction_of_real",
             logarithmic=False,
-            x_label=f"{fraction} (linear scale; {sides})",
+            x_label=f"{_FRACTION} (linear scale; {_SIDES})",
             note=note,
             series=(*behind, *ours),
         ),
@@ -118,11 +124,31 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
             title=f"{experiment.title}: accuracy against MACs",
             quantity="macs",
             logarithmic=True,
-            x_label=f"Multiply-accumulates (MACs) for one image, kept weights only (log scale; {sides})",
+            x_label=f"Multiply-accumulates (MACs) for one image, kept weights only (log scale; {_SIDES})",
             note=trained,
             series=tuple(macs),
         ),
     ]
+
+
+def control_plots(experiment: Experiment) -> list[Plot]:
+    """Return one plot for each run that has controls: its tickets against them."""
+    plots = []
+    for ticket in experiment.tickets:
+        curves = [ticket, *(curve for curve in experiment.controls if curve.run == ticket.run)]
+        if len(curves) > 1:
+            plots.append(
+                Plot(
+                    name=f"controls-{_name(ticket, experiment)}",
+                    title=f"{experiment.title}: {ticket.label} tickets and their controls",
+                    quantity="fraction_of_real",
+                    logarithmic=True,
+                    x_label=f"{_FRACTION} (log scale; {_SIDES})",
+                    note=f"{_preset_note(experiment)} {_trials_note(curves)}",
+                    series=tuple(_by_level(curve, "fraction_of_real") for curve in curves),
+                )
+            )
+    return plots
 
 
 def training_plots(experiment: Experiment) -> list[Plot]:
@@ -151,11 +177,9 @@ def training_plots(experiment: Experiment) -> list[Plot]:
             shown.append(_by_epoch(curve, level, label, _shade(position, len(levels))))
         series = [one for one in shown if one is not None]
         if series:
-            same = sum(other.algebra == curve.algebra for other in experiment.tickets)
-            name = f"training-levels-{curve.algebra}" + (f"-{curve.run.rpartition('-')[2]}" if same > 1 else "")
             plots.append(
                 Plot(
-                    name=name,
+                    name=f"training-levels-{_name(curve, experiment)}",
                     title=f"{experiment.title}: training {curve.label} at several levels",
                     quantity="epoch",
                     logarithmic=False,
@@ -177,6 +201,12 @@ def layer_plot(experiment: Experiment) -> Heat | None:
         note=f"{_preset_note(experiment)} Kept weights / weights of the same layer, mean over trials, in percent.",
         panels=experiment.tickets,
     )
+
+
+def _name(ticket: Curve, experiment: Experiment) -> str:
+    """Return what tells a ticket's plots from those of others: its algebra, and its hash where two have the same one."""
+    same = sum(other.algebra == ticket.algebra for other in experiment.tickets)
+    return ticket.algebra + (f"-{ticket.run.rpartition('-')[2]}" if same > 1 else "")
 
 
 def _by_level(curve: Curve, quantity: Literal["fraction_of_real", "macs"]) -> Series:
