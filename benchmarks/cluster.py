@@ -139,7 +139,7 @@ def price(arguments: argparse.Namespace) -> None:
 
             async def follow(run: object = run) -> None:
                 async for reference in run.remote(line, {}):  # type: ignore[attr-defined]
-                    told, _ = await reference
+                    ((told, _),) = await reference
                     assert json.loads(told)["event"] == "out-of-time"
 
             async def follow_all(number: int) -> None:

@@ -1,6 +1,7 @@
 """The bridge follows trials through the deaths of their workers; what it asks of a cluster is checked first."""
 
 import asyncio
+import itertools
 import json
 
 import pytest
@@ -38,9 +39,9 @@ class Remote:
     async def remote(self, message, files):
         self.given.append(sorted(files))
         events, death = self.attempts.pop(0)
-        for item in [*chain.run_chain(message, files)][:events]:
+        for item in [*itertools.chain.from_iterable(chain.run_chain(message, files))][:events]:
             there = asyncio.get_running_loop().create_future()
-            there.set_result(item)
+            there.set_result([item])
             yield there
         if death:
             raise death

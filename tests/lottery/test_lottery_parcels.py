@@ -1,9 +1,11 @@
 """A trial that moves between machines as files goes on as if it had stayed, and only a trial's files are taken."""
 
+import itertools
 import json
 import platform
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -25,7 +27,7 @@ def message(spec, trial=0, **changes) -> str:
 def take_home(store, made, most_rows=1000) -> list[dict]:
     """Write what a chain yields as the bridge does, and return its events; what follows some rows is lost."""
     events = []
-    for line, files in made:
+    for line, files in itertools.chain.from_iterable(made):
         value = json.loads(line)
         row = Row.from_line(value["line"]) if "line" in value else None
         if sum(event["event"] == "row" for event in events) < most_rows:
@@ -60,6 +62,43 @@ def test_kept_weights_and_controls_come_home(tmp_path):
     assert [row.level for row in store.control_rows(0, "equal-macs")] == [0, 1, 2]
     assert (store.path / "masks" / "0-3-equal-macs.safetensors").exists()
     assert len(store.rows(0)) == 4
+
+
+class Pretended:
+    """A server that tells some events, one after the other, each when it is allowed to."""
+
+    def __init__(self, *kinds):
+        self.kinds = kinds
+        self.allowed = threading.Semaphore(0)
+
+    def serve(self, task, write):
+        for kind in self.kinds:
+            assert self.allowed.acquire(timeout=60)
+            write(json.dumps({"event": kind}))
+
+
+def kinds_of(parcel) -> list[str]:
+    return [json.loads(line)["event"] for line, _ in parcel]
+
+
+def test_what_happens_is_sent_in_one_parcel_and_the_end_at_once(monkeypatch):
+    server = Pretended("epoch", "epoch", "row", "epoch", "finished")
+    server.allowed.release(5)
+    monkeypatch.setattr(chain, "_SERVER", server)
+    monkeypatch.setattr(chain, "PARCEL_SECONDS", 1000)  # longer than a test may take
+    assert [kinds_of(parcel) for parcel in chain.run_chain(message(PLAIN), {})] == [list(server.kinds)]
+
+
+def test_what_happens_is_sent_before_the_end(monkeypatch):
+    server = Pretended("epoch", "row", "finished")
+    monkeypatch.setattr(chain, "_SERVER", server)
+    monkeypatch.setattr(chain, "PARCEL_SECONDS", 0.01)
+    server.allowed.release()
+    told = []
+    for parcel in chain.run_chain(message(PLAIN), {}):
+        told.append(kinds_of(parcel))
+        server.allowed.release()  # the next happens when this has come
+    assert told == [["epoch"], ["row"], ["finished"]]
 
 
 def test_without_controls_only_the_next_level_s_mask_travels(alone):
@@ -109,7 +148,7 @@ def test_a_node_with_other_versions_is_one_sentence():
     sentence = f"node {platform.node()} has torch {versions()['torch']} and this machine 1.0: install the same on both"
     assert chain.probe([], None, versions()) is None
     assert chain.probe([], None, other) == sentence
-    ((line, files),) = chain.run_chain(message(PLAIN, versions=other), {})
+    (((line, files),),) = chain.run_chain(message(PLAIN, versions=other), {})
     assert (json.loads(line)["event"], json.loads(line)["message"], files) == ("error", sentence, {})
 
 

@@ -214,15 +214,15 @@ class _Attempt:
         named = remote.options(name=f"{task.spec.id} trial {task.trial}")
         try:
             async for reference in named.remote(json.dumps(task.message), files):
-                line, made = await reference
-                value = json.loads(line)
-                kind = value.pop("event")
-                if kind == "out-of-memory":
-                    return "its GPU's memory was full"
-                await asyncio.to_thread(self._write, value, made)
-                self._say(task, kind, **{name: content for name, content in value.items() if name not in ("run", "trial")})
-                if kind in (*ENDINGS, "error", "crash"):
-                    return None
+                events = [(json.loads(line), made) for line, made in await reference]
+                await asyncio.to_thread(self._write, events)
+                for value, _ in events:
+                    kind = value.pop("event")
+                    if kind == "out-of-memory":
+                        return "its GPU's memory was full"
+                    self._say(task, kind, **{name: content for name, content in value.items() if name not in ("run", "trial")})
+                    if kind in (*ENDINGS, "error", "crash"):
+                        return None
         except RayTaskError as error:
             self._say(task, "crash", message=str(error))
             return None
@@ -230,16 +230,17 @@ class _Attempt:
             return next((words for kind, words in REASONS.items() if isinstance(error, kind)), type(error).__name__)
         return "its worker ended without a word"
 
-    def _write(self, value: dict[str, Any], files: parcels.Files) -> None:
-        row = Row.from_line(value["line"]) if "line" in value else None
-        if row and row.control == TICKET:
-            assert row.level == self._level, f"level {row.level} where {self._level} is next"
-            self._level += 1
-        try:
-            parcels.accept(self._task.store, files, row)
-        except OSError as error:
-            raise disk_failure(self._task.store, error) from error
-        self.num_rows += row is not None
+    def _write(self, events: list[tuple[dict[str, Any], parcels.Files]]) -> None:
+        for value, files in events:
+            row = Row.from_line(value["line"]) if "line" in value else None
+            if row and row.control == TICKET:
+                assert row.level == self._level, f"level {row.level} where {self._level} is next"
+                self._level += 1
+            try:
+                parcels.accept(self._task.store, files, row)
+            except OSError as error:
+                raise disk_failure(self._task.store, error) from error
+            self.num_rows += row is not None
 
 
 if __name__ == "__main__":

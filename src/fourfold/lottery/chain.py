@@ -19,6 +19,12 @@ from fourfold.lottery.serving import Server, own_stream
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.train import single_thread, versions
 
+PARCEL_SECONDS = 0.5
+"""How often what has happened in a trial is sent: each parcel costs both ends some milliseconds, as long as a small epoch."""
+
+Parcel = list[tuple[str, Files]]
+"""Events as lines of JSON, in order, each with the files that it left."""
+
 _SERVER = Server(experiments_kept=1)
 """Ray runs one chain after the other in a process, so that images are loaded once."""
 
@@ -41,8 +47,8 @@ def probe(datasets: list[str], data_dir: str | None, expected: dict[str, str]) -
     return None
 
 
-def run_chain(message: str, files: Files) -> Iterator[tuple[str, Files]]:
-    """Run a trial and its controls from the files that there are of it; yield each event with the files that it left.
+def run_chain(message: str, files: Files) -> Iterator[Parcel]:
+    """Run a trial and its controls from the files that there are of it; yield now and then what has happened since.
 
     Args:
         message: The task, as JSON.
@@ -51,16 +57,17 @@ def run_chain(message: str, files: Files) -> Iterator[tuple[str, Files]]:
     task: dict[str, Any] = json.loads(message)
     spec, trial = Spec.from_json(task["spec"]), task["trial"]
     if told := _disagreement(task["versions"]):  # a node that joined after the others had been probed
-        yield json.dumps({"event": "error", "run": spec.id, "trial": trial, "message": told}), {}
+        yield [(json.dumps({"event": "error", "run": spec.id, "trial": trial, "message": told}), {})]
         return
-    events: queue.SimpleQueue[tuple[str, Files] | None] = queue.SimpleQueue()
+    events: queue.SimpleQueue[tuple[str, Files]] = queue.SimpleQueue()
+    ended = threading.Event()
     with tempfile.TemporaryDirectory(prefix="fourfold-") as folder:
         store = RunStore.create(Path(folder), spec)
         parcels.unpack(store, files)
         sent = set(files)
 
         def write(line: str) -> None:
-            new = parcels.made(store, trial, sent)
+            new = {} if json.loads(line)["event"] == "epoch" else parcels.made(store, trial, sent)
             sent.update(new)
             events.put((line, new))
 
@@ -69,11 +76,18 @@ def run_chain(message: str, files: Files) -> Iterator[tuple[str, Files]]:
                 with single_thread(), own_stream():
                     _SERVER.serve({**task, "out": folder}, write)
             finally:
-                events.put(None)
+                ended.set()
 
         threading.Thread(target=work, daemon=True).start()
-        while (event := events.get()) is not None:
-            yield event
+        while not ended.wait(PARCEL_SECONDS):
+            if parcel := _taken(events):
+                yield parcel
+        yield _taken(events)
+
+
+def _taken(events: "queue.SimpleQueue[tuple[str, Files]]") -> Parcel:
+    """Take all that is there."""
+    return [events.get() for _ in range(events.qsize())]
 
 
 def _disagreement(expected: dict[str, str]) -> str | None:
