@@ -160,3 +160,68 @@ def test_more_memory_than_there_is_is_one_sentence():
 def test_the_line_that_describes_a_cluster():
     joined = Joined(name="at head:1", node="home", resources={}, device="cpu")
     assert joined.describe(NODES) == f"Ray {ray.__version__}, at head:1: 2 nodes, 3 CPUs, 1 GPU"
+
+
+class Asking:
+    """What Ray makes of `probe`: notes which nodes are asked, and answers as it is told."""
+
+    def __init__(self, monkeypatch, answer):
+        self.nodes = []
+        self.answer = answer
+        monkeypatch.setattr(joining.ray, "remote", lambda **_: lambda function: self)
+        monkeypatch.setattr(joining.ray, "wait", lambda asked, num_returns, timeout: (asked[:num_returns], []))
+        monkeypatch.setattr(joining.ray, "get", lambda asked: asked())
+
+    def options(self, scheduling_strategy):
+        self.nodes.append(scheduling_strategy.node_id)
+        return self
+
+    def remote(self, *given):
+        return lambda: self.answer(self.nodes[-1])
+
+
+def node(name, **resources):
+    return {"NodeID": name * 56, "Resources": resources}
+
+
+@pytest.mark.parametrize(
+    ("trials", "workers", "expected"),
+    [(2, None, "ab"), (7, None, "aaaabbb"), (99, None, "aaaabbb"), (99, 3, "aabb"), (1, 5, "ab")],
+)
+def test_nodes_are_asked_by_as_many_workers_as_trials_fit(trials, workers, expected, monkeypatch):
+    nodes = [
+        node("a", CPU=4.0, memory=9.0),
+        node("b", CPU=8.0, memory=7.0),
+        node("c", memory=9.0),
+        node("d", CPU=4.0, memory=1.0),
+    ]
+    joined = Joined(name="here", node="a", resources={"num_cpus": 1, "num_gpus": 0.0, "memory": 2}, device="cpu")
+    asking = Asking(monkeypatch, lambda node: None)
+    request = {"trials": trials, "workers": workers, "datasets": [], "data_dir": None, "versions": {}}
+    joining.probe(request, joined, nodes)
+    assert [name[0] for name in asking.nodes] == list(expected)
+
+
+def test_what_a_node_lacks_is_the_sentence_and_a_node_that_dies_is_left_alone(monkeypatch):
+    def answer(node):
+        if node.startswith("a"):
+            raise NodeDiedError("gone")
+        return "node b has torch 1.0"
+
+    joined = Joined(name="here", node="a", resources={"num_cpus": 1}, device="cpu")
+    request = {"trials": 2, "workers": None, "datasets": [], "data_dir": None, "versions": {}}
+    Asking(monkeypatch, answer)
+    joining.probe(request, joined, [node("a", CPU=1.0)])
+    joining.probe(request, joined, [node("c")])  # nobody to ask
+    with pytest.raises(UserError, match=r"^node b has torch 1\.0$"):
+        joining.probe(request, joined, [node("b", CPU=1.0)])
+    error = ray.exceptions.RayTaskError("probe", "Traceback\nModuleNotFoundError: No module named 'fourfold'", ValueError("x"))
+
+    def lacking(node):
+        raise error
+
+    Asking(monkeypatch, lacking)
+    with pytest.raises(
+        UserError, match=r"^a node of the cluster cannot run fourfold \(.*'fourfold'\); install it there as it is here$"
+    ):
+        joining.probe(request, joined, [node("b", CPU=1.0)])

@@ -100,7 +100,7 @@ def test_without_ray_there_is_one_sentence_and_nothing_is_written(monkeypatch, t
 @pytest.mark.parametrize("answer", [None, b"", b"HTTP"], ids=["silent", "closed", "another server"])
 def test_an_address_where_no_ray_is_is_one_sentence_in_time(answer, monkeypatch, pretend, tmp_path):
     pretend("")
-    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("fourfold.record.cluster.ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():

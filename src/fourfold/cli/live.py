@@ -37,6 +37,7 @@ def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterato
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("levels", total=total)
+        clusters: list[str] = []
 
         def take(event: Event) -> None:
             settings = " ".join(f"{name}={short(get_field(event.spec, name))}" for name in fields)
@@ -48,6 +49,9 @@ def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterato
                     f"{name} level {row.level}: {row.validation:.2f} % of the held-out images ({row.provenance.seconds:.1f} s)",
                     highlight=False,
                 )
+            elif event.kind == "cluster" and event.message not in clusters[-1:]:  # a study joins it again and again
+                clusters.append(str(event.message))
+                console.print(event.message, highlight=False)
             elif event.kind == "notice":
                 console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
             elif event.kind in ("failed", "out-of-time"):

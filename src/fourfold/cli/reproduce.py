@@ -9,13 +9,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fourfold.cli.duration import format_duration, parse_duration
+from fourfold.cli.duration import format_duration
+from fourfold.cli.machines import HERE, Flags, Machines
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.record.errors import unknown
 
 if TYPE_CHECKING:
-    import torch
-
     from fourfold.report.paper_figures import PaperFigure
 
 CLAIMS = "claims"
@@ -26,11 +25,8 @@ def command(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (),
     scale: float = 1.0,
     dry_run: bool = False,
-    device: str = "auto",
     out: Path | None = None,
-    data_dir: Path | None = None,
-    workers: int | None = None,
-    budget: str | None = None,
+    machines: Flags = HERE,
 ) -> None:
     """Reproduce a figure or a table of the two papers, or judge their claims by the rows there are.
 
@@ -42,23 +38,13 @@ def command(
         runs: For claims: folders of runs, or folders that hold them; default runs.
         scale: A smaller version of a figure, such as 0.1: fewer trials, epochs and levels, under names of their own.
         dry_run: Say how long each figure will take on this machine, and stop.
-        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
         out: Folder of the runs, and of the report below it (default runs); for claims, of the report (default report).
-        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
-        workers: Trials at a time; default one a core, or one on a GPU.
-        budget: Stop cleanly within this time, such as 9m or 1h30m.
+        machines: What runs trials, and how long it may.
     """
     from fourfold.report.paper_figures import FIGURES, TABLES
 
-    options = {
-        "--scale": scale != 1,
-        "--dry-run": dry_run,
-        "--device": device != "auto",
-        "--data-dir": data_dir is not None,
-        "--workers": workers is not None,
-        "--budget": budget is not None,
-    }
-    given = next((option for option, is_given in options.items() if is_given), None)
+    given = next((f"--{name}" for name, is_given in {"scale": scale != 1, "dry-run": dry_run}.items() if is_given), None)
+    given = given or machines.first_given
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
     if what == CLAIMS:
         if given:
@@ -84,32 +70,19 @@ def command(
     from fourfold.report.scaling import check_scale
 
     check_scale(scale)
+    machines.check_early(dry_run=dry_run)
     folder = out or Path("runs")
-    seconds = None if budget is None else parse_duration(budget)
     chosen = FIGURES if what is None else {what: FIGURES[what]}
-    from fourfold.lottery import check, default_workers
-    from fourfold.train import resolve_device
-
     first = next(iter(chosen.values()))
-    check(_specs(first, scale), _trials(first, scale), workers, seconds, device)
-    at_a_time = workers or default_workers(resolve_device(device))
-    _forecast(console, chosen, scale, folder, resolve_device(device), at_a_time)
+    machines.check(_specs(first, scale), _trials(first, scale))
+    _forecast(console, chosen, scale, folder, machines)
     if what is not None and not dry_run:
-        _run(console, what, scale, device, folder, data_dir, workers, seconds)
+        _run(console, what, scale, folder, machines)
 
 
-def _run(
-    console: Console,
-    name: str,
-    scale: float,
-    device: str,
-    out: Path,
-    data_dir: Path | None,
-    workers: int | None,
-    budget_seconds: float | None,
-) -> None:
+def _run(console: Console, name: str, scale: float, out: Path, machines: Machines) -> None:
     """Run what is missing of a figure, write its report and say where its pictures are."""
-    from fourfold import lottery, report
+    from fourfold import report
     from fourfold.cli.live import follow
     from fourfold.report.paper_figures import FIGURES
 
@@ -118,16 +91,7 @@ def _run(
     rows = []
     if to_run:
         with follow(console, to_run, trials, out) as on_event:
-            rows = lottery.run(
-                to_run,
-                trials=trials,
-                out=out,
-                device=device,
-                data_dir=data_dir,
-                workers=workers,
-                budget_seconds=budget_seconds,
-                on_event=on_event,
-            )
+            rows = machines.run(to_run, trials=trials, out=out, on_event=on_event)
     if rows or there:
         label = name if scale == 1 else f"{name}-scale-{scale:g}"
         folders = [out / spec.id for spec in (*there, *to_run)]
@@ -141,19 +105,12 @@ def _run(
         sys.exit(1)
 
 
-def _forecast(
-    console: Console,
-    figures: "dict[str, PaperFigure]",
-    scale: float,
-    out: Path,
-    device: "torch.device",
-    workers: int,
-) -> None:
+def _forecast(console: Console, figures: "dict[str, PaperFigure]", scale: float, out: Path, machines: Machines) -> None:
     """Print how much of each figure is left and about how long it takes."""
     from fourfold.lottery.clock import Clock
     from fourfold.report.forecast import forecast
 
-    clock = Clock(device)
+    clock, workers = Clock(machines.place), machines.at_a_time
     for name, figure in figures.items():
         trials = _trials(figure, scale)
         to_run, there = _split(figure, scale, out)

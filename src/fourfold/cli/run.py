@@ -3,31 +3,28 @@
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
 from fourfold.cli.changes import changed
-from fourfold.cli.duration import format_duration, parse_duration
+from fourfold.cli.duration import format_duration
 from fourfold.cli.levels import parse_levels
+from fourfold.cli.machines import HERE, Flags
 from fourfold.record import TICKET, RunStore, Spec, UserError, launched
 from fourfold.record.settings import with_field
 
 if TYPE_CHECKING:
-    from fourfold.lottery import Cluster, Event, Plan
+    from fourfold.lottery import Event, Plan
 
 
 def command(
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
     algebra: tuple[str, ...] = ("real", "quaternion"),
     trials: int = 5,
-    device: str = "auto",
     out: Path = Path("runs"),
-    data_dir: Path | None = None,
-    workers: int | None = None,
     parts: int | None = None,
-    budget: str | None = None,
     keep: tuple[int, ...] = (),
     dry_run: bool = False,
     epochs: int | None = None,
@@ -40,10 +37,7 @@ def command(
     classes: tuple[int, ...] = (),
     track: tuple[str, ...] = (),
     track_dir: Path | None = None,
-    executor: str = "local",
-    address: str | None = None,
-    gpus_per_trial: float | None = None,
-    memory_per_trial: float | None = None,
+    machines: Flags = HERE,
 ) -> None:
     """Train, prune, rewind and train again, level after level, in every algebra named.
 
@@ -55,12 +49,8 @@ def command(
         preset: An experiment of `fourfold presets`.
         algebra: Algebras to compare: real, complex, quaternion, octonion.
         trials: Trials (seeds) of each algebra.
-        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
         out: Folder of the runs; the report is written below it too.
-        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
-        workers: Trials at a time; default one a core, or one on a GPU.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
-        budget: Stop cleanly within this time, such as 9m or 1h30m.
         keep: Levels whose trained weights are kept, without the pruned ones.
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.
@@ -74,16 +64,12 @@ def command(
         classes: Some classes alone: a number of them, drawn once and for all, or two labels and more.
         track: Trackers that get the figures too: tensorboard, wandb, mlflow, trackio.
         track_dir: Where trackers put their files; default `tracking` below the runs' folder.
-        executor: local, or ray: a cluster, or without an address a Ray of its own on this machine.
-        address: HOST:PORT of the head of a Ray cluster that this machine is part of; default $RAY_ADDRESS.
-        gpus_per_trial: Part of a GPU that Ray gives each trial, such as 0.25; default 1 where there are GPUs.
-        memory_per_trial: GiB of memory that each trial asks Ray for; default estimated.
+        machines: What runs trials, and how long it may.
     """
-    budget_seconds = None if budget is None else parse_duration(budget)
+    machines.check_early(dry_run=dry_run)
 
     from fourfold import lottery, report
     from fourfold.cli.live import follow
-    from fourfold.train import resolve_device
 
     specs = []
     for name in algebra:
@@ -97,16 +83,13 @@ def command(
     lottery.check_trackers(track)
     if track_dir and not track:
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
-    cluster = _cluster(executor, address=address, gpus_per_trial=gpus_per_trial, memory_per_trial=memory_per_trial)
-    lottery.check(specs, trials, workers, budget_seconds, device, keep, controls, levels, cluster, parts)
+    machines.check(specs, trials, keep=keep, controls=controls, control_levels=levels, parts=parts)
     launch = launched()
     is_first = launch is None or launch.rank == 0
     console = Console(soft_wrap=True)
     if is_first:
-        place = resolve_device("auto" if cluster else device)
-        plans = lottery.plan(specs, trials=trials, out=out, device=place)
-        joined = cluster is not None and cluster.joined is not None  # its size is not known before it has been joined
-        _print_plan(console, plans, trials, workers or (1 if joined else lottery.default_workers(place)))
+        plans = lottery.plan(specs, trials=trials, out=out, device=machines.place)
+        _print_plan(console, plans, trials, machines.at_a_time)
         if controls:
             of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
             told = f"  then, of {of}, {', '.join(controls)}: each a training more, not in the estimate"
@@ -119,18 +102,13 @@ def command(
         follow(console, specs, trials, out) if is_first else nullcontext(_say_nothing) as show,
         lottery.tracked(track if is_first else (), track_dir or out / "tracking", show) as on_event,
     ):
-        rows = lottery.run(
+        rows = machines.run(
             specs,
             trials=trials,
             out=out,
-            device=device,
-            data_dir=data_dir,
-            workers=workers,
-            budget_seconds=budget_seconds,
             keep=keep,
             controls=controls,
             control_levels=levels,
-            cluster=cluster,
             parts=parts,
             on_event=on_event,
         )
@@ -143,20 +121,6 @@ def command(
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
     if any(RunStore(out / spec.id).failure(trial) for spec in specs for trial in range(trials)):
         sys.exit(1)
-
-
-def _cluster(executor: str, **settings: Any) -> "Cluster | None":
-    """Return the cluster that was named; None for this machine."""
-    from fourfold.lottery import Cluster
-
-    if executor == "ray":
-        return Cluster(**settings)
-    if executor != "local":
-        raise UserError(f"`--executor` (={executor!r}) must be local or ray")
-    for name, value in settings.items():
-        if value is not None:
-            raise UserError(f"`--{name.replace('_', '-')}` (={value}) must be left out, or --executor ray given with it")
-    return None
 
 
 def _say_nothing(event: "Event") -> None:

@@ -7,7 +7,7 @@ import tyro
 from rich.console import Console
 
 from fourfold.cli.changes import changed
-from fourfold.cli.duration import parse_duration
+from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.printing import print_table
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
@@ -20,11 +20,8 @@ def command(
     epochs: int | None = None,
     prune_fraction: float | None = None,
     max_level: int | None = None,
-    device: str = "auto",
     out: Path = Path("runs"),
-    data_dir: Path | None = None,
-    workers: int | None = None,
-    budget: str | None = None,
+    machines: Flags = HERE,
 ) -> None:
     """Ask what makes a network win or lose under pruning: variants of a preset side by side, with intervals.
 
@@ -38,13 +35,11 @@ def command(
         epochs: Epochs of each training; default as the preset.
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
         max_level: The last level in any case; default as the preset.
-        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
         out: Folder of the runs; the report is written below it too.
-        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
-        workers: Trials at a time; default one a core, or one on a GPU.
-        budget: Stop cleanly within this time, such as 9m or 1h30m.
+        machines: What runs trials, and how long it may.
     """
-    budget_seconds = None if budget is None else parse_duration(budget)
+    if name is not None:
+        machines.check_early()
 
     from fourfold import lottery, report
     from fourfold.cli.live import follow
@@ -68,25 +63,16 @@ def command(
     first, *others = studies.specs(name, spec)
     for variant in (first, *others):
         try:
-            lottery.check([variant], trials, workers, budget_seconds, device)
+            machines.check([variant], trials)
         except UserError as error:
             if variant.model.algebra == first.model.algebra:
                 raise  # without it there is no question
             console.print(f"  without {variant.model.algebra}: {error}", highlight=False)
         else:
             variants.append(variant)
-    lottery.check(variants, trials, workers, budget_seconds, device)
+    machines.check(variants, trials)
     with follow(console, variants, trials, out) as on_event:
-        rows = lottery.run(
-            variants,
-            trials=trials,
-            out=out,
-            device=device,
-            data_dir=data_dir,
-            workers=workers,
-            budget_seconds=budget_seconds,
-            on_event=on_event,
-        )
+        rows = machines.run(variants, trials=trials, out=out, on_event=on_event)
     if not rows:
         return
     folders = [out / variant.id for variant in variants]

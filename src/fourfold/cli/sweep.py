@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from fourfold.cli.duration import format_duration, parse_duration
+from fourfold.cli.duration import format_duration
+from fourfold.cli.machines import HERE, Flags
 from fourfold.record import Spec, UserError
 
 if TYPE_CHECKING:
@@ -25,12 +26,9 @@ def command(
     seed: int | None = None,
     validation: int | None = None,
     protocol: str = "text",
-    device: str = "auto",
     out: Path = Path("runs"),
-    data_dir: Path | None = None,
-    workers: int | None = None,
-    budget: str | None = None,
     dry_run: bool = False,
+    machines: Flags = HERE,
 ) -> None:
     """Find the settings that suit each algebra: a grid, or a study that chooses its points, with equal budgets.
 
@@ -48,23 +46,19 @@ def command(
         seed: Decides what the study chooses; default 0.
         validation: Training images to hold out; default as the preset, or a tenth.
         protocol: text, as the paper has it, or released, as its released code does it.
-        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
         out: Folder of the runs.
-        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
-        workers: Trials at a time; default one a core, or one on a GPU.
-        budget: Stop cleanly within this time, such as 9m or 1h30m.
         dry_run: Print the plan and stop.
+        machines: What runs trials, and how long it may.
     """
-    budget_seconds = None if budget is None else parse_duration(budget)
     if study is None and seed is not None:
         raise UserError(f"`--seed` (={seed}) decides what a study chooses: add --study N, or leave it out of a grid")
+    machines.check_early(dry_run=dry_run)
 
     from fourfold import lottery
     from fourfold.cli.live import follow_sweep
     from fourfold.cli.sweep_result import print_result
     from fourfold.lottery import sweep
     from fourfold.lottery.optuna_study import check_study, run_study
-    from fourfold.train import resolve_device
 
     space = sweep.parse_space(settings)
     bases = [
@@ -78,32 +72,21 @@ def command(
     else:
         check_study(study)
         points, known = study, bases
-    lottery.check(known, trials, workers, None, device)
+    machines.check(known, trials)
     console = Console(soft_wrap=True)
     _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, study is not None)
-    place = resolve_device(device)
-    plans = lottery.plan(known[: len(bases)], trials=trials, out=out, device=place)
-    _print_time(console, plans, points * trials * (level + 1), workers or lottery.default_workers(place), out)
+    plans = lottery.plan(known[: len(bases)], trials=trials, out=out, device=machines.place)
+    _print_time(console, plans, points * trials * (level + 1), machines.at_a_time, out)
     if dry_run:
         return
-    deadline = None if budget_seconds is None else time.time() + budget_seconds
+    deadline = None if machines.budget_seconds is None else time.time() + machines.budget_seconds
     chosen = [name for name, values in space.items() if isinstance(values, sweep.Range) or len(values) > 1]
     with follow_sweep(console, chosen, points * len(bases) * trials * (level + 1)) as on_event:
 
         def run(specs: Sequence[Spec]) -> None:
             left = None if deadline is None else deadline - time.time()
-            if not specs or (left is not None and left <= 0):
-                return
-            lottery.run(
-                specs,
-                trials=trials,
-                out=out,
-                device=device,
-                data_dir=data_dir,
-                workers=workers,
-                budget_seconds=left,
-                on_event=on_event,
-            )
+            if specs and (left is None or left > 0):
+                machines.run(specs, trials=trials, out=out, on_event=on_event, budget_seconds=left)
 
         if study is None:
             found = sweep.run_grid(bases, sweep.lists_of(space), trials=trials, out=out, run=run)

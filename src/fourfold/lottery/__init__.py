@@ -1,7 +1,6 @@
 """Lottery-ticket experiments: levels of training, pruning and rewinding, over trials and algebras."""
 
 from fourfold.lottery import presets
-from fourfold.lottery.cluster import Cluster
 from fourfold.lottery.connectivity import connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
@@ -12,6 +11,7 @@ from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.stability import Line, overlaps, stability
 from fourfold.lottery.throughput import Throughput, measure_throughput
 from fourfold.lottery.tracking import check_trackers, tracked
+from fourfold.record import Cluster
 
 __all__ = [
     "Cluster",

@@ -72,7 +72,7 @@ def main() -> None:
         try:
             joined = join(request)
             tell("joined")
-            probe(request, members())
+            probe(request, joined, members())
             tell("probed")
             asyncio.run(_Bridge(request, joined, tell).run(given))
         finally:

@@ -39,6 +39,11 @@ class Joined:
         counted = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}, {cpus:g} CPU{'' if cpus == 1 else 's'}"
         return f"Ray {ray.__version__}, {self.name}: {counted}, {gpus:g} GPU{'' if gpus == 1 else 's'}"
 
+    def room(self, node: dict[str, Any]) -> int:
+        """Return how many trials fit onto a node at the same time."""
+        there, names = node["Resources"], {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+        return min(int(there.get(names[name], 0) / asked) for name, asked in self.resources.items() if asked)
+
 
 def join(request: dict[str, Any]) -> Joined:
     """Join the cluster of the request, or start one.
@@ -82,18 +87,25 @@ def members() -> Nodes:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def probe(request: dict[str, Any], nodes: Nodes) -> None:
-    """Ask every node whether trials can run there; those that die meanwhile are left alone.
+def probe(request: dict[str, Any], joined: Joined, nodes: Nodes) -> None:
+    """Ask every node that has room for a trial whether it can run it; those that die meanwhile are left alone.
+
+    A node is asked by as many workers as trials will run there: all of them import torch at the same time, and now.
 
     Raises:
         UserError: a node has other versions, or lacks fourfold or the data.
     """
     ask = ray.remote(num_cpus=0, max_retries=0)(chain.probe)
+    able = [node for node in nodes if joined.room(node)]
+    if not able:  # those that join later are asked with their first trial
+        return
+    share = -(-min(request["trials"], request["workers"] or request["trials"]) // len(able))
     asked = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             request["datasets"], request["data_dir"], request["versions"]
         )
-        for node in nodes
+        for node in able
+        for _ in range(min(share, joined.room(node)))
     ]
     answered, _ = ray.wait(asked, num_returns=len(asked), timeout=PROBE_SECONDS)
     for answer in answered:

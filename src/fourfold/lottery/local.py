@@ -11,14 +11,14 @@ import torch
 
 from fourfold import data
 from fourfold.lottery.building import measure
-from fourfold.lottery.cluster import Cluster, Connection
+from fourfold.lottery.cluster import Connection
 from fourfold.lottery.controls import check_controls, controls_left
 from fourfold.lottery.planning import trial_memory
 from fourfold.lottery.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import all_rows
 from fourfold.lottery.serving import Controls
 from fourfold.lottery.together import Work, check_launch, run_together
-from fourfold.record import Row, RunStore, Spec, UserError, launched
+from fourfold.record import Cluster, Row, RunStore, Spec, UserError, launched
 from fourfold.train import resolve_device, steps_per_epoch, versions
 
 
@@ -93,6 +93,7 @@ def run(
             request = {
                 "cpus": workers or default_workers(torch.device("cpu")),
                 "workers": workers,
+                "trials": trials * len(specs),
                 "device": device,
                 "datasets": sorted({spec.data.name for spec in specs}),
                 "data_dir": str(data_dir.absolute()) if data_dir else None,

@@ -1,5 +1,6 @@
 """What an experiment is and what came out of it: specs, rows and their files. No torch in this room."""
 
+from fourfold.record.cluster import Cluster, NoAnswerError
 from fourfold.record.errors import RankError, UserError
 from fourfold.record.launch import Launch, launched
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
@@ -16,6 +17,7 @@ __all__ = [
     "SCORED_AT_START",
     "SPEC_VERSION",
     "TICKET",
+    "Cluster",
     "Connectivity",
     "ConnectivityRow",
     "DataSpec",
@@ -23,6 +25,7 @@ __all__ = [
     "Epoch",
     "Launch",
     "ModelSpec",
+    "NoAnswerError",
     "Overlap",
     "OverlapRow",
     "Provenance",

@@ -1,0 +1,111 @@
+"""The flags of every command that trains: on which machines, with what, and for how long."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from fourfold.cli.duration import parse_duration
+from fourfold.record import Cluster, Row, Spec, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from fourfold.lottery import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What runs trials, and how long it may."""
+
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda or cuda:N."""
+    data_dir: Path | None = None
+    """Where data sets lie; default $FOURFOLD_DATA, else the cache, with download."""
+    workers: int | None = None
+    """Trials at a time; default one a core, or one on a GPU."""
+    budget: str | None = None
+    """Stop cleanly within this time, such as 9m or 1h30m."""
+    executor: str = "local"
+    """local, or ray: a cluster, or without an address a Ray of its own on this machine."""
+    address: str | None = None
+    """HOST:PORT of the head of a Ray cluster that this machine is part of; default $RAY_ADDRESS."""
+    gpus_per_trial: float | None = None
+    """Part of a GPU that Ray gives each trial, such as 0.25; default 1 where there are GPUs."""
+    memory_per_trial: float | None = None
+    """GiB of memory that each trial asks Ray for; default estimated."""
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """The time there is; None is any."""
+        return None if self.budget is None else parse_duration(self.budget)
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """The cluster that was named; None for this machine."""
+        settings: dict[str, Any] = {name: getattr(self, name) for name in ("address", "gpus_per_trial", "memory_per_trial")}
+        if self.executor == "ray":
+            return Cluster(**settings)
+        if self.executor != "local":
+            raise UserError(f"`--executor` (={self.executor!r}) must be local or ray")
+        for name, value in settings.items():
+            if value is not None:
+                raise UserError(f"`--{name.replace('_', '-')}` (={value}) must be left out, or --executor ray given with it")
+        return None
+
+    @property
+    def first_given(self) -> str | None:
+        """The first flag with another value than its default, for commands that train sometimes; None if there is none."""
+        given = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
+        return next((f"--{name.replace('_', '-')}" for name in given), None)
+
+    @property
+    def place(self) -> "torch.device":
+        """Where this machine would train, for estimates."""
+        from fourfold.train import resolve_device
+
+        return resolve_device("auto" if self.cluster else self.device)
+
+    @property
+    def at_a_time(self) -> int:
+        """Trials at a time, for estimates: one on a cluster that is joined, whose size is not known before."""
+        from fourfold.lottery import default_workers
+
+        joined = self.cluster is not None and self.cluster.joined is not None
+        return self.workers or (1 if joined else default_workers(self.place))
+
+    def check_early(self, *, dry_run: bool = False) -> None:
+        """Raise `UserError` for what can be seen before torch is imported; a dry run needs no cluster to be there."""
+        _ = self.budget_seconds
+        if self.cluster and not dry_run:
+            self.cluster.greet()
+
+    def check(self, specs: Sequence[Spec], trials: int, **settings: Any) -> None:
+        """Raise `UserError` for anything that can be seen without touching the disk; `lottery.check` has the settings."""
+        from fourfold import lottery
+
+        lottery.check(specs, trials, self.workers, self.budget_seconds, self.device, cluster=self.cluster, **settings)
+
+    def run(
+        self, specs: Sequence[Spec], *, trials: int, out: Path, on_event: "Callable[[Event], None]", **settings: Any
+    ) -> list[Row]:
+        """Run what is missing of some specs' trials, and return all their rows; `lottery.run` has the settings."""
+        from fourfold import lottery
+
+        here = {
+            "device": self.device,
+            "data_dir": self.data_dir,
+            "workers": self.workers,
+            "budget_seconds": self.budget_seconds,
+            "cluster": self.cluster,
+        }
+        return lottery.run(specs, trials=trials, out=out, on_event=on_event, **(here | settings))
+
+
+Flags = Annotated[Machines, tyro.conf.arg(name="")]
+"""As a command's argument: each field is a flag, without a prefix."""
+
+HERE = Machines()
+"""This machine, with everything it has."""
