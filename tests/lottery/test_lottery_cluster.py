@@ -1,8 +1,11 @@
 """The run's side of a cluster, with a pretended bridge: mistakes are one sentence, a cluster that is lost is waited for."""
 
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -35,12 +38,18 @@ def run_id(task):
 """
 
 
+def find_ray(monkeypatch, found) -> None:
+    """Let Ray be installed, or not, whatever is true here."""
+    find = cluster.importlib.util.find_spec
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name, *rest: found if name == "ray" else find(name, *rest))
+
+
 @pytest.fixture
 def pretend(monkeypatch):
     """Makes a program the bridge, and Ray installed."""
 
     def put(program):
-        monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: object())
+        find_ray(monkeypatch, object())
         monkeypatch.setattr(cluster, "BRIDGE", [sys.executable, "-c", JOIN + program])
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -91,7 +100,7 @@ def test_flags_that_do_not_go_together_are_one_sentence(words, sentence, tmp_pat
 
 
 def test_without_ray_there_is_one_sentence_and_nothing_is_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
+    find_ray(monkeypatch, None)
     with pytest.raises(UserError, match=r"^Ray is not installed; `pip install 'fourfold\[scale\]'` adds it$"):
         run(tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
@@ -218,7 +227,45 @@ def test_the_bridge_ends_when_the_run_does(pretend, tmp_path):
     with pytest.raises(MineError):
         lottery.run(SPECS, trials=1, out=tmp_path, device="cpu", cluster=Cluster(), on_event=give_up)
     with pytest.raises(ProcessLookupError):
-        cluster.os.kill(pids[0], 0)
+        os.kill(pids[0], 0)
+
+
+INTERRUPTED = """
+import sys
+from fourfold.cli import main
+from fourfold.lottery import cluster
+find = cluster.importlib.util.find_spec
+cluster.importlib.util.find_spec = lambda name, *rest: object() if name == "ray" else find(name, *rest)
+cluster.BRIDGE[:] = [sys.executable, "-c", sys.argv[1]]
+main(["run", "digits", "--algebra", "real", "--trials", "1", "--executor", "ray", "--out", sys.argv[2]])
+"""
+
+
+def test_ctrl_c_ends_the_bridge_in_order(tmp_path):
+    note = tmp_path / "note"
+    bridge = (
+        f"{JOIN}list(tasks()); tell('cluster', message='here'); sys.stdin.read(); open({str(note)!r}, 'w').write('in order')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, bridge, str(tmp_path / "runs")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "RAY_ADDRESS": ""},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        while "here" not in process.stdout.readline():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes of the foreground get it
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    assert errors == "\nfourfold: stopped; all finished levels are on disk, the same command goes on\n"
+    assert note.read_text() == "in order"
 
 
 def test_the_bridge_is_told_what_it_needs(pretend, tmp_path):

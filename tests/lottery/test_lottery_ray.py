@@ -15,9 +15,8 @@ import pytest
 from lottery_samples import BOTH, results, run_alone, tiny_spec
 
 from fourfold import lottery
-from fourfold.lottery import Cluster, local
-from fourfold.record import RunStore, UserError
-from fourfold.train import versions
+from fourfold.lottery import Cluster
+from fourfold.record import RunStore
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
 pytestmark = [
@@ -113,13 +112,6 @@ def _quick(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-def test_other_versions_on_the_nodes_are_one_sentence_and_write_nothing(nodes, monkeypatch, tmp_path):
-    monkeypatch.setattr(local, "versions", lambda: versions() | {"fourfold": "9.9"})
-    with pytest.raises(UserError, match=r"^node \S+ has fourfold \S+ and this machine 9\.9: install the same on both$"):
-        lottery.run(SPECS, trials=1, out=tmp_path / "runs", device="cpu", cluster=Cluster(address=nodes.address))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_rows_are_those_of_a_local_run_while_nodes_and_the_head_are_killed(nodes, tmp_path):
     told = []
 
@@ -143,32 +135,17 @@ def test_rows_are_those_of_a_local_run_while_nodes_and_the_head_are_killed(nodes
     assert any("2 nodes, 2 CPUs, 0 GPUs" in message for message in clusters)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_ray_of_our_own_ends_with_the_command(number, tmp_path):
+def test_a_ray_of_our_own_ends_with_a_command_that_is_killed(tmp_path):
     mark = uuid.uuid4().hex
-    words = [
-        "run",
-        "digits",
-        "--algebra",
-        "real",
-        "--trials",
-        "1",
-        "--epochs",
-        "9",
-        "--executor",
-        "ray",
-        "--out",
-        str(tmp_path),
-    ]
+    words = ["run", "digits", "--algebra", "real", "--trials", "1", "--epochs", "9", "--executor", "ray", "--out"]
     environ = {name: value for name, value in environment(mark).items() if name != "RAY_ADDRESS"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "fourfold", *words],
+        [sys.executable, "-m", "fourfold", *words, tmp_path],
         env=environ,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         late = time.monotonic() + PATIENCE_SECONDS
@@ -176,13 +153,10 @@ def test_a_ray_of_our_own_ends_with_the_command(number, tmp_path):
             assert time.monotonic() < late
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(number)
-        output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        process.kill()
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
         assert "Ray " in output
         assert "on this machine: 1 node, " in output
-        if number == signal.SIGINT:
-            assert process.returncode == 130
-            assert errors == "\nfourfold: stopped; all finished levels are on disk, the same command goes on\n"
         while left := marked(mark):
             assert time.monotonic() < late, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
             time.sleep(0.05)
