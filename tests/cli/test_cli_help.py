@@ -52,12 +52,12 @@ def test_help_names_every_command(words):
     ("name", "flags"),
     [
         ("run", "--algebra --trials --device --out --data-dir --workers --budget --keep --dry-run --epochs --learning-rate"),
-        ("run", "--prune-fraction --max-level --track --track-dir"),
+        ("run", "--precision --prune-fraction --max-level --track --track-dir"),
         ("sweep", "--set --algebra --trials --level --study --seed --validation --out --data-dir --workers --budget --dry-run"),
         ("info", "--algebra --classes --head --tables"),
         ("report", "--out"),
         ("data", "--data-dir"),
-        ("bench train", "--algebra --density --rounds --device --data-dir"),
+        ("bench train", "--algebra --density --rounds --precision --device --data-dir"),
     ],
 )
 def test_help_of_a_command_describes_every_flag(name, flags):

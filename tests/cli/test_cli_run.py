@@ -203,15 +203,28 @@ def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
     assert seen["control_levels"] is None
 
 
+def test_changes_of_the_preset_reach_the_run(here, quick_plan, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(lottery, "run", lambda specs, **named: seen.update(specs=specs) or [])
+    words = "--epochs 3 --learning-rate 0.5 --precision bf16 --prune-fraction 0.25 --max-level 7"
+    assert call("run", "digits", *words.split()).code == 0
+    for spec in seen["specs"]:
+        train = spec.train
+        assert (train.epochs, train.learning_rate, train.precision) == (3, 0.5, "bf16")
+        assert (spec.prune.fraction, spec.stop.max_level) == (0.25, 7)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["--control-levels", "some"], "`--control-levels` (=some) must be levels such as 0 3 6, or all"),
         (["--controls", "nothing"], "unknown control 'nothing'; known: equal-macs, erk-random"),
+        (["--precision", "bf8"], "unknown train precision 'bf8'; known: bf16, tf32"),
+        (["--precision", "tf32", "--device", "cpu"], "`train.precision` (='tf32') needs a CUDA device; cpu "),
         (["--protocol", "released"], "`protocol` (='released') must be 'text' for digits, of which no code was released"),
     ],
 )
-def test_mistakes_about_controls_are_one_sentence(words, sentence, here):
+def test_mistakes_about_what_is_run_are_one_sentence(words, sentence, here):
     ended = call("run", "digits", *words)
     assert ended.code == 2
     assert ended.err.startswith(f"fourfold: {sentence}")

@@ -10,7 +10,7 @@ def test_without_a_name_the_studies_are_listed(here):
     ended = call("study")
     assert ended.code == 0
     named = [line.split()[0] for line in ended.out.splitlines()]
-    assert named == ["units", "budgets", "starts", "learning-rates", "norms", "algebras"]
+    assert named == ["units", "budgets", "starts", "learning-rates", "norms", "precisions", "algebras"]
     assert not tree(here)
 
 
@@ -36,7 +36,7 @@ def test_variants_are_run_once_and_stand_side_by_side(here):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("nothing",), "unknown study 'nothing'; known: algebras, budgets, learning-rates, norms, starts, units"),
+        (("nothing",), "unknown study 'nothing'; known: algebras, budgets, learning-rates, norms, precisions, starts, units"),
         (("norms",), "`norm` (='whitening') needs a network with batch norm; lenet-300-100 has none"),
         (("units", "--base", "nothing"), "unknown preset 'nothing'"),
         (("units", "--trials", "0"), "`trials` (=0) must be at least 1"),

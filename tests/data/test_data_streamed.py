@@ -18,7 +18,7 @@ from fourfold.data.damage import BadFileError
 from fourfold.data.streamed import BUFFERS, Rows, Streamed
 from fourfold.record import DataSpec, TrainSpec
 from fourfold.train import train
-from fourfold.train.captured import captured_steps
+from fourfold.train.captured import captured_evaluation, captured_steps
 
 NAME = "imagenet16"
 IMAGES = 60
@@ -185,3 +185,4 @@ def test_images_on_disk_are_never_recorded(packed):
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
         steps = captured_steps(network, TrainSpec(batch_size=8), {}, {}, splits.train, record=lambda step: step)
         assert (steps is not None) == recorded
+        assert (captured_evaluation(network, splits.test, record=lambda step: step) is not None) == recorded

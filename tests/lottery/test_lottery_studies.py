@@ -17,6 +17,7 @@ ABOUT = {
     "starts": {"model.algebra", "model.init_scale", "model.init_scale_linear"},
     "learning-rates": {"model.algebra", "train.learning_rate"},
     "norms": {"model.algebra", "model.norm"},
+    "precisions": {"model.algebra", "train.precision"},
     "algebras": {"model.algebra"},
 }
 

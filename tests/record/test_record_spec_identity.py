@@ -126,6 +126,7 @@ def changed(spec, path):
         "max_level": 0 if value is None else None,
         "classes": 5 if value is None else None,
         "norm": "whitening" if value is None else None,
+        "precision": "bf16" if value is None else None,
     }
     if path[-1] in others:
         new = others[path[-1]]
@@ -163,7 +164,7 @@ def test_every_field_is_part_of_the_id(spec):
 def test_defaults_are_part_of_the_id():
     spec = make_spec()
     paths = leaves(spec)
-    assert len(paths) == 1 + 8 + 7 + 12 + 10 + 3
+    assert len(paths) == 1 + 8 + 7 + 13 + 10 + 3
     for path in paths:
         if path == ("train", "early_stopping"):
             base = make_spec(data=DataSpec(name="digits", validation=9))
@@ -193,13 +194,13 @@ def test_classes_are_part_of_the_id_and_their_absence_is_what_it_was_before_them
 
 
 def test_the_norm_is_part_of_the_id_and_its_absence_is_what_it_was_before_it():
-    models = [ModelSpec(name="resnet-18", algebra="quaternion", norm=norm) for norm in (None, "component", "whitening")]
+    models = [ModelSpec(name="resnet-18", algebra="quaternion", norm=norm) for norm in (None, "whitening")]
     some = [make_spec(model=model) for model in models]
-    assert len({spec.id for spec in some}) == 3
+    assert len({spec.id for spec in some}) == 2
     assert "norm" not in some[0].to_json()["model"]
     for spec in some:
         assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-    with pytest.raises(UserError, match=r"^unknown model norm 'white'; known: component, whitening"):
+    with pytest.raises(UserError, match=r"^unknown model norm 'white'; known: whitening"):
         ModelSpec(name="resnet-18", norm="white")
 
 

@@ -101,8 +101,9 @@ def splits(device: str) -> data.Splits:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_training_by_recorded_steps_gives_the_curve_of_the_plain_loop(device, monkeypatch):
-    spec = replace(SGD, epochs=3, milestones=(1,), decay=0.5)
+@pytest.mark.parametrize("precision", [None, "bf16"])
+def test_training_by_recorded_steps_gives_the_curve_of_the_plain_loop(precision, device, monkeypatch):
+    spec = replace(SGD, epochs=3, milestones=(1,), decay=0.5, precision=precision)
     found = []
     record = None if device == "cuda" else recorded
     for steps in (lambda *_: None, partial(captured_steps, record=record)):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from fourfold.cli.changes import changed
 from fourfold.cli.duration import format_duration
 
 
@@ -16,26 +17,29 @@ def command(
     algebra: tuple[str, ...] = ("real", "quaternion"),
     density: float = 1.0,
     rounds: int = 5,
+    precision: str | None = None,
     device: str = "auto",
     data_dir: Path | None = None,
 ) -> None:
     """Measure how fast levels are trained, one trial on one thread, beside the plain PyTorch loop with a `DataLoader`.
 
-    Every round takes ours, the plain loop and the processor's limits (a matrix product of 1024 x 1024, a copy of 64 MiB) in
-    turn; medians are printed, with quartiles of the ratio. Both loops evaluate test images in proportion.
+    Every round takes ours, the plain loop and the processor's limits in turn: a product of two matrices (1024 x 1024, on a GPU
+    8192 x 8192) and a copy (64 MiB, on a GPU 1 GiB). Medians are printed, with quartiles of the ratio. Both loops evaluate test
+    images in proportion.
 
     Args:
         presets: Experiments of `fourfold presets`.
-        algebra: Algebras to measure: real, complex, quaternion, octonion.
+        algebra: Algebras to measure: real, complex, quaternion, octonion, phm (learned).
         density: Kept weights / weights; below 1 by magnitude of the initial weights.
         rounds: Rounds of about two seconds and what the plain loop takes.
+        precision: Of ours and of the matrix product: tf32 (on a GPU) or bf16; default as the preset, float32.
         device: auto (CUDA where there is one), cpu, cuda or cuda:N.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
     """
     from fourfold import lottery
     from fourfold.train import describe_device, resolve_device, single_thread, versions
 
-    specs = [lottery.presets.get(preset, algebra=name) for preset in presets for name in algebra]
+    specs = [changed(lottery.presets.get(preset, algebra=name), precision=precision) for preset in presets for name in algebra]
     console = Console(soft_wrap=True, width=200)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("preset", "algebra"):

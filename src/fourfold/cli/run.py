@@ -29,6 +29,7 @@ def command(
     dry_run: bool = False,
     epochs: int | None = None,
     learning_rate: float | None = None,
+    precision: str | None = None,
     prune_fraction: float | None = None,
     max_level: int | None = None,
     protocol: str = "text",
@@ -47,7 +48,7 @@ def command(
 
     Args:
         preset: An experiment of `fourfold presets`.
-        algebra: Algebras to compare: real, complex, quaternion, octonion.
+        algebra: Algebras to compare: real, complex, quaternion, octonion, phm (learned).
         trials: Trials (seeds) of each algebra.
         out: Folder of the runs; the report is written below it too.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
@@ -55,6 +56,7 @@ def command(
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.
         learning_rate: Step size at the start; default as the preset.
+        precision: Of the networks' products: tf32 (on a GPU) or bf16; default as the preset, float32.
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
         max_level: The last level in any case; default as the preset.
         protocol: text, as the paper has it, or released, as its released code does it.
@@ -71,14 +73,19 @@ def command(
     from fourfold import lottery, report
     from fourfold.cli.live import follow
 
+    changes = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "prune_fraction": prune_fraction,
+        "max_level": max_level,
+    }
     specs = []
     for name in algebra:
         spec = lottery.presets.get(preset, algebra=name, protocol=protocol)
         if classes:
             spec = with_field(spec, "data.classes", classes[0] if len(classes) == 1 else classes)
-        specs.append(
-            changed(spec, epochs=epochs, learning_rate=learning_rate, prune_fraction=prune_fraction, max_level=max_level)
-        )
+        specs.append(changed(spec, **changes))
     levels = parse_levels("--control-levels", control_levels)
     lottery.check_trackers(track)
     if track_dir and not track:

@@ -39,7 +39,15 @@ class Splits:
     """Height and width of the batches."""
 
 
-def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | str, *, stream: bool | None = None) -> Splits:
+def prepare(
+    image_set: ImageSet,
+    spec: DataSpec,
+    n: int,
+    device: torch.device | str,
+    *,
+    stream: bool | None = None,
+    channels_last: bool = False,
+) -> Splits:
     """Put a data set on a device, or get ready to read it from disk.
 
     The validation images are a fixed choice from the training images, each class in proportion.
@@ -51,6 +59,8 @@ def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | 
         device: where the batches shall be.
         stream: whether images of packed files are read batch by batch; None means where they would fill the memory. The
             batches are the same bit for bit.
+        channels_last: whether the channels of a pixel lie side by side in the batches, as a GPU's low-precision convolutions
+            want them.
 
     Raises:
         UserError: the spec does not fit the images, or asks for more validation images than there are.
@@ -80,6 +90,7 @@ def prepare(image_set: ImageSet, spec: DataSpec, n: int, device: torch.device | 
                     std=std,
                     n=n,
                     channels=channels,
+                    layout=torch.channels_last if channels_last else torch.contiguous_format,
                 )
             )
         return found

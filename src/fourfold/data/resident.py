@@ -28,6 +28,7 @@ class Resident:
         std: standard deviation of each channel, where 1 is white.
         n: dimension of the algebra.
         channels: channels of the batches.
+        layout: in which order batches lie in memory.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class Resident:
         std: tuple[float, ...],
         n: int,
         channels: int,
+        layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
+        self._layout = layout
         self._images = images
         self._labels = labels
         self._members = members
@@ -153,7 +156,8 @@ class Resident:
             images = interleave(images, self._n)
         colours = images.shape[1]
         if self._channels == colours:
-            return images.float().mul_(self._scale).add_(self._offset)
+            batch = images.float().mul_(self._scale).add_(self._offset)
+            return batch.contiguous(memory_format=self._layout)
         batch = torch.empty(len(images), self._channels, *images.shape[2:], device=images.device)
         batch[:, :colours] = images
         batch[:, :colours].mul_(self._scale).add_(self._offset)
@@ -162,7 +166,7 @@ class Resident:
             grey = batch[:, colours]
             for channel, weight in enumerate(GREY):
                 grey.add_(batch[:, channel], alpha=weight)
-        return batch
+        return batch.contiguous(memory_format=self._layout)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

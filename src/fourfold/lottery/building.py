@@ -40,6 +40,18 @@ def _scale_(network: nn.Module, spec: Spec) -> None:
                 layer.weight.mul_(factor**0.5)
 
 
+def splits_of(image_set: data.ImageSet, spec: Spec, device: torch.device) -> data.Splits:
+    """Return a data set's images as the spec's network takes them.
+
+    Raises:
+        UserError: the spec does not fit the images.
+    """
+    # The matrix units of GPUs, which lower precisions use, take the channels of a pixel side by side.
+    channels_last = device.type == "cuda" and spec.train.precision is not None
+    n = models.dimension(spec.model.algebra)
+    return data.prepare(image_set, spec.inputs, n, device, channels_last=channels_last)
+
+
 def input_shape(spec: Spec) -> tuple[int, int, int]:
     """Return channels, height and width of the images in the spec's batches."""
     info = data.info_for(spec.data)

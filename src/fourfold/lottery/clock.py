@@ -11,9 +11,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from fourfold import data, models, pruning
+from fourfold import data, pruning
 from fourfold.data.images import Images, Labels
-from fourfold.lottery.building import build, measure
+from fourfold.lottery.building import build, measure, splits_of
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, Spec, StopSpec, TrainSpec
@@ -82,7 +82,7 @@ class Clock:
         if key not in self._known:
             affordable = _PROBE_MACS // (3 * sizes_of(spec).macs * batch_size) if self.device.type == "cpu" else _BATCHES
             count = batch_size * min(max(1, affordable), _BATCHES)
-            splits = data.prepare(_random_images(spec, count), probe.inputs, models.dimension(spec.model.algebra), self.device)
+            splits = splits_of(_random_images(spec, count), probe, self.device)
             network = build(probe, seed=0, device=self.device)
             weights = named_weights(network)
             masks = pruning.magnitude(weights, pruning.dense(weights), density)

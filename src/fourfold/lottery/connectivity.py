@@ -21,6 +21,7 @@ from fourfold.pruning import Masks
 from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import evaluate, train
+from fourfold.train.precision import computing
 from fourfold.train.sparse_steps import sparse_steps
 from fourfold.train.steps import Steps
 
@@ -56,7 +57,8 @@ def connectivity(
     network = build(spec, derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
     masks = pruning.unpack(mask, weights) if mask is not None else pruning.dense(weights)
-    moments = _train_to(step, experiment, trial, level, network, masks)
+    with computing(spec.train.precision, experiment.device):
+        moments = _train_to(step, experiment, trial, level, network, masks)
     ends = []
     for number in (1, 2):
         end = copy.deepcopy(network)
@@ -76,7 +78,8 @@ def connectivity(
         )
         ends.append({name: value.clone() for name, value in end.state_dict().items()})
     positions = tuple(number / (points - 1) for number in range(points))
-    found = [_between(network, ends[0], ends[1], position, experiment) for position in positions]
+    with computing(spec.train.precision, experiment.device):
+        found = [_between(network, ends[0], ends[1], position, experiment) for position in positions]
     return Connectivity(
         step=step,
         positions=positions,

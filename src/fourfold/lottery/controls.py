@@ -11,9 +11,9 @@ from time import perf_counter
 import torch
 from torch import Generator, Tensor
 
-from fourfold import algebra, data, pruning
+from fourfold import data, pruning
 from fourfold.lottery import rewinding
-from fourfold.lottery.building import build, measure
+from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, train_level
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row
@@ -228,7 +228,7 @@ def _small_dense(experiment: Experiment, store: RunStore, trial: int, level: int
 def _real_experiment(experiment: Experiment) -> Experiment:
     twin = experiment.spec.real_twin
     images = data.load(twin.data.name, experiment.data_dir, download=False)
-    splits = data.prepare(images, twin.inputs, algebra.get("real").n, experiment.device)
+    splits = splits_of(images, twin, experiment.device)
     return replace(experiment, spec=twin, splits=splits, sizes=experiment.sizes_real)
 
 

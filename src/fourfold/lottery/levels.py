@@ -14,7 +14,7 @@ from torch import nn
 
 from fourfold import data, models, pruning
 from fourfold.lottery import rewinding
-from fourfold.lottery.building import build, measure
+from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row
 from fourfold.lottery.seeds import derive_seed
@@ -61,7 +61,7 @@ class Experiment:
         images = data.load(spec.data.name, data_dir, download=download)
         return cls(
             spec=spec,
-            splits=data.prepare(images, spec.inputs, models.dimension(spec.model.algebra), device),
+            splits=splits_of(images, spec, device),
             sizes=measure(spec),
             sizes_real=measure(spec.real_twin),
             device=device,

@@ -163,7 +163,7 @@ def check(
             raise UserError("`--executor ray` must be left out under torchrun, whose processes all train one network")
         _check_device(device, cluster)
     else:
-        resolve_device(device)
+        _check_precision(specs, resolve_device(device))
     check_launch(specs, workers, parts)
     check_controls(specs, controls, control_levels)
     for spec in specs:
@@ -172,6 +172,17 @@ def check(
         last = spec.stop.max_level
         if last is not None and any(level > last for level in keep):
             raise UserError(f"`keep` (={list(keep)}) names a level after the last one, {last}")
+
+
+def _check_precision(specs: Sequence[Spec], device: torch.device) -> None:
+    """Refuse what `fourfold.train.precision` could not do for all specs in one process."""
+    found = {spec.train.precision for spec in specs}
+    if "tf32" not in found:
+        return
+    if device.type != "cuda":
+        raise UserError(f"`train.precision` (='tf32') needs a CUDA device; {device.type} computes in float32 or bf16")
+    if len(found) > 1:
+        raise UserError("`train.precision` (='tf32') holds for a whole process: run other precisions by another command")
 
 
 def _check_device(device: str, cluster: Cluster) -> None:

@@ -56,6 +56,11 @@ def _learning_rates(spec: Spec) -> list[Spec]:
     ]
 
 
+def _precisions(spec: Spec) -> list[Spec]:
+    rounded = replace(spec.train, precision="bf16")
+    return [_in(replace(spec, train=train), algebra) for algebra in ("quaternion", "real") for train in (spec.train, rounded)]
+
+
 def _algebras(spec: Spec) -> list[Spec]:
     others: tuple[AlgebraName, ...] = ("real", "complex", "octonion", "phm")
     return [_in(spec, "quaternion"), *(_in(spec, algebra) for algebra in others)]
@@ -84,6 +89,9 @@ STUDIES: dict[str, Study] = {
     "norms": Study(
         question="Does batch norm that whitens quaternions help them under pruning, beside one of each component alone?",
         variants=_norms,
+    ),
+    "precisions": Study(
+        question="Does training in bfloat16 cost accuracy, and does sparsity make it dearer?", variants=_precisions
     ),
     "algebras": Study(question="Which algebra survives pruning best, at equal weights?", variants=_algebras),
 }

@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fourfold import data, models, pruning
+from fourfold import data, pruning
 from fourfold.lottery import plain
-from fourfold.lottery.building import build
+from fourfold.lottery.building import build, splits_of
 from fourfold.lottery.levels import Experiment
 from fourfold.nn import named_weights
 from fourfold.record import Spec, TrainSpec, UserError
+from fourfold.record.train_spec import Precision
 from fourfold.train import train
+from fourfold.train.precision import computing
 
 SECONDS_A_ROUND = 1.0
 """Images are taken until an epoch of ours takes about this long."""
@@ -28,6 +30,13 @@ BYTES_A_PARAMETER = 4 * 12
 
 BYTES_AN_ACTIVATION = 4 * 6
 """Written and read forward, read backward; its gradient written and read twice."""
+
+
+MATRIX = {"cpu": 1024, "cuda": 8192}
+"""Rows and columns of the matrices whose product is the peak, by the type of device."""
+
+COPIED_MEGABYTES = {"cpu": 64, "cuda": 1024}
+"""Copied for the peak of transfers: more than the device's caches hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +108,8 @@ def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data
     count = len(cut.train_labels)
     ours, peer = _ours(whole, cut, epoch, density), _plain(whole, cut, epoch, density)
     times = [
-        (_seconds(ours, device), _seconds(peer, device), _macs_a_second(device), _bytes_a_second(device)) for _ in range(rounds)
+        (_seconds(ours, device), _seconds(peer, device), _macs_a_second(device, epoch.precision), _bytes_a_second(device))
+        for _ in range(rounds)
     ]
     layers = whole.sizes.layers
     kept = {layer.name: round(layer.weights * density) for layer in layers}
@@ -143,7 +153,7 @@ def _pruned(spec: Spec, density: float, device: torch.device) -> tuple[nn.Module
 
 def _ours(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float) -> Callable[[], object]:
     spec, device = whole.spec, whole.device
-    splits = data.prepare(cut, replace(spec.inputs, validation=0), models.dimension(spec.model.algebra), device)
+    splits = splits_of(cut, replace(spec, data=replace(spec.data, validation=0), train=epoch), device)
     network, weights, masks = _pruned(spec, density, device)
     return lambda: train(network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks)
 
@@ -176,18 +186,21 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _macs_a_second(device: torch.device, size: int = 1024, times: int = 4) -> float:
+def _macs_a_second(device: torch.device, precision: Precision | None, times: int = 4) -> float:
+    size = MATRIX[device.type]
     a, b = torch.randn(2, size, size, device=device)
 
     def multiply() -> None:
-        for _ in range(times):
-            torch.mm(a, b)
+        with computing(precision, device):
+            for _ in range(times):
+                torch.mm(a, b)
 
     multiply()
     return times * size**3 / _seconds(multiply, device)
 
 
-def _bytes_a_second(device: torch.device, megabytes: int = 64, times: int = 4) -> float:
+def _bytes_a_second(device: torch.device, times: int = 4) -> float:
+    megabytes = COPIED_MEGABYTES[device.type]
     source = torch.zeros(megabytes * 2**18, device=device)
     target = torch.empty_like(source)
 

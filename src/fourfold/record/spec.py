@@ -19,7 +19,7 @@ from fourfold.record.train_spec import EarlyStopping, TrainSpec
 SPEC_VERSION = 2
 """Raised whenever a field is removed or changes its meaning, or is added and not among `ADDED`."""
 
-ADDED = {"data": ("classes",), "model": ("norm",)}
+ADDED = {"data": ("classes",), "model": ("norm",), "train": ("precision",)}
 """Fields that were added later, by part: at None they are left out of the JSON, so that ids from before them stay."""
 
 AlgebraName = Literal["real", "complex", "quaternion", "octonion", "phm"]
@@ -27,7 +27,7 @@ Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
 Normalization = Literal["dataset", "imagenet"]
 Head = Literal["real", "algebra"]
 Init = Literal["torch", "he", "glorot"]
-Norm = Literal["component", "whitening"]
+Norm = Literal["whitening"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ class ModelSpec:
     init_scale_linear: float | None = None
     """The factor of linear layers, where it is another; None means `init_scale`."""
     norm: Norm | None = None
-    """Batch norm, where the network has it: of each component alone, or whitening, which also takes the correlation of a
-    number's components away; None means component."""
+    """Batch norm, where the network has it: whitening also takes the correlation of a number's components away; None means
+    that of each component alone."""
 
     def __post_init__(self) -> None:
         check_text(self, "model", "name")

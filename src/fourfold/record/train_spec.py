@@ -8,6 +8,7 @@ from fourfold.record.checks import check_choice, check_count, check_flag, check_
 from fourfold.record.errors import UserError
 
 Optimizer = Literal["adam", "sgd"]
+Precision = Literal["tf32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,9 @@ class TrainSpec:
     and so on (paper 2's released code goes through it many times). None means milestones alone."""
     early_stopping: EarlyStopping | None = None
     """Stop early on the validation set; None means off."""
+    precision: Precision | None = None
+    """Of the network's products: tf32 (on GPUs alone) or bf16, whose inputs keep 10 and 7 bits of their fractions; None means
+    float32, with 23. Weights, losses and the optimiser stay float32."""
 
     def __post_init__(self) -> None:
         check_choice(self, "train", "optimizer", Optimizer)
@@ -64,6 +68,8 @@ class TrainSpec:
         check_number(self, "train", "weight_decay", 0, 1, "[)")
         check_number(self, "train", "decay", 0, 1, "(]")
         check_count(self, "train", "warmup_steps", 0)
+        if self.precision is not None:
+            check_choice(self, "train", "precision", Precision)
         if self.cosine_steps is not None:
             check_count(self, "train", "cosine_steps", 1)
         if self.cosine_steps is not None and self.milestones:

@@ -52,7 +52,7 @@ def captured_steps(
 
     The arguments are those of `CapturedSteps`; without `record` a CUDA graph is recorded on a GPU, and nothing elsewhere.
     """
-    record = record or _recorder(images)
+    record = _recorder(images, record)
     if record is None or spec.early_stopping:
         return None
     return _tried(lambda: CapturedSteps(network, spec, weights, masks, images, moments, record), "takes its steps one by one")
@@ -63,15 +63,17 @@ def captured_evaluation(network: nn.Module, images: Resident, record: Record | N
 
     The arguments are those of `CapturedEvaluation`; without `record` a CUDA graph is recorded on a GPU, and nothing elsewhere.
     """
-    record = record or _recorder(images)
+    record = _recorder(images, record)
     if record is None:
         return None
     return _tried(lambda: CapturedEvaluation(network, images, record), "is evaluated batch by batch")
 
 
-def _recorder(images: Resident) -> Record | None:
-    """Return what records on the device of the images, if steps can be recorded there at all."""
-    return cuda_graph if images.device.type == "cuda" and images.in_memory else None
+def _recorder(images: Resident, record: Record | None) -> Record | None:
+    """Return what records on the device of the images, where that is not given; None where nothing can be recorded."""
+    if not images.in_memory:
+        return None
+    return record or (cuda_graph if images.device.type == "cuda" else None)
 
 
 def _tried(make: Callable[[], Captured], instead: str) -> Captured | None:

@@ -15,6 +15,7 @@ from fourfold.record import EarlyStopping, Epoch, TrainSpec
 from fourfold.train.captured import CapturedSteps, captured_evaluation, captured_steps
 from fourfold.train.evaluation import Evaluation, evaluate
 from fourfold.train.parallel import ParallelSteps
+from fourfold.train.precision import in_precision
 from fourfold.train.ranks import ALONE, Ranks
 from fourfold.train.sparse_steps import SparseSteps, sparse_steps
 from fourfold.train.steps import Steps
@@ -48,6 +49,7 @@ class Trained:
     """The optimiser's averages in the end, by parameter (see `Steps.moments`)."""
 
 
+@in_precision
 def train(
     network: nn.Module,
     splits: Splits,
@@ -83,6 +85,7 @@ def train(
 
     Raises:
         ValueError: `first_step` leaves no step to take.
+        UserError: the device does not compute in the spec's precision.
         TrainingFailedError: the loss became nan or infinite.
     """
     per_epoch = steps_per_epoch(len(splits.train), spec.batch_size)

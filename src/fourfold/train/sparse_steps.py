@@ -32,8 +32,11 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 def sparse_steps(
     network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
 ) -> "SparseSteps | None":
-    """Return steps for a perceptron on the CPU that is sparse or small enough; None for others, or without a compiler."""
-    if not _is_perceptron(network):
+    """Return steps for a perceptron on the CPU that is sparse or small enough.
+
+    None for others, in other precisions than float32, or without a compiler.
+    """
+    if not _is_perceptron(network) or spec.precision is not None:
         return None
     layers = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.Linear)}
     if {f"{name}.weight" for name in layers} != set(masks):

@@ -1,0 +1,47 @@
+"""The precision of a network's products, forward and backward; weights, losses and the optimiser are float32 in any case."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+
+from fourfold.data import Splits
+from fourfold.record import TrainSpec, UserError
+from fourfold.record.train_spec import Precision
+
+Train = TypeVar("Train", bound=Callable[..., object])
+
+
+def in_precision(train: Train) -> Train:
+    """Let a function of a network, images and a `TrainSpec` compute in that spec's precision."""
+
+    @wraps(train)
+    def inner(network: nn.Module, splits: Splits, spec: TrainSpec, **options: Any) -> object:
+        with computing(spec.precision, splits.train.device):
+            return train(network, splits, spec, **options)
+
+    return cast(Train, inner)
+
+
+@contextlib.contextmanager
+def computing(precision: Precision | None, device: torch.device) -> Iterator[None]:
+    """Compute products in a precision; None is float32, also where torch would take TF32 for a GPU's convolutions.
+
+    Whether a GPU takes TF32 is decided for the whole process.
+
+    Raises:
+        UserError: TF32 on a device that has none.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    elif precision == "tf32":
+        raise UserError(f"`train.precision` (='tf32') needs a CUDA device; {device.type} computes in float32 or bf16")
+    if precision != "bf16":
+        yield
+        return
+    # Without the cache, which would keep a weight's rounded copy while recorded steps change the weight.
+    with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+        yield
