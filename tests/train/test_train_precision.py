@@ -1,5 +1,6 @@
 """bfloat16 is in the products and nowhere else; TF32 is a GPU's."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -92,6 +93,31 @@ def test_float32_is_float32_on_a_gpu_too(precision):
     assert (error < 1e-5) == (precision is None)
     whole = nn.functional.conv2d(a.view(1, 64, 64, 64).double(), b.view(64, 64, 8, 8).double())
     assert (float((image.double() - whole).norm() / whole.norm()) < 1e-5) == (precision is None)
+
+
+@pytest.fixture
+def settings_of_a_gpu(monkeypatch):
+    """Put back what computing on a GPU sets; without one it is set all the same."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield lambda: (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, False), ("0", False), ("1", True)])
+@pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast misses it
+@pytest.mark.parametrize("precision", [None, "tf32", "bf16"])
+def test_a_gpu_takes_tf32_and_repeatable_algorithms_if_asked(precision, asked, given, settings_of_a_gpu, monkeypatch):
+    monkeypatch.delenv("FOURFOLD_DETERMINISTIC", raising=False)
+    if asked:
+        monkeypatch.setenv("FOURFOLD_DETERMINISTIC", asked)
+    with computing(precision, torch.device("cuda")):
+        pass
+    assert settings_of_a_gpu() == (precision == "tf32", precision == "tf32")
+    assert torch.are_deterministic_algorithms_enabled() == given
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
 @pytest.mark.parametrize("encoding", ["grey", "none"])

@@ -1,6 +1,7 @@
-"""The precision of a network's products, forward and backward; weights, losses and the optimiser are float32 in any case."""
+"""How a device computes a network's products; weights, losses and the optimiser are float32 in any case."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -30,13 +31,16 @@ def in_precision(train: Train) -> Train:
 def computing(precision: Precision | None, device: torch.device) -> Iterator[None]:
     """Compute products in a precision; None is float32, also where torch would take TF32 for a GPU's convolutions.
 
-    Whether a GPU takes TF32 is decided for the whole process.
+    Whether a GPU takes TF32 is decided for the whole process, and so is whether it takes the algorithms that give the same
+    bits every time: with the environment variable `FOURFOLD_DETERMINISTIC=1`. A CPU always does.
 
     Raises:
         UserError: TF32 on a device that has none.
     """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.use_deterministic_algorithms(os.environ.get("FOURFOLD_DETERMINISTIC", "0") != "0")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses products that shall repeat
     elif precision == "tf32":
         raise UserError(f"`train.precision` (='tf32') needs a CUDA device; {device.type} computes in float32 or bf16")
     if precision != "bf16":
