@@ -135,7 +135,7 @@ def _table(records: "list[Record]", batch: tuple[int, ...]) -> Table:
 
 def _write(out: Path, records: "list[Record]", size: int, device: str) -> list[str]:
     """Write the numbers, and the picture if there are accuracies; return what was written, in lines."""
-    from fourfold.record.store import write_atomically
+    from fourfold.record.files import write_atomically
     from fourfold.report.figures import png, svg
     from fourfold.report.fronts import Deployed, draw_fronts
     from fourfold.report.tables import to_csv

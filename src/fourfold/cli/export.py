@@ -120,7 +120,7 @@ def _check_kept(store: RunStore, trial: int, level: int) -> None:
 def _write_state(network: "nn.Module", path: Path) -> None:
     import safetensors.torch
 
-    from fourfold.record.store import write_atomically
+    from fourfold.record.files import write_atomically
 
     try:
         write_atomically(path, safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()}))

@@ -14,7 +14,7 @@ from fourfold.deploy.packing.writing import write
 from fourfold.deploy.program import Encoding, Program
 from fourfold.deploy.shapes import encoded_shape
 from fourfold.record.errors import UserError, unknown
-from fourfold.record.store import write_atomically
+from fourfold.record.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fourfold.record import TICKET, Row, RunStore, UserError
-from fourfold.record.store import write_atomically
+from fourfold.record.files import write_atomically
 
 Files = dict[str, bytes]
 """Contents of files by their paths below the run's folder."""

@@ -9,7 +9,6 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from fourfold.record.errors import UserError
+from fourfold.record.files import append_line, write_atomically
 from fourfold.record.rows import TICKET, Row
 from fourfold.record.spec import Spec
 from fourfold.record.stability import ConnectivityRow, OverlapRow
@@ -91,7 +91,7 @@ class RunStore:
 
     def append_connectivity(self, row: ConnectivityRow) -> None:
         """Write the connectivity of a level to disk before returning."""
-        _append(self._connectivity_file(row.trial), row.to_line())
+        append_line(self._connectivity_file(row.trial), row.to_line())
 
     def overlaps(self) -> list[OverlapRow]:
         """Return how much the trials' masks agree, as it was last found."""
@@ -111,7 +111,7 @@ class RunStore:
 
     def append(self, row: Row) -> None:
         """Write a row, of a level or of a control, to disk before returning."""
-        _append(self._rows_file(row.trial, row.control), row.to_line())
+        append_line(self._rows_file(row.trial, row.control), row.to_line())
 
     def save_mask(self, trial: int, level: int, masks: Arrays, control: str = TICKET) -> None:
         """Write the bit-packed mask that `level` is trained under."""
@@ -261,22 +261,6 @@ def _ending(control: str) -> str:
     return "" if control == TICKET else f"-{control}"
 
 
-def _append(file: Path, line: str) -> None:
-    """Write a line behind the whole lines of a file, or none of it."""
-    with file.open("ab") as stream:
-        whole = file.read_bytes().rfind(b"\n") + 1
-        if whole != stream.tell():
-            stream.truncate(whole)
-        try:
-            stream.write((line + "\n").encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):
-                stream.truncate(whole)
-            raise
-
-
 def find_runs(*paths: Path) -> list[RunStore]:
     """Return every run at or below the paths, ordered by path.
 
@@ -289,17 +273,3 @@ def find_runs(*paths: Path) -> list[RunStore]:
             raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
         found.update(file.parent for file in path.rglob("spec.json"))
     return [RunStore(path) for path in sorted(found)]
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a whole file or none of it."""
-    part = file.parent / f".{file.name}.{os.getpid()}.part"
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
