@@ -1,11 +1,12 @@
 """Sizes and accuracies of trained tickets: level by level, in float32, int8 and a codebook, through the generated C.
 
-    python benchmarks/tickets.py [lenet | conv2] [--out FOLDER] [--data-dir DIR]
+    python benchmarks/tickets.py [lenet | conv2 | conv4] [--out FOLDER] [--data-dir DIR]
     python benchmarks/tickets.py --run RUN…
 
-Trains a short chain of tickets, real and quaternion, or takes runs whose weights were kept: `lenet` is Lenet-300-100 on MNIST
-in four epochs a level, `conv2` is Conv-2 on CIFAR-10 in one epoch of 10,000 images. Both prune 60 % of the weights a level;
-what is on disk already is not trained again. Accuracies are those of all test images through compiled C;
+Trains a short chain of tickets, or takes runs whose weights were kept: `lenet` is Lenet-300-100 on MNIST in four epochs a level,
+`conv2` is Conv-2 on CIFAR-10 in one epoch of 10,000 images, both real and quaternion and pruned by 60 % a level; `conv4` is the
+quaternion Conv-4 in one such epoch, pruned by half a level, by components and by whole quaternions: what global magnitude
+pruning leaves of a trained network. What is on disk already is not trained again. Accuracies are those of all test images through compiled C;
 int8 is calibrated with training images; bytes are those of the entropy-coded artifact.
 """
 
@@ -26,26 +27,36 @@ CODINGS = ("fp32", "int8", "codebook")
 ALGEBRAS = ("real", "quaternion")
 
 
-def lenet(algebra: str) -> Spec:
-    spec = lottery.presets.get("lenet-300-100-mnist", algebra=algebra)
-    return shortened(spec, epochs=4, levels=4)
+def lenet() -> list[Spec]:
+    specs = [lottery.presets.get("lenet-300-100-mnist", algebra=algebra) for algebra in ALGEBRAS]
+    return [shortened(spec, epochs=4, fraction=0.6, levels=4) for spec in specs]
 
 
-def conv2(algebra: str) -> Spec:
-    spec = lottery.presets.get("conv2-cifar10", algebra=algebra)
-    return shortened(replace(spec, data=replace(spec.data, validation=40_000)), epochs=1, levels=3)
+def conv2() -> list[Spec]:
+    specs = [fewer_images(lottery.presets.get("conv2-cifar10", algebra=algebra)) for algebra in ALGEBRAS]
+    return [shortened(spec, epochs=1, fraction=0.6, levels=3) for spec in specs]
 
 
-def shortened(spec: Spec, *, epochs: int, levels: int) -> Spec:
-    train, prune = replace(spec.train, epochs=epochs), replace(spec.prune, fraction=0.6)
+def conv4() -> list[Spec]:
+    components = fewer_images(lottery.presets.get("conv4-cifar10", algebra="quaternion"))
+    whole = replace(components, prune=replace(components.prune, unit="element"))
+    return [shortened(spec, epochs=1, fraction=0.5, levels=3) for spec in (components, whole)]
+
+
+def fewer_images(spec: Spec) -> Spec:
+    return replace(spec, data=replace(spec.data, validation=40_000))
+
+
+def shortened(spec: Spec, *, epochs: int, fraction: float, levels: int) -> Spec:
+    train, prune = replace(spec.train, epochs=epochs), replace(spec.prune, fraction=fraction)
     return replace(spec, train=train, prune=prune, stop=replace(spec.stop, max_level=levels))
 
 
-CHAINS = {"lenet": lenet, "conv2": conv2}
+CHAINS = {"lenet": lenet, "conv2": conv2, "conv4": conv4}
 
 
 def trained(chain: str, out: Path, data_dir: Path | None) -> list[RunStore]:
-    specs = [CHAINS[chain](algebra) for algebra in ALGEBRAS]
+    specs = CHAINS[chain]()
     levels = range((specs[0].stop.max_level or 0) + 1)
     lottery.run(specs, trials=1, out=out, data_dir=data_dir, workers=1, keep=levels)
     return [RunStore(out / spec.id) for spec in specs]
