@@ -3,11 +3,11 @@
     python benchmarks/tickets.py [lenet | conv2 | conv4] [--out FOLDER] [--data-dir DIR]
     python benchmarks/tickets.py --run RUN…
 
-Trains a short chain of tickets, or takes runs whose weights were kept: `lenet` is Lenet-300-100 on MNIST in four epochs a level,
-`conv2` is Conv-2 on CIFAR-10 in one epoch of 10,000 images, both real and quaternion and pruned by 60 % a level; `conv4` is the
-quaternion Conv-4 in one such epoch, pruned by half a level, by components and by whole quaternions: what global magnitude
-pruning leaves of a trained network. What is on disk already is not trained again. Accuracies are those of all test images through compiled C;
-int8 is calibrated with training images; bytes are those of the entropy-coded artifact.
+Trains a short chain of tickets, or takes runs whose weights were kept: `lenet` is Lenet-300-100 on MNIST in four epochs a
+level, `conv2` is Conv-2 on CIFAR-10 in one epoch of 10,000 images, both real and quaternion and pruned by 60 % a level; `conv4`
+is the quaternion Conv-4 in one such epoch, pruned by half a level, by components and by whole quaternions: what global
+magnitude pruning leaves of a trained network. What is on disk already is not trained again. Accuracies are those of all test
+images through compiled C; int8 is calibrated with training images; bytes are those of the entropy-coded artifact.
 """
 
 import argparse
