@@ -71,6 +71,18 @@ def test_images_of_torch_and_arrays_with_strides():
 
 
 @needs_compiler
+def test_the_logits_of_one_image_stay_what_they_were_at_the_next_call():
+    program = random_program(ENCODED)
+    network, images = load(program), images_for(program, 1, 2)
+    first = network(images[:1])
+    kept = first.copy()
+    second = network(images[1:])
+    assert np.array_equal(first, kept)
+    assert np.array_equal(np.concatenate([first, second]), network(images))
+    assert np.array_equal(network(images[:1, ::-1][:, ::-1]), kept)
+
+
+@needs_compiler
 def test_calls_from_several_threads():
     program = random_program(ENCODED)
     network = load(program, threads=2)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fourfold.deploy.c.layout import Plane
-from fourfold.deploy.c.lists import Lists, make_lists
+from fourfold.deploy.c.lists import Lists, component_patterns, make_lists, turned_lists
 from fourfold.deploy.c.step import Draft, Step
 from fourfold.deploy.c.text import array
 from fourfold.deploy.program import Linear
@@ -14,6 +14,9 @@ SUMS = 4
 DENSE = 1 / 4
 """Kept weights of a real layer from which on it is walked without an index, in whole vectors."""
 
+NEAR = 2**13
+"""Numbers that stay in the first-level cache beside the lists that are walked."""
+
 
 def add_linear(draft: Draft, operation: Linear) -> None:
     """Append the steps of a linear layer."""
@@ -23,15 +26,31 @@ def add_linear(draft: Draft, operation: Linear) -> None:
     if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
         draft.steps.append(_rows(operation, buffer, writes))
         return
-    if product.n > 1:
-        side_by_side = draft.buffer(source.size)
-        draft.steps.append(interleave(operation, source, buffer, side_by_side))
-        buffer = side_by_side
     lists = make_lists(product, np.arange(product.weight.shape[2]))
     if product.n == 1:
         draft.steps.append(_real(operation, lists, buffer, writes))
-    else:
-        draft.steps.append(_numbers(operation, lists, buffer, writes))
+        return
+    turned = len(lists.patterns) > 1 and product.n * source.size <= NEAR
+    beside = draft.buffer(source.size * (product.n if turned else 1))
+    draft.steps.append((turn if turned else interleave)(operation, source, buffer, beside))
+    draft.steps.append(_numbers(operation, turned_lists(product) if turned else lists, beside, writes))
+
+
+def turn(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
+    """Return the step that puts side by side what each component of a weight, as a factor, makes of each input number."""
+    product, numbers = operation.product, source.size // operation.product.n
+    n = product.n
+    body = [
+        f"const int first = part * {numbers} / parts, last = (part + 1) * {numbers} / parts;",
+        "for (int i = first; i < last; i++) {",
+    ]
+    for pattern in component_patterns(product):
+        c = product.table[pattern.terms[0].output][pattern.terms[0].input][0]
+        for term in pattern.terms:
+            sign = "-" if term.sign < 0 else ""
+            body.append(f"    y[{n * n} * i + {n * c + term.output}] = {sign}x[i + {term.input * numbers}];")
+    comment = f"{operation.name}: each number as each of {n} components turns it"
+    return Step(comment=comment, reads=(reads,), writes=writes, body=(*body, "}"))
 
 
 def interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
@@ -135,7 +154,7 @@ def _numbers(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
     product = operation.product
     n, rows, inputs = product.weight.shape
     body = [*start_groups(lists, "float"), "for (int row = first; row < last; row++) {"]
-    body += ["#if LANES > 1", *_vector_lists(lists, n), *_combined(operation), "#else"]
+    body += ["#if LANES > 1", *_vector_lists(lists, n), *_combined(operation, lists), "#else"]
     body += [*_scalar_lists(lists, n), "#endif"]
     relu = "relu_1({})" if operation.relu else "{}"
     body += [f"    y[row + {a * rows}] = {relu.format(f'@bias[row * {n} + {a}] + sum{a}')};" for a in range(n)]
@@ -157,32 +176,52 @@ def begin_list(lists: Lists, numbers: str) -> list[str]:
 
 
 def _vector_lists(lists: Lists, n: int) -> list[str]:
-    lines = [f"    numbers_{n} {', '.join(f'by{c}_{s} = {{0}}' for c in range(n) for s in range(2))};"]
+    """Return the walk over a row's lists: `by` holds the sum of each component, added up from several."""
+    sums_kept = max(len(lists.patterns), lists.patterns[0].weights)
+    lines = [f"    numbers_{n} {', '.join(f'by{c} = {{0}}' for c in range(sums_kept))};"]
     for number, pattern in enumerate(lists.patterns):
-        alone = pattern.weights == 1
-        components = [number] if alone else list(range(n))
+        components = [number] if pattern.weights == 1 else list(range(n))
+        together = SUMS if pattern.weights == 1 else 2
         lines += begin_list(lists, "float")
-        lines += ["        for (; left >= 2; left -= 2) {"]
-        for s in range(2):
-            lines += [f"            from += {n} * *step++;"]
-            lines += [
-                f"            by{c}_{s} += weight[{s * pattern.weights + w}] * *(const loose_numbers_{n} *)from;"
-                for w, c in enumerate(components)
-            ]
-        lines += [f"            weight += {2 * pattern.weights};", "        }", "        if (left) {"]
-        lines += [f"            from += {n} * *step++;"]
-        lines += [f"            by{c}_0 += weight[{w}] * *(const loose_numbers_{n} *)from;" for w, c in enumerate(components)]
-        lines += [f"            weight += {pattern.weights};", "        }", "    }"]
+        sums = [[f"sum{c}_{s}" for s in range(together)] for c in components]
+        lines += [f"        numbers_{n} {', '.join(f'{name} = {{0}}' for names in sums for name in names)};"]
+        lines += [f"        for (; left >= {together}; left -= {together}) {{"]
+        lines += [line for s in range(together) for line in _entry(lists, [names[s] for names in sums], n)]
+        lines += ["        }", "        for (; left; left--) {", *_entry(lists, [names[0] for names in sums], n), "        }"]
+        lines += [f"        by{c} += {_paired(names)};" for c, names in zip(components, sums, strict=True)]
+        lines += ["    }"]
     return lines
 
 
-def _combined(operation: Linear) -> list[str]:
+def _to_input(lists: Lists, n: int) -> str:
+    """Return the line that goes to the next entry's input."""
+    return f"            from {'= x +' if lists.placed else f'+= {n} *'} *step++;"
+
+
+def _entry(lists: Lists, sums: list[str], n: int) -> list[str]:
+    """Return the lines that add an entry's input, times its weights, to a sum for each of them."""
+    return [
+        _to_input(lists, n),
+        *(f"            {name} += weight[{w}] * *(const loose_numbers_{n} *)from;" for w, name in enumerate(sums)),
+        f"            weight += {len(sums)};",
+    ]
+
+
+def _paired(names: list[str]) -> str:
+    """Return a sum whose terms are added by twos."""
+    half = len(names) // 2
+    return names[0] if len(names) == 1 else f"({_paired(names[:half])} + {_paired(names[half:])})"
+
+
+def _combined(operation: Linear, lists: Lists) -> list[str]:
     """Return the lines that bring each component's sum to its outputs: output a takes the input that the algebra says."""
     table = operation.product.table
     n = range(len(table))
-    lines = [f"    by{c}_0 += by{c}_1;" for c in n]
+    if lists.placed:  # among inputs that have been turned
+        return [f"    const float sum{a} = by0[{a}];" for a in n]
+    lines = []
     for a in n:
-        terms = [("+" if sign > 0 else "-") + f" by{component}_0[{b}]" for b, (component, sign) in enumerate(table[a])]
+        terms = [("+" if sign > 0 else "-") + f" by{component}[{b}]" for b, (component, sign) in enumerate(table[a])]
         lines += [f"    const float sum{a} = {' '.join(terms).removeprefix('+ ')};"]
     return lines
 
@@ -191,7 +230,7 @@ def _scalar_lists(lists: Lists, n: int) -> list[str]:
     lines = [f"    float {', '.join(f'sum{a} = 0' for a in range(n))};"]
     for pattern in lists.patterns:
         lines += begin_list(lists, "float")
-        lines += ["        for (; left; left--) {", f"            from += {n} * *step++;"]
+        lines += ["        for (; left; left--) {", _to_input(lists, n)]
         lines += [
             f"            sum{term.output} {'+' if term.sign > 0 else '-'}= weight[{term.weight}] * from[{term.input}];"
             for term in pattern.terms

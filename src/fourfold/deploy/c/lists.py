@@ -64,11 +64,13 @@ class Lists:
     counts: Integers
     """(groups, patterns) entries, or (1, 1) where shared."""
     steps: Integers
-    """From each entry's input to the next one's; the first of a list is counted from 0."""
+    """From each entry's input to the next one's; the first of a list is counted from 0. Or places, where `placed`."""
     weights: Array
     """(entries, weights an entry) of all lists, one after the other."""
     channels: Integers
     """(groups, outputs): the output channel of each."""
+    placed: bool = False
+    """Whether `steps` tell where each entry's input begins, in components from the first number's."""
 
     @property
     def channel_steps(self) -> tuple[int, int]:
@@ -101,6 +103,27 @@ def make_lists(product: Product, where: Integers, groups: int = 1) -> Lists:
     if n > 1 and numbers < alone:
         return _whole_numbers(product, where)
     return _components(product, where, groups)
+
+
+def turned_lists(product: Product) -> Lists:
+    """Return a linear layer's weights as one list for each output number, of inputs that stand there once for each component.
+
+    Input number i, turned as component c of a weight turns it, is number i · n + c: an entry adds it to the outputs as it is.
+    """
+    weight = product.weight.transpose(1, 2, 0)
+    rows, _, n = weight.shape
+    row, source, component = np.nonzero(weight)
+    return Lists(
+        patterns=(Pattern(weights=1, terms=tuple(Term(output=a, input=a, weight=0, sign=1) for a in range(n))),),
+        outputs=n,
+        groups=rows,
+        shared=False,
+        counts=np.bincount(row, minlength=rows).reshape(rows, 1),
+        steps=(source * n + component) * n,
+        weights=weight[row, source, component][:, None],
+        channels=_number_channels(n, rows),
+        placed=True,
+    )
 
 
 def component_patterns(product: Product) -> tuple[Pattern, ...]:
