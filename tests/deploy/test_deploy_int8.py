@@ -13,9 +13,10 @@ from sklearn.datasets import load_digits
 from fourfold import nn as fnn
 from fourfold.deploy import lowering, quantize, reference, whole_reference
 from fourfold.deploy.c.lists import make_lists
-from fourfold.deploy.c.whole_runs import FLUSH, make_runs, own_entries
-from fourfold.deploy.program import Convolution, Linear
+from fourfold.deploy.c.whole_runs import CARRIED, FLUSH, make_runs, own_entries
+from fourfold.deploy.program import Convolution, Linear, Product
 from fourfold.deploy.runtime import load
+from fourfold.deploy.shapes import assemble
 from fourfold.record import UserError
 
 seeds = st.integers(0, 10**6)
@@ -43,7 +44,7 @@ def test_runs_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_l
     codes, _ = quantize.quantized_weights(product, np.full(4, 1e-9))
     where = np.arange(81).reshape(9, 3, 3) * int(random.choice([1, 900]))
     lists = own_entries(make_lists(codes, where))
-    runs = make_runs(lists, (2**15 - 1) // largest_level)
+    runs = make_runs(lists, largest_level)
     counts, steps, weights = iter(runs.counts), iter(runs.steps), iter(runs.weights)
     found: dict[tuple[int, int, int], np.ndarray] = {}
     for group in range(lists.groups):
@@ -60,7 +61,7 @@ def test_runs_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_l
                     for at, column in zip(places, pair.T, strict=True):
                         key = (group, number, at)
                         found[key] = found.get(key, 0) + column
-                assert most.max() * largest_level < 2**15
+                assert most.max() * largest_level + 2**CARRIED <= 2**15
                 if count >= FLUSH:
                     most[:] = 0
     wanted: dict[tuple[int, int, int], np.ndarray] = {}
@@ -75,6 +76,24 @@ def test_runs_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_l
     assert not list(weights)
     for key in found.keys() | wanted.keys():
         assert np.array_equal(found.get(key, 0) + np.zeros(1), wanted.get(key, 0) + np.zeros(1)), key
+
+
+@pytest.mark.parametrize(("inputs", "carries"), [(28, True), (30, False)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_are_right_whether_they_are_carried_or_widened(inputs, carries, sign):
+    weight = np.full((1, 2, inputs, 3, 3), sign, np.float32)
+    weight[0, 1] *= -1
+    product = Product(weight=weight, bias=None, table=(((0, 1),),))
+    layer = Convolution(name="layer", inputs=(0,), output=1, product=product, padding=(1, 1, 1, 1))
+    program = assemble((inputs, 8, 9), [layer])
+    images = np.ones((1, *program.shapes[0]), np.float32)
+    program = quantize.calibrate(program, images)
+    codes, _ = quantize.quantized_weights(product, np.full(2, 1e-9))
+    lists = own_entries(make_lists(codes, np.arange(9 * inputs).reshape(inputs, 3, 3)))
+    assert make_runs(lists, quantize.IMAGE_LEVELS).carries == carries
+    found = load(program)(images)
+    assert np.array_equal(found, whole_reference.run(program, images))
+    assert np.abs(found).max() > 0
 
 
 @pytest.mark.parametrize("seed", range(0, 60, 3))

@@ -25,6 +25,7 @@ from fourfold.deploy.c.whole_maps import (
     whole_encode_step,
     whole_input_step,
 )
+from fourfold.deploy.c.whole_runs import CARRIED
 from fourfold.deploy.program import (
     Add,
     Affine,
@@ -189,7 +190,7 @@ def generate(program: Program, name: str) -> Generated:
 def _whole_prelude() -> str:
     """Return the int8 kernels: for a pixel at a time, and for whatever machine it will be compiled for."""
     x86 = [_filled(template("whole_x86.c"), words) for words in X86_KERNELS]
-    return "".join([template("whole.c"), *x86, *map(template, WHOLE_KERNELS)])
+    return "".join([_filled(template("whole.c"), {"CARRIED": str(CARRIED)}), *x86, *map(template, WHOLE_KERNELS)])
 
 
 def _draft(program: Program) -> Draft:

@@ -34,7 +34,11 @@ INLINE int32_t four_weights(const int8_t *weight, const int8_t *next)
     return (int32_t)((uint32_t)second << 16 | first);
 }
 
-/* Two entries' inputs, joined: pair_N; sums that several pairs fit into: words_N; sums of those: totals_N. */
+/* Two entries' inputs, joined: pair_N; sums that several pairs fit into: words_N; sums of those: totals_N.
+ *
+ * flush_N adds the words to the totals, which are of 32 bits, or where a layer's sums allow it, carries what is above the words'
+ * lower bits to totals of 16. */
+enum { CARRIED = @CARRIED@ };
 typedef struct {
     int32_t first, second;
 } pair_1;
@@ -51,13 +55,15 @@ INLINE words_1 lose_1(words_1 words, pair_1 pair, const int8_t *weight)
 {
     return words - pair.first * weight[0] - pair.second * weight[1];
 }
-INLINE void flush_1(totals_1 *totals, words_1 *words)
+INLINE void flush_1(totals_1 *totals, words_1 *words, int carries)
 {
+    (void)carries;
     (void)totals;
     (void)words;
 }
-INLINE void store_1(uint8_t *to, totals_1 totals, words_1 words, int32_t bias, float factor, int largest)
+INLINE void store_1(uint8_t *to, totals_1 totals, words_1 words, int32_t bias, float factor, int largest, int carries)
 {
+    (void)carries;
     (void)totals;
     *to = level_of(words + bias, factor, largest);
 }

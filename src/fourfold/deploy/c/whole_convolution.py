@@ -14,8 +14,6 @@ from fourfold.deploy.c.whole_runs import FLUSH, Runs, make_runs, own_entries
 from fourfold.deploy.program import Convolution
 from fourfold.deploy.quantize import Codes
 
-LARGEST_WORD = 2**15 - 1
-
 LARGEST_SIGNED = 2**7 - 1
 """Of a level that can be read as a signed byte."""
 
@@ -50,7 +48,7 @@ def add_whole_convolution(draft: Draft, operation: Convolution) -> None:
     made, (source, buffer, where) = draft.planes[operation.output], read_places(draft, operation)
     codes = draft.quantized.codes(operation)
     lists = own_entries(make_lists(codes.product, where, operation.groups))
-    runs = make_runs(lists, LARGEST_WORD // draft.quantized.levels[operation.inputs[0]].largest)
+    runs = make_runs(lists, draft.quantized.levels[operation.inputs[0]].largest)
     draft.buffers[operation.output] = draft.buffer(made.size)
     draft.steps.append(_walk(draft, operation, lists, runs, codes, source, made, buffer))
 
@@ -79,6 +77,7 @@ def _walk(
     body = [
         *(f"typedef {name}({kind}) {kind};" for kind in ("pair", "words", "totals")),
         f"enum {{ {picks} }};",
+        f"enum {{ CARRIES = {int(runs.carries)} }};",
         f"enum {{ WIDTH = {name}(lanes), VECTORS = {name}(vectors), TILE = WIDTH * VECTORS }};",
         f"const int first = part * {lists.groups} / parts, last = (part + 1) * {lists.groups} / parts;",
         "const uint8_t *first_run = @runs;",
@@ -99,7 +98,6 @@ def _walk(
     for pattern in lists.patterns:
         body += _list(pattern, lists.outputs, input_step, kernel)
     body += [
-        *(f"        {line}" for line in _flush(lists.outputs, name)),
         f"        uint8_t *to = y + group * {group_step * made.length} + at + {made.origin};",
         f"        const int32_t *const bias = @bias + group * {lists.outputs};",
         f"        const float *const factor = @factor + group * {lists.outputs};",
@@ -107,7 +105,7 @@ def _walk(
         "        for (int v = 0; v < VECTORS; v++) {",
         *(
             f"            {name}(store)(to + {a * output_step * made.length} + v * WIDTH, total{a}[v], sum{a}[v], bias[{a}], "
-            f"factor[{a}], {largest});"
+            f"factor[{a}], {largest}, CARRIES);"
             for a in numbers
         ),
         "        }",
@@ -191,5 +189,5 @@ def _entries(pattern: Pattern, input_step: int, kernel: str, at_once: int, rest:
 
 
 def _flush(outputs: int, name: str) -> list[str]:
-    each = [f"    {name}(flush)(&total{a}[v], &sum{a}[v]);" for a in range(outputs)]
+    each = [f"    {name}(flush)(&total{a}[v], &sum{a}[v], CARRIES);" for a in range(outputs)]
     return ["UNROLL", "for (int v = 0; v < VECTORS; v++) {", *each, "}"]

@@ -73,7 +73,7 @@ def _lists(codes: Codes, lists: Lists) -> tuple[list[str], str]:
         f"    int32_t {', '.join(f'sum{a} = 0' for a in range(n))};",
     ]
     scalar = _one_at_a_time(lists, n)
-    body += scalar if n != QUATERNION else ["#ifdef NUMBERS_4", *_by_twos(codes, lists), "#else", *scalar, "#endif"]
+    body += scalar if n != QUATERNION else ["#ifdef NUMBERS_4", *_by_fours(codes, lists), "#else", *scalar, "#endif"]
     counts = "" if lists.shared else array("COUNT", "@counts", lists.counts)
     tables = counts + array("uint16_t", "@steps", lists.steps) + array("int8_t", "@weights", lists.weights.astype(np.int8))
     return body, tables
@@ -92,33 +92,38 @@ def _one_at_a_time(lists: Lists, n: int) -> list[str]:
     return lines
 
 
-def _by_twos(codes: Codes, lists: Lists) -> list[str]:
-    """Return the lines that add two entries at once to a sum of whole input numbers for each component of the weights."""
-    n = range(QUATERNION)
-    lines = [f"    sums_4 {', '.join(f'by{c} = no_sums_4()' for c in n)};"]
+def _by_fours(codes: Codes, lists: Lists) -> list[str]:
+    """Return the lines that add four entries at once to a sum of whole input numbers for each component of the weights."""
+    n, whole = range(QUATERNION), lists.patterns[0].weights == QUATERNION
+    lines = (
+        ["    all_sums_4 by_all = no_all_sums_4();"]
+        if whole
+        else [f"    sums_4 {', '.join(f'by{c} = no_sums_4()' for c in n)};"]
+    )
+    froms = ("one", "other", "third", "from")
     for number, pattern in enumerate(lists.patterns):
         size = pattern.weights
-        components = [number] if size == 1 else list(n)
-        pairs = ["both_weights_4(weight)"] if size == 1 else [f"weights_4(weight[{w}], weight[{size + w}])" for w in n]
+        gain = "by_all = gain_all_4(by_all" if whole else f"by{number} = gain_4(by{number}"
+        weights = "all_weight{}_of_4" if whole else "weight{}_of_4"
         lines += begin_list(lists, "uint8_t")
+        lines += ["        for (; left >= 4; left -= 4, step += 4) {"]
         lines += [
-            "        for (; left >= 2; left -= 2, step += 2) {",
-            f"            const uint8_t *const one = from + {QUATERNION} * step[0];",
-            f"            from = one + {QUATERNION} * step[1];",
-            "            const both_4 pair = join_4(one, from);",
-            *(f"            by{c} = gain_4(by{c}, pair, {weights});" for c, weights in zip(components, pairs, strict=True)),
-            f"            weight += {2 * size};",
+            f"            {'' if to == 'from' else 'const uint8_t *const '}{to} = {before} + {QUATERNION} * step[{index}];"
+            for index, (before, to) in enumerate(zip(("from", *froms), froms, strict=False))
+        ]
+        lines += [
+            f"            {gain}, join_4({', '.join(froms)}), {weights.format('s')}(weight));",
+            f"            weight += {4 * size};",
             "        }",
-            "        if (left) {",
+            "        for (; left; left--) {",
             f"            from += {QUATERNION} * *step++;",
-            "            const both_4 pair = join_4(from, from);",
-            *(f"            by{c} = gain_4(by{c}, pair, weights_4(weight[{w}], 0));" for w, c in enumerate(components)),
+            f"            {gain}, join_4(from, from, from, from), {weights.format('')}(weight));",
             f"            weight += {size};",
             "        }",
             "    }",
         ]
     lines += [f"    int32_t by[{QUATERNION}][{QUATERNION}];"]
-    lines += [f"    memcpy(by[{c}], &by{c}, sizeof by[{c}]);" for c in n]
+    lines += ["    memcpy(by, &by_all, sizeof by);"] if whole else [f"    memcpy(by[{c}], &by{c}, sizeof by[{c}]);" for c in n]
     for a, row in enumerate(codes.product.table):
         terms = [f"{'+' if sign > 0 else '-'} by[{component}][{b}]" for b, (component, sign) in enumerate(row)]
         lines.append(f"    sum{a} = {' '.join(terms).removeprefix('+ ')};")

@@ -66,13 +66,27 @@ def whole_input_step(draft: Draft) -> Step:
     assert draft.quantized is not None
     made, levels = draft.planes[0], draft.quantized.levels[0]
     start = (levels.zero << FRACTION_BITS) + (1 << FRACTION_BITS >> 1)
-    cut = [
-        f"const float fine = {number((1 << FRACTION_BITS) / levels.scale)} * from[row * {made.width} + column];",
-        f"const float cut = fine > {LARGEST_INPUT} ? {LARGEST_INPUT} : fine > -{LARGEST_INPUT} ? fine : -{LARGEST_INPUT};",
-        f"to[row * {made.pitch} + column] = level_from(((int32_t)cut + {start}) >> {FRACTION_BITS}, {levels.largest});",
-    ]
-    lines = [f"const float *const from = x + channel * {made.height * made.width};", *pixels(made, cut)]
-    body, writes = by_channel(made, lines, levels.zero), draft.buffers[0]
+
+    def cut(to: str, number_from: str) -> list[str]:
+        return [
+            f"const float fine = {number((1 << FRACTION_BITS) / levels.scale)} * {number_from};",
+            f"const float above = fine > -{LARGEST_INPUT} ? fine : -{LARGEST_INPUT};",  # two steps, of which vectors are made
+            f"const float cut = above < {LARGEST_INPUT} ? above : {LARGEST_INPUT};",
+            f"{to} = level_from(((int32_t)cut + {start}) >> {FRACTION_BITS}, {levels.largest});",
+        ]
+
+    if made.compact:  # one loop, however few numbers a channel has
+        body: tuple[str, ...] = (
+            f"const int first = part * {made.size} / parts, last = (part + 1) * {made.size} / parts;",
+            "for (int i = first; i < last; i++) {",
+            *(f"    {line}" for line in cut("y[i]", "x[i]")),
+            "}",
+        )
+    else:
+        from_map = f"const float *const from = x + channel * {made.height * made.width};"
+        lines = cut(f"to[row * {made.pitch} + column]", f"from[row * {made.width} + column]")
+        body = by_channel(made, [from_map, *pixels(made, lines)], levels.zero)
+    writes = draft.buffers[0]
     return Step(comment="the image as the network sees it", reads=(IMAGE,), writes=writes, body=body, reads_type="float")
 
 

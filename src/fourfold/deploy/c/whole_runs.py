@@ -18,6 +18,11 @@ LONGEST_RUN = 127
 FLUSH = 128
 """The eighth bit: after the run, the sums of 16 bits are added to those of 32."""
 
+CARRIED = 7
+"""Bits of a sum of 16 bits that stay in it where the others are carried to a second one."""
+
+LARGEST_WORD = 2**15 - 1
+
 Reach = list[int]
 """The largest sums that an entry can make, by output: of what it adds, and then of what it takes away."""
 
@@ -38,27 +43,33 @@ class Runs:
     """Pairs of each run, and whether its sums are full then; a zero ends a list, but not the sums of a group."""
     steps: list[int] = field(default_factory=list)
     """Two a pair."""
+    carries: bool = True
+    """Whether what is carried from the sums fits into 16 bits, too."""
     weights: list[int] = field(default_factory=list)
     """For each pair and weight of an entry, that of the first and that of the second."""
 
 
-def make_runs(lists: Lists, limit: int) -> Runs:
+def make_runs(lists: Lists, largest_level: int) -> Runs:
     """Return lists by twos.
 
     Args:
         lists: The codes of a layer.
-        limit: The largest Σ code that a run may add to an output, and the largest that it may take away.
+        largest_level: Of its inputs.
     """
+    # The largest Σ code that a run may add to an output, or take away, beside what an earlier run left.
+    limit = (LARGEST_WORD - (1 << CARRIED) + 1) // largest_level
     runs, start, entries, steps = Runs(), 0, lists.weights.astype(int).tolist(), lists.steps.tolist()
     signs = [_signs(pattern) for pattern in lists.patterns]
     for counts in lists.counts.tolist():
-        filled = [0] * (2 * lists.outputs)
+        filled, most = [0] * (2 * lists.outputs), np.zeros(2 * lists.outputs, np.int64)
         for pattern, count in enumerate(counts):
             chosen = slice(start, start + count)
-            reaches = _reach(signs[pattern], lists.weights[chosen]).tolist()
-            listed = list(zip(steps[chosen], entries[chosen], reaches, strict=True))
+            reaches = _reach(signs[pattern], lists.weights[chosen])
+            listed = list(zip(steps[chosen], entries[chosen], reaches.tolist(), strict=True))
             filled = _append_list(runs, listed, signs[pattern], limit, filled)
+            most += reaches.sum(axis=0)
             start += count
+        runs.carries &= int(most.max()) * largest_level // (1 << CARRIED) < LARGEST_WORD
     return runs
 
 

@@ -42,16 +42,18 @@ INLINE words_dots_16 lose_dots_16(words_dots_16 words, pair_dots_16 pair, int8x1
 {
     return gain_dots_16(words, pair, vnegq_s8(weights));
 }
-INLINE void flush_dots_16(totals_dots_16 *totals, words_dots_16 *words)
+INLINE void flush_dots_16(totals_dots_16 *totals, words_dots_16 *words, int carries)
 {
+    (void)carries;
     (void)totals;
     (void)words;
 }
-INLINE void store_dots_16(uint8_t *to, totals_dots_16 totals, words_dots_16 words, int32_t bias, float factor, int largest)
+INLINE void store_dots_16(uint8_t *to, totals_dots_16 totals, words_dots_16 words, int32_t bias, float factor, int largest, int carries)
 {
+    (void)carries;
     (void)totals;
     totals_16 sums;
     memcpy(&sums, &words, sizeof sums);
-    store_16(to, sums, no_words_16(), bias, factor, largest);
+    store_16(to, sums, no_words_16(), bias, factor, largest, 0);
 }
 #endif

@@ -60,15 +60,16 @@ INLINE void widen_16(four_totals *totals, eight_words words)
     totals[1] += (four_totals)_mm_unpackhi_epi16((__m128i)words, signs);
 #endif
 }
-INLINE void flush_16(totals_16 *totals, words_16 *words)
+INLINE void flush_16(totals_16 *totals, words_16 *words, int carries)
 {
+    (void)carries;
     widen_16(totals->of, words->low);
     widen_16(totals->of + 2, words->high);
     *words = no_words_16();
 }
-INLINE void store_16(uint8_t *to, totals_16 totals, words_16 words, int32_t bias, float factor, int largest)
+INLINE void store_16(uint8_t *to, totals_16 totals, words_16 words, int32_t bias, float factor, int largest, int carries)
 {
-    (void)words;
+    flush_16(&totals, &words, carries);
     UNROLL
     for (int i = 0; i < 16; i++)
         to[i] = level_of(totals.of[i / 4][i % 4] + bias, factor, largest);

@@ -10,7 +10,7 @@ typedef struct {
 } pair_@PIXELS@;
 typedef pair_@PIXELS@ words_@PIXELS@;
 typedef struct {
-    bytes_@PIXELS@ of[4]; /* of the even words of `low` and of its odd ones, and those of `high` */
+    bytes_@PIXELS@ of[4]; /* in 32 bits: of the even words of `low` and of its odd ones, and those of `high`. In 16: two */
 } totals_@PIXELS@;
 enum { lanes_@PIXELS@ = @PIXELS@ };
 INLINE bytes_@PIXELS@ nothing_@PIXELS@(void) { return _mm@BITS@_setzero_si@BITS@(); }
@@ -56,30 +56,56 @@ INLINE void widen_@PIXELS@(bytes_@PIXELS@ *totals, bytes_@PIXELS@ words)
     totals[0] = _mm@BITS@_add_epi32(totals[0], _mm@BITS@_madd_epi16(words, even));
     totals[1] = _mm@BITS@_add_epi32(totals[1], _mm@BITS@_madd_epi16(words, odd));
 }
-INLINE void flush_@PIXELS@(totals_@PIXELS@ *totals, words_@PIXELS@ *words)
+INLINE void carry_@PIXELS@(bytes_@PIXELS@ *total, bytes_@PIXELS@ *words)
 {
-    widen_@PIXELS@(totals->of, words->low);
-    widen_@PIXELS@(totals->of + 2, words->high);
-    *words = no_words_@PIXELS@();
+    *total = _mm@BITS@_add_epi16(*total, _mm@BITS@_srai_epi16(*words, CARRIED));
+    *words = _mm@BITS@_and_si@BITS@(*words, _mm@BITS@_set1_epi16((1 << CARRIED) - 1));
+}
+INLINE void flush_@PIXELS@(totals_@PIXELS@ *totals, words_@PIXELS@ *words, int carries)
+{
+    if (carries) {
+        carry_@PIXELS@(totals->of, &words->low);
+        carry_@PIXELS@(totals->of + 1, &words->high);
+    } else {
+        widen_@PIXELS@(totals->of, words->low);
+        widen_@PIXELS@(totals->of + 2, words->high);
+        *words = no_words_@PIXELS@();
+    }
 }
 INLINE bytes_@PIXELS@ levels_@PIXELS@(bytes_@PIXELS@ total, int32_t bias, float factor, int largest)
 {
     const __m@BITS@ sums = _mm@BITS@_cvtepi32_ps(_mm@BITS@_add_epi32(total, _mm@BITS@_set1_epi32(bias)));
-    const __m@BITS@ scaled = _mm@BITS@_max_ps(_mm@BITS@_mul_ps(sums, _mm@BITS@_set1_ps(factor)), _mm@BITS@_setzero_ps());
+    const __m@BITS@ scaled = _mm@BITS@_mul_ps(sums, _mm@BITS@_set1_ps(factor));
     return _mm@BITS@_cvttps_epi32(_mm@BITS@_min_ps(scaled, _mm@BITS@_set1_ps((float)largest)));
 }
-INLINE void put_@PIXELS@(uint8_t *to, bytes_@PIXELS@ low, bytes_@PIXELS@ high)
-{
-    _mm@BITS@_storeu_si@BITS@((void *)to, _mm@BITS@_packus_epi16(low, high));
-}
-INLINE void store_@PIXELS@(uint8_t *to, totals_@PIXELS@ totals, words_@PIXELS@ words, int32_t bias, float factor, int largest)
+/* Levels of pixels 0–3 of each 16, 4–7, 8–11, 12–15, from sums in this order; below 0 they become 0. */
+INLINE void put_@PIXELS@(uint8_t *to, const bytes_@PIXELS@ *sums, int32_t bias, float factor, int largest)
 {
     bytes_@PIXELS@ level[4];
-    (void)words;
+    UNROLL
     for (int i = 0; i < 4; i++)
-        level[i] = levels_@PIXELS@(totals.of[i], bias, factor, largest);
-    put_@PIXELS@(to, _mm@BITS@_or_si@BITS@(level[0], _mm@BITS@_slli_epi32(level[1], 16)),
-           _mm@BITS@_or_si@BITS@(level[2], _mm@BITS@_slli_epi32(level[3], 16)));
+        level[i] = levels_@PIXELS@(sums[i], bias, factor, largest);
+    const bytes_@PIXELS@ low = _mm@BITS@_packs_epi32(level[0], level[1]), high = _mm@BITS@_packs_epi32(level[2], level[3]);
+    _mm@BITS@_storeu_si@BITS@((void *)to, _mm@BITS@_packus_epi16(low, high));
+}
+INLINE void store_@PIXELS@(uint8_t *to, totals_@PIXELS@ totals, words_@PIXELS@ words, int32_t bias, float factor, int largest,
+                      int carries)
+{
+    bytes_@PIXELS@ sums[4];
+    if (carries) {
+        const bytes_@PIXELS@ weights = _mm@BITS@_set1_epi32(1 << (CARRIED + 16) | 1);
+        sums[0] = _mm@BITS@_madd_epi16(_mm@BITS@_unpacklo_epi16(words.low, totals.of[0]), weights);
+        sums[1] = _mm@BITS@_madd_epi16(_mm@BITS@_unpackhi_epi16(words.low, totals.of[0]), weights);
+        sums[2] = _mm@BITS@_madd_epi16(_mm@BITS@_unpacklo_epi16(words.high, totals.of[1]), weights);
+        sums[3] = _mm@BITS@_madd_epi16(_mm@BITS@_unpackhi_epi16(words.high, totals.of[1]), weights);
+    } else {
+        flush_@PIXELS@(&totals, &words, carries);
+        sums[0] = _mm@BITS@_unpacklo_epi32(totals.of[0], totals.of[1]);
+        sums[1] = _mm@BITS@_unpackhi_epi32(totals.of[0], totals.of[1]);
+        sums[2] = _mm@BITS@_unpacklo_epi32(totals.of[2], totals.of[3]);
+        sums[3] = _mm@BITS@_unpackhi_epi32(totals.of[2], totals.of[3]);
+    }
+    put_@PIXELS@(to, sums, bias, factor, largest);
 }
 #endif
 
@@ -126,18 +152,17 @@ INLINE words_dots_@PIXELS@ lose_dots_@PIXELS@(words_dots_@PIXELS@ words, pair_do
 {
     return gain_dots_@PIXELS@(words, pair, _mm@BITS@_sub_epi8(nothing_@PIXELS@(), weights));
 }
-INLINE void flush_dots_@PIXELS@(totals_dots_@PIXELS@ *totals, words_dots_@PIXELS@ *words)
+INLINE void flush_dots_@PIXELS@(totals_dots_@PIXELS@ *totals, words_dots_@PIXELS@ *words, int carries)
 {
     (void)totals;
     (void)words;
+    (void)carries;
 }
 INLINE void store_dots_@PIXELS@(uint8_t *to, totals_dots_@PIXELS@ totals, words_dots_@PIXELS@ words, int32_t bias,
-                              float factor, int largest)
+                           float factor, int largest, int carries)
 {
-    bytes_@PIXELS@ level[4];
     (void)totals;
-    for (int i = 0; i < 4; i++)
-        level[i] = levels_@PIXELS@(words.of[i], bias, factor, largest);
-    put_@PIXELS@(to, _mm@BITS@_packs_epi32(level[0], level[1]), _mm@BITS@_packs_epi32(level[2], level[3]));
+    (void)carries;
+    put_@PIXELS@(to, words.of, bias, factor, largest);
 }
 #endif
