@@ -43,6 +43,18 @@ def test_apportioned_parts_add_up_and_follow_their_shares(parts, part):
             raise AssertionError((i, j, counts, shares, capacities))
 
 
+@pytest.mark.parametrize(
+    ("total", "shares", "capacities", "counts"),
+    [
+        (10, (9, 1), (8, 5), [8, 2]),  # what the first cannot take is the second's
+        (1, (1, 1), (1, 1), [1, 0]),  # of equal remainders the first is rounded up
+        (3, (2, 2, 2, 0), (1, 1, 5, 5), [1, 1, 1, 0]),
+    ],
+)
+def test_parts_are_those_by_hand(total, shares, capacities, counts):
+    assert pruning.apportion(total, shares, capacities) == counts
+
+
 def rigl_densities(shapes: list[tuple[int, ...]], density: float) -> list[float]:
     """Erdős–Rényi kernels as the authors compute them: layers that would be more than dense are dense, and again."""
     raw = [sum(shape) / math.prod(shape) for shape in shapes]
@@ -218,6 +230,21 @@ def test_latency_is_met_by_the_largest_density():
         pruning.prune_to_latency(lambda d: choose(model, Choice(density=d)), latency, 0.0001)
     with pytest.raises(ValueError, match=r"`seconds` \(=0\) must be above 0"):
         pruning.prune_to_latency(lambda d: choose(model, Choice(density=d)), latency, 0)
+
+
+@pytest.mark.parametrize("seconds", [0.25, 0.3, 0.77])
+def test_a_latency_is_met_by_halving_and_to_the_bit(seconds):
+    found = pruning.prune_to_latency(lambda density: {"a": torch.tensor(density)}, lambda masks: float(masks["a"]), seconds)
+    assert seconds - 1 / 4096 < found.density == found.seconds <= seconds
+    assert (found.density == 0.25) == (seconds == 0.25)
+
+
+def test_a_network_without_weights_that_takes_just_the_time_is_what_there_is():
+    def latency(masks):
+        return 1.0 + float(masks["a"])
+
+    found = pruning.prune_to_latency(lambda density: {"a": torch.tensor(density)}, latency, 1.0, trials=4)
+    assert (found.density, found.seconds) == (0.0, 1.0)
 
 
 def test_rounds_follow_a_geometric_series_down_to_the_density(monkeypatch):
