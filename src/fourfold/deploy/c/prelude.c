@@ -108,18 +108,15 @@ INLINE uint32_t entries_of(const COUNT *count, int lists)
     return entries;
 }
 
-/* Fill with zeros what is not the map in the planes of channels: above it, below it, and between the rows. */
-INLINE void wipe(NUMBER *y, int channels, int height, int width, int pitch, int origin, int length,
-                 NUMBER zero)
+/* Fill with zeros what is not the map in the planes of channels: above it, below it, and between the rows. `zero` is a byte's, and of
+ * a float's bytes each is 0. */
+INLINE void wipe(NUMBER *y, int channels, int height, int width, int pitch, int origin, int length, int zero)
 {
+    const int end = origin + (height - 1) * pitch + width;
     for (int channel = 0; channel < channels; channel++, y += length) {
-        const int end = origin + (height - 1) * pitch + width;
-        for (int i = 0; i < origin; i++)
-            y[i] = zero;
+        memset(y, zero, (size_t)origin * sizeof *y);
         for (int row = 1; row < height; row++)
-            for (int i = width - pitch; i < 0; i++)
-                y[origin + row * pitch + i] = zero;
-        for (int i = end; i < length; i++)
-            y[i] = zero;
+            memset(y + origin + row * pitch + width - pitch, zero, (size_t)(pitch - width) * sizeof *y);
+        memset(y + end, zero, (size_t)(length - end) * sizeof *y);
     }
 }
