@@ -27,7 +27,7 @@ NODES = [
 
 
 class Remote:
-    """What Ray makes of `run_chain`, but here: each attempt tells so many events, then its worker dies as it is told."""
+    """What Ray makes of `run_chain`, but here: each attempt tells so many events (or those), then its worker dies as told."""
 
     def __init__(self, attempts):
         self.attempts = list(attempts)
@@ -39,7 +39,8 @@ class Remote:
     async def remote(self, message, files):
         self.given.append(sorted(files))
         events, death = self.attempts.pop(0)
-        for item in [*itertools.chain.from_iterable(chain.run_chain(message, files))][:events]:
+        told = [(json.dumps(event), {}) for event in events] if isinstance(events, list) else None
+        for item in told or [*itertools.chain.from_iterable(chain.run_chain(message, files))][:events]:
             there = asyncio.get_running_loop().create_future()
             there.set_result([item])
             yield there
@@ -47,18 +48,19 @@ class Remote:
             raise death
 
 
-def run(monkeypatch, out, attempts, trials=1, nodes=NODES, **request):
+def run(monkeypatch, out, attempts, trials=1, looks=lambda: NODES, controls=(), **request):
     """Run trials through a bridge without Ray, and return the remote function, what was told and the store."""
     store, told = RunStore.create(out, SPEC), []
-    task = {"spec": SPEC.to_json(), "out": str(out), "data_dir": None, "deadline": None, "keep": [], "controls": []}
-    lines = [json.dumps(task | {"trial": trial, "control_levels": None}) for trial in range(trials)]
+    task = {"spec": SPEC.to_json(), "out": str(out), "data_dir": None, "deadline": None, "keep": []}
+    task |= {"controls": controls, "control_levels": None}
+    lines = [json.dumps(task | {"trial": trial}) for trial in range(trials)]
 
     class Given:
         def tasks(self, **settings):
             made = [json.loads(line) | settings for line in lines]
             return [bridge._Task(message=message, spec=SPEC, store=store) for message in made]
 
-    monkeypatch.setattr(bridge, "members", lambda: nodes)
+    monkeypatch.setattr(bridge, "members", looks)
     monkeypatch.setattr(bridge, "PAUSE_SECONDS", 0.0)
     joined = Joined(name="here", node="home", resources={}, device="cpu")
     request = {"workers": None, "deadline": None, "versions": versions()} | request
@@ -101,7 +103,29 @@ def test_deaths_are_counted_from_the_last_level_on(monkeypatch, tmp_path):
 
 def test_a_cluster_that_is_another_one_is_lost(monkeypatch, tmp_path):
     with pytest.raises(bridge.LostError, match="another one"):
-        run(monkeypatch, tmp_path, [], nodes=NODES[1:])
+        run(monkeypatch, tmp_path, [], looks=lambda: NODES[1:])
+
+
+def test_a_trial_is_not_to_blame_for_a_cluster_that_is_lost(monkeypatch, tmp_path):
+    looks = iter([NODES, NODES[1:]])
+    with pytest.raises(bridge.LostError, match="another one"):
+        run(monkeypatch, tmp_path, [(1, crashed())], looks=lambda: next(looks))
+
+
+def test_controls_go_on_with_the_masks_of_all_levels(monkeypatch, tmp_path):
+    remote, told, store = run(monkeypatch, tmp_path, [(8, crashed()), (99, None)], controls=["inverted"])
+    assert "masks/0-1.safetensors" in remote.given[1]
+    assert "masks/0-2.safetensors" in remote.given[1]
+    assert [value["event"] for value in told][-1] == "finished"
+    assert [row.level for row in store.control_rows(0, "inverted")] == [0, 1, 2]
+    assert len(store.rows(0)) == 3
+
+
+def test_a_gpu_that_is_full_is_a_worker_that_died(monkeypatch, tmp_path):
+    full = [{"event": "out-of-memory", "run": SPEC.id, "trial": 0}]
+    _, told, store = run(monkeypatch, tmp_path, [(full, None), (99, None)])
+    assert told[1]["message"] == "quaternion trial 0: its GPU's memory was full; it goes on elsewhere"
+    assert len(store.rows(0)) == 3
 
 
 def test_an_error_in_ray_s_task_is_a_crash_and_a_worker_without_a_word_is_retried(monkeypatch, tmp_path):

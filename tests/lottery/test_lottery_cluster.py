@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from lottery_samples import tiny_spec
@@ -17,7 +18,7 @@ from fourfold import lottery
 from fourfold.cli import main
 from fourfold.lottery import Cluster, cluster
 from fourfold.lottery.planning import PROCESS_BYTES, trial_memory
-from fourfold.record import UserError
+from fourfold.record import NoAnswerError, UserError
 
 SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
 
@@ -187,6 +188,51 @@ def test_a_cluster_that_is_lost_again_and_again_ends_the_run(pretend, tmp_path):
     assert sum(event.kind == "notice" for event in told) == cluster.STALLS
 
 
+STARTS = """
+with open({note!r}, "a+") as stream:
+    stream.write("start ")
+    stream.seek(0)
+    starts = len(stream.read().split())
+"""
+
+
+def test_a_level_that_was_finished_gives_a_cluster_its_chances_back(pretend, alone, tmp_path):
+    line = alone(SPECS[0]).rows(0)[0].to_line()
+    pretend(
+        STARTS.format(note=str(tmp_path / "note"))
+        + f"""
+for name, key in tasks():
+    if name == "tiny-0":
+        tell("row", **key, line={line!r})
+    if starts > {cluster.STALLS + 1}:
+        tell("finished", **key)
+"""
+    )
+    told = []
+    run(tmp_path / "runs", told)
+    assert sum(event.kind == "notice" for event in told) == cluster.STALLS + 1
+    assert sum(event.kind == "finished" for event in told) == 4
+
+
+def test_a_cluster_that_is_not_there_yet_is_waited_for_and_a_torn_line_is_no_answer(pretend, tmp_path):
+    pretend("")
+    begin = STARTS.format(note=str(tmp_path / "note"))
+    silent = "import sys\nif starts == 2:\n    sys.exit()\n"
+    finish = """
+made = list(tasks())
+if starts == 1:
+    sys.stdout.write('{"event": "fin')
+    sys.exit()
+for _, key in made:
+    tell("finished", **key)
+"""
+    cluster.BRIDGE[:] = [sys.executable, "-c", begin + silent + JOIN + finish]
+    told = []
+    run(tmp_path / "runs", told)
+    assert (tmp_path / "note").read_text().split() == ["start"] * 3
+    assert [event.kind for event in told] == ["notice"] + ["finished"] * 4
+
+
 def test_a_trial_that_is_given_up_does_not_stop_the_others(pretend, tmp_path):
     pretend(
         """
@@ -268,16 +314,46 @@ def test_ctrl_c_ends_the_bridge_in_order(tmp_path):
     assert note.read_text() == "in order"
 
 
+TELL_ALL = """
+tell("cluster", message=json.dumps(request | {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}))
+for _, key in tasks():
+    tell("finished", **key)
+sys.stdin.read()
+"""
+
+
 def test_the_bridge_is_told_what_it_needs(pretend, tmp_path):
-    pretend('tell("cluster", message=json.dumps(request)); [tell("finished", **key) for _, key in tasks()]; sys.stdin.read()')
+    pretend(TELL_ALL)
     told = []
     run(tmp_path, told, workers=3, data_dir=tmp_path)
     request = json.loads(told[0].message)
-    expected = {"address": None, "cpus": 3, "workers": 3, "device": "cpu", "datasets": ["digits"], "data_dir": str(tmp_path)}
+    expected = {"address": None, "cpus": 3, "workers": 3, "trials": 4, "device": "cpu", "datasets": ["digits"]}
+    expected |= {"data_dir": str(tmp_path), "RAY_AUTH_MODE": "token"}
     assert {name: request[name] for name in expected} == expected
+    assert len(request["RAY_AUTH_TOKEN"]) == 64
+    assert not Path(request["temporary"]).exists()  # any longer
     images = lottery.local.data.load("digits")
-    assert (
-        request["memory"]
-        == trial_memory(SPECS[0], images)
-        == PROCESS_BYTES + 1797 * 64 + 80 * lottery.local.measure(SPECS[0]).parameters
-    )
+    memory = PROCESS_BYTES + 1797 * 64 + 80 * lottery.local.measure(SPECS[0]).parameters
+    assert request["memory"] == trial_memory(SPECS[0], images) == memory
+
+
+def test_a_cluster_of_others_gets_no_token_and_memory_is_in_gib(pretend, monkeypatch, tmp_path):
+    pretend(TELL_ALL)
+    monkeypatch.setattr(Cluster, "greet", lambda self: None)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ours")
+    told = []
+    place = Cluster(memory_per_trial=1.5)
+    lottery.run(SPECS, trials=1, out=tmp_path, device="cpu", cluster=place, on_event=told.append)
+    request = json.loads(told[0].message)
+    assert (request["address"], request["memory"], request["RAY_AUTH_TOKEN"]) == ("head:6379", 1.5 * 2**30, "ours")
+
+
+def test_behind_tls_nobody_is_expected_to_answer_a_plain_greeting(monkeypatch):
+    monkeypatch.setattr("fourfold.record.cluster.ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = Cluster(address=f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(NoAnswerError, match="timed out"):
+            place.greet()
+        monkeypatch.setenv("RAY_USE_TLS", "1")
+        place.greet()

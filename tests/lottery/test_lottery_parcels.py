@@ -6,8 +6,10 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from lottery_samples import results, run_alone, tiny_spec
 
@@ -41,7 +43,11 @@ def test_a_chain_that_is_cut_goes_on_elsewhere_with_the_same_rows_and_files(spec
     store = RunStore.create(tmp_path, spec)
     take_home(store, chain.run_chain(message(spec), {}), most_rows=2)
     assert [row.level for row in store.rows(0)] == [0, 1]
-    events = take_home(store, chain.run_chain(message(spec), parcels.pack(store, 0, controls=False)))
+    packed = parcels.pack(store, 0, controls=False)
+    made = list(chain.run_chain(message(spec), packed))
+    names = [*packed, *(name for _, files in itertools.chain.from_iterable(made) for name in files)]
+    assert len(set(names)) == len(names)  # no file crosses twice
+    events = take_home(store, made)
     assert events[-1]["event"] == "finished"
     assert [event["level"] for event in events if event["event"] == "epoch"] == [2, 3]
     assert results(store.rows(0)) == results(alone(spec).rows(0))
@@ -73,6 +79,7 @@ class Pretended:
 
     def serve(self, task, write):
         for kind in self.kinds:
+            time.sleep(0.02)  # time to be sent alone
             assert self.allowed.acquire(timeout=60)
             write(json.dumps({"event": kind}))
 
@@ -120,6 +127,16 @@ def test_files_of_other_trials_stay(tmp_path):
         for name in parcels.pack(store, 1, controls=True)
     )
     assert "failed-11.json" in parcels.pack(store, 11, controls=True)
+    assert set(parcels.made(store, 1, ())) == {f"masks/1-{level}.safetensors" for level in (1, 2, 3, 4)}
+
+
+def test_a_control_s_level_ends_no_state_of_the_trial(alone, tmp_path):
+    store = RunStore.create(tmp_path, PLAIN)
+    store.save_state(0, 1, {"weight": np.zeros(3)})
+    parcels.accept(store, {}, replace(alone(PLAIN).rows(0)[2], control="inverted"))
+    assert parcels.made(store, 0, ()).keys() == {"states/0-1.safetensors"}
+    parcels.accept(store, {}, alone(PLAIN).rows(0)[1])
+    assert parcels.made(store, 0, ()) == {}
 
 
 def test_a_failure_comes_home(tmp_path):

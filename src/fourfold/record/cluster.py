@@ -54,7 +54,6 @@ class Cluster:
             with socket.create_connection(place, ANSWER_SECONDS) as connection:
                 if os.environ.get("RAY_USE_TLS", "0") != "0":
                     return
-                connection.settimeout(ANSWER_SECONDS)
                 connection.sendall(GREETING)
                 if len(connection.recv(9)) < 9:
                     raise self.no_answer("what is there is no Ray head")
