@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_without_ray_there_is_one_sentence_and_nothing_is_written(monkeypatch, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("answer", [None, b"", b"HTTP"], ids=["silent", "closed", "another server"])
+@pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n"], ids=["silent", "closed", "another server"])
 def test_an_address_where_no_ray_is_is_one_sentence_in_time(answer, monkeypatch, pretend, tmp_path):
     pretend("")
     monkeypatch.setattr("fourfold.record.cluster.ANSWER_SECONDS", 0.2)
@@ -347,6 +348,18 @@ def test_a_cluster_of_others_gets_no_token_and_memory_is_in_gib(pretend, monkeyp
     lottery.run(SPECS, trials=1, out=tmp_path, device="cpu", cluster=place, on_event=told.append)
     request = json.loads(told[0].message)
     assert (request["address"], request["memory"], request["RAY_AUTH_TOKEN"]) == ("head:6379", 1.5 * 2**30, "ours")
+
+
+def test_a_grpc_server_is_enough_of_an_answer():
+    grpc = pytest.importorskip("grpc", reason="grpcio is not installed")
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            Cluster(address=f"127.0.0.1:{port}").greet()
+        finally:
+            server.stop(None)
 
 
 def test_behind_tls_nobody_is_expected_to_answer_a_plain_greeting(monkeypatch):

@@ -12,6 +12,9 @@ ANSWER_SECONDS = 4
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """HTTP/2's opening and an empty frame of settings, which every gRPC server answers at once (RFC 9113, section 3.4)."""
 
+SETTINGS = b"\x04"
+"""The fourth byte of what comes back: its first frame is of settings as well."""
+
 
 class NoAnswerError(UserError):
     """A cluster that is not there, now."""
@@ -55,7 +58,7 @@ class Cluster:
                 if os.environ.get("RAY_USE_TLS", "0") != "0":
                     return
                 connection.sendall(GREETING)
-                if len(connection.recv(9)) < 9:
+                if connection.recv(9)[3:4] != SETTINGS:
                     raise self.no_answer("what is there is no Ray head")
         except OSError as error:
             raise self.no_answer(error.strerror or str(error)) from error
