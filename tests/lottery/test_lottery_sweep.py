@@ -85,6 +85,7 @@ def test_a_trial_that_fails_counts_as_nothing_right(tmp_path):
         (RATES[:3], {"train.learning_rate": "largest"}),
         (RATES[2:], {"train.learning_rate": "smallest"}),
         (RATES[2:3], {}),
+        ((2.9e-3, 3e-3, 1e-2), {}),  # near the smallest, which was tried as well
         (Range(low=1e-3, high=1e-2, log=True), {}),
         (Range(low=2.9e-3, high=1e-2, log=True), {"train.learning_rate": "smallest"}),
         (Range(low=1e-4, high=3.1e-3), {"train.learning_rate": "largest"}),
@@ -96,6 +97,11 @@ def test_the_edge_is_told(rates, edge, tmp_path):
     found = sweep.run_grid(bases(), {"train.learning_rate": RATES}, trials=1, out=tmp_path, run=FakeRun(tmp_path))
     best = sweep.ranked(found["real"])[0]
     assert sweep.at_the_edge(best, {"train.learning_rate": rates, "prune.score": ("magnitude", "snip")}) == edge
+
+
+def test_a_point_that_a_study_chose_twice_is_no_runner_up(tmp_path):
+    found = sweep.run_grid(bases(), {"train.learning_rate": RATES}, trials=1, out=tmp_path, run=FakeRun(tmp_path))["real"]
+    assert sweep.ranked([*found, *found]) == sweep.ranked(found)
 
 
 def test_words_become_a_space():

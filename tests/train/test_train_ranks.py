@@ -150,6 +150,8 @@ def test_ranks_tell_each_other_bytes_and_settings(tmp_path):
             ranks.agree_on_settings({"trials": 3, "torch": "2.6"})
             with pytest.raises(UserError, match=r"^`torch` of rank 1 \(=2.7\) must be that of rank 0 \(=2.6\)"):
                 ranks.agree_on_settings({"trials": 3, "torch": "2.7" if rank == 1 else "2.6"})
+            with pytest.raises(UserError, match=r"^`keep` of rank 2 \(=\[1\]\) must be that of rank 0 \(=None\)"):
+                ranks.agree_on_settings({"trials": 3} | ({"keep": [1]} if rank == 2 else {}))
         with join(Launch(rank=rank, world=3, local_rank=rank), torch.device("cpu")) as ranks:  # and again
             ranks.wait()
 
