@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.utils import mkldnn
 
 from deploy import CASES, network  # the script beside this one
 from fourfold import deploy, models
@@ -52,6 +51,8 @@ SECONDS = 0.1
 
 
 def dense() -> dict[str, Callable[[], object]]:
+    from torch.utils import mkldnn  # here alone, for it warns of what torch will drop
+
     torch.manual_seed(0)
     model = models.build("conv-4", num_classes=10).eval()
     packed, image = mkldnn.to_mkldnn(model), torch.randn(1, *models.input_shape("conv-4"))
@@ -77,12 +78,10 @@ def measure(rounds: int) -> None:
         times = [{name: seconds(run, repeats[name]) for name, run in runs.items()} for _ in range(rounds)]
     peers = [min(taken["dense, eager"], taken["dense, packed"]) for taken in times]
     for name in runs:
-        low, middle, high = statistics.quantiles(
-            [peer / taken[name] for peer, taken in zip(peers, times, strict=True)], n=4, method="inclusive"
-        )
-        print(
-            f"  {name:20} {1e6 * statistics.median(taken[name] for taken in times):9.1f} us {middle:6.2f} x ({low:.2f}-{high:.2f})"
-        )
+        ratios = [peer / taken[name] for peer, taken in zip(peers, times, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        microseconds = 1e6 * statistics.median(taken[name] for taken in times)
+        print(f"  {name:20} {microseconds:9.1f} us {middle:6.2f} x ({low:.2f}-{high:.2f})")
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
