@@ -132,13 +132,7 @@ def _real(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
         *start_groups(lists, "float"),
         "for (int row = first; row < last; row++) {",
         f"    float {', '.join(f'sum{s} = 0' for s in range(SUMS))};",
-        "    const float *from = x;",
-        "    uint32_t left = *count++;",
-        f"    for (; left >= {SUMS}; left -= {SUMS}, step += {SUMS}, weight += {SUMS}) {{",
-        *(f"        sum{s} += weight[{s}] * *(from += step[{s}]);" for s in range(SUMS)),
-        "    }",
-        "    for (; left; left--)",
-        "        sum0 += *weight++ * *(from += *step++);",
+        *real_list(lists, "float", [f"sum{s}" for s in range(SUMS)]),
         f"    const float sum = ({' + '.join(f'sum{s}' for s in range(SUMS))}) + @bias[row];",
         f"    y[row] = {'relu_1(sum)' if operation.relu else 'sum'};",
         "}",
@@ -147,6 +141,20 @@ def _real(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
     comment = f"{operation.name}: linear, {inputs} → {outputs}, {stored} weights"
     tables = _walk_tables(lists, _bias(operation, outputs))
     return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+
+
+def real_list(lists: Lists, numbers: str, sums: list[str]) -> list[str]:
+    """Return the walk over a row of single weights: as many entries in a turn as there are names of sums, each to its own."""
+    turn = len(sums)
+    return [
+        *begin_list(lists, numbers),
+        f"        for (; left >= {turn}; left -= {turn}, step += {turn}, weight += {turn}) {{",
+        *(f"            {name} += weight[{s}] * *(from += step[{s}]);" for s, name in enumerate(sums)),
+        "        }",
+        "        for (; left; left--)",
+        f"            {sums[0]} += *weight++ * *(from += *step++);",
+        "    }",
+    ]
 
 
 def _numbers(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fourfold.deploy.c.linear import DENSE, begin_list, interleave, start_groups
+from fourfold.deploy.c.linear import DENSE, SUMS, begin_list, interleave, real_list, start_groups
 from fourfold.deploy.c.lists import Lists, make_lists
 from fourfold.deploy.c.step import LOGITS, Draft, Step
 from fourfold.deploy.c.text import array
@@ -80,6 +80,8 @@ def _lists(codes: Codes, lists: Lists) -> tuple[list[str], str]:
 
 
 def _one_at_a_time(lists: Lists, n: int) -> list[str]:
+    if n == 1:
+        return real_list(lists, "uint8_t", ["sum0"] * SUMS)  # a turn of several costs fewer instructions
     lines = []
     for pattern in lists.patterns:
         lines += begin_list(lists, "uint8_t")
