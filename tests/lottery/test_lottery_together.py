@@ -37,8 +37,8 @@ CONTROLS = {"controls": ("random-init",), "control_levels": (1,)}
 def small_resnet(monkeypatch):
     """A ResNet of two stages with one block each, of 4 and 8 channels."""
 
-    def make(shape, num_classes, algebra, head, width):
-        return resnet.resnet(shape, num_classes, algebra, head, width / 16, depths=(1, 1), bottleneck=False)
+    def make(shape, num_classes, layers):
+        return resnet.resnet(shape, num_classes, replace(layers, width=layers.width / 16), depths=(1, 1), bottleneck=False)
 
     monkeypatch.setitem(registry.MODELS, "resnet-small", registry.ModelInfo(make=make, title="small"))
 
