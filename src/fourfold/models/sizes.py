@@ -23,9 +23,10 @@ class LayerSize:
     weights: int
     """Stored prunable numbers; 0 for normalisation."""
     parameters: int
-    """Stored trainable numbers: weights, biases, scales and shifts."""
+    """Stored trainable numbers: weights, biases, scales and shifts, and the constants of an algebra that the layer learns."""
     macs_per_weight: int
-    """MACs that each stored weight does for one image: output positions times the algebra's dimension."""
+    """MACs that each stored weight does for one image: output positions times the algebra's dimension. Products with the
+    constants of a learned algebra, n² for each output, are not counted."""
     output: tuple[int, ...]
     """Shape of its output for one image."""
 
