@@ -11,7 +11,7 @@ from fourfold.record import RunStore
 
 pytestmark = pytest.mark.usefixtures("quick_plan")
 
-ALGEBRAS = r"known: complex, octonion, quaternion, real"
+ALGEBRAS = r"known: complex, octonion, phm, quaternion, real"
 MISTAKES = [
     ("rum digits", r"unknown command 'rum'; known: run, sweep, status, .*presets.*; `fourfold --help` describes them"),
     ("run digit", r"unknown preset 'digit'; known: .*digits.*; `fourfold presets` describes them"),

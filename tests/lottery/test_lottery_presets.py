@@ -116,7 +116,7 @@ def test_an_unknown_preset_lists_the_known():
 
 def test_an_unknown_algebra_lists_the_known():
     with pytest.raises(
-        UserError, match=re.escape("unknown model algebra 'sedenion'; known: complex, octonion, quaternion, real")
+        UserError, match=re.escape("unknown model algebra 'sedenion'; known: complex, octonion, phm, quaternion, real")
     ):
         presets.get("digits", algebra="sedenion")
 
