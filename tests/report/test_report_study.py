@@ -33,6 +33,15 @@ def test_labels_say_in_what_runs_of_one_algebra_differ(experiment: Experiment) -
     assert labels == {REAL.id: "Real", WEIGHT.id: "Quaternion (unit weight)", ELEMENT.id: "Quaternion (unit element)"}
 
 
+def test_a_setting_that_is_off_needs_no_brackets(tmp_path: Path) -> None:
+    rounded = replace(WEIGHT, train=replace(WEIGHT.train, precision="bf16"))
+    for spec in (WEIGHT, rounded):
+        RunStore.create(tmp_path, spec).append(synthetic.row(spec, 0, 0))
+    (found,) = read_experiments([tmp_path])
+    labels = {curve.run: curve.label for curve in found.tickets}
+    assert labels == {WEIGHT.id: "Quaternion", rounded.id: "Quaternion (precision bf16)"}
+
+
 def test_records_are_gaps_to_the_first_variant(experiment: Experiment) -> None:
     curves = {curve.run: curve for curve in experiment.tickets}
     records = study_records(experiment, WEIGHT.id)

@@ -91,7 +91,7 @@ def _told_apart(curves: Sequence[Curve], specs: Mapping[str, Spec]) -> tuple[Cur
         settings = ", ".join(
             f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ if own[name] is not None
         )
-        label = curve.label.replace(hashed, f" ({settings})") if differ else curve.label
+        label = curve.label.replace(hashed, f" ({settings})" if settings else "") if differ else curve.label
         named.append(replace(curve, label=label))
     return tuple(named)
 
