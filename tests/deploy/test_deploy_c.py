@@ -1,6 +1,7 @@
 """Generated C: it compiles without a warning, and computes what the reference does, within its own memory."""
 
 import os
+import platform
 import re
 import shutil
 from dataclasses import replace
@@ -15,13 +16,15 @@ from fourfold.deploy.c import to_c
 from fourfold.deploy.program import Convolution
 from fourfold.record import UserError
 
-SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "18"))
+SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "24"))
 """Random programs that are tried; thousands take hours, or with FOURFOLD_SANITIZE=0 a tenth of it."""
 
 ARM_SEEDS = range(1, 1 + 2 * int(os.environ.get("FOURFOLD_SWEEP_ARM", "4")), 2)
 """Random programs in int8 that are tried under the emulator."""
 
 MACHINES = {"native": ("-march=native",), "portable": ("-DPORTABLE",), "plain": ()}
+if platform.machine() in ("x86_64", "AMD64"):
+    MACHINES["SSSE3"] = ("-mssse3",)
 
 compilers = [name for name in ("gcc", "clang") if shutil.which(name)]
 pytestmark = pytest.mark.skipif("gcc" not in compilers, reason="gcc is not here")

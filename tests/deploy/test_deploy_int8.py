@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from random_programs import bytes_for, images_for, magnitude, make_product, random_program
 from sklearn.datasets import load_digits
 
+from fourfold import algebra as algebras
 from fourfold import nn as fnn
 from fourfold.deploy import lowering, quantize, reference, whole_reference
 from fourfold.deploy.c.lists import make_lists
@@ -92,6 +93,28 @@ def test_the_largest_sums_are_right_whether_they_are_carried_or_widened(inputs, 
     lists = own_entries(make_lists(codes, np.arange(9 * inputs).reshape(inputs, 3, 3)))
     assert make_runs(lists, quantize.IMAGE_LEVELS).carries == carries
     found = load(program)(images)
+    assert np.array_equal(found, whole_reference.run(program, images))
+    assert np.abs(found).max() > 0
+
+
+@pytest.mark.parametrize("machine", ["", "-DPORTABLE"])
+@pytest.mark.parametrize("algebra", ["quaternion", "octonion"])
+@pytest.mark.parametrize("signs", ["gains", "losses", "both"])
+def test_the_largest_sums_of_a_linear_layer_are_right(algebra, signs, machine, monkeypatch):
+    multiplication = algebras.get(algebra)
+    n, rows, inputs = multiplication.n, 3, 300
+    place = np.arange(rows)[:, None] + np.arange(inputs)
+    sign = {"gains": 1, "losses": -1, "both": np.where(place % 3, 1, -1)}[signs]
+    weight = np.float32(sign * (place % n == np.arange(n)[:, None, None]))  # one component of a number each
+    product = Product(weight=weight, bias=None, table=multiplication.left_table)
+    program = assemble((n * inputs,), [Linear(name="layer", inputs=(0,), output=1, product=product)])
+    assert all(pattern.weights == 1 for pattern in make_lists(product, np.arange(inputs)).patterns)
+    images = np.ones((1, n * inputs), np.float32)
+    program = quantize.calibrate(program, images)
+    monkeypatch.setenv("CC", f"gcc {machine}")
+    loaded = load(program)
+    assert not loaded.notice
+    found = loaded(images)
     assert np.array_equal(found, whole_reference.run(program, images))
     assert np.abs(found).max() > 0
 

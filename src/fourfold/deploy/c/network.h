@@ -19,7 +19,7 @@ extern "C" {
 /* One image to its logits, in memory of this file's own: from one thread at a time. */
 void @NAME@_run(const float *image, float *logits);
 
-/* The same in the caller's memory: @GUARD@_ARENA bytes, best at a multiple of 64, with nothing in it beforehand. */
+/* The same in the caller's memory: @GUARD@_ARENA bytes at a multiple of 4, best of 64, with nothing in it beforehand. */
 void @NAME@_run_in(void *memory, const float *image, float *logits);
 @DECLARE_BYTES@
 /* Part `part` of `parts` of one of the steps that a run makes in turn. The parts of a step may run at the same time, and all

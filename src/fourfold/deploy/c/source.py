@@ -78,14 +78,23 @@ WHOLE_KERNELS = ("whole_vectors.c", "whole_sdot.c", "whole_kernels.c", "whole_nu
 
 X86_KERNELS = (
     {
+        "PIXELS": "16",
+        "BITS": "128",
+        "MM": "_mm",
+        "IF_PAIRS": "LANES == 4 && defined(__SSSE3__)",
+        "IF_DOTS": "0",
+    },
+    {
         "PIXELS": "32",
         "BITS": "256",
+        "MM": "_mm256",
         "IF_PAIRS": "LANES >= 8 && defined(__AVX2__)",
         "IF_DOTS": "defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))",
     },
     {
         "PIXELS": "64",
         "BITS": "512",
+        "MM": "_mm512",
         "IF_PAIRS": "LANES >= 16 && defined(__AVX512BW__)",
         "IF_DOTS": "defined(__AVX512VNNI__)",
     },

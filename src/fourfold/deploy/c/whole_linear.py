@@ -6,6 +6,7 @@ from fourfold.deploy.c.linear import DENSE, SUMS, begin_list, interleave, real_l
 from fourfold.deploy.c.lists import Lists, make_lists
 from fourfold.deploy.c.step import LOGITS, Draft, Step
 from fourfold.deploy.c.text import array
+from fourfold.deploy.c.whole_halves import has_halves, run_tables, start_runs, walk_by_halves
 from fourfold.deploy.program import Linear
 from fourfold.deploy.quantize import Codes
 
@@ -29,7 +30,8 @@ def add_whole_linear(draft: Draft, operation: Linear) -> None:
             draft.steps.append(interleave(operation, source, buffer, side_by_side))
             buffer = side_by_side
         lists = make_lists(product, np.arange(product.weight.shape[2]))
-        body, tables, kind = *_lists(codes, lists), lists.described(product)
+        largest = draft.quantized.levels[operation.inputs[0]].largest
+        body, tables, kind = *_lists(codes, lists, largest), lists.described(product)
     bias = codes.bias - draft.quantized.zero_sums(operation, codes)
     tables += array("int32_t", "@bias", bias) + array("float", "@factor", codes.factor)
     relu, largest = "relu_1" if operation.relu else "", draft.quantized.levels[operation.output].largest
@@ -65,18 +67,23 @@ def _dense(codes: Codes) -> tuple[list[str], str]:
     return body, array("int8_t", "@weights", codes.product.weight.astype(np.int8))
 
 
-def _lists(codes: Codes, lists: Lists) -> tuple[list[str], str]:
-    n = codes.product.n
-    body = [
-        *start_groups(lists, "int8_t"),
-        "for (int row = first; row < last; row++) {",
-        f"    int32_t {', '.join(f'sum{a} = 0' for a in range(n))};",
-    ]
-    scalar = _one_at_a_time(lists, n)
-    body += scalar if n != QUATERNION else ["#ifdef NUMBERS_4", *_by_fours(codes, lists), "#else", *scalar, "#endif"]
-    counts = "" if lists.shared else array("COUNT", "@counts", lists.counts)
-    tables = counts + array("uint16_t", "@steps", lists.steps) + array("int8_t", "@weights", lists.weights.astype(np.int8))
-    return body, tables
+def _lists(codes: Codes, lists: Lists, largest: int) -> tuple[list[str], str]:
+    product, whole = codes.product, lists.patterns[0].weights > 1
+    start, walk, tables = start_groups(lists, "int8_t"), _one_at_a_time(lists, product.n), _tables(lists)
+    if has_halves(product, lists):
+        start = _either("HALVES", start_runs(lists), start)
+        walk = _either("HALVES", walk_by_halves(lists, product.n), walk)
+        tables = _either("HALVES", run_tables(lists, product.n, largest), tables)
+    if product.n == QUATERNION:
+        walk = _either("ALL_NUMBERS_4" if whole else "NUMBERS_4", _by_fours(codes, lists), walk)
+    sums = ", ".join(f"sum{a} = 0" for a in range(product.n))
+    body = [*start, "for (int row = first; row < last; row++) {", f"    int32_t {sums};", *walk]
+    return body, "".join(f"{line}\n" for line in tables)
+
+
+def _tables(lists: Lists) -> list[str]:
+    tables = [array("uint16_t", "@steps", lists.steps), array("int8_t", "@weights", lists.weights.astype(np.int8))]
+    return tables if lists.shared else [array("COUNT", "@counts", lists.counts), *tables]
 
 
 def _one_at_a_time(lists: Lists, n: int) -> list[str]:
@@ -92,6 +99,10 @@ def _one_at_a_time(lists: Lists, n: int) -> list[str]:
         ]
         lines += [f"            weight += {pattern.weights};", "        }", "    }"]
     return lines
+
+
+def _either(macro: str, lines: list[str], others: list[str]) -> list[str]:
+    return [f"#ifdef {macro}", *lines, "#else", *others, "#endif"]
 
 
 def _by_fours(codes: Codes, lists: Lists) -> list[str]:

@@ -1,5 +1,5 @@
 
-#if LANES == 4
+#if LANES == 4 && !defined(PAIRS_16)
 #define PAIRS_16
 /* 16 pixels in GCC's and clang's own vectors of 16 bytes, for NEON and SSE2; GCC widens those one number at a time. */
 #if defined(__ARM_NEON)

@@ -13,7 +13,7 @@ typedef struct {
     bytes_@PIXELS@ of[4]; /* in 32 bits: of the even words of `low` and of its odd ones, and those of `high`. In 16: two */
 } totals_@PIXELS@;
 enum { lanes_@PIXELS@ = @PIXELS@ };
-INLINE bytes_@PIXELS@ nothing_@PIXELS@(void) { return _mm@BITS@_setzero_si@BITS@(); }
+INLINE bytes_@PIXELS@ nothing_@PIXELS@(void) { return @MM@_setzero_si@BITS@(); }
 INLINE words_@PIXELS@ no_words_@PIXELS@(void) { return (words_@PIXELS@){nothing_@PIXELS@(), nothing_@PIXELS@()}; }
 INLINE totals_@PIXELS@ no_totals_@PIXELS@(void)
 {
@@ -22,21 +22,21 @@ INLINE totals_@PIXELS@ no_totals_@PIXELS@(void)
 }
 INLINE pair_@PIXELS@ join_@PIXELS@(const uint8_t *first, const uint8_t *second)
 {
-    const bytes_@PIXELS@ a = _mm@BITS@_loadu_si@BITS@((const void *)first);
-    const bytes_@PIXELS@ b = _mm@BITS@_loadu_si@BITS@((const void *)second);
-    return (pair_@PIXELS@){_mm@BITS@_unpacklo_epi8(a, b), _mm@BITS@_unpackhi_epi8(a, b)};
+    const bytes_@PIXELS@ a = @MM@_loadu_si@BITS@((const void *)first);
+    const bytes_@PIXELS@ b = @MM@_loadu_si@BITS@((const void *)second);
+    return (pair_@PIXELS@){@MM@_unpacklo_epi8(a, b), @MM@_unpackhi_epi8(a, b)};
 }
 INLINE bytes_@PIXELS@ weights_@PIXELS@(const int8_t *weight)
 {
     int16_t both;
     memcpy(&both, weight, sizeof both);
-    return _mm@BITS@_set1_epi16(both);
+    return @MM@_set1_epi16(both);
 }
 INLINE words_@PIXELS@ gain_@PIXELS@(words_@PIXELS@ words, pair_@PIXELS@ pair, const int8_t *weight)
 {
     const bytes_@PIXELS@ by = weights_@PIXELS@(weight);
-    words.low = _mm@BITS@_add_epi16(words.low, _mm@BITS@_maddubs_epi16(pair.low, by));
-    words.high = _mm@BITS@_add_epi16(words.high, _mm@BITS@_maddubs_epi16(pair.high, by));
+    words.low = @MM@_add_epi16(words.low, @MM@_maddubs_epi16(pair.low, by));
+    words.high = @MM@_add_epi16(words.high, @MM@_maddubs_epi16(pair.high, by));
     KEEP(words.low);
     KEEP(words.high);
     return words;
@@ -44,22 +44,22 @@ INLINE words_@PIXELS@ gain_@PIXELS@(words_@PIXELS@ words, pair_@PIXELS@ pair, co
 INLINE words_@PIXELS@ lose_@PIXELS@(words_@PIXELS@ words, pair_@PIXELS@ pair, const int8_t *weight)
 {
     const bytes_@PIXELS@ by = weights_@PIXELS@(weight);
-    words.low = _mm@BITS@_sub_epi16(words.low, _mm@BITS@_maddubs_epi16(pair.low, by));
-    words.high = _mm@BITS@_sub_epi16(words.high, _mm@BITS@_maddubs_epi16(pair.high, by));
+    words.low = @MM@_sub_epi16(words.low, @MM@_maddubs_epi16(pair.low, by));
+    words.high = @MM@_sub_epi16(words.high, @MM@_maddubs_epi16(pair.high, by));
     KEEP(words.low);
     KEEP(words.high);
     return words;
 }
 INLINE void widen_@PIXELS@(bytes_@PIXELS@ *totals, bytes_@PIXELS@ words)
 {
-    const bytes_@PIXELS@ even = _mm@BITS@_set1_epi32(1), odd = _mm@BITS@_set1_epi32(1 << 16);
-    totals[0] = _mm@BITS@_add_epi32(totals[0], _mm@BITS@_madd_epi16(words, even));
-    totals[1] = _mm@BITS@_add_epi32(totals[1], _mm@BITS@_madd_epi16(words, odd));
+    const bytes_@PIXELS@ even = @MM@_set1_epi32(1), odd = @MM@_set1_epi32(1 << 16);
+    totals[0] = @MM@_add_epi32(totals[0], @MM@_madd_epi16(words, even));
+    totals[1] = @MM@_add_epi32(totals[1], @MM@_madd_epi16(words, odd));
 }
 INLINE void carry_@PIXELS@(bytes_@PIXELS@ *total, bytes_@PIXELS@ *words)
 {
-    *total = _mm@BITS@_add_epi16(*total, _mm@BITS@_srai_epi16(*words, CARRIED));
-    *words = _mm@BITS@_and_si@BITS@(*words, _mm@BITS@_set1_epi16((1 << CARRIED) - 1));
+    *total = @MM@_add_epi16(*total, @MM@_srai_epi16(*words, CARRIED));
+    *words = @MM@_and_si@BITS@(*words, @MM@_set1_epi16((1 << CARRIED) - 1));
 }
 INLINE void flush_@PIXELS@(totals_@PIXELS@ *totals, words_@PIXELS@ *words, int carries)
 {
@@ -74,9 +74,9 @@ INLINE void flush_@PIXELS@(totals_@PIXELS@ *totals, words_@PIXELS@ *words, int c
 }
 INLINE bytes_@PIXELS@ levels_@PIXELS@(bytes_@PIXELS@ total, int32_t bias, float factor, int largest)
 {
-    const __m@BITS@ sums = _mm@BITS@_cvtepi32_ps(_mm@BITS@_add_epi32(total, _mm@BITS@_set1_epi32(bias)));
-    const __m@BITS@ scaled = _mm@BITS@_mul_ps(sums, _mm@BITS@_set1_ps(factor));
-    return _mm@BITS@_cvttps_epi32(_mm@BITS@_min_ps(scaled, _mm@BITS@_set1_ps((float)largest)));
+    const __m@BITS@ sums = @MM@_cvtepi32_ps(@MM@_add_epi32(total, @MM@_set1_epi32(bias)));
+    const __m@BITS@ scaled = @MM@_mul_ps(sums, @MM@_set1_ps(factor));
+    return @MM@_cvttps_epi32(@MM@_min_ps(scaled, @MM@_set1_ps((float)largest)));
 }
 /* Levels of pixels 0–3 of each 16, 4–7, 8–11, 12–15, from sums in this order; below 0 they become 0. */
 INLINE void put_@PIXELS@(uint8_t *to, const bytes_@PIXELS@ *sums, int32_t bias, float factor, int largest)
@@ -85,25 +85,25 @@ INLINE void put_@PIXELS@(uint8_t *to, const bytes_@PIXELS@ *sums, int32_t bias, 
     UNROLL
     for (int i = 0; i < 4; i++)
         level[i] = levels_@PIXELS@(sums[i], bias, factor, largest);
-    const bytes_@PIXELS@ low = _mm@BITS@_packs_epi32(level[0], level[1]), high = _mm@BITS@_packs_epi32(level[2], level[3]);
-    _mm@BITS@_storeu_si@BITS@((void *)to, _mm@BITS@_packus_epi16(low, high));
+    const bytes_@PIXELS@ low = @MM@_packs_epi32(level[0], level[1]), high = @MM@_packs_epi32(level[2], level[3]);
+    @MM@_storeu_si@BITS@((void *)to, @MM@_packus_epi16(low, high));
 }
 INLINE void store_@PIXELS@(uint8_t *to, totals_@PIXELS@ totals, words_@PIXELS@ words, int32_t bias, float factor, int largest,
                       int carries)
 {
     bytes_@PIXELS@ sums[4];
     if (carries) {
-        const bytes_@PIXELS@ weights = _mm@BITS@_set1_epi32(1 << (CARRIED + 16) | 1);
-        sums[0] = _mm@BITS@_madd_epi16(_mm@BITS@_unpacklo_epi16(words.low, totals.of[0]), weights);
-        sums[1] = _mm@BITS@_madd_epi16(_mm@BITS@_unpackhi_epi16(words.low, totals.of[0]), weights);
-        sums[2] = _mm@BITS@_madd_epi16(_mm@BITS@_unpacklo_epi16(words.high, totals.of[1]), weights);
-        sums[3] = _mm@BITS@_madd_epi16(_mm@BITS@_unpackhi_epi16(words.high, totals.of[1]), weights);
+        const bytes_@PIXELS@ weights = @MM@_set1_epi32(1 << (CARRIED + 16) | 1);
+        sums[0] = @MM@_madd_epi16(@MM@_unpacklo_epi16(words.low, totals.of[0]), weights);
+        sums[1] = @MM@_madd_epi16(@MM@_unpackhi_epi16(words.low, totals.of[0]), weights);
+        sums[2] = @MM@_madd_epi16(@MM@_unpacklo_epi16(words.high, totals.of[1]), weights);
+        sums[3] = @MM@_madd_epi16(@MM@_unpackhi_epi16(words.high, totals.of[1]), weights);
     } else {
         flush_@PIXELS@(&totals, &words, carries);
-        sums[0] = _mm@BITS@_unpacklo_epi32(totals.of[0], totals.of[1]);
-        sums[1] = _mm@BITS@_unpackhi_epi32(totals.of[0], totals.of[1]);
-        sums[2] = _mm@BITS@_unpacklo_epi32(totals.of[2], totals.of[3]);
-        sums[3] = _mm@BITS@_unpackhi_epi32(totals.of[2], totals.of[3]);
+        sums[0] = @MM@_unpacklo_epi32(totals.of[0], totals.of[1]);
+        sums[1] = @MM@_unpackhi_epi32(totals.of[0], totals.of[1]);
+        sums[2] = @MM@_unpacklo_epi32(totals.of[2], totals.of[3]);
+        sums[3] = @MM@_unpackhi_epi32(totals.of[2], totals.of[3]);
     }
     put_@PIXELS@(to, sums, bias, factor, largest);
 }
@@ -129,28 +129,28 @@ INLINE pair_dots_@PIXELS@ join_dots_@PIXELS@(const uint8_t *first, const uint8_t
 {
     const pair_@PIXELS@ one = join_@PIXELS@(first, second), other = join_@PIXELS@(third, fourth);
     return (pair_dots_@PIXELS@){{
-        _mm@BITS@_unpacklo_epi16(one.low, other.low),
-        _mm@BITS@_unpackhi_epi16(one.low, other.low),
-        _mm@BITS@_unpacklo_epi16(one.high, other.high),
-        _mm@BITS@_unpackhi_epi16(one.high, other.high),
+        @MM@_unpacklo_epi16(one.low, other.low),
+        @MM@_unpackhi_epi16(one.low, other.low),
+        @MM@_unpacklo_epi16(one.high, other.high),
+        @MM@_unpackhi_epi16(one.high, other.high),
     }};
 }
 INLINE bytes_@PIXELS@ weights_dots_@PIXELS@(const int8_t *weight, const int8_t *next)
 {
-    return _mm@BITS@_set1_epi32(four_weights(weight, next));
+    return @MM@_set1_epi32(four_weights(weight, next));
 }
 INLINE words_dots_@PIXELS@ gain_dots_@PIXELS@(words_dots_@PIXELS@ words, pair_dots_@PIXELS@ pair, bytes_@PIXELS@ weights)
 {
     UNROLL
     for (int i = 0; i < 4; i++) {
-        words.of[i] = _mm@BITS@_dpbusd_epi32(words.of[i], pair.of[i], weights);
+        words.of[i] = @MM@_dpbusd_epi32(words.of[i], pair.of[i], weights);
         KEEP(words.of[i]);
     }
     return words;
 }
 INLINE words_dots_@PIXELS@ lose_dots_@PIXELS@(words_dots_@PIXELS@ words, pair_dots_@PIXELS@ pair, bytes_@PIXELS@ weights)
 {
-    return gain_dots_@PIXELS@(words, pair, _mm@BITS@_sub_epi8(nothing_@PIXELS@(), weights));
+    return gain_dots_@PIXELS@(words, pair, @MM@_sub_epi8(nothing_@PIXELS@(), weights));
 }
 INLINE void flush_dots_@PIXELS@(totals_dots_@PIXELS@ *totals, words_dots_@PIXELS@ *words, int carries)
 {
