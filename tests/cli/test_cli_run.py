@@ -219,7 +219,7 @@ def test_changes_of_the_preset_reach_the_run(here, quick_plan, monkeypatch):
     [
         (["--control-levels", "some"], "`--control-levels` (=some) must be levels such as 0 3 6, or all"),
         (["--controls", "nothing"], "unknown control 'nothing'; known: equal-macs, erk-random"),
-        (["--precision", "bf8"], "unknown train precision 'bf8'; known: bf16, tf32"),
+        (["--precision", "bf8"], "unknown train precision 'bf8'; known: bf16, float32, tf32"),
         (["--precision", "tf32", "--device", "cpu"], "`train.precision` (='tf32') needs a CUDA device; cpu "),
         (["--protocol", "released"], "`protocol` (='released') must be 'text' for digits, of which no code was released"),
     ],

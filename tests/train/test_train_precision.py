@@ -106,18 +106,24 @@ def settings_of_a_gpu(monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize(("asked", "given"), [(None, False), ("0", False), ("1", True)])
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("asked", [None, "0", "1"])
 @pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast misses it
 @pytest.mark.parametrize("precision", [None, "tf32", "bf16"])
-def test_a_gpu_takes_tf32_and_repeatable_algorithms_if_asked(precision, asked, given, settings_of_a_gpu, monkeypatch):
+def test_a_gpu_takes_tf32_and_repeatable_algorithms_if_asked(precision, asked, told, settings_of_a_gpu, monkeypatch):
+    torch.use_deterministic_algorithms(told)
     monkeypatch.delenv("FOURFOLD_DETERMINISTIC", raising=False)
     if asked:
         monkeypatch.setenv("FOURFOLD_DETERMINISTIC", asked)
     with computing(precision, torch.device("cuda")):
         pass
     assert settings_of_a_gpu() == (precision == "tf32", precision == "tf32")
-    assert torch.are_deterministic_algorithms_enabled() == given
-    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert torch.are_deterministic_algorithms_enabled() == (told or asked == "1")
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if asked == "1" else None)
+
+
+def test_float32_is_what_no_precision_is():
+    assert replace(SPEC, precision="float32") == SPEC
 
 
 @pytest.mark.parametrize("encoding", ["grey", "none"])

@@ -56,7 +56,7 @@ def command(
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.
         learning_rate: Step size at the start; default as the preset.
-        precision: Of the networks' products: tf32 (on a GPU) or bf16; default as the preset, float32.
+        precision: Of the networks' products: float32, tf32 (on a GPU) or bf16; default as the preset.
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
         max_level: The last level in any case; default as the preset.
         protocol: text, as the paper has it, or released, as its released code does it.

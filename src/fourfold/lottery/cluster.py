@@ -103,16 +103,12 @@ class Connection:
             if not left:
                 break
             stalls = 1 if rows else stalls + 1
-            yield Event(
-                kind="notice", spec=tasks[0].spec, message=f"the Ray cluster {self._cluster.where} is gone; waiting for it"
-            )
+            yield Event(kind="notice", spec=tasks[0].spec, message=f"{self._gone}; waiting for it")
             if stalls == STALLS or not self._return():
                 if self._late():
                     yield from (Event(kind="out-of-time", spec=task.spec, trial=task.trial) for task in left.values())
                     break
-                raise UserError(
-                    f"the Ray cluster {self._cluster.where} is gone; all rows so far are safe, the same command goes on"
-                )
+                raise UserError(f"{self._gone}; all rows so far are safe, the same command goes on")
         if given_up:
             others = f" (and {len(given_up) - 1} more)" if len(given_up) > 1 else ""
             raise UserError(f"{given_up[0]}{others}; all rows so far are safe: ask for more --memory-per-trial")

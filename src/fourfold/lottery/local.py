@@ -20,6 +20,7 @@ from fourfold.lottery.serving import Controls
 from fourfold.lottery.together import Work, check_launch, run_together
 from fourfold.record import Cluster, Row, RunStore, Spec, UserError, launched
 from fourfold.train import resolve_device, steps_per_epoch, versions
+from fourfold.train.precision import check_precision
 
 
 def run(
@@ -163,7 +164,7 @@ def check(
             raise UserError("`--executor ray` must be left out under torchrun, whose processes all train one network")
         _check_device(device, cluster)
     else:
-        _check_precision(specs, resolve_device(device))
+        _check_precisions(specs, resolve_device(device))
     check_launch(specs, workers, parts)
     check_controls(specs, controls, control_levels)
     for spec in specs:
@@ -174,14 +175,12 @@ def check(
             raise UserError(f"`keep` (={list(keep)}) names a level after the last one, {last}")
 
 
-def _check_precision(specs: Sequence[Spec], device: torch.device) -> None:
+def _check_precisions(specs: Sequence[Spec], device: torch.device) -> None:
     """Refuse what `fourfold.train.precision` could not do for all specs in one process."""
     found = {spec.train.precision for spec in specs}
-    if "tf32" not in found:
-        return
-    if device.type != "cuda":
-        raise UserError(f"`train.precision` (='tf32') needs a CUDA device; {device.type} computes in float32 or bf16")
-    if len(found) > 1:
+    for precision in found:
+        check_precision(precision, device)
+    if "tf32" in found and len(found) > 1:
         raise UserError("`train.precision` (='tf32') holds for a whole process: run other precisions by another command")
 
 

@@ -8,7 +8,7 @@ from fourfold.record.checks import check_choice, check_count, check_flag, check_
 from fourfold.record.errors import UserError
 
 Optimizer = Literal["adam", "sgd"]
-Precision = Literal["tf32", "bf16"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ class TrainSpec:
     early_stopping: EarlyStopping | None = None
     """Stop early on the validation set; None means off."""
     precision: Precision | None = None
-    """Of the network's products: tf32 (on GPUs alone) or bf16, whose inputs keep 10 and 7 bits of their fractions; None means
-    float32, with 23. Weights, losses and the optimiser stay float32."""
+    """Of the network's products: tf32 (on GPUs alone) or bf16, whose inputs keep 10 and 7 bits of their fractions; None, which
+    float32 becomes, has 23. Weights, losses and the optimiser stay float32."""
 
     def __post_init__(self) -> None:
         check_choice(self, "train", "optimizer", Optimizer)
@@ -70,6 +70,8 @@ class TrainSpec:
         check_count(self, "train", "warmup_steps", 0)
         if self.precision is not None:
             check_choice(self, "train", "precision", Precision)
+            if self.precision == "float32":
+                object.__setattr__(self, "precision", None)
         if self.cosine_steps is not None:
             check_count(self, "train", "cosine_steps", 1)
         if self.cosine_steps is not None and self.milestones:

@@ -27,22 +27,28 @@ def in_precision(train: Train) -> Train:
     return cast(Train, inner)
 
 
+def check_precision(precision: Precision | None, device: torch.device) -> None:
+    """Raise `UserError` for a precision that a device does not have."""
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(f"`train.precision` (='tf32') needs a CUDA device; {device.type} computes in float32 or bf16")
+
+
 @contextlib.contextmanager
 def computing(precision: Precision | None, device: torch.device) -> Iterator[None]:
     """Compute products in a precision; None is float32, also where torch would take TF32 for a GPU's convolutions.
 
     Whether a GPU takes TF32 is decided for the whole process, and so is whether it takes the algorithms that give the same
-    bits every time: with the environment variable `FOURFOLD_DETERMINISTIC=1`. A CPU always does.
+    bits every time: with the environment variable `FOURFOLD_DETERMINISTIC=1`, or where torch was told so. A CPU always does.
 
     Raises:
         UserError: TF32 on a device that has none.
     """
+    check_precision(precision, device)
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        torch.use_deterministic_algorithms(os.environ.get("FOURFOLD_DETERMINISTIC", "0") != "0")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses products that shall repeat
-    elif precision == "tf32":
-        raise UserError(f"`train.precision` (='tf32') needs a CUDA device; {device.type} computes in float32 or bf16")
+        if os.environ.get("FOURFOLD_DETERMINISTIC", "0") != "0":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses products that shall repeat
+            torch.use_deterministic_algorithms(True)
     if precision != "bf16":
         yield
         return
