@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import BOTH, files, run_alone, tiny_spec
+from lottery_samples import BOTH, files, prepared, run_alone, tiny_spec
 
 from fourfold import lottery
 from fourfold.lottery import presets
 from fourfold.lottery.clock import Clock
+from fourfold.lottery.controls import run_controls
 from fourfold.record import RunStore, StopSpec
 
 CPU = torch.device("cpu")
@@ -81,3 +82,27 @@ def test_planning_reads_a_run_that_another_spec_left(tmp_path, second_a_step):
     (plan,) = lottery.plan([tiny_spec(epochs=2)], trials=1, out=tmp_path, device=CPU)
     assert plan.folder != store.path
     assert files(tmp_path) == before
+
+
+def test_controls_that_are_left_are_in_the_plan(tmp_path, second_a_step):
+    (plan,) = lottery.plan(
+        [tiny_spec("real")], trials=2, out=tmp_path, device=CPU, controls=["inverted"], control_levels=[1, 3]
+    )
+    assert plan.control_seconds == 2 * 24 * (1 / 2 + 1 / 8)
+    names = ["random-init", "small-dense", "equal-macs"]
+    options = {"trials": 1, "out": tmp_path, "device": CPU, "controls": names, "control_levels": [2, 9]}
+    real, quaternion = lottery.plan([tiny_spec(algebra) for algebra in BOTH], **options)
+    assert real.control_seconds == 2 * 24 / 4
+    assert quaternion.control_seconds == real.control_seconds + 24 * (1 + 1 / 2 + 1 / 4)  # equal MACs need the levels before
+    store = run_alone(tiny_spec(), tmp_path)
+    run_controls(prepared(tiny_spec()), store, 0, ["inverted"], [1])
+    (plan,) = lottery.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU, controls=["inverted"])
+    assert plan.control_seconds == 24 * (1 + 1 / 4 + 1 / 8 + 1 / 16)
+
+
+def test_a_narrow_network_takes_less_time_where_masks_save_none(monkeypatch):
+    monkeypatch.setattr(Clock, "_step_seconds", lambda self, spec, size, density: size * density)
+    clock, perceptron, convolutions = Clock(CPU), tiny_spec(), presets.get("conv4-cifar10")
+    assert clock.narrow_seconds(perceptron, 0.1) == clock.level_seconds(perceptron, 0.1) < clock.level_seconds(perceptron)
+    assert clock.level_seconds(convolutions, 0.1) == clock.level_seconds(convolutions)
+    assert clock.narrow_seconds(convolutions, 0.1) == pytest.approx(0.1 * clock.level_seconds(convolutions))

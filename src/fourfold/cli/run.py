@@ -95,11 +95,13 @@ def command(
     is_first = launch is None or launch.rank == 0
     console = Console(soft_wrap=True)
     if is_first:
-        plans = lottery.plan(specs, trials=trials, out=out, device=machines.place)
+        place = machines.place
+        plans = lottery.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
         _print_plan(console, plans, trials, machines.at_a_time)
         if controls:
             of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
-            told = f"  then, of {of}, {', '.join(controls)}: each a training more, not in the estimate"
+            seconds = sum(plan.control_seconds for plan in plans) / min(machines.at_a_time, trials * len(plans))
+            told = f"  then, of {of}, {', '.join(controls)}: about {format_duration(seconds)}"
             console.print(told, highlight=False)
         if launch:
             console.print(f"  {_count(launch.world, 'rank')} share each training; the estimate is that of one", highlight=False)

@@ -53,6 +53,11 @@ class Clock:
         seconds = [epochs * self._epoch_seconds(spec, known) for known in DENSITIES]
         return float(np.interp(-math.log(density), [-math.log(known) for known in DENSITIES], seconds))
 
+    def narrow_seconds(self, spec: Spec, density: float) -> float:
+        """Return the time of one level of a narrower dense network, of as many weights as a density leaves of the whole one."""
+        seconds = self.level_seconds(spec, density)
+        return seconds * density if sizes_of(spec).macs > _SMALL else seconds
+
     def _epoch_seconds(self, spec: Spec, density: float) -> float:
         steps = steps_per_epoch(data.info_for(spec.data).train_images - spec.data.validation, spec.train.batch_size)
         affordable = max(1, _PROBE_MACS // (3 * sizes_of(spec).macs)) if self.device.type == "cpu" else spec.train.batch_size

@@ -135,18 +135,25 @@ def controls_left(
     """
     if not store.finished(trial) and store.failure(trial) is None:
         return []
-    there = range(len(store.rows(trial)))
+    asked = controls_of(store.spec(), len(store.rows(trial)), controls, levels)
+    return [each for each in asked if store.failure(trial, each[0]) is None and not _done(store, trial, *each)]
+
+
+def controls_of(spec: Spec, there: int, controls: Collection[str], levels: Collection[int] | None) -> list[tuple[str, int]]:
+    """Return the controls and levels of a trial that has levels 0 to `there` − 1; the others as in `controls_left`."""
     found = []
     for control in controls:
-        if control == "equal-macs" and store.spec().model.algebra == "real":
+        if control == "equal-macs" and spec.model.algebra == "real":
             continue
-        wanted = [level for level in there if levels is None or level in levels]
+        wanted = [level for level in range(there) if levels is None or level in levels]
         if control in CHAINED and wanted:
             wanted = list(range(max(wanted) + 1))
-        done = {row.level for row in store.control_rows(trial, control)}
-        if store.failure(trial, control) is None:
-            found += [(control, level) for level in wanted if level not in done]
+        found += [(control, level) for level in wanted]
     return found
+
+
+def _done(store: RunStore, trial: int, control: str, level: int) -> bool:
+    return any(row.level == level for row in store.control_rows(trial, control))
 
 
 def run_controls(

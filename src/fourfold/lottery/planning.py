@@ -1,7 +1,7 @@
 """What a run is going to do, and about how long that takes, before it does it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 
 from fourfold import data
 from fourfold.lottery.clock import Clock, sizes_of
+from fourfold.lottery.controls import controls_left, controls_of
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
 
@@ -38,11 +39,21 @@ class Plan:
     """Estimated for the dense level; on a CPU those of perceptrons become shorter."""
     seconds: float
     """Estimated work left for those levels, in seconds of one worker."""
+    control_seconds: float
+    """The same of their controls."""
     folder: Path
 
 
-def plan(specs: Sequence[Spec], *, trials: int, out: Path | str, device: torch.device) -> list[Plan]:
-    """Return the plan of each spec; nothing is written."""
+def plan(
+    specs: Sequence[Spec],
+    *,
+    trials: int,
+    out: Path | str,
+    device: torch.device,
+    controls: Collection[str] = (),
+    control_levels: Collection[int] | None = None,
+) -> list[Plan]:
+    """Return the plan of each spec; nothing is written. The arguments are those of `lottery.run`."""
     plans, clock = [], Clock(device)
     for spec in specs:
         sizes, sizes_real = sizes_of(spec), sizes_of(spec.real_twin)
@@ -64,10 +75,32 @@ def plan(specs: Sequence[Spec], *, trials: int, out: Path | str, device: torch.d
                 levels_done=sum(done),
                 level_seconds=clock.level_seconds(spec),
                 seconds=sum(clock.level_seconds(spec, spec.prune.density(level)) for level in left),
+                control_seconds=sum(
+                    _control_seconds(clock, spec, control, level)
+                    for trial in range(trials)
+                    for control, level in _controls_left(store, spec, trial, levels, controls, control_levels)
+                ),
                 folder=store.path,
             )
         )
     return plans
+
+
+def _controls_left(
+    store: RunStore, spec: Spec, trial: int, planned: int, controls: Collection[str], levels: Collection[int] | None
+) -> list[tuple[str, int]]:
+    """Return what `controls_left` will, once the trial has ended with its planned levels."""
+    if store.path.exists() and (store.finished(trial) or store.failure(trial) is not None):
+        return controls_left(store, trial, controls, levels)
+    return controls_of(spec, max(planned, len(store.rows(trial))), controls, levels)
+
+
+def _control_seconds(clock: Clock, spec: Spec, control: str, level: int) -> float:
+    """Return the estimated time of a control of a level."""
+    density = spec.prune.density(level)
+    if control == "small-dense":
+        return clock.narrow_seconds(spec, density)
+    return clock.level_seconds(spec.real_twin if control == "equal-macs" else spec, density)
 
 
 def trial_memory(spec: Spec, images: data.ImageSet) -> int:
