@@ -1,5 +1,6 @@
 """`load`: arrays of any batch in, logits out, the same with threads, and in numpy where nothing compiles."""
 
+import re
 import threading
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from random_programs import bytes_for, images_for, program_of_all_kinds, random_program
 
 from fourfold.deploy import quantize, reference, whole_reference
+from fourfold.deploy.c.source import generate
+from fourfold.deploy.c.step import SHARED
 from fourfold.deploy.runtime import load
 from fourfold.native import NoCompilerError, compiler
 from fourfold.record import UserError
@@ -48,9 +51,14 @@ def test_batches_and_threads(threads, count):
 
 
 @needs_compiler
-def test_threads_share_the_outputs_of_every_kind_of_layer():
+@pytest.mark.parametrize("shared", [0, SHARED], ids=["all", "large steps"])
+def test_threads_share_the_outputs_of_every_kind_of_layer(shared, monkeypatch):
+    monkeypatch.setattr("fourfold.deploy.c.source.SHARED", shared)
     program = program_of_all_kinds(4)
     images = images_for(program, 1)
+    (alone,) = re.findall(r"alone\[STEPS\] = {(.*)}", generate(program, "network").with_harness())
+    linear = "1, 1, 1, 1, 1, 1, 1" if shared else "0, 0, 0, 0, 0, 0, 0"  # three, each with its inputs turned, and the output
+    assert alone == f"0, 0, 0, 0, {'1' if shared else '0'}, {linear}"
     for wanted, network in (
         (reference.run(program, images), program),
         (whole_reference.run(quantize.calibrate(program, images), images), quantize.calibrate(program, images)),

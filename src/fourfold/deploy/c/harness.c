@@ -28,6 +28,7 @@ struct worker {
 };
 
 enum { INPUTS = @GUARD@_INPUTS, BYTES = @GUARD@_BYTES, OUTPUTS = @GUARD@_OUTPUTS, STEPS = @GUARD@_STEPS };
+static const char alone[STEPS] = {@ALONE@}; /* steps so small that the first thread takes them whole */
 enum { SPINS = 1 << 15 }; /* looks at what a thread waits for, some tens of microseconds, before it lets others run */
 
 static void one(char *memory, const float *image, const uint8_t *bytes, float *logits, int64_t index)
@@ -66,9 +67,12 @@ static void work(struct workers *all, int part)
     }
     for (int64_t index = 0; index < all->images; index++)
         for (int step = 0; step < STEPS; step++) {
-            @NAME@_step(step, part, all->parts, all->memory, all->image ? all->image + index * INPUTS : 0,
-                        all->bytes ? all->bytes + index * BYTES : 0, all->logits + index * OUTPUTS);
-            meet(all);
+            if (!alone[step] || part == 0)
+                @NAME@_step(step, part, alone[step] ? 1 : all->parts, all->memory, all->image ? all->image + index * INPUTS : 0,
+                            all->bytes ? all->bytes + index * BYTES : 0, all->logits + index * OUTPUTS);
+            const int last = step + 1 == STEPS;
+            if (last ? index + 1 < all->images : !(alone[step] && alone[step + 1]))
+                meet(all);
         }
 }
 

@@ -6,7 +6,7 @@ from fourfold.deploy.c.layout import Plane
 from fourfold.deploy.c.lists import Lists, component_patterns, make_lists, turned_lists
 from fourfold.deploy.c.step import Draft, Step
 from fourfold.deploy.c.text import array
-from fourfold.deploy.program import Linear
+from fourfold.deploy.program import Linear, Product
 
 SUMS = 4
 """Sums that a list is spread over, so that a multiply-add need not wait for the one before it."""
@@ -50,7 +50,7 @@ def turn(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
             sign = "-" if term.sign < 0 else ""
             body.append(f"    y[{n * n} * i + {n * c + term.output}] = {sign}x[i + {term.input * numbers}];")
     comment = f"{operation.name}: each number as each of {n} components turns it"
-    return Step(comment=comment, reads=(reads,), writes=writes, body=(*body, "}"))
+    return Step(comment=comment, reads=(reads,), writes=writes, body=(*body, "}"), work=n * source.size)
 
 
 def interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
@@ -63,7 +63,12 @@ def interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Ste
         "}",
     ]
     comment = f"{operation.name}: the {n} components of a number side by side"
-    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body))
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), work=source.size)
+
+
+def multiply_adds(product: Product) -> int:
+    """Return the multiply-adds of a linear layer that keeps its weights."""
+    return product.n * int(np.count_nonzero(product.weight))
 
 
 def _bias(operation: Linear, outputs: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -98,7 +103,8 @@ def _rows(operation: Linear, reads: int, writes: int) -> Step:
     ]
     tables = array("float", "@weights", operation.product.weight) + array("float", "@bias", _bias(operation, outputs))
     comment = f"{operation.name}: linear, dense, {inputs} → {outputs}"
-    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+    work = multiply_adds(operation.product)
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables, work=work)
 
 
 def _walk_tables(lists: Lists, bias: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
@@ -140,7 +146,8 @@ def _real(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
     stored = int(np.count_nonzero(operation.product.weight))
     comment = f"{operation.name}: linear, {inputs} → {outputs}, {stored} weights"
     tables = _walk_tables(lists, _bias(operation, outputs))
-    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+    work = multiply_adds(operation.product)
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables, work=work)
 
 
 def real_list(lists: Lists, numbers: str, sums: list[str]) -> list[str]:
@@ -169,7 +176,7 @@ def _numbers(operation: Linear, lists: Lists, reads: int, writes: int) -> Step:
     body += ["}"]
     comment = f"{operation.name}: linear, {n * inputs} → {n * rows}, {lists.described(product)}"
     tables = _walk_tables(lists, _bias(operation, n * rows))
-    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables, work=multiply_adds(product))
 
 
 def begin_list(lists: Lists, numbers: str) -> list[str]:

@@ -138,17 +138,19 @@ def add_flatten(draft: Draft, operation: Flatten) -> None:
         draft.buffers[operation.output] = draft.buffers[operation.inputs[0]]
         return
     draft.buffers[operation.output] = writes = draft.buffer(made.size)
-    body = _copied(source)
-    comment = f"{operation.name}: flatten"
-    draft.steps.append(Step(comment=comment, reads=(draft.buffers[operation.inputs[0]],), writes=writes, body=body))
+    reads, comment = (draft.buffers[operation.inputs[0]],), f"{operation.name}: flatten"
+    draft.steps.append(Step(comment=comment, reads=reads, writes=writes, body=_copied(source), work=made.size))
 
 
 def add_output(draft: Draft, value: int) -> None:
     """Append the step that gives the last value to the caller."""
-    body = _copied(draft.planes[value])
-    draft.steps.append(
-        Step(comment="to the caller", reads=(draft.buffers[value],), writes=LOGITS, body=body, writes_type="float")
-    )
+    draft.steps.append(output_step(draft, value, _copied(draft.planes[value])))
+
+
+def output_step(draft: Draft, value: int, body: tuple[str, ...]) -> Step:
+    """Return the step that gives a value to the caller, from what does it."""
+    reads, work = (draft.buffers[value],), draft.planes[value].size
+    return Step(comment="to the caller", reads=reads, writes=LOGITS, body=body, writes_type="float", work=work)
 
 
 def _copied(source: Plane) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from fourfold.deploy.c.convolution import add_convolution
 from fourfold.deploy.c.layout import lay_out, place
 from fourfold.deploy.c.linear import add_linear
 from fourfold.deploy.c.maps import add_flatten, add_output, add_pointwise, add_pool, encode_step, input_step
-from fourfold.deploy.c.step import IMAGE, LOGITS, Draft
+from fourfold.deploy.c.step import IMAGE, LOGITS, SHARED, Draft
 from fourfold.deploy.c.text import indent, template
 from fourfold.deploy.c.types import described
 from fourfold.deploy.c.whole_convolution import add_whole_convolution
@@ -186,6 +186,7 @@ def generate(program: Program, name: str) -> Generated:
         "OUTPUTS": str(math.prod(program.shapes[-1])),
         "ARENA": str(arena),
         "STEPS": str(len(calls)),
+        "ALONE": ", ".join(["0", *(str(int(step.work < SHARED)) for step in draft.steps)]),
         "TYPES": "\n".join(f" * {line}".rstrip() for line in described(draft.quantized)),
         "COUNT": "uint32_t" if any(weight[0, 0].size >= 2**16 for weight in weights) else "uint16_t",
         "STORED": str(sum(int(np.count_nonzero(weight)) for weight in weights)),

@@ -11,6 +11,9 @@ IMAGE = -1
 LOGITS = -2
 """Stands for the numbers that the caller gets."""
 
+SHARED = 2**15
+"""Multiply-adds from which on a step is worth a meeting of threads, which takes one or two microseconds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -24,6 +27,8 @@ class Step:
     tables: str = ""
     reads_type: str = "NUMBER"
     writes_type: str = "NUMBER"
+    work: int = SHARED
+    """Multiply-adds, or numbers moved."""
 
     def definition(self, name: str) -> str:
         """Return the C of the function."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fourfold.deploy.c.linear import DENSE, SUMS, begin_list, interleave, real_list, start_groups
+from fourfold.deploy.c.linear import DENSE, SUMS, begin_list, interleave, multiply_adds, real_list, start_groups
 from fourfold.deploy.c.lists import Lists, make_lists
 from fourfold.deploy.c.step import LOGITS, Draft, Step
 from fourfold.deploy.c.text import array
@@ -50,6 +50,7 @@ def add_whole_linear(draft: Draft, operation: Linear) -> None:
         body=(*body, "}"),
         tables=tables,
         writes_type="float" if last else "NUMBER",
+        work=multiply_adds(product),
     )
     draft.steps.append(step)
 

@@ -1,8 +1,8 @@
 """Operations without weights on bytes in C, and the way from an image to levels and from levels to logits."""
 
 from fourfold.deploy.c.layout import Plane
-from fourfold.deploy.c.maps import append, begin, by_channel, pixels, window_counts
-from fourfold.deploy.c.step import IMAGE, LOGITS, Draft, Step, wiped
+from fourfold.deploy.c.maps import append, begin, by_channel, output_step, pixels, window_counts
+from fourfold.deploy.c.step import IMAGE, Draft, Step, wiped
 from fourfold.deploy.c.text import array, number
 from fourfold.deploy.program import Add, Affine, AveragePool, Encoding, Relu
 from fourfold.deploy.quantize import FRACTION_BITS, LARGEST_INPUT, image_factors, mean_factor, pointwise_factors
@@ -57,8 +57,7 @@ def add_whole_output(draft: Draft, value: int) -> None:
     lines = [f"const uint8_t *const from = {begin(source)};"]
     result = f"(float)(from[row * {source.pitch} + column] - {levels.zero}) * {number(levels.scale)}"
     lines += pixels(made, [f"to[row * {made.pitch} + column] = {result};"])
-    body, reads = by_channel(made, lines, number_type="float"), (draft.buffers[value],)
-    draft.steps.append(Step(comment="to the caller", reads=reads, writes=LOGITS, body=body, writes_type="float"))
+    draft.steps.append(output_step(draft, value, by_channel(made, lines, number_type="float")))
 
 
 def whole_input_step(draft: Draft) -> Step:
