@@ -82,6 +82,15 @@ def test_sdot_is_taken_where_levels_are_signed_bytes(tmp_path):
         assert re.search(r"\bmla\tv\d+\.8h", code)  # the image's layer, in 16 bits
 
 
+@pytest.mark.skipif("SSSE3" not in MACHINES, reason="not an x86 processor")
+def test_products_of_bytes_are_taken_where_there_are_some(tmp_path):
+    program = program_of_all_kinds(4)
+    source, _ = to_c(quantize.calibrate(program, images_for(program, 0)), tmp_path)
+    for machine in ("SSSE3", "plain"):
+        code = run_command(["gcc", *STRICT, "-O2", *MACHINES[machine], "-S", "-o", "-", source]).decode()
+        assert ("pmaddubsw" in code) == (machine == "SSSE3")
+
+
 def test_names_that_c_does_not_allow(tmp_path):
     with pytest.raises(UserError, match=r"`name` \(='2fast'\) must begin with a letter"):
         to_c(random_program(0), tmp_path, name="2fast")

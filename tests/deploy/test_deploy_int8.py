@@ -1,5 +1,7 @@
 """int8: what a level stands for, runs that fit into 16 bits, and accuracy on a trained network."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,8 @@ from sklearn.datasets import load_digits
 from fourfold import algebra as algebras
 from fourfold import nn as fnn
 from fourfold.deploy import lowering, quantize, reference, whole_reference
-from fourfold.deploy.c.lists import make_lists
+from fourfold.deploy.c.lists import Lists, make_lists
+from fourfold.deploy.c.whole_halves import has_halves, run_tables
 from fourfold.deploy.c.whole_runs import CARRIED, FLUSH, make_runs, own_entries
 from fourfold.deploy.program import Convolution, Linear, Product
 from fourfold.deploy.runtime import load
@@ -79,6 +82,60 @@ def test_runs_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_l
         assert np.array_equal(found.get(key, 0) + np.zeros(1), wanted.get(key, 0) + np.zeros(1)), key
 
 
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(seeds, st.sampled_from([quantize.IMAGE_LEVELS, quantize.VALUE_LEVELS]), st.sampled_from([1, 5, 63]))
+def test_halves_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_level, largest_weight):
+    random = np.random.default_rng(seed)
+    n, inputs = int(random.choice([4, 8])), int(random.choice([3, 700]))
+    weight = random.integers(-largest_weight, largest_weight + 1, (n, 2, inputs)).astype(np.float32)
+    weight[:, 1] = np.sort(weight[:, 1], axis=-1)  # losses first
+    product = Product(
+        weight=weight * (random.random(weight.shape) < 0.4), bias=None, table=algebras.get(OF_DIMENSION[n]).left_table
+    )
+    lists = component_lists(product)
+    lengths, places, weights = (integers_of(table) for table in run_tables(lists, n, largest_level))
+    entries, found = zip(places, weights, strict=True), []
+    for _ in range(lists.counts.size):
+        found.append([])
+        while length := next(lengths):
+            run = [next(entries) for _ in range(length)]
+            assert length <= 127
+            for sign in (1, -1):
+                assert sum(max(sign * code, 0) for _, code in run) * largest_level < 2**15
+            found[-1] += run
+    ends = np.cumsum(lists.counts.ravel())[:-1]
+    wanted = zip(np.split(lists.steps, ends), np.split(lists.weights[:, 0], ends), strict=True)
+    assert [sorted(each) for each in found] == [
+        list(zip((n * np.cumsum(steps)).tolist(), codes.astype(int).tolist(), strict=True)) for steps, codes in wanted
+    ]
+
+
+OF_DIMENSION = {4: "quaternion", 8: "octonion"}
+
+
+def component_lists(product: Product) -> Lists:
+    """Return the lists of single components, whatever would be faster."""
+    weight = product.weight
+    for row in range(weight.shape[1]):  # one component of a number alone makes single ones cheaper
+        weight[:, row] *= np.arange(weight.shape[2]) % product.n == np.arange(product.n)[:, None]
+    lists = make_lists(product, np.arange(weight.shape[2]))
+    assert has_halves(product, lists)
+    return lists
+
+
+def integers_of(table: str) -> Iterator[int]:
+    numbers = re.findall(r"-?\d+", table.split("{")[1])
+    return iter([int(number) for number in numbers][: int(re.findall(r"\[(\d+)\]", table)[0])])
+
+
+def test_numbers_too_far_for_places_of_16_bits_are_not_walked_by_halves():
+    for inputs, near in ((2**14 - 1, True), (2**14, False)):
+        weight = np.zeros((4, 1, inputs), np.float32)
+        weight[0, 0, -1] = 1
+        product = Product(weight=weight, bias=None, table=algebras.get("quaternion").left_table)
+        assert has_halves(product, make_lists(product, np.arange(inputs))) == near
+
+
 @pytest.mark.parametrize(("inputs", "carries"), [(28, True), (30, False)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_sums_are_right_whether_they_are_carried_or_widened(inputs, carries, sign):
@@ -99,13 +156,18 @@ def test_the_largest_sums_are_right_whether_they_are_carried_or_widened(inputs, 
 
 @pytest.mark.parametrize("machine", ["", "-DPORTABLE"])
 @pytest.mark.parametrize("algebra", ["quaternion", "octonion"])
-@pytest.mark.parametrize("signs", ["gains", "losses", "both"])
+@pytest.mark.parametrize("signs", ["gains", "losses", "both", "small"])
 def test_the_largest_sums_of_a_linear_layer_are_right(algebra, signs, machine, monkeypatch):
     multiplication = algebras.get(algebra)
-    n, rows, inputs = multiplication.n, 3, 300
+    n, rows, inputs = multiplication.n, 3, 5000
     place = np.arange(rows)[:, None] + np.arange(inputs)
-    sign = {"gains": 1, "losses": -1, "both": np.where(place % 3, 1, -1)}[signs]
-    weight = np.float32(sign * (place % n == np.arange(n)[:, None, None]))  # one component of a number each
+    values = {
+        "gains": 1,
+        "losses": -1,
+        "both": np.where(place % 3, 1, -1),
+        "small": np.where(place < n, 1, (place % 3 - 1) / 63),
+    }
+    weight = np.float32(values[signs] * (place % n == np.arange(n)[:, None, None]))  # one component of a number each
     product = Product(weight=weight, bias=None, table=multiplication.left_table)
     program = assemble((n * inputs,), [Linear(name="layer", inputs=(0,), output=1, product=product)])
     assert all(pattern.weights == 1 for pattern in make_lists(product, np.arange(inputs)).patterns)

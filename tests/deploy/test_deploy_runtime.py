@@ -51,9 +51,12 @@ def test_batches_and_threads(threads, count):
 
 
 @needs_compiler
-@pytest.mark.parametrize("shared", [0, SHARED], ids=["all", "large steps"])
-def test_threads_share_the_outputs_of_every_kind_of_layer(shared, monkeypatch):
+@pytest.mark.parametrize(
+    ("shared", "compiler"), [(0, "cc"), (SHARED, "cc"), (0, "cc -DPORTABLE")], ids=["all", "large steps", "without vectors"]
+)
+def test_threads_share_the_outputs_of_every_kind_of_layer(shared, compiler, monkeypatch):
     monkeypatch.setattr("fourfold.deploy.c.source.SHARED", shared)
+    monkeypatch.setenv("CC", compiler)
     program = program_of_all_kinds(4)
     images = images_for(program, 1)
     (alone,) = re.findall(r"alone\[STEPS\] = {(.*)}", generate(program, "network").with_harness())
