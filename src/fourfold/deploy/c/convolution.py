@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fourfold.deploy.c.layout import Plane
-from fourfold.deploy.c.lists import Lists, Pattern, make_lists
+from fourfold.deploy.c.lists import Lists, Pattern, Term, make_lists
 from fourfold.deploy.c.places import read_places
 from fourfold.deploy.c.step import Draft, Step, wiped
 from fourfold.deploy.c.text import array
@@ -97,33 +97,74 @@ def _walk(operation: Convolution, lists: Lists, source: Plane, made: Plane, read
 
 
 def _list(pattern: Pattern, shared: bool, entries: int, input_step: int) -> list[str]:
-    inputs = pattern.inputs
-    loads = {b: f"*(const loose *)(from + {b * input_step} + v * WIDTH)" for b in inputs}
     lines = ["        {", "            const float *from = x + at;"]
     lines += ["            const uint16_t *step = @steps;"] if shared else []
     lines += [
         f"            for (uint32_t left = {entries if shared else '*count++'}; left; left--) {{",
         "                from += *step++;",
-        *(f"                const float weight{w} = weight[{w}];" for w in range(pattern.weights)),
-        f"                weight += {pattern.weights};",
-        "                UNROLL",
-        "                for (int v = 0; v < VECTORS; v++) {",
-        *(
-            [
-                line
-                for b in inputs
-                for line in (f"                    vector input{b} = {loads[b]};", f"                    KEEP(input{b});")
-            ]
-            if pattern.reuses
-            else []
-        ),
-        *(
-            f"                    sum{term.output}[v] {'+' if term.sign > 0 else '-'}= weight{term.weight} * "
-            f"{f'input{term.input}' if pattern.reuses else loads[term.input]};"
-            for term in pattern.terms
-        ),
-        "                }",
+        *(_either_order if pattern.reuses else _vector_by_vector)(pattern, input_step),
         "            }",
         "        }",
     ]
     return lines
+
+
+def _either_order(pattern: Pattern, input_step: int) -> list[str]:
+    """Return the multiply-adds of an entry whose inputs serve several sums, in the order that a machine likes better.
+
+    With AVX a load broadcasts a weight: loaded for each of its uses it leaves registers to the sums, and neighbours in the code
+    do not wait for each other. With vectors of 128 bits weights stay in registers.
+    """
+    return [
+        "#if LANES >= 8",
+        *_input_by_input(pattern, input_step),
+        "#else",
+        *_vector_by_vector(pattern, input_step),
+        "#endif",
+    ]
+
+
+def _input_by_input(pattern: Pattern, input_step: int) -> list[str]:
+    lines = ["                vector input[VECTORS];"]
+    for b in pattern.inputs:
+        lines += [
+            "                UNROLL",
+            "                for (int v = 0; v < VECTORS; v++) {",
+            f"                    input[v] = *(const loose *)(from + {b * input_step} + v * WIDTH);",
+            "                    KEEP(input[v]);",
+            "                }",
+        ]
+        for term in (term for term in pattern.terms if term.input == b):
+            lines += [
+                "                {",
+                f"                    vector by = weight[{term.weight}] - (vector){{0}};",
+                "                    KEEP(by);",
+                "                    UNROLL",
+                "                    for (int v = 0; v < VECTORS; v++)",
+                f"                        sum{term.output}[v] {_sign(term)}= by * input[v];",
+                "                }",
+            ]
+    return [*lines, f"                weight += {pattern.weights};"]
+
+
+def _vector_by_vector(pattern: Pattern, input_step: int) -> list[str]:
+    loads = {b: f"*(const loose *)(from + {b * input_step} + v * WIDTH)" for b in pattern.inputs}
+    lines = [
+        *(f"                const float weight{w} = weight[{w}];" for w in range(pattern.weights)),
+        f"                weight += {pattern.weights};",
+        "                UNROLL",
+        "                for (int v = 0; v < VECTORS; v++) {",
+    ]
+    if pattern.reuses:
+        for b, load in loads.items():
+            lines += [f"                    vector input{b} = {load};", f"                    KEEP(input{b});"]
+            loads[b] = f"input{b}"
+    lines += [
+        f"                    sum{term.output}[v] {_sign(term)}= weight{term.weight} * {loads[term.input]};"
+        for term in pattern.terms
+    ]
+    return [*lines, "                }"]
+
+
+def _sign(term: Term) -> str:
+    return "+" if term.sign > 0 else "-"
