@@ -40,6 +40,21 @@ def run_alone(spec: Spec, out: Path, trial: int = 0) -> RunStore:
     return store
 
 
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a process."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(child) for task in tasks for child in _read_if_there(task / "children").split()]
+    return [child for child in children if b"fourfold.lottery.worker" in _read_if_there(Path(f"/proc/{child}/cmdline"))]
+
+
+def _read_if_there(file: Path) -> bytes:
+    """A thread or a process may end between being listed and being looked at."""
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def serve(spec: Spec, out: Path, *, deadline: float | None = None, send=lambda kind, **content: None, keep=()) -> None:
     """Run trial 0 here as a worker does: with its folder, its lock, its clock and its events."""
     with single_thread():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lottery_samples import results, tiny_spec
+from lottery_samples import results, tiny_spec, workers_of
 
 from fourfold import lottery
 from fourfold.record import RunStore, UserError
@@ -30,12 +30,6 @@ def test_a_failed_trial_is_told_recorded_and_does_not_stop_the_others(tmp_path):
         assert not store.finished(event.trial)
 
 
-def workers() -> list[int]:
-    """The worker processes of this process."""
-    children = [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return [pid for pid in children if b"fourfold.lottery.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(tmp_path, alone):
     spec = tiny_spec(epochs=2)
@@ -43,7 +37,7 @@ def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(t
 
     def kill_once(event):
         if event.kind == "row" and event.level == 1 and not killed:
-            killed.extend(workers())
+            killed.extend(workers_of(os.getpid()))
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
@@ -71,7 +65,7 @@ def test_workers_end_with_the_call_however_it_ends(tmp_path):
     with pytest.raises(MineError):
         lottery.run(tiny_spec(epochs=100_000), trials=1, out=tmp_path, device="cpu", workers=1, on_event=give_up)
     end = time.monotonic() + 20
-    while workers():
+    while workers_of(os.getpid()):
         assert time.monotonic() < end
         time.sleep(0.01)
     assert not RunStore(tmp_path / tiny_spec(epochs=100_000).id).locked("run")

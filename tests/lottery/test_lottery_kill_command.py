@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lottery_samples import results, run_alone
+from lottery_samples import results, run_alone, workers_of
 
 from fourfold.cli import main
 from fourfold.record import RunStore, Spec
@@ -47,11 +47,6 @@ def stores(out) -> list[RunStore]:
 
 def num_rows(out) -> int:
     return sum(file.read_bytes().count(b"\n") for file in Path(out).glob("*/rows-*.jsonl"))
-
-
-def workers_of(pid: int) -> list[int]:
-    children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
-    return [child for child in children if b"fourfold.lottery.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def is_alive(pid: int) -> bool:
