@@ -8,16 +8,17 @@ and the share of it that several take, with quartiles: 0.5 is twice as fast.
 
 import argparse
 import statistics
-import time
+from functools import partial
 
 import torch
 
-from deploy import CASES, network  # the script beside this one
+from deploy import CASES, network  # the scripts beside this one
 from fourfold import deploy
 from fourfold.deploy import benchmark, quantize
 from fourfold.deploy.runtime import Network
 from fourfold.native import compiler
 from fourfold.train import describe_device, single_thread, versions
+from instruction_sets import seconds
 
 SECONDS = 0.05
 """A network is run for about so long at a time."""
@@ -46,17 +47,11 @@ def main() -> None:
 
 def measure(networks: list[Network], images: object, rounds: int) -> tuple[float, float, float, float]:
     """Return the median time of the first network, and the quartiles of the second's over it."""
-    repeats = max(1, round(SECONDS / seconds(networks[0], images, 3)))
-    times = [[seconds(each, images, repeats) for each in networks] for _ in range(rounds)]
+    runs = [partial(each, images) for each in networks]
+    repeats = max(1, round(SECONDS / seconds(runs[0], 3)))
+    times = [[seconds(run, repeats) for run in runs] for _ in range(rounds)]
     low, middle, high = statistics.quantiles([shared / alone for alone, shared in times], n=4, method="inclusive")
     return statistics.median(alone for alone, _ in times), low, middle, high
-
-
-def seconds(run: Network, images: object, repeats: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        run(images)
-    return (time.perf_counter() - start) / repeats
 
 
 if __name__ == "__main__":

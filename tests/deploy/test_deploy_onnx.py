@@ -1,30 +1,42 @@
 """onnxruntime computes from the exported model what the program does, operation by operation and as a whole."""
 
+import os
 import sys
 
 import numpy as np
 import pytest
+import torch
 from deploy_samples import assert_near, every_operation, images_of, lively, thinned
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_programs import images_for, magnitude, random_program
 from torch import nn
+from torch.nn import functional
 
 from fourfold import deploy, models
 from fourfold import nn as fnn
 from fourfold.deploy import reference
+from fourfold.deploy.program import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Program, Relu
 from fourfold.record import UserError
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-def assert_same_in_onnxruntime(program, path, count=2):
-    deploy.to_onnx(program, path)
+SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "60"))
+"""Random programs that are tried; the generated C tries those of the same seeds."""
+
+
+def session_of(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def assert_same_in_onnxruntime(program, path, count=2):
+    deploy.to_onnx(program, path)
     images = images_of(program.shapes[0], count).numpy()
-    (found,) = session.run(["logits"], {"image": images})
+    (found,) = session_of(path).run(["logits"], {"image": images})
     assert_near(found, reference.run(program, images))
 
 
@@ -76,6 +88,53 @@ def test_whole_networks(tmp_path, name):
 
 def test_a_network_of_every_kind_of_operation(tmp_path):
     assert_same_in_onnxruntime(every_operation(), tmp_path / "a.onnx", count=1)
+
+
+def in_torch(program: Program, images: np.ndarray) -> np.ndarray:
+    """Return what torch makes of images, operation by operation."""
+    values = {0: torch.from_numpy(images)}
+    for operation in program.operations:
+        x = values[operation.inputs[0]]
+        if isinstance(operation, Convolution | Linear):
+            bias = None if operation.product.bias is None else torch.from_numpy(operation.product.bias)
+            weight = torch.from_numpy(reference.real_matrix(operation.product))
+        match operation:
+            case Convolution(padding=(top, bottom, left, right)):
+                x = functional.pad(x, (left, right, top, bottom))
+                x = functional.conv2d(x, weight, bias, operation.stride, 0, operation.dilation, operation.groups)
+            case Linear():
+                x = functional.linear(x, weight, bias)
+            case MaxPool():
+                window = (operation.kernel, operation.stride, operation.padding, operation.dilation)
+                x = functional.max_pool2d(x, *window, ceil_mode=operation.ceil)
+            case AveragePool():
+                window = (operation.kernel, operation.stride, operation.padding)
+                x = functional.avg_pool2d(x, *window, ceil_mode=operation.ceil, count_include_pad=operation.count_padding)
+            case Affine():
+                scale, shift = (
+                    torch.from_numpy(numbers).view(-1, *[1] * (x.ndim - 2)) for numbers in (operation.scale, operation.shift)
+                )
+                x = x * scale + shift
+            case Add():
+                x = x + values[operation.inputs[1]]
+            case Relu():
+                x = x.relu()
+            case Flatten():
+                x = x.flatten(1)
+        values[operation.output] = x.relu() if getattr(operation, "relu", False) else x
+    return values[program.operations[-1].output].numpy()
+
+
+def test_random_programs_in_torch_and_onnxruntime(tmp_path):
+    for seed in range(SWEEP):
+        program = random_program(seed)
+        images = images_for(program, seed)
+        wanted, tolerance = reference.run(program, images), 2e-6 * magnitude(program, images)
+        deploy.to_onnx(program, tmp_path / "a.onnx")
+        (by_onnxruntime,) = session_of(tmp_path / "a.onnx").run(["logits"], {"image": images})
+        for found in (by_onnxruntime, in_torch(program, images)):
+            assert found.shape == wanted.shape, seed
+            assert np.abs(found - wanted).max(initial=0) <= tolerance, seed
 
 
 def test_a_batch_of_any_size_and_named_ends(tmp_path):

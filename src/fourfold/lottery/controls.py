@@ -135,8 +135,13 @@ def controls_left(
     """
     if not store.finished(trial) and store.failure(trial) is None:
         return []
+    done = {
+        control: {row.level for row in store.control_rows(trial, control)}
+        for control in controls
+        if store.failure(trial, control) is None
+    }
     asked = controls_of(store.spec(), len(store.rows(trial)), controls, levels)
-    return [each for each in asked if store.failure(trial, each[0]) is None and not _done(store, trial, *each)]
+    return [(control, level) for control, level in asked if control in done and level not in done[control]]
 
 
 def controls_of(spec: Spec, there: int, controls: Collection[str], levels: Collection[int] | None) -> list[tuple[str, int]]:
@@ -150,10 +155,6 @@ def controls_of(spec: Spec, there: int, controls: Collection[str], levels: Colle
             wanted = list(range(max(wanted) + 1))
         found += [(control, level) for level in wanted]
     return found
-
-
-def _done(store: RunStore, trial: int, control: str, level: int) -> bool:
-    return any(row.level == level for row in store.control_rows(trial, control))
 
 
 def run_controls(

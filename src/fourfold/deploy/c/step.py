@@ -28,7 +28,7 @@ class Step:
     reads_type: str = "NUMBER"
     writes_type: str = "NUMBER"
     work: int = SHARED
-    """Multiply-adds, or numbers moved."""
+    """Multiply-adds, or numbers moved; SHARED where nobody counted, as it is many."""
 
     def definition(self, name: str) -> str:
         """Return the C of the function."""

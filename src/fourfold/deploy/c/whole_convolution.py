@@ -39,7 +39,7 @@ KERNELS = {
     "16": Kernel(pixels=16, sums=5),
     "1": Kernel(pixels=1, sums=8),
 }
-"""By what their names in the C files end with: AVX-512 with VNNI and without, AVX2 the same, SDOT, NEON or SSE2, and none."""
+"""By what their names in the C files end with: AVX-512 with VNNI and without, AVX2 the same, SDOT, 128 bits, and none."""
 
 
 def add_whole_convolution(draft: Draft, operation: Convolution) -> None:
