@@ -46,10 +46,19 @@ def recorded(step):
     return step
 
 
+def epoch(steps, order, rates, first=0, at_once=99):
+    """Take the steps of an epoch, so many at once, and return the sum of the losses."""
+    steps.begin(order, rates, first)
+    while steps.left:
+        total = steps.go_on(at_once)
+    return total
+
+
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("at_once", [99, 2], ids=["together", "by-twos"])
 @pytest.mark.parametrize("count", [48, 53], ids=["whole", "rest"])
 @pytest.mark.parametrize("spec", [SGD, ADAM], ids=["sgd", "adam"])
-def test_epochs_of_recorded_steps_are_those_of_plain_steps(spec, count, device):
+def test_epochs_of_recorded_steps_are_those_of_plain_steps(spec, count, at_once, device):
     images = resident(count, device)
     networks = [network(device) for _ in range(2)]
     weights = [named_weights(each) for each in networks]
@@ -59,15 +68,16 @@ def test_epochs_of_recorded_steps_are_those_of_plain_steps(spec, count, device):
     captured = CapturedSteps(networks[1], spec, weights[1], masks, images, record=record)
     number = -(-count // spec.batch_size)
     rates = torch.linspace(spec.learning_rate, spec.learning_rate / 3, number)
-    for epoch in range(3):
+    for number_of_epoch in range(3):
         total = torch.zeros((), dtype=torch.float64)
-        first = 1 if epoch == 0 else 0
-        for i, (batch, labels) in enumerate(images.epoch(spec.batch_size, seed=epoch)):
+        first = 1 if number_of_epoch == 0 else 0
+        for i, (batch, labels) in enumerate(images.epoch(spec.batch_size, seed=number_of_epoch)):
             if i < first:
                 continue
             plain.learning_rate = float(rates[i])
             total += plain.take(batch, labels).cpu() * len(labels)
-        found = captured.epoch(images.order(epoch), rates, first=first)
+        found = epoch(captured, images.order(number_of_epoch), rates, first, at_once)
+        assert captured.seen == count - first * spec.batch_size
         torch.testing.assert_close(found.cpu(), total, rtol=1e-5, atol=0)
         for (name, mine), theirs in zip(networks[1].state_dict().items(), networks[0].state_dict().values(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
@@ -86,18 +96,19 @@ def test_recorded_steps_go_on_from_averages(spec):
     straight, halves = network("cpu"), network("cpu")
     whole = CapturedSteps(straight, spec, {}, {}, images, record=recorded)
     for seed in (0, 1):
-        whole.epoch(images.order(seed), rates)
+        epoch(whole, images.order(seed), rates)
     first = CapturedSteps(halves, spec, {}, {}, images, record=recorded)
-    first.epoch(images.order(0), rates)
+    epoch(first, images.order(0), rates)
     second = CapturedSteps(halves, spec, {}, {}, images, moments=first.moments(), record=recorded)
-    second.epoch(images.order(1), rates)
+    epoch(second, images.order(1), rates)
     for mine, theirs in zip(halves.state_dict().values(), straight.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, theirs)
     assert int(second.moments()["steps"]) == 6
 
 
-def splits(device: str) -> data.Splits:
-    return data.Splits(train=resident(53, device), validation=None, test=resident(20, device), channels=4, image_size=(8, 8))
+def splits(device: str, validation: int = 0) -> data.Splits:
+    train, held_out, test = (resident(count, device) for count in (53, validation, 20))
+    return data.Splits(train=train, validation=held_out if validation else None, test=test, channels=4, image_size=(8, 8))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -122,12 +133,33 @@ def test_training_by_recorded_steps_gives_the_curve_of_the_plain_loop(precision,
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
 
 
-def test_nothing_is_recorded_on_a_cpu_or_where_the_host_must_look_between_steps():
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("every", [1, 3, 4, 7])
+def test_early_stopping_by_recorded_steps_ends_where_the_plain_loop_does(every, device, monkeypatch):
+    spec = replace(SGD, epochs=30, learning_rate=0.2, early_stopping=EarlyStopping(every=every, patience=3))
+    record = None if device == "cuda" else recorded
+    looks, found, states = [], [], []
+    for steps in (lambda *_: None, partial(captured_steps, record=record)):
+        monkeypatch.setattr(loop, "captured_steps", steps)
+        monkeypatch.setattr(loop, "captured_evaluation", lambda *given: looks.append(1) or captured_evaluation(*given, record))
+        trained = network(device)
+        found.append(train(trained, splits(device, 31), spec, seed_of_epoch=lambda e: e))
+        states.append(trained.state_dict())
+    plain, captured = found
+    assert len(looks) == 2  # test and validation images, of the recorded training alone
+    assert captured.steps == plain.steps < 30 * 4
+    assert captured.steps % every == 0
+    assert captured.validation.loss == pytest.approx(plain.validation.loss, rel=1e-4)
+    for mine, theirs in zip(captured.epochs, plain.epochs, strict=True):
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-5)
+    for mine, theirs in zip(states[1].values(), states[0].values(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_is_recorded_on_a_cpu():
     images = resident(48, "cpu")
     assert captured_steps(network("cpu"), ADAM, {}, {}, images) is None
     assert captured_steps(network("cpu"), ADAM, {}, {}, images, record=recorded) is not None
-    stopping = replace(ADAM, early_stopping=EarlyStopping())
-    assert captured_steps(network("cpu"), stopping, {}, {}, images, record=recorded) is None
 
 
 def test_a_network_that_cannot_be_recorded_is_left_as_it_was_and_said(capsys):
@@ -183,7 +215,7 @@ def test_fewer_images_than_a_batch_are_one_step():
     networks = [network("cpu") for _ in range(2)]
     images = resident(7, "cpu")
     captured = CapturedSteps(networks[0], SGD, {}, {}, images, record=recorded)
-    captured.epoch(images.order(0), torch.tensor([0.05]))
+    epoch(captured, images.order(0), torch.tensor([0.05]))
     plain = Steps(networks[1], SGD, {}, {})
     plain.take(*next(images.epoch(16, seed=0)))
     for mine, theirs in zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True):

@@ -48,12 +48,12 @@ def captured_steps(
     moments: Mapping[str, Tensor] | None = None,
     record: Record | None = None,
 ) -> "CapturedSteps | None":
-    """Return recorded steps; None with early stopping, for images on disk, and for networks that cannot be recorded.
+    """Return recorded steps; None for images on disk, and for networks that cannot be recorded.
 
     The arguments are those of `CapturedSteps`; without `record` a CUDA graph is recorded on a GPU, and nothing elsewhere.
     """
     record = _recorder(images, record)
-    if record is None or spec.early_stopping:
+    if record is None:
         return None
     return _tried(lambda: CapturedSteps(network, spec, weights, masks, images, moments, record), "takes its steps one by one")
 
@@ -89,7 +89,7 @@ def _tried(make: Callable[[], Captured], instead: str) -> Captured | None:
 
 
 class CapturedSteps(Steps):
-    """`Steps` on images that stay where they are, an epoch at a time.
+    """`Steps` on images that stay where they are, many at a time: `begin` an epoch, then `go_on` until none is left.
 
     Args:
         network: On the device of the images.
@@ -120,32 +120,49 @@ class CapturedSteps(Steps):
         self._rate = torch.zeros((), device=device)
         self._rates = torch.zeros(-(-len(images) // spec.batch_size), device=device)
         self._order = images.order(0)
+        self._first = self._next = 0
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
             group["capturable"] = device.type == "cuda"
         self._replay = self._recorded(record) if len(images) >= spec.batch_size else None
 
-    def epoch(self, order: Order, rates: Tensor, first: int = 0) -> Tensor:
-        """Take the steps of an epoch, and return the sum of the images' losses, each taken before its step.
+    def begin(self, order: Order, rates: Tensor, first: int = 0) -> None:
+        """Begin an epoch.
 
         Args:
             order: The epoch's order and augmentation.
             rates: float32 (steps,), the learning rate of each step.
             first: Steps to leave out at the beginning.
         """
-        self._network.train()
         for mine, given in zip(_tensors(self._order), _tensors(order), strict=True):
             mine.copy_(given)
         self._rates.copy_(rates)
-        whole, rest = divmod(len(self._images), self._batch_size)
         self._at.go_to(first)
         self._loss.zero_()
-        for _ in range(first, whole):
+        self._first = self._next = first
+
+    @property
+    def left(self) -> int:
+        """Steps of the epoch that are still to be taken."""
+        return len(self._rates) - self._next
+
+    @property
+    def seen(self) -> int:
+        """Images of the epoch that steps were taken on."""
+        return min(self._next * self._batch_size, len(self._images)) - self._first * self._batch_size
+
+    def go_on(self, steps: int) -> Tensor:
+        """Take so many steps, or those left; return the sum of the losses of the epoch's images, each before its step."""
+        self._network.train()
+        whole, rest = divmod(len(self._images), self._batch_size)
+        end = min(self._next + steps, len(self._rates))
+        for _ in range(self._next, min(end, whole)):
             assert self._replay is not None
             self._replay()
-        if rest:
+        if end > whole:
             self._step(rest)
-        self.taken += len(self._rates) - first
+        self.taken += end - self._next
+        self._next = end
         return self._loss
 
     def _recorded(self, record: Record) -> Replay:

@@ -97,11 +97,18 @@ def train(
     if not ranks.alone:
         steps = ParallelSteps(network, spec, weights or {}, masks or {}, moments, ranks)
     else:
-        # Steps over the kept weights alone, and recorded ones, can only be looked at once an epoch.
+        # Between steps over the kept weights alone, or recorded ones, no masks can change.
         steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or captured() or plain()
-    evaluated = captured_evaluation(network, splits.test) if isinstance(steps, CapturedSteps) else None
-    evaluate_test = evaluated or partial(evaluate, network, splits.test, ranks)
-    stopper = _Stopper(network, splits.validation, spec.early_stopping, ranks) if spec.early_stopping else None
+
+    def evaluating(images: Resident) -> Callable[[], Evaluation]:
+        recorded = captured_evaluation(network, images) if isinstance(steps, CapturedSteps) else None
+        return recorded or partial(evaluate, network, images, ranks)
+
+    evaluate_test = evaluating(splits.test)
+    stopper = None
+    if spec.early_stopping:
+        assert splits.validation is not None, "Spec asks for validation images wherever it asks for early stopping"
+        stopper = _Stopper(network, evaluating(splits.validation), spec.early_stopping)
     curve: list[Epoch] = []
     for epoch in range(first_step // per_epoch, spec.epochs):
         network.train()
@@ -110,8 +117,12 @@ def train(
         if isinstance(steps, CapturedSteps):
             first = max(0, first_step - start)
             rates = torch.tensor([spec.rate(number, epoch) for number in range(start, start + per_epoch)])
-            summed = steps.epoch(splits.train.order(seed), rates, first)
-            seen = len(splits.train) - first * spec.batch_size
+            steps.begin(splits.train.order(seed), rates, first)
+            while steps.left:
+                summed = steps.go_on(stopper.until_look(steps) if stopper else steps.left)
+                if stopper and stopper.looks(steps):
+                    break
+            seen = steps.seen
         else:
             batches = splits.train.epoch(spec.batch_size, seed, share=ranks.share)
             for number, (images, labels) in enumerate(batches, start):
@@ -156,9 +167,8 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 class _Stopper:
     """Looks at the validation loss now and then, and keeps the weights of its minimum."""
 
-    def __init__(self, network: nn.Module, validation: Resident | None, spec: EarlyStopping, ranks: Ranks) -> None:
-        assert validation is not None, "Spec asks for validation images wherever it asks for early stopping"
-        self.network, self.validation, self.spec, self.ranks = network, validation, spec, ranks
+    def __init__(self, network: nn.Module, validate: Callable[[], Evaluation], spec: EarlyStopping) -> None:
+        self.network, self.validate, self.spec = network, validate, spec
         self.best_loss = math.inf
         self.best_state: dict[str, Any] | None = None
         self.waited = 0
@@ -167,11 +177,15 @@ class _Stopper:
     def stopped(self) -> bool:
         return self.waited >= self.spec.patience
 
+    def until_look(self, steps: Steps) -> int:
+        """Return the steps to take until it is time to look."""
+        return self.spec.every - steps.taken % self.spec.every
+
     def looks(self, steps: Steps | SparseSteps) -> bool:
         """Look if it is time to; return whether training must end."""
         if steps.taken % self.spec.every == 0:
             steps.put_back()
-            loss = evaluate(self.network, self.validation, self.ranks).loss
+            loss = self.validate().loss
             if loss < self.best_loss:
                 self.best_loss, self.best_state, self.waited = loss, copy.deepcopy(self.network.state_dict()), 0
             else:
