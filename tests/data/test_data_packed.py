@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -86,22 +84,22 @@ def test_an_interrupted_conversion_goes_on_after_its_last_shard(batches, shards,
 
 def test_a_killed_conversion_goes_on(batches):
     expected = data.load(NAME, batches)
-    slow = (
+    stopping = (
         "import sys, time; from pathlib import Path; from fourfold.data import packed\n"
-        "append = packed._append\n"
-        "def slowly(*arguments):\n    shard = append(*arguments); time.sleep(0.2); return shard\n"
-        "packed._append = slowly\n"
+        "append, written = packed._append, []\n"
+        "def write(*arguments):\n"
+        "    written.append(append(*arguments))\n"
+        "    if len(written) == 3: print('written, not listed', flush=True); time.sleep(600)\n"
+        "    return written[-1]\n"
+        "packed._append = write\n"
         f"for _ in packed.pack({NAME!r}, Path(sys.argv[1])): pass\n"
     )
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", slow, str(batches)])
-        known = _shards(batches)
-        while _shards(batches) < known + 2:
-            time.sleep(0.02)
-            assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert _shards(batches) < 11
+    for listed in (2, 4, 6):
+        process = subprocess.Popen([sys.executable, "-c", stopping, str(batches)], stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"written, not listed\n"
+        process.kill()
+        process.communicate()
+        assert _shards(batches) == listed
     pack(batches)
     shutil.rmtree(batches / "Imagenet16")
     check_equal(data.load(NAME, batches), expected)

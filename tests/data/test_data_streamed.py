@@ -117,11 +117,11 @@ def test_no_more_is_read_ahead_than_there_are_buffers_and_the_thread_ends(packed
     batches = images.epoch(2, seed=0)
     next(batches)
     assert len(threads()) == 1
-    for _ in range(200):
+    late = time.monotonic() + 60
+    while len(read) < BUFFERS:
+        assert time.monotonic() < late
         time.sleep(0.002)
-        if len(read) == BUFFERS:
-            break
-    time.sleep(0.05)
+    time.sleep(0.05)  # time to read more than it should
     assert len(read) == BUFFERS
     batches.close()
     assert threads() == []

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lo
 PATIENCE_SECONDS = 120  # of a machine that is busy with something else
 LEVELS = 3
 TRIALS = 2
-SETTINGS = ["--epochs", "4", "--max-level", str(LEVELS - 1), "--prune-fraction", "0.5", "--trials", str(TRIALS)]
+SETTINGS = ["--epochs", "8", "--max-level", str(LEVELS - 1), "--prune-fraction", "0.5", "--trials", str(TRIALS)]
 
 
 def start(out, *more) -> subprocess.Popen:
@@ -97,7 +97,7 @@ def test_a_killed_command_leaves_no_worker_and_goes_on(started, tmp_path):
         process.wait()
         killed = time.monotonic()
         wait_until(lambda: not any(is_alive(pid) for pid in workers), "the workers have ended by themselves")  # noqa: B023
-        assert time.monotonic() - killed < 10
+        assert time.monotonic() - killed < 30
         for store in stores(tmp_path):
             assert not store.locked("run")
             for trial in store.trials():

@@ -67,7 +67,7 @@ def work(task):
     with lock:
         here += 1
         fits = here <= ROOM
-    time.sleep(0.05)
+    time.sleep(0.2)
     with lock:
         here -= 1
         print(json.dumps({{"event": "finished" if fits else "out-of-memory", **task}}), flush=True)
