@@ -1,7 +1,9 @@
 """Real Ray clusters on this machine: nodes and the head are killed, the rows are those of a local run, and nothing stays."""
 
 import contextlib
+import itertools
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import pytest
 from lottery_samples import BOTH, results, run_alone, tiny_spec
 
 from fourfold import lottery
-from fourfold.lottery import Cluster
+from fourfold.lottery import Cluster, Event
 from fourfold.record import RunStore
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
@@ -26,8 +29,7 @@ pytestmark = [
 ]
 
 PATIENCE_SECONDS = 300  # of a machine that is busy with something else
-SPECS = [replace(tiny_spec(algebra, levels=6, epochs=10), preset="ray") for algebra in BOTH]
-"""Trials of some seconds: what is killed at a trial's first row has work left."""
+SPECS = [replace(tiny_spec(algebra, levels=3, epochs=8), preset="ray") for algebra in BOTH]
 STORE_BYTES = 80 * 2**20
 QUICK = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", "RAY_AUTH_MODE": "disabled"}
 """A head that is gone is noticed in seconds; a token of somebody's in the home folder is not looked at."""
@@ -50,12 +52,11 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def at_work(mark: str, name: str) -> bool:
-    """Whether one of these processes is a worker of Ray's at a task of this name."""
-    title = b"ray::" + name.encode()
+def at_work(mark: str) -> bool:
+    """Whether one of these processes is a worker of Ray's at a trial."""
     for pid in marked(mark):
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b" \0") == title:
+            if re.match(rb"ray::.* trial \d", Path(f"/proc/{pid}/cmdline").read_bytes()):
                 return True
     return False
 
@@ -124,29 +125,57 @@ def _quick(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-def test_rows_are_those_of_a_local_run_while_nodes_and_the_head_are_killed(nodes, tmp_path):
-    told, other = [], nodes.marks[1]
+def run_on(nodes, out, on_event) -> list[Event]:
+    """Run all trials there, see that the rows are those of a local run, and return what happened."""
+    told = []
+    found = lottery.run(
+        SPECS,
+        trials=2,
+        out=out / "there",
+        device="cpu",
+        cluster=Cluster(address=nodes.address),
+        on_event=lambda event: told.append(event) or on_event(event),
+    )
+    expected = [row for spec in SPECS for trial in (0, 1) for row in run_alone(spec, out / "here", trial).rows(trial)]
+    assert results(found) == results(expected)
+    assert [event.kind for event in told].count("finished") == 4
+    return told
+
+
+def messages(told, kind) -> list[str]:
+    return [event.message for event in told if event.kind == kind]
+
+
+def test_the_trial_of_a_node_that_is_killed_goes_on_elsewhere(nodes, tmp_path):
+    other = nodes.marks[1]
+
+    def kill_at_work():
+        late = time.monotonic() + PATIENCE_SECONDS
+        while not at_work(other):
+            assert time.monotonic() < late
+            time.sleep(0.01)
+        nodes.kill(other)
+
+    with ThreadPoolExecutor(1) as beside:
+        killing = beside.submit(kill_at_work)
+        told = run_on(nodes, tmp_path, lambda event: None)
+        killing.result()
+    assert any("goes on elsewhere" in message for message in messages(told, "notice"))
+    assert not any("is gone" in message for message in messages(told, "notice"))
+    assert "2 nodes, 2 CPUs, 0 GPUs" in messages(told, "cluster")[0]
+
+
+def test_a_run_whose_whole_cluster_is_killed_goes_on_when_it_is_back(nodes, tmp_path):
+    rows = itertools.count(1)
 
     def harm(event):
-        told.append(event)
-        if event.kind != "row":
-            return
-        rows = sum(event.kind == "row" for event in told)
-        if other in nodes.marks and event.row.level == 0 and at_work(other, f"{event.spec.id} trial {event.trial}"):
-            nodes.kill(other)
-        if rows == 14:
+        if event.kind == "row" and next(rows) == 1:
             nodes.kill_all()
             nodes.start()
 
-    found = lottery.run(SPECS, trials=2, out=tmp_path, device="cpu", cluster=Cluster(address=nodes.address), on_event=harm)
-    expected = [row for spec in SPECS for trial in (0, 1) for row in run_alone(spec, tmp_path / "alone", trial).rows(trial)]
-    assert results(found) == results(expected)
-    notices = [event.message for event in told if event.kind == "notice"]
-    assert any("goes on elsewhere" in notice for notice in notices)
-    assert any("is gone; waiting for it" in notice for notice in notices)
-    assert [event.kind for event in told].count("finished") == 4
-    clusters = [event.message for event in told if event.kind == "cluster"]
-    assert any("2 nodes, 2 CPUs, 0 GPUs" in message for message in clusters)
+    told = run_on(nodes, tmp_path, harm)
+    assert any("is gone; waiting for it" in message for message in messages(told, "notice"))
+    assert "2 nodes, 2 CPUs, 0 GPUs" in messages(told, "cluster")[-1]
 
 
 def test_a_ray_of_our_own_ends_with_a_command_that_is_killed(tmp_path):
