@@ -1,5 +1,6 @@
 """Processes that find each other as those of torchrun do, forked from the test's own because torch takes seconds to import."""
 
+import faulthandler
 import os
 import signal
 import sys
@@ -29,8 +30,21 @@ class Ended:
     """On standard error and standard output."""
 
 
-def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds: float = 300) -> list[Ended]:
-    """Call `work` with its rank in each of `world` processes; when one fails, the others get SIGTERM, as torchrun does it."""
+def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds: float = 150) -> list[Ended]:
+    """Call `work` with its rank in each of `world` processes; when one fails, the others get SIGTERM, as torchrun does it.
+
+    A child that is forked while another thread holds a lock waits for that lock for ever. So ranks that have not ended in time
+    say where they are, and are forked once more: what is wrong with themselves will show again.
+    """
+    ended, late = _fork_ranks(world, work, folder, seconds)
+    if late:
+        print("ranks that did not end in time:", *(one.said for one in ended), sep="\n", file=sys.stderr)
+        ended, _ = _fork_ranks(world, work, folder, seconds)
+    return ended
+
+
+def _fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds: float) -> tuple[list[Ended], bool]:
+    """Return how the ranks ended, and whether they had to be ended."""
     store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=seconds))
     folder.mkdir(exist_ok=True)
     pids = []
@@ -43,17 +57,18 @@ def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds:
             _end(work, rank)
         pids.append(pid)
     codes: dict[int, int] = {}
-    deadline = time.monotonic() + seconds
+    deadline, late = time.monotonic() + seconds, False
     while len(codes) < world:
         for rank, pid in enumerate(pids):
             if rank not in codes and (status := os.waitpid(pid, os.WNOHANG))[0]:
                 codes[rank] = os.waitstatus_to_exitcode(status[1])
                 if codes[rank]:
                     _signal(pids, codes, signal.SIGTERM)
-        if time.monotonic() > deadline:
-            _signal(pids, codes, signal.SIGKILL)
+        if not late and time.monotonic() > deadline:
+            late = True
+            _signal(pids, codes, signal.SIGABRT)
         time.sleep(0.01)
-    return [Ended(codes[rank], (folder / f"said-{rank}").read_text(encoding="utf-8")) for rank in range(world)]
+    return [Ended(codes[rank], (folder / f"said-{rank}").read_text(encoding="utf-8")) for rank in range(world)], late
 
 
 def _become(rank: int, world: int, port: int, said: Path) -> None:
@@ -63,6 +78,7 @@ def _become(rank: int, world: int, port: int, said: Path) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, encoding="utf-8") for number in (1, 2))  # not pytest's
+    faulthandler.enable(sys.stderr)
     torch.set_num_threads(1)
 
 
