@@ -1,4 +1,6 @@
-"""Optimiser step of a pruned perceptron in native code against PyTorch's masked one, in turn, on one thread.
+"""Optimiser steps of a pruned perceptron in native code against PyTorch's masked ones, in turn, on one thread.
+
+Both fetch their images themselves, from as many random ones as MNIST has.
 
     python benchmarks/sparse_steps.py [PRESET] [--rounds 9]               # at several densities
     python benchmarks/sparse_steps.py --widths 0.03 0.05 0.1 0.15 0.3     # of dense networks, so many times as wide
@@ -17,39 +19,62 @@ from fourfold import data, presets, pruning
 from fourfold.lottery.building import build, input_shape
 from fourfold.native import compiler
 from fourfold.nn import algebra_of, layers_with_weights, named_weights
+from fourfold.record import DataSpec, Spec
 from fourfold.train import describe_device, single_thread, versions
-from fourfold.train.sparse_steps import SparseSteps
+from fourfold.train.sparse_epochs import SparseEpochs
 from fourfold.train.steps import Steps
 
-STEPS = 20
+STEPS = 50
 """Steps timed together, so that the clock's and the scheduler's noise is small against them."""
 
-DENSITIES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.005)
+DENSITIES = (1.0, 0.8, 0.65, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.005)
+
+
+def random_images(spec: Spec) -> data.Resident:
+    """Return as many images as the data set has, already laid out for the network."""
+    info = data.info(spec.data.name)
+    channels, height, width = input_shape(spec)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (info.train_images, channels, height, width), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, info.num_classes, (info.train_images,), generator=generator)
+    grey = DataSpec(name=spec.data.name)
+    return data.Resident(
+        images, labels, None, spec=grey, mean=(0.5,) * channels, std=(0.25,) * channels, n=1, channels=channels
+    )
 
 
 def make_steps(
-    preset: str, algebra: str, density: float, width: float
+    spec: Spec, images: data.Resident, density: float, width: float
 ) -> tuple[Callable[[], object], Callable[[], object], int]:
-    """Return a native step, a masked PyTorch step, and the entries of the network's real matrices that are kept."""
-    spec = presets.get(preset, algebra=algebra)
-    images = torch.randn(spec.train.batch_size, *input_shape(spec))
-    labels = torch.randint(0, data.info(spec.data.name).num_classes, (spec.train.batch_size,))
+    """Return what takes native steps, what takes masked PyTorch steps, and the entries of the network's real matrices."""
     native, plain = build(spec, seed=0, width=width), build(spec, seed=0, width=width)
     masks = pruning.prune(native, density=density)
     pruning.prune(plain, density=density)
-    ours = SparseSteps(native, spec.train, masks)
+    pixels = images.pixels()
+    assert pixels is not None
+    ours = SparseEpochs(native, spec.train, masks, None, images, pixels)
     theirs = Steps(plain, spec.train, named_weights(plain), masks)
+    rates = torch.full((-(-len(images) // spec.train.batch_size),), spec.train.learning_rate, dtype=torch.float64)
+    order, batch = images.order(0), spec.train.batch_size
+
+    def all_at_once() -> None:
+        ours.begin(order, rates)
+        ours.go_on(STEPS)
+
+    def one_by_one() -> None:
+        for start in range(0, STEPS * batch, batch):
+            theirs.take(*images.batch(order, slice(start, start + batch)))
+
     entries = sum(
         int(masks[f"{name}.weight"].sum()) * algebra_of(layer).n for name, layer in layers_with_weights(native).items()
     )
-    return lambda: ours.take(images, labels), lambda: theirs.take(images, labels), entries
+    return all_at_once, one_by_one, entries
 
 
-def seconds(step: Callable[[], object]) -> float:
+def seconds(steps: Callable[[], object]) -> float:
     start = time.perf_counter()
-    for _ in range(STEPS):
-        step()
-    return (time.perf_counter() - start) / STEPS
+    steps()
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -63,8 +88,10 @@ def main() -> None:
     with single_thread():
         print(f"{arguments.preset}: {describe_device(torch.device('cpu'))}, {versions()}, {compiler()}")
         for algebra in ("real", "quaternion"):
+            spec = presets.get(arguments.preset, algebra=algebra)
+            images = random_images(spec)
             for density, width in sizes:
-                ours, theirs, entries = make_steps(arguments.preset, algebra, density, width)
+                ours, theirs, entries = make_steps(spec, images, density, width)
                 ours(), theirs()
                 ratios = [seconds(ours) / seconds(theirs) for _ in range(arguments.rounds)]
                 low, median, high = statistics.quantiles(ratios, n=4)

@@ -81,28 +81,42 @@ static float *floats(int64_t count)
 }
 int main(void)
 {
+    enum { FEATURES = 21, HIDDEN = 3, CLASSES = 5, IMAGES = 40 };
+    /* Two blocks of columns; a weight that is met twice, once with the other sign; rows and columns that meet nothing. */
+    int32_t start1[] = {0, 2, 2, 7, 7, 7, 8}, column1[] = {0, 4, 1, 2, 3, 4, 5, 20}, source1[] = {0, 1, 4, 2, 2, 0, 3, 3};
+    int32_t start2[] = {0, 1, 1, 1, 6, 7}, column2[] = {2, 0, 1, 2, 0, 1, 2}, source2[] = {0, 1, 0, 2, 3, 1, 0};
+    int32_t startt[] = {0, 3, 5, 7}, columnt[] = {3, 3, 3, 0, 3, 3, 4}, sourcet[] = {1, 3, 0, 0, 1, 2, 0};
+    uint8_t met[FEATURES] = {1, 1, 1, 1, 1, 1, [20] = 1};
+    int64_t weights1 = 4, weights2 = 4, count = weights1 + HIDDEN + weights2 + CLASSES, right;
     for (int64_t batch = 1; batch < 100; batch += 13) {
         int64_t width = (batch + 15) / 16 * 16;
-        int32_t start[] = {0, 2, 2, 3}, column[] = {0, 4, 1}, source[] = {0, 1, 1};
-        float sign[] = {1, -1, 1};
-        float *weight = floats(2), *value = floats(3), *bias = floats(3), *x = floats(batch * 5), *columns = floats(5 * width);
-        float *y = floats(3 * width), *g = floats(3 * width), *dw = floats(2), *db = floats(3), *m = floats(2), *v = floats(2);
-        int64_t *labels = calloc(batch, sizeof *labels);
-        double loss;
-        to_columns(batch, 5, 5, 1, x, width, columns);
-        to_columns(batch, 5, 1, batch, x, width, columns);
-        spread(3, source, sign, weight, value);
-        product(3, start, column, value, bias, columns, width, y);
-        relu(3 * width, y);
-        cross_entropy(batch, 3, width, y, labels, g, &loss);
-        relu_backward(3 * width, y, g);
-        gradient(3, start, column, source, sign, g, columns, width, 2, dw, db);
-        for (int i = 0; i < 2; i++) v[i] = 1;
-        adam(2, 1, 1e-3, 0.9, 0.999, 1e-8, 0, weight, dw, m, v);
-        sgd(2, 1, 1e-3, 0.9, 1, 0, weight, dw, m);
-        float *all[] = {weight, value, bias, x, columns, y, g, dw, db, m, v};
+        float *all[] = {floats(count), floats(count), floats(count), floats(count), floats(8), floats(8),
+                        floats(FEATURES * width), floats(HIDDEN * width), floats(CLASSES * width),
+                        floats(FEATURES * width), floats(HIDDEN * width), floats(CLASSES * width),
+                        floats(FEATURES), floats(FEATURES), floats(batch * FEATURES)};
+        float **v = all + 6, *w = all[0], *g = all[1];
+        struct layer layers[] = {
+            {{2, HIDDEN, start1, column1, source1}, {0}, weights1, w, w + 4, g, g + 4, all[4], all[5], v[0], v[1], v[3], v[4]},
+            {{1, CLASSES, start2, column2, source2}, {1, HIDDEN, startt, columnt, sourcet}, weights2, w + 7, w + 11, g + 7,
+             g + 11, NULL, NULL, v[1], v[2], v[4], v[5]},
+        };
+        uint8_t *pixels = malloc(IMAGES * FEATURES);
+        memset(pixels, 200, IMAGES * FEATURES);
+        struct images images = {FEATURES, pixels, all[12], all[13]};
+        int64_t *members = malloc(IMAGES * sizeof *members), *labels = malloc((IMAGES + batch) * sizeof *labels);
+        double *rates = malloc(IMAGES * sizeof *rates);
+        for (int64_t i = 0; i < IMAGES; i++) members[i] = i * 7 % IMAGES, rates[i] = 1e-3;
+        for (int64_t i = 0; i < IMAGES + batch; i++) labels[i] = i % CLASSES;
+        for (int adam = 0; adam < 2; adam++) {
+            struct perceptron of = {2, layers, met, count, all[0], all[1], all[2], all[3], adam, 1, 0.9, 0.999, 1e-8, 0.9, 0.1};
+            for (int64_t i = 0; i < count; i++) all[3][i] = 1;
+            take(&of, batch, FEATURES, FEATURES, 1, all[14], labels, 1, 1e-3);
+            take(&of, batch, FEATURES, 1, batch, all[14], labels, 2, 1e-3);
+            take_many(&of, &images, IMAGES, members, labels, batch, 3, rates);
+            evaluate(&of, &images, IMAGES, members, labels, batch, &right);
+        }
         for (unsigned i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
-        free(labels);
+        free(pixels), free(members), free(labels), free(rates);
     }
     return 0;
 }

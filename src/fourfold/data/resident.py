@@ -78,6 +78,14 @@ class Resident:
         """Labels int64 (N,) in the order of `batches`."""
         return self._labels
 
+    def pixels(self) -> "Pixels | None":
+        """Return what batches are made of where each is nothing but scaled pixels; None if they are changed or added to."""
+        if not self.in_memory or augments(self._spec) or self._channels != self._images.shape[1]:
+            return None
+        shape = self._images.shape[1:]
+        scale, offset = (factor.expand(shape).flatten().contiguous() for factor in (self._scale, self._offset))
+        return Pixels(bytes=self._images.flatten(1).contiguous(), scale=scale, offset=offset)
+
     def epoch(
         self, batch_size: int, seed: int, augment: bool = True, share: Callable[[range], slice] | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -179,6 +187,18 @@ class Order:
     """int64 (N,): its class."""
     crops: tuple[Tensor, ...]
     """Top and left edges int64 (N,) and flips bool (N,), as `crop_and_flip` takes them; empty without augmentation."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """Images as they lie in memory: a batch is `bytes` times `scale`, rounded, plus `offset`, rounded."""
+
+    bytes: Tensor
+    """uint8 (M, features), by their numbers, as `Order.members` has them."""
+    scale: Tensor
+    """float32 (features,)."""
+    offset: Tensor
+    """float32 (features,)."""
 
 
 def augments(spec: DataSpec) -> bool:

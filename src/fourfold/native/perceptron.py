@@ -1,4 +1,4 @@
-"""The functions of `perceptron.c`, and how wide its matrices are."""
+"""The functions of `perceptron.c`, what they are given, and how wide its matrices are."""
 
 import ctypes
 import functools
@@ -7,16 +7,51 @@ from fourfold.native.compiling import library
 
 _COUNT, _NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
+
+class CEntries(ctypes.Structure):
+    """A sparse matrix; every address is that of a tensor, which the caller keeps alive."""
+
+    _fields_ = [("blocks", _COUNT), ("rows", _COUNT), *((name, _ADDRESS) for name in ("start", "column", "source"))]
+
+
+class CLayer(ctypes.Structure):
+    """A linear layer."""
+
+    _fields_ = [
+        ("matrix", CEntries),
+        ("transpose", CEntries),
+        ("weights", _COUNT),
+        *((name, _ADDRESS) for name in ("weight", "bias", "weight_gradient", "bias_gradient", "both", "both_gradient")),
+        *((name, _ADDRESS) for name in ("input", "output", "input_gradient", "output_gradient")),
+    ]
+
+
+class CPerceptron(ctypes.Structure):
+    """Layers, their parameters in one piece, and the optimiser of those."""
+
+    _fields_ = [
+        ("num_layers", _COUNT),
+        ("layers", ctypes.POINTER(CLayer)),
+        ("met", _ADDRESS),
+        ("count", _COUNT),
+        *((name, _ADDRESS) for name in ("parameters", "gradient", "mean", "square")),
+        *((name, _COUNT) for name in ("adam", "nesterov")),
+        *((name, _NUMBER) for name in ("beta1", "beta2", "epsilon", "momentum", "decay")),
+    ]
+
+
+class CImages(ctypes.Structure):
+    """Images as bytes, and what makes numbers of them."""
+
+    _fields_ = [("features", _COUNT), *((name, _ADDRESS) for name in ("pixels", "scale", "offset"))]
+
+
+_PERCEPTRON, _IMAGES = ctypes.POINTER(CPerceptron), ctypes.POINTER(CImages)
+
 _SIGNATURES = {
-    "to_columns": (*[_COUNT] * 4, _ADDRESS, _COUNT, _ADDRESS),
-    "spread": (_COUNT, *[_ADDRESS] * 4),
-    "product": (_COUNT, *[_ADDRESS] * 5, _COUNT, _ADDRESS),
-    "gradient": (_COUNT, *[_ADDRESS] * 6, _COUNT, _COUNT, *[_ADDRESS] * 2),
-    "relu": (_COUNT, _ADDRESS),
-    "relu_backward": (_COUNT, *[_ADDRESS] * 2),
-    "cross_entropy": (*[_COUNT] * 3, *[_ADDRESS] * 4),
-    "adam": (_COUNT, _COUNT, *[_NUMBER] * 5, *[_ADDRESS] * 4),
-    "sgd": (_COUNT, _COUNT, _NUMBER, _NUMBER, _COUNT, _NUMBER, *[_ADDRESS] * 3),
+    "take": (_PERCEPTRON, *[_COUNT] * 4, _ADDRESS, _ADDRESS, _COUNT, _NUMBER),
+    "take_many": (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _COUNT, _ADDRESS),
+    "evaluate": (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS),
 }
 
 
@@ -30,7 +65,7 @@ def kernels() -> ctypes.CDLL:
     loaded = library("perceptron")
     for name, arguments in _SIGNATURES.items():
         function = getattr(loaded, name)
-        function.argtypes, function.restype = arguments, None
+        function.argtypes, function.restype = arguments, _NUMBER
     return loaded
 
 

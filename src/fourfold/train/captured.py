@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fourfold.data import Order, Resident
 from fourfold.record import TrainSpec
 from fourfold.train.evaluation import BATCH_SIZE, Evaluation, counts, evaluating, evaluation, no_counts
-from fourfold.train.steps import MOMENTS, Steps
+from fourfold.train.steps import MOMENTS, InEpoch, Steps
 
 WARM_UP = 3
 """Steps before the recording, in which libraries choose their kernels; they are undone."""
@@ -88,7 +88,7 @@ def _tried(make: Callable[[], Captured], instead: str) -> Captured | None:
         return None
 
 
-class CapturedSteps(Steps):
+class CapturedSteps(Steps, InEpoch):
     """`Steps` on images that stay where they are, many at a time: `begin` an epoch, then `go_on` until none is left.
 
     Args:
@@ -111,16 +111,15 @@ class CapturedSteps(Steps):
         moments: Mapping[str, Tensor] | None = None,
         record: Record = cuda_graph,
     ) -> None:
-        super().__init__(network, spec, weights, masks, moments)
+        Steps.__init__(self, network, spec, weights, masks, moments)
+        InEpoch.__init__(self, len(images), spec.batch_size)
         self._images = images
         device = images.device
-        self._batch_size = spec.batch_size
         self._at = _Place(spec.batch_size, device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._rate = torch.zeros((), device=device)
         self._rates = torch.zeros(-(-len(images) // spec.batch_size), device=device)
         self._order = images.order(0)
-        self._first = self._next = 0
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
             group["capturable"] = device.type == "cuda"
@@ -139,30 +138,19 @@ class CapturedSteps(Steps):
         self._rates.copy_(rates)
         self._at.go_to(first)
         self._loss.zero_()
-        self._first = self._next = first
-
-    @property
-    def left(self) -> int:
-        """Steps of the epoch that are still to be taken."""
-        return len(self._rates) - self._next
-
-    @property
-    def seen(self) -> int:
-        """Images of the epoch that steps were taken on."""
-        return min(self._next * self._batch_size, len(self._images)) - self._first * self._batch_size
+        self._start(first)
 
     def go_on(self, steps: int) -> Tensor:
         """Take so many steps, or those left; return the sum of the losses of the epoch's images, each before its step."""
         self._network.train()
-        whole, rest = divmod(len(self._images), self._batch_size)
-        end = min(self._next + steps, len(self._rates))
-        for _ in range(self._next, min(end, whole)):
+        begun, places = self._move(steps)
+        whole, rest = divmod(places.stop - places.start, self.batch_size)
+        for _ in range(whole):
             assert self._replay is not None
             self._replay()
-        if end > whole:
+        if rest:
             self._step(rest)
-        self.taken += end - self._next
-        self._next = end
+        self.taken += self._next - begun
         return self._loss
 
     def _recorded(self, record: Record) -> Replay:
@@ -174,9 +162,9 @@ class CapturedSteps(Steps):
         try:
             for _ in range(WARM_UP):
                 self._at.go_to(0)
-                self._step(self._batch_size)
+                self._step(self.batch_size)
             self._at.go_to(0)
-            return record(lambda: self._step(self._batch_size))
+            return record(lambda: self._step(self.batch_size))
         finally:
             for tensor, value in zip(state, before, strict=True):
                 tensor.copy_(value)

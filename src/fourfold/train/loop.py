@@ -17,7 +17,8 @@ from fourfold.train.evaluation import Evaluation, evaluate
 from fourfold.train.parallel import ParallelSteps
 from fourfold.train.precision import in_precision
 from fourfold.train.ranks import ALONE, Ranks
-from fourfold.train.sparse_steps import SparseSteps, sparse_steps
+from fourfold.train.sparse_epochs import SparseEpochs, native_steps
+from fourfold.train.sparse_steps import SparseSteps
 from fourfold.train.steps import Steps
 
 
@@ -92,17 +93,22 @@ def train(
     if not 0 <= first_step < spec.epochs * per_epoch:
         raise ValueError(f"`first_step` (={first_step}) must lie in [0, {spec.epochs * per_epoch}), the steps of the training")
     plain = partial(Steps, network, spec, weights or {}, masks or {}, moments)
+    native = partial(native_steps, network, spec, masks or {}, splits.train, moments)
     captured = partial(captured_steps, network, spec, weights or {}, masks or {}, splits.train, moments)
     steps: Steps | SparseSteps
     if not ranks.alone:
         steps = ParallelSteps(network, spec, weights or {}, masks or {}, moments, ranks)
     else:
-        # Between steps over the kept weights alone, or recorded ones, no masks can change.
-        steps = plain() if on_step else sparse_steps(network, spec, masks or {}, moments) or captured() or plain()
+        # Between native steps, or recorded ones, no masks can change.
+        steps = plain() if on_step else native() or captured() or plain()
 
     def evaluating(images: Resident) -> Callable[[], Evaluation]:
-        recorded = captured_evaluation(network, images) if isinstance(steps, CapturedSteps) else None
-        return recorded or partial(evaluate, network, images, ranks)
+        quick: Callable[[], Evaluation] | None = None
+        if isinstance(steps, CapturedSteps):
+            quick = captured_evaluation(network, images)
+        elif isinstance(steps, SparseEpochs):
+            quick = steps.evaluation(images)
+        return quick or partial(evaluate, network, images, ranks)
 
     evaluate_test = evaluating(splits.test)
     stopper = None
@@ -114,9 +120,9 @@ def train(
         network.train()
         summed = torch.zeros((), dtype=torch.float64, device=splits.train.labels.device)
         seen, seed, start = 0, seed_of_epoch(epoch), epoch * per_epoch
-        if isinstance(steps, CapturedSteps):
+        if isinstance(steps, CapturedSteps | SparseEpochs):
             first = max(0, first_step - start)
-            rates = torch.tensor([spec.rate(number, epoch) for number in range(start, start + per_epoch)])
+            rates = torch.tensor([spec.rate(n, epoch) for n in range(start, start + per_epoch)], dtype=torch.float64)
             steps.begin(splits.train.order(seed), rates, first)
             while steps.left:
                 summed = steps.go_on(stopper.until_look(steps) if stopper else steps.left)
@@ -148,7 +154,7 @@ def train(
             break
     if stopper:
         stopper.restore()
-        test = evaluate_test()
+        test = evaluate(network, splits.test, ranks)
     return Trained(
         epochs=tuple(curve),
         test=test,
@@ -177,7 +183,7 @@ class _Stopper:
     def stopped(self) -> bool:
         return self.waited >= self.spec.patience
 
-    def until_look(self, steps: Steps) -> int:
+    def until_look(self, steps: Steps | SparseSteps) -> int:
         """Return the steps to take until it is time to look."""
         return self.spec.every - steps.taken % self.spec.every
 

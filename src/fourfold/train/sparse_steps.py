@@ -1,29 +1,29 @@
 """Optimiser steps of pruned or small perceptrons on the CPU, at the price of the weights that are left.
 
 A network of linear layers and ReLUs takes its steps in native code that walks the kept weights only
-(`native/perceptron.c`): at 2 % of Lenet-300-100 a step takes a tenth of PyTorch's, and so does one of a dense
-network of 8,000 weights, where PyTorch's time is its calls. The function is the masked network's
+(`native/perceptron.c`): at 2 % of Lenet-300-100 a step takes a twenty-fifth of PyTorch's. Small networks take theirs there
+when they are dense, too, where PyTorch's time goes into calls and into memory. The function is the masked network's
 and the optimiser is torch's; sums are taken in another order.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from fourfold.native import NoCompilerError, compiler
-from fourfold.native.perceptron import kernels, width
+from fourfold.native.perceptron import CEntries, CLayer, CPerceptron, kernels, width
 from fourfold.nn import Linear, algebra_of
 from fourfold.record import TrainSpec
 from fourfold.train.entries import Entries, expand
 
-MAX_DENSITY = 0.5
-"""Above it PyTorch's dense products are faster; `benchmarks/sparse_steps.py` measures it."""
+MAX_DENSITY = 0.6
+"""Of large networks; above it PyTorch's dense products are faster. `benchmarks/sparse_steps.py` measures both bounds."""
 
-SMALL = 50_000
-"""Entries of the layers' real matrices up to which PyTorch's calls take longer than its products, at any density."""
+SMALL = 300_000
+"""Entries of the layers' real matrices up to which native steps are faster at any density."""
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """torch's defaults."""
@@ -32,24 +32,26 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 def sparse_steps(
     network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
 ) -> "SparseSteps | None":
-    """Return steps for a perceptron on the CPU that is sparse or small enough.
+    """Return steps for what `is_sparse` tells, and None for others."""
+    return SparseSteps(network, spec, masks, moments) if is_sparse(network, spec, masks) else None
 
-    None for others, in other precisions than float32, or without a compiler.
-    """
+
+def is_sparse(network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> bool:
+    """Whether a network is a perceptron on the CPU, sparse or small enough, in float32, and there is a compiler."""
     if not _is_perceptron(network) or spec.precision is not None:
-        return None
+        return False
     layers = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.Linear)}
     if {f"{name}.weight" for name in layers} != set(masks):
-        return None
+        return False
     kept = sum(int(mask.sum()) for mask in masks.values())
     entries = sum(int(masks[f"{name}.weight"].sum()) * algebra_of(layer).n for name, layer in layers.items())
     if kept > MAX_DENSITY * sum(mask.numel() for mask in masks.values()) and entries > SMALL:
-        return None
+        return False
     try:
         kernels()
     except NoCompilerError:
-        return None
-    return SparseSteps(network, spec, masks, moments)
+        return False
+    return True
 
 
 def _is_perceptron(network: nn.Module) -> bool:
@@ -115,7 +117,7 @@ class SparseSteps:
         """Steps that the moments had seen."""
         if moments is not None:
             self._load(moments)
-        self._passes: dict[int, _Passes] = {}
+        self._room: _Room | None = None
 
     def take(self, images: Tensor, labels: Tensor) -> float:
         """Take a step on images (batch, …) of classes (batch,); return the mean loss before it.
@@ -123,18 +125,29 @@ class SparseSteps:
         Raises:
             ValueError: images of another size or type, or labels that are no classes.
         """
-        passes = self._passes.get(len(images))
-        if passes is None:
-            passes = self._passes[len(images)] = _Passes(len(images), self._layers, self._parameters, self._gradient)
-        loss = passes.run(images, labels)
+        flat, inputs = images.flatten(1), self._layers[0].module.in_features
+        # The native code believes the sizes and types that it is given.
+        if flat.shape[1] != inputs or flat.dtype != torch.float32 or flat.device.type != "cpu":
+            given = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
+            raise ValueError(f"`images` ({given}) must be float32 of {inputs} values each on the CPU")
+        classed = labels.to(torch.int64).contiguous()
+        room = self.room(len(images))
+        where = (*flat.shape, *flat.stride(), flat.data_ptr(), classed.data_ptr())
+        loss: float = kernels().take(room.perceptron, *where, self.steps_behind + 1, self.learning_rate)
+        if math.isnan(loss):
+            check_labels(classed, self.classes)
         self.taken += 1
-        spec, count, code, number = self._spec, self._gradient.numel(), kernels(), self._before + self.taken
-        addresses = [tensor.data_ptr() for tensor in (self._parameters, self._gradient, self._mean, self._square)]
-        if spec.optimizer == "adam":
-            code.adam(count, number, self.learning_rate, *ADAM_BETAS, ADAM_EPSILON, spec.weight_decay, *addresses)
-        else:
-            code.sgd(count, number, self.learning_rate, spec.momentum, spec.nesterov, spec.weight_decay, *addresses[:3])
         return loss
+
+    @property
+    def steps_behind(self) -> int:
+        """Optimiser steps so far, with those that the moments had seen."""
+        return self._before + self.taken
+
+    @property
+    def classes(self) -> int:
+        """Outputs of the network."""
+        return self._layers[-1].module.out_features
 
     def put_back(self) -> None:
         """Bring the network up to date; its pruned weights are zero."""
@@ -146,7 +159,7 @@ class SparseSteps:
     def moments(self) -> dict[str, Tensor]:
         """Return what `Steps.moments` does; those of pruned weights are zero."""
         averages = {"mean": self._mean, "square": self._square} if self._spec.optimizer == "adam" else {"mean": self._mean}
-        found = {"steps": torch.tensor(self._before + self.taken)}
+        found = {"steps": torch.tensor(self.steps_behind)}
         for layer in self._layers:
             for key, values in averages.items():
                 of_weight = torch.zeros_like(layer.module.weight)
@@ -163,56 +176,68 @@ class SparseSteps:
                     values[layer.weights] = moments[f"{layer.name}.weight.{key}"][layer.mask]
                     values[layer.bias] = moments[f"{layer.name}.bias.{key}"]
 
+    def room(self, batch: int) -> "_Room":
+        """Return room for a batch of that size, the one that is there if it is large enough."""
+        if self._room is None or self._room.batch < batch:
+            self._room = _Room(batch, self._spec, self._layers, (self._parameters, self._gradient, self._mean, self._square))
+        return self._room
 
-class _Passes:
-    """The forward and backward pass of batches of one size: calls of native code whose arguments are looked up once."""
 
-    def __init__(self, batch: int, layers: list[_Layer], parameters: Tensor, gradient: Tensor) -> None:
-        sizes = [layers[0].module.in_features, *(layer.module.out_features for layer in layers)]
-        values = [torch.zeros(size, width(batch)) for size in sizes]
-        gradients = [torch.zeros(size, width(batch)) for size in sizes]
-        self._input, self._num_classes = values[0], sizes[-1]
-        self._labels = torch.zeros(batch, dtype=torch.int64)
-        self._loss = torch.zeros((), dtype=torch.float64)
-        self._calls: list[tuple[Callable[..., None], tuple[int | None, ...]]] = []
+class _Room:
+    """A perceptron as the native code takes it, with room for a batch and those that are smaller.
+
+    Args:
+        batch: Images.
+        spec: The optimiser.
+        layers: The network's.
+        vectors: Parameters, gradient and both averages, float32 (parameters,) each.
+    """
+
+    def __init__(self, batch: int, spec: TrainSpec, layers: list[_Layer], vectors: tuple[Tensor, ...]) -> None:
+        self.batch = batch
         self._alive: list[Tensor] = []
-        """The tensors whose addresses are in the calls."""
-        code = kernels()
-        for layer, x, y in zip(layers, values[:-1], values[1:], strict=True):
-            self._product(layer.matrix, parameters[layer.weights], parameters[layer.bias], x, y)
-            if layer is not layers[-1]:
-                self._add(code.relu, y.numel(), y)
-        self._add(code.cross_entropy, batch, sizes[-1], width(batch), values[-1], self._labels, gradients[-1], self._loss)
-        for layer, x, gx, gy in reversed(list(zip(layers, values[:-1], gradients[:-1], gradients[1:], strict=True))):
-            weights, entries = parameters[layer.weights], layer.matrix
-            where = (entries.start, entries.column, entries.source, entries.sign)
-            of_weights, of_bias = gradient[layer.weights], gradient[layer.bias]
-            self._add(code.gradient, len(gy), *where, gy, x, width(batch), len(weights), of_weights, of_bias)
-            if layer is not layers[0]:
-                self._product(layer.transpose, weights, None, gy, gx)
-                self._add(code.relu_backward, x.numel(), x, gx)
+        """The tensors whose addresses the native code is given."""
+        parameters, gradient, *_ = vectors
+        sizes = [layers[0].module.in_features, *(layer.module.out_features for layer in layers)]
+        values, gradients = ([self._address(torch.zeros(size, width(batch))) for size in sizes] for _ in range(2))
+        self._layers = (CLayer * len(layers))(
+            *(
+                CLayer(
+                    self._entries(layer.matrix),
+                    self._entries(layer.transpose),
+                    layer.weights.stop - layer.weights.start,
+                    *(self._address(vector[part]) for vector in (parameters, gradient) for part in (layer.weights, layer.bias)),
+                    *(self._both(layer) for _ in range(2)),
+                    *(values[number : number + 2] + gradients[number : number + 2]),
+                )
+                for number, layer in enumerate(layers)
+            )
+        )
+        self.perceptron = CPerceptron(
+            len(layers),
+            self._layers,
+            self._address(layers[0].matrix.met_columns(sizes[0])),
+            len(parameters),
+            *map(self._address, vectors),
+            spec.optimizer == "adam",
+            spec.nesterov,
+            *(*ADAM_BETAS, ADAM_EPSILON, spec.momentum, spec.weight_decay),
+        )
 
-    def run(self, images: Tensor, labels: Tensor) -> float:
-        """Fill the gradient, and return the mean loss."""
-        flat = images.flatten(1)
-        # The native code believes the sizes and types that it is given.
-        if flat.shape[1] != len(self._input) or flat.dtype != torch.float32 or flat.device.type != "cpu":
-            given = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
-            raise ValueError(f"`images` ({given}) must be float32 of {len(self._input)} values each on the CPU")
-        kernels().to_columns(*flat.shape, *flat.stride(), flat.data_ptr(), self._input.shape[1], self._input.data_ptr())
-        self._labels.copy_(labels)
-        for function, arguments in self._calls:
-            function(*arguments)
-        loss = self._loss.item()
-        if math.isnan(loss) and (int(labels.min()) < 0 or int(labels.max()) >= self._num_classes):
-            raise ValueError(f"`labels` ({int(labels.min())} … {int(labels.max())}) must lie in 0 … {self._num_classes - 1}")
-        return loss
+    def _entries(self, entries: Entries) -> CEntries:
+        return CEntries(entries.blocks, entries.rows, *map(self._address, (entries.start, entries.column, entries.source)))
 
-    def _product(self, entries: Entries, weights: Tensor, bias: Tensor | None, x: Tensor, y: Tensor) -> None:
-        code, spread = kernels(), torch.zeros(len(entries.source))
-        self._add(code.spread, len(spread), entries.source, entries.sign, weights, spread)
-        self._add(code.product, len(y), entries.start, entries.column, spread, bias, x, x.shape[1], y)
+    def _both(self, layer: _Layer) -> int | None:
+        count = layer.weights.stop - layer.weights.start
+        return self._address(torch.zeros(2 * count)) if bool((layer.matrix.source >= count).any()) else None
 
-    def _add(self, function: Callable[..., None], *arguments: Tensor | int | None) -> None:
-        self._alive += [argument for argument in arguments if isinstance(argument, Tensor)]
-        self._calls.append((function, tuple(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)))
+    def _address(self, tensor: Tensor) -> int:
+        self._alive.append(tensor)
+        return tensor.data_ptr()
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raise `ValueError` unless all labels are classes."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"`labels` ({low} … {high}) must lie in 0 … {classes - 1}")

@@ -14,6 +14,35 @@ MOMENTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
 """Our names of the optimisers' averages, and torch's."""
 
 
+class InEpoch:
+    """How far steps that are taken many at a time have come in an epoch of so many images."""
+
+    def __init__(self, images: int, batch_size: int) -> None:
+        self.batch_size = batch_size
+        """Images of a step; the last one of an epoch may have fewer."""
+        self._count = images
+        self._first = self._next = 0
+
+    @property
+    def left(self) -> int:
+        """Steps of the epoch that are still to be taken."""
+        return -(-self._count // self.batch_size) - self._next
+
+    @property
+    def seen(self) -> int:
+        """Images of the epoch that steps were taken on."""
+        return min(self._next * self.batch_size, self._count) - self._first * self.batch_size
+
+    def _start(self, first: int) -> None:
+        self._first = self._next = first
+
+    def _move(self, steps: int) -> tuple[int, slice]:
+        """Move on by so many steps, or those left; return the number of the first one, and the places of all their images."""
+        begun = self._next
+        self._next += min(steps, self.left)
+        return begun, slice(begun * self.batch_size, min(self._next * self.batch_size, self._count))
+
+
 class Steps:
     """Takes steps on a network in place.
 
