@@ -1,5 +1,6 @@
 """Processes that find each other as those of torchrun do, forked from the test's own because torch takes seconds to import."""
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -7,7 +8,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,35 +31,59 @@ class Ended:
     """On standard error and standard output."""
 
 
-def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds: float = 150) -> list[Ended]:
+def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds: float = 300) -> list[Ended]:
     """Call `work` with its rank in each of `world` processes; when one fails, the others get SIGTERM, as torchrun does it.
 
-    A child that is forked while another thread holds a lock waits for that lock for ever. So ranks that have not ended in time
-    say where they are, and are forked once more: what is wrong with themselves will show again.
+    Ranks that have not ended in time say where they are.
     """
-    ended, late = _fork_ranks(world, work, folder, seconds)
-    if late:
-        print("ranks that did not end in time:", *(one.said for one in ended), sep="\n", file=sys.stderr)
-        ended, _ = _fork_ranks(world, work, folder, seconds)
-    return ended
-
-
-def _fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds: float) -> tuple[list[Ended], bool]:
-    """Return how the ranks ended, and whether they had to be ended."""
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=seconds))
     folder.mkdir(exist_ok=True)
     pids = []
-    for rank in range(world):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python ≥ 3.12 warns of a fork beside other threads
-            pid = os.fork()
-        if pid == 0:
-            _become(rank, world, store.port, folder / f"said-{rank}")
-            _end(work, rank)
-        pids.append(pid)
+    with _serving(seconds) as port:
+        for rank in range(world):
+            pid = _fork()
+            if pid == 0:
+                _become(rank, world, port, folder / f"said-{rank}")
+                _end(work, rank)
+            pids.append(pid)
+        codes = _wait(pids, seconds)
+    return [Ended(codes[rank], (folder / f"said-{rank}").read_text(encoding="utf-8")) for rank in range(world)]
+
+
+@contextlib.contextmanager
+def _serving(seconds: float) -> Iterator[int]:
+    """Serve a store, as torchrun's agent does, and give its port.
+
+    It is served by a process of its own: a rank that was forked while the server's thread began here might wait for ever for
+    a lock that this thread held.
+    """
+    from_server, to_us = os.pipe()
+    pid = _fork()
+    if pid == 0:
+        timeout = timedelta(seconds=seconds)
+        store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timeout)
+        os.write(to_us, f"{store.port}\n".encode())
+        time.sleep(3 * seconds)
+        os._exit(0)
+    os.close(to_us)
+    try:
+        with os.fdopen(from_server) as told:
+            yield int(told.readline())
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python ≥ 3.12 warns of a fork beside other threads
+        return os.fork()
+
+
+def _wait(pids: list[int], seconds: float) -> dict[int, int]:
+    """Wait until all ranks have ended, and return their exit codes."""
     codes: dict[int, int] = {}
     deadline, late = time.monotonic() + seconds, False
-    while len(codes) < world:
+    while len(codes) < len(pids):
         for rank, pid in enumerate(pids):
             if rank not in codes and (status := os.waitpid(pid, os.WNOHANG))[0]:
                 codes[rank] = os.waitstatus_to_exitcode(status[1])
@@ -68,7 +93,7 @@ def _fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds
             late = True
             _signal(pids, codes, signal.SIGABRT)
         time.sleep(0.01)
-    return [Ended(codes[rank], (folder / f"said-{rank}").read_text(encoding="utf-8")) for rank in range(world)], late
+    return codes
 
 
 def _become(rank: int, world: int, port: int, said: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_killed_rank_ends_all_with_one_sentence_and_the_same_command_goes_on(v
         in_level_1(patch, victim, lambda: os.kill(os.getpid(), signal.SIGKILL))
         start = time.monotonic()
         ended = command()
-        assert time.monotonic() - start < 300  # and not until the others lose patience
+        assert time.monotonic() - start < 60  # and not until the others lose patience
     assert [one.code for one in ended] == ([-9, 2] if victim == 0 else [2, -9])
     assert len(sentences(ended)) == 1
     assert re.fullmatch(f"fourfold: {LOST}", sentences(ended)[0])

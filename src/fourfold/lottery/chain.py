@@ -82,7 +82,8 @@ def run_chain(message: str, files: Files) -> Iterator[Parcel]:
         while not ended.wait(PARCEL_SECONDS):
             if parcel := _taken(events):
                 yield parcel
-        yield _taken(events)
+        if parcel := _taken(events):
+            yield parcel
 
 
 def _taken(events: "queue.SimpleQueue[tuple[str, Files]]") -> Parcel:

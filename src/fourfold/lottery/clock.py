@@ -28,7 +28,7 @@ _SMALL = 10**7
 _PROBE_MACS = 5 * 10**9
 """MACs of a timed batch on a CPU, half a second; larger batches are extrapolated from two smaller ones."""
 
-_BATCHES = 20
+_BATCHES = 100
 """Timed at most, of small networks and on a GPU."""
 
 _LEARNING_RATE = 1e-9

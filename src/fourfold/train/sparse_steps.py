@@ -22,8 +22,8 @@ from fourfold.train.entries import Entries, expand
 MAX_DENSITY = 0.6
 """Of large networks; above it PyTorch's dense products are faster. `benchmarks/sparse_steps.py` measures both bounds."""
 
-SMALL = 300_000
-"""Entries of the layers' real matrices up to which native steps are faster at any density."""
+SMALL = 220_000
+"""Entries that are kept in the layers' real matrices up to which native steps are faster at any density."""
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """torch's defaults."""
