@@ -309,15 +309,9 @@ INLINE void widen(bytes narrow, four wide[4])
 }
 
 /* Fetch a batch of images, by their numbers, to (features, width); features that no weight meets are left as they are. */
-#ifndef __clang__
-__attribute__((optimize("fp-contract=off")))
-#endif
-static void fetch(const struct images *images, const int64_t *member, int64_t batch, int64_t width,
-                  const uint8_t *met, float *columns)
+static void fetch(const struct images *images, const int64_t *member, int64_t batch, int64_t width, const uint8_t *met,
+                  float *columns)
 {
-#ifdef __clang__
-#pragma clang fp contract(off)
-#endif
     int64_t features = images->features;
     for (int64_t first = 0; first < features; first += 16) {
         int64_t count = features - first < 16 ? features - first : 16;
@@ -341,7 +335,10 @@ static void fetch(const struct images *images, const int64_t *member, int64_t ba
                 four pixels[4];
                 widen(block[f], pixels);
                 for (int i = 0; i < 4; i++)
-                    *(four *)(to + 4 * i) = pixels[i] * scale + offset;
+                    pixels[i] *= scale;
+                __asm__("" : "+m"(pixels)); /* or the compiler would fuse product and sum, and round once */
+                for (int i = 0; i < 4; i++)
+                    *(four *)(to + 4 * i) = pixels[i] + offset;
             }
         }
     }
