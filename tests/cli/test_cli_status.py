@@ -4,6 +4,10 @@ from dataclasses import replace
 
 import pytest
 from cli_samples import call, make_run, make_spec
+from rich.console import Console
+
+from fourfold.cli import status as cli_status
+from fourfold.record import CONTROLS
 
 
 def status(*words):
@@ -32,6 +36,23 @@ def test_controls_are_counted(here):
     _, first, second = status()
     assert first[-3:] == ["finished", "inverted", "2"]
     assert "inverted" not in second
+
+
+@pytest.mark.parametrize("width", [None, 80, 150], ids=["no terminal", "narrow", "wide"])
+def test_nothing_is_cut_off_where_there_are_many_controls(width, here, monkeypatch, capsys):
+    store = make_run(here / "runs", levels={0: 3})
+    controls = [*CONTROLS][1:]
+    for control in controls:
+        store.append(replace(store.rows(0)[1], control=control))
+    console = Console(width=width, force_terminal=width is not None, color_system=None)
+    monkeypatch.setattr(cli_status, "Console", lambda: console)
+    cli_status.command((here / "runs",))
+    header, first, *more = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert header.split() == ["run", "trial", "levels", "fraction", "of", "real", "top-1", "state", "beside", "its", "tickets"]
+    assert first.split()[:7] == [store.path.name, "0", "3", "25.00", "%", "70.00", "%"]
+    told = " ".join([first.split("finished", 1)[1], *more]).split()
+    assert " ".join(told) == ", ".join(f"{control} 1" for control in sorted(controls))
+    assert bool(more) == (width is not None)
 
 
 def test_a_run_that_is_worked_on_is_running(here):

@@ -19,20 +19,33 @@ def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.ar
     stores = find_runs(*runs)
     if not stores:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("run", "trial", "levels", "fraction of real", "top-1", "state", "beside its tickets"):
-        table.add_column(column, no_wrap=True)
-    console = Console(soft_wrap=True, width=200)
+    lines: list[tuple[str, ...]] = []
     damaged = []
     for store in stores:
         try:
-            for line in _lines(store):
-                table.add_row(*line)
+            lines += _lines(store)
         except UserError as error:
             damaged.append(str(error))
-    console.print(table)
+    console = Console()
+    _print(console, lines)
     for sentence in damaged:
-        console.print(sentence, highlight=False)
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "state", "beside its tickets")
+
+
+def _print(console: Console, lines: list[tuple[str, ...]]) -> None:
+    """Print a table of which nothing is cut off; where a terminal is narrow its last column is wrapped, and no other."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, *cells in zip(COLUMNS, *lines, strict=True):
+        least = max(map(len, (column, *cells))) if column != COLUMNS[-1] else len(column)
+        table.add_column(column, min_width=least)
+    for line in lines:
+        table.add_row(*line)
+    wanted = console.measure(table, options=console.options.update(width=10_000))
+    console.width = max(console.width, wanted.minimum) if console.is_terminal else wanted.maximum
+    console.print(table, soft_wrap=True)
 
 
 def _lines(store: RunStore) -> list[tuple[str, ...]]:
