@@ -37,9 +37,9 @@ def random_images(spec: Spec) -> data.Resident:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (info.train_images, channels, height, width), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, info.num_classes, (info.train_images,), generator=generator)
-    grey = DataSpec(name=spec.data.name)
+    unchanged = DataSpec(name=spec.data.name)
     return data.Resident(
-        images, labels, None, spec=grey, mean=(0.5,) * channels, std=(0.25,) * channels, n=1, channels=channels
+        images, labels, None, spec=unchanged, mean=(0.5,) * channels, std=(0.25,) * channels, n=1, channels=channels
     )
 
 

@@ -194,6 +194,22 @@ def test_labels_that_are_no_classes_are_refused():
         SparseEpochs.evaluation(steps, images())
 
 
+@pytest.mark.parametrize("size", [7, 9], ids=["smaller", "larger"])
+def test_images_of_another_size_are_refused(size):
+    built, masks = perceptron(64)
+    with pytest.raises(ValueError, match=rf"`images` \(of {size**2} values\) must have 64 values each"):
+        native_steps(built, ADAM, masks, images(size=size))
+    with pytest.raises(ValueError, match="must have 64 values each"):
+        whole(built, ADAM, masks, images()).evaluation(images(size=size))
+
+
+def test_every_step_needs_a_rate():
+    built, masks = perceptron(64)
+    steps = whole(built, ADAM, masks, images())
+    with pytest.raises(ValueError, match=r"`rates` \(of 3 steps\) must have one for each of the 4 steps"):
+        steps.begin(images().order(0), torch.ones(3), first=2)
+
+
 def test_the_five_likeliest_of_many_classes_are_left_to_pytorch():
     built, masks = perceptron(64, classes=100)
     steps = whole(built, ADAM, masks, images())

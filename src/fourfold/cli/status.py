@@ -9,6 +9,8 @@ from rich.table import Table
 
 from fourfold.record import RunStore, UserError, find_runs
 
+COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "state", "beside its tickets")
+
 
 def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),)) -> None:
     """Show how far runs have come: trials, levels, the weights and accuracy of the last level, controls and their levels.
@@ -30,9 +32,6 @@ def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.ar
     _print(console, lines)
     for sentence in damaged:
         console.print(sentence, highlight=False, soft_wrap=True)
-
-
-COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "state", "beside its tickets")
 
 
 def _print(console: Console, lines: list[tuple[str, ...]]) -> None:

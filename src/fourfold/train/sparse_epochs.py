@@ -52,8 +52,7 @@ class SparseEpochs(SparseSteps, InEpoch):
     ) -> None:
         SparseSteps.__init__(self, network, spec, masks, moments)
         InEpoch.__init__(self, len(images), spec.batch_size)
-        check_labels(images.labels, self.classes)
-        self._pixels = _Images(pixels)
+        self._pixels = _Images(self, images, pixels)
 
     def begin(self, order: Order, rates: Tensor, first: int = 0) -> None:
         """Begin an epoch.
@@ -62,9 +61,14 @@ class SparseEpochs(SparseSteps, InEpoch):
             order: The epoch's order.
             rates: float64 (steps,), the learning rate of each step.
             first: Steps to leave out at the beginning.
+
+        Raises:
+            ValueError: fewer rates than steps.
         """
         self._order, self._rates, self._loss = order, rates.double().contiguous(), 0.0
         self._start(first)
+        if len(rates) < first + self.left:
+            raise ValueError(f"`rates` (of {len(rates)} steps) must have one for each of the {first + self.left} steps")
 
     def go_on(self, steps: int) -> Tensor:
         """Take so many steps, or those left; return the sum of the losses of the epoch's images, each before its step."""
@@ -96,8 +100,7 @@ class SparseEvaluation:
     """As many columns as the native code takes at once."""
 
     def __init__(self, steps: SparseSteps, images: Resident, pixels: Pixels) -> None:
-        check_labels(images.labels, steps.classes)
-        self._steps, self._order, self._pixels = steps, images.in_order(), _Images(pixels)
+        self._steps, self._order, self._pixels = steps, images.in_order(), _Images(steps, images, pixels)
 
     def __call__(self) -> Evaluation:
         """Return what the network reaches now."""
@@ -109,9 +112,17 @@ class SparseEvaluation:
 
 
 class _Images:
-    """Pixels as the native code takes them."""
+    """Pixels as the native code takes them, which believes their size and their labels.
 
-    def __init__(self, pixels: Pixels) -> None:
+    Raises:
+        ValueError: images of another size than the network's inputs, or labels that are no classes.
+    """
+
+    def __init__(self, steps: SparseSteps, images: Resident, pixels: Pixels) -> None:
+        size = pixels.bytes.shape[1]
+        if size != steps.inputs:
+            raise ValueError(f"`images` (of {size} values) must have {steps.inputs} values each")
+        check_labels(images.labels, steps.classes)
         self._alive = pixels
         tensors = (pixels.bytes, pixels.scale, pixels.offset)
-        self.given = CImages(pixels.bytes.shape[1], *(tensor.data_ptr() for tensor in tensors))
+        self.given = CImages(size, *(tensor.data_ptr() for tensor in tensors))

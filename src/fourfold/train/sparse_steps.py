@@ -125,11 +125,11 @@ class SparseSteps:
         Raises:
             ValueError: images of another size or type, or labels that are no classes.
         """
-        flat, inputs = images.flatten(1), self._layers[0].module.in_features
+        flat = images.flatten(1)
         # The native code believes the sizes and types that it is given.
-        if flat.shape[1] != inputs or flat.dtype != torch.float32 or flat.device.type != "cpu":
+        if flat.shape[1] != self.inputs or flat.dtype != torch.float32 or flat.device.type != "cpu":
             given = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
-            raise ValueError(f"`images` ({given}) must be float32 of {inputs} values each on the CPU")
+            raise ValueError(f"`images` ({given}) must be float32 of {self.inputs} values each on the CPU")
         classed = labels.to(torch.int64).contiguous()
         room = self.room(len(images))
         where = (*flat.shape, *flat.stride(), flat.data_ptr(), classed.data_ptr())
@@ -143,6 +143,11 @@ class SparseSteps:
     def steps_behind(self) -> int:
         """Optimiser steps so far, with those that the moments had seen."""
         return self._before + self.taken
+
+    @property
+    def inputs(self) -> int:
+        """Values of an image."""
+        return self._layers[0].module.in_features
 
     @property
     def classes(self) -> int:
