@@ -19,7 +19,7 @@ PAPER_1 = {
     "conv4-cifar100": ("cifar-100", "conv-4", 3e-4, 60, 40),
     "conv6-cifar100": ("cifar-100", "conv-6", 3e-4, 60, 60),
 }
-EARLY = {f"{name}-early-stopping": name for name in PAPER_1 if name != "lenet-12-mnist"}
+EARLY = {f"{name}-early-stopping": name for name in PAPER_1}
 # The text of paper 1 gives no settings for its larger networks.
 LARGER = {"resnet18-cifar10": "resnet-18", "vgg16-cifar10": "vgg-16"}
 DEPTHS = (18, 34, 50, 101, 152)

@@ -131,6 +131,12 @@ def test_a_claim_without_rows_names_the_command_that_gets_them() -> None:
     assert not set(FIGURES) & set(TABLES)
 
 
+def test_early_stopping_is_claimed_of_every_network_that_section_5_1_is_about() -> None:
+    claimed = {claim.preset for name, claim in CLAIMS.items() if name.startswith("p1-early-stopping-")}
+    assert claimed == set(FIGURES["p1-sec5.1"].presets)
+    assert claimed == {name for name in presets.PRESETS if name.endswith("-early-stopping")}
+
+
 def rows_of(spec: Spec, out: Path, trials: int = 3, levels: int = 22) -> None:
     synthetic.write(out, spec, trials, levels)
 

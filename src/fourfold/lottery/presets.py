@@ -108,7 +108,7 @@ def _early_stopping(base: Preset) -> Preset:
         return replace(spec, preset=f"{spec.preset}-early-stopping", data=replace(spec.data, validation=5000), train=train)
 
     preset.__doc__ = (
-        f"Paper 1, section 5.1{' and figure 6' if base is conv2_cifar10 else ''}: {base.__name__} with early stopping."
+        f"Paper 1, section 5.1{' and figure 6' if base is conv2_cifar10 else ''}: `{base().preset}` with early stopping."
     )
     return preset
 
@@ -145,7 +145,15 @@ def _resnet_imagenet64(depth: int) -> Preset:
     return preset
 
 
-_PAPER_1 = (lenet_300_100_mnist, conv2_cifar10, conv4_cifar10, conv6_cifar10, conv4_cifar100, conv6_cifar100)
+_PAPER_1 = (
+    lenet_300_100_mnist,
+    conv2_cifar10,
+    conv4_cifar10,
+    conv6_cifar10,
+    conv4_cifar100,
+    conv6_cifar100,
+    lenet_12_mnist,
+)
 _DEPTHS = (18, 34, 50, 101, 152)
 
 PRESETS: dict[str, Preset] = {
@@ -153,7 +161,6 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         digits,
         *_PAPER_1,
-        lenet_12_mnist,
         *(_early_stopping(base) for base in _PAPER_1),
         resnet18_cifar10,
         vgg16_cifar10,

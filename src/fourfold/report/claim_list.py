@@ -97,7 +97,7 @@ def _claims_of_paper_1() -> dict[str, Claim]:
             f"reproduce p1-fig2{panel}",
             checks.dense_behind(),
         )
-    for preset in PAIRS.values():
+    for preset in (*PAIRS.values(), "lenet-12-mnist"):
         add(
             f"early-stopping-{preset}",
             "section 5.1" + (", figure 6" if preset == "conv2-cifar10" else ""),

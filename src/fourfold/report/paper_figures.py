@@ -74,8 +74,8 @@ def _figures() -> dict[str, PaperFigure]:
         ),
         "p1-sec5.1": PaperFigure(
             paper=1,
-            shows="all six experiments with early stopping",
-            presets=tuple(f"{preset}-early-stopping" for preset in PAIRS.values()),
+            shows="all seven experiments with early stopping",
+            presets=tuple(f"{preset}-early-stopping" for preset in (*PAIRS.values(), "lenet-12-mnist")),
             pictures=_CURVES,
         ),
         "p1-sec5.2": PaperFigure(
