@@ -3,6 +3,7 @@
 import ctypes
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from fourfold import data, deploy, lottery, pruning
+from fourfold.cli.tickets import program_of
 from fourfold.deploy import reference
 from fourfold.lottery.building import build
 from fourfold.nn import named_weights
@@ -60,6 +62,14 @@ def test_an_artifact_holds_the_level_with_encoding_names_and_provenance(run):
     assert program.class_names == tuple("0123456789")
     known = {"run": run.spec().id, "trial": "0", "level": "1", "top1": "81.25", "weights": "100", "torch": "2"}
     assert known.items() <= program.provenance.items()
+
+
+def test_a_real_network_that_saw_encoded_images_is_given_encoded_images(here):
+    quaternion = make_spec("quaternion")
+    spec = replace(quaternion, data=replace(quaternion.data, encode_real=True)).real_twin
+    program = program_of(RunStore.create(here / "runs", spec), build(spec, 0).eval(), 0, 0)
+    images, seen = digits()
+    assert np.allclose(reference.encode(program.encoding, images), seen.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["folder", "id", "folder of runs"])

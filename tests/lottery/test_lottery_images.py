@@ -33,6 +33,15 @@ def test_both_algebras_see_the_same_images_in_the_same_order(data):
     assert torch.equal(seen["real"][0], seen["quaternion"][0])
 
 
+@pytest.mark.parametrize("data", [{}, {"crop": 2, "flip": True}])
+def test_the_real_network_sees_pixels_as_the_quaternion_one_does_if_asked(data):
+    images = DataSpec(name="digits", encoding="pixels", encode_real=True, **data)
+    specs = [replace(tiny_spec(algebra), data=images) for algebra in ("real", "quaternion")]
+    assert [input_shape(spec) for spec in specs] == [(4, 8, 2)] * 2
+    real, quaternion = ([batch for batch, _ in prepared(spec).splits.train.epoch(60, 1)] for spec in specs)
+    assert torch.equal(torch.cat(real), torch.cat(quaternion))
+
+
 def test_trials_levels_and_epochs_see_other_orders():
     train = prepared(tiny_spec()).splits.train
     orders = [

@@ -40,14 +40,15 @@ def program_of(store: "RunStore", network: "nn.Module", trial: int, level: int) 
 
 def _encoding(spec: "Spec") -> "Encoding":
     """Return how the spec's images reach its network; the `learned` encoding is a part of the network."""
-    from fourfold import data, deploy, models
+    from fourfold import data, deploy
     from fourfold.data.encoding import normalization
+    from fourfold.lottery.building import components
 
     info = data.info_for(spec.data)
     mean, std = normalization(spec.inputs, info)
     return deploy.Encoding(
         kind="none" if spec.inputs.encoding == "learned" else spec.inputs.encoding,
-        n=models.dimension(spec.model.algebra),
+        n=components(spec),
         shape=(info.channels, info.size, info.size),
         mean=mean,
         std=std,

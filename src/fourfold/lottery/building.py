@@ -8,14 +8,19 @@ from fourfold.nn import layers_with_weights
 from fourfold.record import Spec
 
 
+def components(spec: Spec) -> int:
+    """Return how many components the numbers of the images have: a real network that sees encoded images sees quaternions."""
+    return 4 if spec.model.algebra == "real" and spec.inputs.encoding != "none" else models.dimension(spec.model.algebra)
+
+
 def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu", *, width: float = 1.0) -> nn.Module:
     """Return the spec's network, drawn from a seed; `width` scales all sizes but those of images and classes."""
-    info, n = data.info_for(spec.data), models.dimension(spec.model.algebra)
+    info = data.info_for(spec.data)
     network = models.build(
         spec.model.name,
         algebra=spec.model.algebra,
         num_classes=info.num_classes,
-        shape=data.input_channels(spec.inputs, info, n),
+        shape=data.input_channels(spec.inputs, info, components(spec)),
         head=spec.model.head,
         init=spec.model.init,
         seed=seed,
@@ -48,14 +53,13 @@ def splits_of(image_set: data.ImageSet, spec: Spec, device: torch.device) -> dat
     """
     # The matrix units of GPUs, which lower precisions use, take the channels of a pixel side by side.
     channels_last = device.type == "cuda" and spec.train.precision is not None
-    n = models.dimension(spec.model.algebra)
-    return data.prepare(image_set, spec.inputs, n, device, channels_last=channels_last)
+    return data.prepare(image_set, spec.inputs, components(spec), device, channels_last=channels_last)
 
 
 def input_shape(spec: Spec) -> tuple[int, int, int]:
     """Return channels, height and width of the images in the spec's batches."""
     info = data.info_for(spec.data)
-    channels, height, width = data.input_channels(spec.inputs, info, models.dimension(spec.model.algebra))
+    channels, height, width = data.input_channels(spec.inputs, info, components(spec))
     return (info.channels if spec.inputs.encoding == "learned" else channels), height, width
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from fourfold import data, models
+from fourfold import data
+from fourfold.lottery.building import components
 from fourfold.record import Spec, TrainSpec
 
 
@@ -28,7 +29,7 @@ class Items(Dataset[tuple[Tensor, Tensor]]):
         info = data.info(spec.data.name)
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in data.normalization(spec.inputs, info))
         self.images, self.labels, self.mean, self.std = images, labels, mean, std
-        self.spec, self.n = spec.inputs, models.dimension(spec.model.algebra)
+        self.spec, self.n = spec.inputs, components(spec)
         self.channels = data.encoded_channels(spec.inputs, info, self.n)
         self.augment = augment
 

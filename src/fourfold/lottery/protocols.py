@@ -23,6 +23,10 @@ PAPER_2_MILESTONES = (11, 13)
 """On ImageNet64, epochs from 0."""
 
 
+NOT_RELEASED = ("digits", "digits-conv2", "lenet-12-mnist", "vgg16-cifar10")
+"""Presets of which there is no released code; nor is there of early stopping."""
+
+
 def text(spec: Spec) -> Spec:
     """Return the spec as the paper's text has it: as it is."""
     return spec
@@ -35,7 +39,7 @@ def released(spec: Spec) -> Spec:
         UserError: no code was released for it, or it contradicts what that does.
     """
     name = spec.preset
-    if spec.train.early_stopping is not None or name in ("digits", "vgg16-cifar10", "lenet-12-mnist"):
+    if spec.train.early_stopping is not None or name in NOT_RELEASED:
         raise UserError(f"`protocol` (='released') must be 'text' for {name}, of which no code was released")
     changed = _paper_2(spec) if spec.data.encode_real else _paper_1(spec)
     return replace(changed, preset=f"{name}-released")
