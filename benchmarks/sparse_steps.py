@@ -56,9 +56,11 @@ def make_steps(
     theirs = Steps(plain, spec.train, named_weights(plain), masks)
     rates = torch.full((-(-len(images) // spec.train.batch_size),), spec.train.learning_rate, dtype=torch.float64)
     order, batch = images.order(0), spec.train.batch_size
+    ours.begin(0, rates)
 
     def all_at_once() -> None:
-        ours.begin(order, rates)
+        if ours.left < STEPS:
+            ours.begin(0, rates)
         ours.go_on(STEPS)
 
     def one_by_one() -> None:

@@ -11,7 +11,7 @@ from fourfold import data, pruning
 from fourfold import nn as fnn
 from fourfold.nn import named_weights
 from fourfold.record import DataSpec, EarlyStopping, TrainSpec
-from fourfold.train import evaluate, loop, train
+from fourfold.train import evaluate, fastest, train
 from fourfold.train.captured import CapturedSteps, captured_evaluation, captured_steps, cuda_graph
 from fourfold.train.evaluation import BATCH_SIZE
 from fourfold.train.steps import Steps
@@ -46,9 +46,9 @@ def recorded(step):
     return step
 
 
-def epoch(steps, order, rates, first=0, at_once=99):
+def epoch(steps, seed, rates, first=0, at_once=99):
     """Take the steps of an epoch, so many at once, and return the sum of the losses."""
-    steps.begin(order, rates, first)
+    steps.begin(seed, rates, first)
     while steps.left:
         total = steps.go_on(at_once)
     return total
@@ -76,7 +76,7 @@ def test_epochs_of_recorded_steps_are_those_of_plain_steps(spec, count, at_once,
                 continue
             plain.learning_rate = float(rates[i])
             total += plain.take(batch, labels).cpu() * len(labels)
-        found = epoch(captured, images.order(number_of_epoch), rates, first, at_once)
+        found = epoch(captured, number_of_epoch, rates, first, at_once)
         assert captured.seen == count - first * spec.batch_size
         torch.testing.assert_close(found.cpu(), total, rtol=1e-5, atol=0)
         for (name, mine), theirs in zip(networks[1].state_dict().items(), networks[0].state_dict().values(), strict=True):
@@ -96,11 +96,11 @@ def test_recorded_steps_go_on_from_averages(spec):
     straight, halves = network("cpu"), network("cpu")
     whole = CapturedSteps(straight, spec, {}, {}, images, record=recorded)
     for seed in (0, 1):
-        epoch(whole, images.order(seed), rates)
+        epoch(whole, seed, rates)
     first = CapturedSteps(halves, spec, {}, {}, images, record=recorded)
-    epoch(first, images.order(0), rates)
+    epoch(first, 0, rates)
     second = CapturedSteps(halves, spec, {}, {}, images, moments=first.moments(), record=recorded)
-    epoch(second, images.order(1), rates)
+    epoch(second, 1, rates)
     for mine, theirs in zip(halves.state_dict().values(), straight.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, theirs)
     assert int(second.moments()["steps"]) == 6
@@ -118,8 +118,8 @@ def test_training_by_recorded_steps_gives_the_curve_of_the_plain_loop(precision,
     found = []
     record = None if device == "cuda" else recorded
     for steps in (lambda *_: None, partial(captured_steps, record=record)):
-        monkeypatch.setattr(loop, "captured_steps", steps)
-        monkeypatch.setattr(loop, "captured_evaluation", partial(captured_evaluation, record=record))
+        monkeypatch.setattr(fastest, "captured_steps", steps)
+        monkeypatch.setattr(fastest, "captured_evaluation", partial(captured_evaluation, record=record))
         trained = network(device)
         masks = pruning.magnitude(named_weights(trained), pruning.dense(named_weights(trained)), 0.4)
         weights = named_weights(trained)
@@ -140,8 +140,10 @@ def test_early_stopping_by_recorded_steps_ends_where_the_plain_loop_does(every, 
     record = None if device == "cuda" else recorded
     looks, found, states = [], [], []
     for steps in (lambda *_: None, partial(captured_steps, record=record)):
-        monkeypatch.setattr(loop, "captured_steps", steps)
-        monkeypatch.setattr(loop, "captured_evaluation", lambda *given: looks.append(1) or captured_evaluation(*given, record))
+        monkeypatch.setattr(fastest, "captured_steps", steps)
+        monkeypatch.setattr(
+            fastest, "captured_evaluation", lambda *given: looks.append(1) or captured_evaluation(*given, record)
+        )
         trained = network(device)
         found.append(train(trained, splits(device, 31), spec, seed_of_epoch=lambda e: e))
         states.append(trained.state_dict())
@@ -215,7 +217,7 @@ def test_fewer_images_than_a_batch_are_one_step():
     networks = [network("cpu") for _ in range(2)]
     images = resident(7, "cpu")
     captured = CapturedSteps(networks[0], SGD, {}, {}, images, record=recorded)
-    epoch(captured, images.order(0), torch.tensor([0.05]))
+    epoch(captured, 0, torch.tensor([0.05]))
     plain = Steps(networks[1], SGD, {}, {})
     plain.take(*next(images.epoch(16, seed=0)))
     for mine, theirs in zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True):

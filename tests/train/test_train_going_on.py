@@ -121,16 +121,21 @@ def test_the_rate_of_every_step_is_the_schedules(monkeypatch):
     assert seen == pytest.approx(expected, abs=1e-15)
 
 
-def test_masks_given_while_training_hold_from_then_on():
-    built, looks = network(), []
-    weights, masks = fnn.named_weights(built), masks_of(network())
+@pytest.mark.parametrize("build", [network, perceptron], ids=["convolutions", "perceptron"])
+@pytest.mark.parametrize("first_step", [0, 3])
+def test_masks_given_while_training_hold_from_then_on(build, first_step):
+    built, looks = build(), []
+    weights, masks = fnn.named_weights(built), masks_of(build())
 
     def prune(step):
         looks.append((step, {name: bool(weight[~masks[name]].any()) for name, weight in weights.items()}))
         return masks if step == 5 else None
 
-    trained = train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, on_step=prune)
-    assert [step for step, _ in looks] == list(range(1, 4 * STEPS + 1))
+    whole = {name: torch.ones_like(mask) for name, mask in masks.items()}
+    trained = train(
+        built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=whole, first_step=first_step, on_step=prune
+    )
+    assert [step for step, _ in looks] == list(range(first_step + 1, 4 * STEPS + 1))
     assert all(any(left.values()) == (step <= 5) for step, left in looks)
     assert trained.compiler is None
     assert not any(bool(weight[~masks[name]].any()) for name, weight in weights.items())

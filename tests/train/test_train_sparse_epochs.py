@@ -75,7 +75,7 @@ def test_an_epoch_is_its_steps_to_the_bit(shown, inputs, at_once, spec):
             if number >= first:
                 single.learning_rate = rates[number].item()
                 total += single.take(batch, labels) * len(labels)
-        many.begin(shown.order(seed_of_epoch(epoch)), rates, first)
+        many.begin(seed_of_epoch(epoch), rates, first)
         while many.left:
             found = many.go_on(at_once)
         assert many.seen == len(shown) - first * 30
@@ -97,7 +97,7 @@ def test_layers_of_many_blocks_learn_what_double_precision_learns(algebra, densi
     )
     exact, before = perceptron(484, 120, algebra=algebra, density=density)[0].double(), state(built)
     steps = whole(built, spec, masks, shown)
-    steps.begin(shown.order(0), torch.ones(1))
+    steps.begin(0, torch.ones(1))
     loss = steps.go_on(1).item() / 70
     steps.put_back()
     batch, labels = shown.batch(shown.order(0), slice(None))
@@ -117,7 +117,7 @@ def test_an_evaluation_is_that_of_pytorch(batch_size):
     shown = images(count=203, colours=3, size=5)
     evaluation = steps.evaluation(shown)
     for epoch in range(2):
-        steps.begin(images(colours=3, size=5).order(epoch), torch.full((4,), 0.01))
+        steps.begin(epoch, torch.full((4,), 0.01))
         steps.go_on(2)
         found = evaluation()  # the network itself is two epochs behind
         steps.put_back()
@@ -207,7 +207,7 @@ def test_every_step_needs_a_rate():
     built, masks = perceptron(64)
     steps = whole(built, ADAM, masks, images())
     with pytest.raises(ValueError, match=r"`rates` \(of 3 steps\) must have one for each of the 4 steps"):
-        steps.begin(images().order(0), torch.ones(3), first=2)
+        steps.begin(0, torch.ones(3), first=2)
 
 
 def test_the_five_likeliest_of_many_classes_are_left_to_pytorch():

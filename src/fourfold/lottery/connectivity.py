@@ -21,9 +21,9 @@ from fourfold.pruning import Masks
 from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import evaluate, train
+from fourfold.train.fastest import fastest_steps, in_epochs
 from fourfold.train.precision import computing
-from fourfold.train.sparse_steps import sparse_steps
-from fourfold.train.steps import Steps
+from fourfold.train.steps import rates
 
 BATCH_SIZE = 500
 """Images at a time when running statistics are estimated anew."""
@@ -120,16 +120,13 @@ def _train_to(
     step: int, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks
 ) -> dict[str, Tensor] | None:
     """Train as the level does up to a step, and return the optimiser's averages; None before the first step."""
-    spec, per_epoch = experiment.spec.train, experiment.steps_per_epoch
-    steps = sparse_steps(network, spec, masks) or Steps(network, spec, named_weights(network), masks)
+    spec, per_epoch, images = experiment.spec.train, experiment.steps_per_epoch, experiment.splits.train
+    steps = fastest_steps(network, spec, named_weights(network), masks, images)
+    epochs = in_epochs(steps, images, spec.batch_size)
     network.train()
     for epoch in range(-(-step // per_epoch)):
-        images = experiment.splits.train.epoch(spec.batch_size, derive_seed(trial, "images", level, epoch))
-        for number, batch in enumerate(images, epoch * per_epoch):
-            if number == step:
-                break
-            steps.learning_rate = spec.rate(number, epoch)
-            steps.take(*batch)
+        epochs.begin(derive_seed(trial, "images", level, epoch), rates(spec, epoch, per_epoch))
+        epochs.go_on(step - epoch * per_epoch)
     steps.put_back()
     return steps.moments() if step else None
 

@@ -125,15 +125,9 @@ class CapturedSteps(Steps, InEpoch):
             group["capturable"] = device.type == "cuda"
         self._replay = self._recorded(record) if len(images) >= spec.batch_size else None
 
-    def begin(self, order: Order, rates: Tensor, first: int = 0) -> None:
-        """Begin an epoch.
-
-        Args:
-            order: The epoch's order and augmentation.
-            rates: float32 (steps,), the learning rate of each step.
-            first: Steps to leave out at the beginning.
-        """
-        for mine, given in zip(_tensors(self._order), _tensors(order), strict=True):
+    def begin(self, seed: int, rates: Tensor, first: int = 0) -> None:
+        """Begin an epoch, as `EachStep.begin` does."""
+        for mine, given in zip(_tensors(self._order), _tensors(self._images.order(seed)), strict=True):
             mine.copy_(given)
         self._rates.copy_(rates)
         self._at.go_to(first)

@@ -4,22 +4,18 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from fourfold.data import Resident, Splits
+from fourfold.data import Splits
 from fourfold.record import EarlyStopping, Epoch, TrainSpec
-from fourfold.train.captured import CapturedSteps, captured_evaluation, captured_steps
 from fourfold.train.evaluation import Evaluation, evaluate
-from fourfold.train.parallel import ParallelSteps
+from fourfold.train.fastest import fastest_evaluation, fastest_steps, in_epochs
 from fourfold.train.precision import in_precision
 from fourfold.train.ranks import ALONE, Ranks
-from fourfold.train.sparse_epochs import SparseEpochs, native_steps
 from fourfold.train.sparse_steps import SparseSteps
-from fourfold.train.steps import Steps
+from fourfold.train.steps import Steps, rates
 
 
 class TrainingFailedError(Exception):
@@ -92,59 +88,31 @@ def train(
     per_epoch = steps_per_epoch(len(splits.train), spec.batch_size)
     if not 0 <= first_step < spec.epochs * per_epoch:
         raise ValueError(f"`first_step` (={first_step}) must lie in [0, {spec.epochs * per_epoch}), the steps of the training")
-    plain = partial(Steps, network, spec, weights or {}, masks or {}, moments)
-    native = partial(native_steps, network, spec, masks or {}, splits.train, moments)
-    captured = partial(captured_steps, network, spec, weights or {}, masks or {}, splits.train, moments)
-    steps: Steps | SparseSteps
-    if not ranks.alone:
-        steps = ParallelSteps(network, spec, weights or {}, masks or {}, moments, ranks)
-    else:
-        # Between native steps, or recorded ones, no masks can change.
-        steps = plain() if on_step else native() or captured() or plain()
-
-    def evaluating(images: Resident) -> Callable[[], Evaluation]:
-        quick: Callable[[], Evaluation] | None = None
-        if isinstance(steps, CapturedSteps):
-            quick = captured_evaluation(network, images)
-        elif isinstance(steps, SparseEpochs):
-            quick = steps.evaluation(images)
-        return quick or partial(evaluate, network, images, ranks)
-
-    evaluate_test = evaluating(splits.test)
+    steps = fastest_steps(
+        network, spec, weights or {}, masks or {}, splits.train, moments, one_by_one=on_step is not None, ranks=ranks
+    )
+    epochs = in_epochs(steps, splits.train, spec.batch_size, ranks)
+    evaluate_test = fastest_evaluation(steps, network, splits.test, ranks)
     stopper = None
     if spec.early_stopping:
         assert splits.validation is not None, "Spec asks for validation images wherever it asks for early stopping"
-        stopper = _Stopper(network, evaluating(splits.validation), spec.early_stopping)
+        validate = fastest_evaluation(steps, network, splits.validation, ranks)
+        stopper = _Stopper(network, validate, spec.early_stopping)
     curve: list[Epoch] = []
     for epoch in range(first_step // per_epoch, spec.epochs):
         network.train()
-        summed = torch.zeros((), dtype=torch.float64, device=splits.train.labels.device)
-        seen, seed, start = 0, seed_of_epoch(epoch), epoch * per_epoch
-        if isinstance(steps, CapturedSteps | SparseEpochs):
-            first = max(0, first_step - start)
-            rates = torch.tensor([spec.rate(n, epoch) for n in range(start, start + per_epoch)], dtype=torch.float64)
-            steps.begin(splits.train.order(seed), rates, first)
-            while steps.left:
-                summed = steps.go_on(stopper.until_look(steps) if stopper else steps.left)
-                if stopper and stopper.looks(steps):
-                    break
-            seen = steps.seen
-        else:
-            batches = splits.train.epoch(spec.batch_size, seed, share=ranks.share)
-            for number, (images, labels) in enumerate(batches, start):
-                if number < first_step:
-                    continue
-                steps.learning_rate = spec.rate(number, epoch)
-                summed = summed + steps.take(images, labels) * len(labels)
-                seen += len(labels)
-                if on_step and (changed := on_step(number + 1)) is not None:
-                    assert isinstance(steps, Steps)
-                    steps.prune(weights or {}, changed)
-                if stopper and stopper.looks(steps):
-                    break
+        first = max(0, first_step - epoch * per_epoch)
+        epochs.begin(seed_of_epoch(epoch), rates(spec, epoch, per_epoch), first)
+        while epochs.left and not (stopper and stopper.stopped):
+            summed = epochs.go_on(1 if on_step else stopper.until_look(steps) if stopper else epochs.left)
+            if on_step and (changed := on_step(first_step + steps.taken)) is not None:
+                assert isinstance(steps, Steps)
+                steps.prune(weights or {}, changed)
+            if stopper:
+                stopper.look(steps)
         steps.put_back()
         test = evaluate_test()
-        train_loss = ranks.sum(summed).sum().item() / seen
+        train_loss = ranks.sum(summed).sum().item() / epochs.seen
         for name, value in (("training", train_loss), ("test", test.loss)):
             if not math.isfinite(value):
                 raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {epoch + 1}")
@@ -187,16 +155,16 @@ class _Stopper:
         """Return the steps to take until it is time to look."""
         return self.spec.every - steps.taken % self.spec.every
 
-    def looks(self, steps: Steps | SparseSteps) -> bool:
-        """Look if it is time to; return whether training must end."""
-        if steps.taken % self.spec.every == 0:
-            steps.put_back()
-            loss = self.validate().loss
-            if loss < self.best_loss:
-                self.best_loss, self.best_state, self.waited = loss, copy.deepcopy(self.network.state_dict()), 0
-            else:
-                self.waited += 1
-        return self.stopped
+    def look(self, steps: Steps | SparseSteps) -> None:
+        """Look, if it is time to."""
+        if steps.taken % self.spec.every:
+            return
+        steps.put_back()
+        loss = self.validate().loss
+        if loss < self.best_loss:
+            self.best_loss, self.best_state, self.waited = loss, copy.deepcopy(self.network.state_dict()), 0
+        else:
+            self.waited += 1
 
     def restore(self) -> None:
         """Take back the best weights seen; training that ended before the first look keeps its last ones."""

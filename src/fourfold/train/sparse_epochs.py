@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fourfold.data import Order, Resident
+from fourfold.data import Resident
 from fourfold.data.resident import Pixels
 from fourfold.native.perceptron import CImages, kernels
 from fourfold.record import TrainSpec
@@ -52,20 +52,15 @@ class SparseEpochs(SparseSteps, InEpoch):
     ) -> None:
         SparseSteps.__init__(self, network, spec, masks, moments)
         InEpoch.__init__(self, len(images), spec.batch_size)
-        self._pixels = _Images(self, images, pixels)
+        self._images, self._pixels = images, _Images(self, images, pixels)
 
-    def begin(self, order: Order, rates: Tensor, first: int = 0) -> None:
-        """Begin an epoch.
-
-        Args:
-            order: The epoch's order.
-            rates: float64 (steps,), the learning rate of each step.
-            first: Steps to leave out at the beginning.
+    def begin(self, seed: int, rates: Tensor, first: int = 0) -> None:
+        """Begin an epoch, as `EachStep.begin` does.
 
         Raises:
             ValueError: fewer rates than steps.
         """
-        self._order, self._rates, self._loss = order, rates.double().contiguous(), 0.0
+        self._order, self._rates, self._loss = self._images.order(seed), rates.double().contiguous(), 0.0
         self._start(first)
         if len(rates) < first + self.left:
             raise ValueError(f"`rates` (of {len(rates)} steps) must have one for each of the {first + self.left} steps")

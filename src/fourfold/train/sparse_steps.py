@@ -29,13 +29,6 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """torch's defaults."""
 
 
-def sparse_steps(
-    network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
-) -> "SparseSteps | None":
-    """Return steps for what `is_sparse` tells, and None for others."""
-    return SparseSteps(network, spec, masks, moments) if is_sparse(network, spec, masks) else None
-
-
 def is_sparse(network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> bool:
     """Whether a network is a perceptron on the CPU, sparse or small enough, in float32, and there is a compiler."""
     if not _is_perceptron(network) or spec.precision is not None:

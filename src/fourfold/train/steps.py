@@ -1,10 +1,13 @@
 """Optimiser steps of any network, in plain PyTorch: what every faster path is measured against."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from fourfold.data import Resident
 from fourfold.record import TrainSpec
 
 MOMENTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
@@ -15,7 +18,7 @@ MOMENTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
 
 
 class InEpoch:
-    """How far steps that are taken many at a time have come in an epoch of so many images."""
+    """How far steps have come in an epoch of so many images: `begin` one, then `go_on` until none is `left`."""
 
     def __init__(self, images: int, batch_size: int) -> None:
         self.batch_size = batch_size
@@ -41,6 +44,60 @@ class InEpoch:
         begun = self._next
         self._next += min(steps, self.left)
         return begun, slice(begun * self.batch_size, min(self._next * self.batch_size, self._count))
+
+
+class OneByOne(Protocol):
+    """Steps that are taken on one batch after the other."""
+
+    learning_rate: float
+
+    def take(self, images: Tensor, labels: Tensor) -> Tensor | float:
+        """Take a step; return the mean loss before it."""
+
+
+def rates(spec: TrainSpec, epoch: int, steps: int) -> Tensor:
+    """Return the learning rates of an epoch's steps, float64 (steps,)."""
+    return torch.tensor([spec.rate(epoch * steps + number, epoch) for number in range(steps)], dtype=torch.float64)
+
+
+class EachStep(InEpoch):
+    """Epochs of steps that are taken one by one.
+
+    Args:
+        steps: What takes them.
+        images: What is trained on.
+        batch_size: Images of a step.
+        share: Which of a batch's places have their images given to `steps`, the labels always being all; None means all.
+    """
+
+    def __init__(
+        self, steps: OneByOne, images: Resident, batch_size: int, share: Callable[[range], slice] | None = None
+    ) -> None:
+        super().__init__(len(images), batch_size)
+        self._steps, self._images, self._share = steps, images, share
+
+    def begin(self, seed: int, rates: Tensor, first: int = 0) -> None:
+        """Begin an epoch.
+
+        Args:
+            seed: Of its order and augmentation.
+            rates: float64 (steps,), the learning rate of each step.
+            first: Steps to leave out at the beginning.
+        """
+        self._start(first)
+        batches = self._images.epoch(self.batch_size, seed, share=self._share)
+        self._batches: Iterator[tuple[Tensor, Tensor]] = islice(batches, first, None)
+        self._rates = rates.tolist()
+        self._loss = torch.zeros((), dtype=torch.float64, device=self._images.labels.device)
+
+    def go_on(self, steps: int) -> Tensor:
+        """Take so many steps, or those left; return the sum of the losses of the epoch's images, each before its step."""
+        begun, _ = self._move(steps)
+        for rate in self._rates[begun : self._next]:
+            images, labels = next(self._batches)
+            self._steps.learning_rate = rate
+            self._loss = self._loss + self._steps.take(images, labels) * len(labels)
+        return self._loss
 
 
 class Steps:
