@@ -255,3 +255,15 @@ def test_trackers_get_the_events_of_the_run(words, folder, here, quick_plan, mon
     monkeypatch.setattr(lottery, "run", run)
     assert call("run", "digits", "--track", "json", *words).code == 0
     assert seen == [folder, ("4", "epoch", 1, {"top1": 50.0}), "closed"]
+
+
+def test_any_field_of_the_spec_can_be_set(here):
+    given = ["prune.score=taylor", "prune.schedule=one-shot", "prune.rewind=step", "prune.rewind_to=3", "preset=mine"]
+    ended = call(*SETTINGS, "--algebra", "real", *(word for each in given for word in ("--set", each)))
+    assert (ended.code, ended.err) == (0, "")
+    assert f"  with {', '.join(given)}" in ended.out.splitlines()
+    (store,) = find_runs(here)
+    spec = store.spec()
+    assert (spec.preset, spec.train.epochs, spec.prune.fraction) == ("mine", 1, 0.5)
+    assert (spec.prune.score, spec.prune.schedule, spec.prune.rewind, spec.prune.rewind_to) == ("taylor", "one-shot", "step", 3)
+    assert len(store.rows(0)) == 3

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_samples import make_spec
 
-from fourfold.record import DataSpec, EarlyStopping, TrainSpec, UserError, get_field, is_number, parse_value, with_field
+from fourfold.record import DataSpec, EarlyStopping, TrainSpec, UserError, get_field, is_number, parse_value, with_fields
 from fourfold.record.settings import field_types
 
 
@@ -74,19 +74,37 @@ def test_every_field_of_a_spec_has_a_name():
 def test_what_is_put_in_comes_out_and_nothing_else_changes(name):
     spec = make_spec(data=DataSpec(name="digits", validation=9))
     value = {"train.early_stopping.every": 100, "train.early_stopping.patience": 10}.get(name, get_field(spec, name))
-    changed = with_field(spec, name, value)
+    changed = with_fields(spec, {name: value})
     assert get_field(changed, name) == value
     if name.startswith("train.early_stopping."):
         assert changed.train.early_stopping == EarlyStopping()
-        changed = with_field(changed, "train.early_stopping", None)
+        changed = with_fields(changed, {"train.early_stopping": None})
     assert changed == spec
 
 
 def test_the_spec_itself_refuses_a_value():
     with pytest.raises(UserError, match=r"^`train\.learning_rate` \(=-1\.0\) must lie in \(0, 100\)$"):
-        with_field(make_spec(), "train.learning_rate", -1.0)
+        with_fields(make_spec(), {"train.learning_rate": -1.0})
     with pytest.raises(UserError, match=r"^`train\.early_stopping` needs `data\.validation` \(=0\) images"):
-        with_field(make_spec(), "train.early_stopping.patience", 3)
+        with_fields(make_spec(), {"train.early_stopping.patience": 3})
+
+
+def test_fields_that_need_each_other_are_set_at_once():
+    changed = with_fields(
+        make_spec(), {"prune.rewind": "epoch", "prune.rewind_to": 1, "train.early_stopping": None, "train.epochs": 3}
+    )
+    assert (changed.prune.rewind, changed.prune.rewind_to, changed.train.epochs) == ("epoch", 1, 3)
+    with pytest.raises(UserError, match=r"^`prune\.rewind_to`"):
+        with_fields(make_spec(), {"prune.rewind": "epoch"})
+    early = with_fields(
+        make_spec(), {"train.early_stopping.every": 7, "data.validation": 9, "train.early_stopping.patience": 3}
+    )
+    assert early.train.early_stopping == EarlyStopping(every=7, patience=3)
+
+
+def test_a_part_and_its_field_are_not_set_together():
+    with pytest.raises(UserError, match=r"^`early_stopping` \(=None\) and a field of it cannot both be set$"):
+        with_fields(make_spec(), {"train.early_stopping": None, "train.early_stopping.every": 7})
 
 
 def test_numbers_have_an_order_and_flags_have_none():

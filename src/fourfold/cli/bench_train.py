@@ -39,7 +39,9 @@ def command(
     from fourfold import lottery
     from fourfold.train import describe_device, resolve_device, single_thread, versions
 
-    specs = [changed(lottery.presets.get(preset, algebra=name), precision=precision) for preset in presets for name in algebra]
+    specs = [
+        changed(lottery.presets.get(preset, algebra=name), {"precision": precision}) for preset in presets for name in algebra
+    ]
     console = Console(soft_wrap=True, width=200)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("preset", "algebra"):

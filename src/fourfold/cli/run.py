@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from fourfold.cli.changes import changed
+from fourfold.cli.changes import changed, parse_settings
 from fourfold.cli.duration import format_duration
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.machines import HERE, Flags
 from fourfold.record import TICKET, RunStore, Spec, UserError, launched
-from fourfold.record.settings import with_field
 
 if TYPE_CHECKING:
     from fourfold.lottery import Event, Plan
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 def command(
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
+    settings: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="FIELD=VALUE")] = (),
     algebra: tuple[str, ...] = ("real", "quaternion"),
     trials: int = 5,
     out: Path = Path("runs"),
@@ -48,6 +48,7 @@ def command(
 
     Args:
         preset: An experiment of `fourfold presets`.
+        settings: Any field of its spec, by its name in spec.json: prune.score=synflow, prune.rewind=epoch; may be repeated.
         algebra: Algebras to compare: real, complex, quaternion, octonion, phm (learned).
         trials: Trials (seeds) of each algebra.
         out: Folder of the runs; the report is written below it too.
@@ -80,12 +81,12 @@ def command(
         "prune_fraction": prune_fraction,
         "max_level": max_level,
     }
-    specs = []
-    for name in algebra:
-        spec = lottery.presets.get(preset, algebra=name, protocol=protocol)
-        if classes:
-            spec = with_field(spec, "data.classes", classes[0] if len(classes) == 1 else classes)
-        specs.append(changed(spec, **changes))
+    fields = parse_settings(settings, lottery.presets.PRESETS)
+    if classes:
+        if "data.classes" in fields:
+            raise UserError("`--classes` and `--set data.classes` cannot both be given")
+        fields["data.classes"] = classes[0] if len(classes) == 1 else classes
+    specs = [changed(lottery.presets.get(preset, algebra=name, protocol=protocol), changes, fields) for name in algebra]
     levels = parse_levels("--control-levels", control_levels)
     lottery.check_trackers(track)
     if track_dir and not track:
@@ -98,6 +99,8 @@ def command(
         place = machines.place
         plans = lottery.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
         _print_plan(console, plans, trials, machines.at_a_time)
+        if settings:
+            console.print(f"  with {', '.join(settings)}", highlight=False)
         if controls:
             of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
             seconds = sum(plan.control_seconds for plan in plans) / min(machines.at_a_time, trials * len(plans))

@@ -54,7 +54,7 @@ def command(
         raise unknown("study", name, studies.STUDIES, "`fourfold study` describes them")
     study = studies.STUDIES[name]
     changes = {"epochs": epochs, "prune_fraction": prune_fraction, "max_level": max_level}
-    spec = changed(lottery.presets.get(base), **changes)
+    spec = changed(lottery.presets.get(base), changes)
     console.print(f"[bold]{name}[/bold] of {base}: {study.question}", highlight=False)
     if any(value is not None for value in changes.values()):
         said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)

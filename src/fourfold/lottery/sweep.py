@@ -9,11 +9,10 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 
 from fourfold import data
-from fourfold.record import TICKET, Row, RunStore, Spec, UserError, Value, get_field, is_number, parse_value, with_field
+from fourfold.record import TICKET, Row, RunStore, Spec, UserError, Value, get_field, is_number, parse_value, with_fields
 
 HELD_OUT = 0.1
 """Part of the training images that is held out where the preset holds out none."""
@@ -190,7 +189,7 @@ def grid(space: Mapping[str, Sequence[Value]]) -> list[Settings]:
 
 def at_point(base: Spec, settings: Settings) -> Spec:
     """Return the spec of one point."""
-    return reduce(lambda spec, item: with_field(spec, *item), settings.items(), base)
+    return with_fields(base, settings)
 
 
 def run_grid(

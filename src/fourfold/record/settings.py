@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from fourfold.record.errors import UserError, unknown
@@ -62,23 +62,28 @@ def get_field(spec: Spec, name: str) -> Value:
     return typing.cast("Value", value)
 
 
-def with_field(spec: Spec, name: str, value: Value) -> Spec:
-    """Return a spec with another value of one field; what it belongs to is switched on with its defaults if it was off.
+def with_fields(spec: Spec, values: Mapping[str, Value]) -> Spec:
+    """Return a spec with other values of some fields, all at once; what they belong to is switched on if it was off.
 
     Raises:
-        UserError: there is no such field, or the spec refuses the value.
+        UserError: there is no such field, or the spec refuses the values.
     """
-    field_type(name)
-    return typing.cast("Spec", _replaced(spec, name.split("."), value))
+    for name in values:
+        field_type(name)
+    return typing.cast("Spec", _replaced(spec, values))
 
 
-def _replaced(owner: Any, path: list[str], value: Value) -> Any:
-    if len(path) > 1:
-        inner = getattr(owner, path[0])
+def _replaced(owner: Any, values: Mapping[str, Value]) -> Any:
+    """Return a dataclass with other values, by their dotted names from there."""
+    own: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
+    for part in {name.partition(".")[0]: None for name in values if "." in name}:
+        if part in own:
+            raise UserError(f"`{part}` (={own[part]!r}) and a field of it cannot both be set")
+        inner = getattr(owner, part)
         if inner is None:
-            inner = _dataclass_in(typing.get_type_hints(type(owner))[path[0]])()
-        return dataclasses.replace(owner, **{path[0]: _replaced(inner, path[1:], value)})
-    return dataclasses.replace(owner, **{path[0]: value})
+            inner = _dataclass_in(typing.get_type_hints(type(owner))[part])()
+        own[part] = _replaced(inner, {n.removeprefix(f"{part}."): v for n, v in values.items() if n.startswith(f"{part}.")})
+    return dataclasses.replace(owner, **own)
 
 
 def _walk(owner: type, prefix: str) -> Iterator[tuple[str, Any]]:
