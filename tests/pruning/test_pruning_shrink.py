@@ -1,5 +1,7 @@
 """A shrunken network is smaller and says the same."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 import fourfold
 from fourfold import nn as fnn
 from fourfold import pruning
+from fourfold.algebra import LearnedAlgebra
 from fourfold.nn import named_weights
 
 
@@ -127,22 +130,120 @@ def test_every_layer_keeps_a_number_and_the_rest_is_folded():
 def test_an_activation_in_two_places_and_nested_chains():
     relu = nn.ReLU(inplace=True)
     model = used(nn.Sequential(nn.Sequential(nn.Linear(5, 4), relu), nn.Linear(4, 4), relu, nn.Linear(4, 2)), (5,))
-    masks = pruning.choose(model, pruning.Choice(density=0.5, unit="row", scope="layer"))
+    masks = pruning.dense(named_weights(model))
+    for name in ("0.0.weight", "1.weight"):
+        masks[name][0] = False
     small = check(model, masks, (5,))
-    assert list(small._modules) == ["0_0", "0_1", "1", "2", "3"]
+    assert [small[0][0].out_features, small[1].out_features] == [3, 3]
+
+
+@pytest.mark.parametrize("algebra", ["real", "quaternion"])
+@pytest.mark.parametrize(("name", "inner"), [("resnet-18", r"body\.0"), ("resnet-50", r"body\.[02]")])
+def test_blocks_of_residual_networks_shrink_inside(name, inner, algebra):
+    shape = (4, 8, 8)
+    built = fourfold.models.build(name, algebra=algebra, shape=shape, num_classes=10, seed=0, width=0.125)
+    model = used(built, shape)
+    masks = pruning.choose(model, pruning.Choice(density=0.5, unit="row", scope="layer"))
+    for key, mask in masks.items():
+        mask |= not re.search(inner, key)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | fnn.BatchNorm2d):
+            module.running_mean.zero_()  # else a channel that is pruned leaves a constant, which padding would change
+    small = check(model, masks, shape)
+    for (where, one), (_, other) in zip(small.named_modules(), model.named_modules(), strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, nn.Conv2d):
+            assert one.out_channels == other.out_channels // (2 if re.search(inner, where) else 1)
+
+
+class Functional(nn.Module):
+    """A forward in functions and methods, as many networks have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.norm, self.conv2 = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 3)
+        self.pool, self.fc1, self.fc2, self.fc3 = nn.MaxPool2d(2), nn.Linear(16, 8), nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.leaky_relu(self.norm(self.conv1(x)), 0.2, inplace=True)
+        x = torch.flatten(self.pool(self.conv2(x)), 1)
+        x = self.fc1(x).tanh()
+        return self.fc3(nn.functional.elu(self.fc2(x), alpha=0.5))
+
+
+def test_functions_between_layers_are_followed():
+    model = used(Functional(), (3, 8, 8))
+    masks = pruning.dense(named_weights(model))
+    for mask in list(masks.values())[:-1]:
+        mask[1] = False
+    small = check(model, masks, (3, 8, 8))
+    assert [small.conv1.out_channels, small.conv2.out_channels] == [5, 3]
+    assert [small.fc1.in_features, small.fc1.out_features, small.fc2.out_features] == [12, 7, 5]
+
+
+class Twice(nn.Module):
+    """What the first layer gives is used twice, or its weight is."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        if kind == "tied":
+            self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.first(x)
+        if self.kind == "output":
+            return self.second(first) + first
+        if self.kind == "read":
+            return self.second(first) + self.first.weight.sum(1)
+        return self.second(self.first(first) if self.kind == "called" else first)
 
 
 @pytest.mark.parametrize(
-    ("model", "sentence"),
+    ("model", "shape"),
     [
-        (nn.Linear(2, 2), r"`model` \(=Linear\) must be a torch.nn.Sequential"),
-        (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), r"`model` has '0' \(Conv2d\), which `shrink` does not cover"),
-        (nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), r"`model` has '1' \(LayerNorm\)"),
-        (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), r"`model` has '0' \(BatchNorm1d\)"),
-        (nn.Sequential(nn.Flatten(2)), r"`model` has '0' \(Flatten\)"),
-        (nn.Sequential(*[nn.Linear(2, 2)] * 2), "`model` must not have one layer or weight in two places"),
+        (nn.Linear(6, 6), (6,)),
+        (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, groups=2)), (4, 3, 3)),
+        (nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 6)), (6,)),
+        (nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 6)), (6,)),
+        (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Flatten(2), nn.Linear(9, 2)), (4, 3, 3)),
+        (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Linear(4, 4)), (4, 4, 4)),
+        (nn.Sequential(nn.Linear(6, 6), nn.MaxPool1d(3, 1, 1), nn.Linear(6, 2)), (3, 6)),
+        (nn.Sequential(nn.Linear(6, 6), nn.Flatten(), nn.Linear(18, 2)), (3, 6)),
+        (nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(3), nn.Linear(6, 2)), (3, 6)),
+        (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Flatten(), nn.AvgPool1d(2), nn.Linear(18, 2)), (4, 3, 3)),
+        (nn.Sequential(fnn.Linear(8, 8, algebra=LearnedAlgebra(4)), nn.Linear(8, 4)), (8,)),
+        (nn.Sequential(*[nn.Linear(6, 6)] * 2), (6,)),
+        *((Twice(kind), (6,)) for kind in ("output", "read", "tied", "called")),
     ],
+    ids=repr,
 )
-def test_what_is_not_covered_is_refused(model, sentence):
-    with pytest.raises(ValueError, match=f"^{sentence}"):
-        pruning.shrink(model, pruning.dense(named_weights(model)))
+def test_what_is_not_covered_stays_as_it_is(model, shape):
+    model = used(model, shape)
+    masks = pruning.dense(named_weights(model))
+    for mask in masks.values():
+        mask[0] = False
+    small = check(model, masks, shape)
+    assert [p.shape for p in small.parameters()] == [p.shape for p in model.parameters()]
+
+
+def test_modes_stay_and_what_cannot_be_followed_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout().eval(), nn.Linear(2, 2))
+    assert [layer.training for layer in pruning.shrink(model, pruning.dense(named_weights(model)))] == [True, False, True]
+
+    class Noisy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.rand_like(x) if self.training else x
+
+    model = nn.Sequential(nn.Linear(2, 2), Noisy(), nn.Linear(2, 2))
+    masks = pruning.dense(named_weights(model))
+    masks["0.weight"][0] = False
+    assert pruning.shrink(model, masks)[2].in_features == 1
+
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ValueError, match=r"^`model` \(=Branch\) has a forward that cannot be followed \(symbolically traced"):
+        pruning.shrink(Branch(), {})

@@ -14,6 +14,7 @@ from fourfold.deploy.layers import LAYERS, Lowering, lower_layer, refusal
 from fourfold.deploy.program import Encoding, Program, Shape
 from fourfold.deploy.reference import run
 from fourfold.deploy.shapes import assemble
+from fourfold.nn import LayerTracer
 from fourfold.record import UserError
 
 _TOLERANCE = 0.02
@@ -62,12 +63,11 @@ def lower(
     return program
 
 
-class _Tracer(fx.Tracer):
-    """Sees layers as wholes: torch's, ours, and those that have a lowering of their own."""
+class _Tracer(LayerTracer):
+    """Sees those layers as wholes, too, that have a lowering of their own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = type(m) in LAYERS or type(m).__module__.startswith("fourfold.nn.")
-        return ours or super().is_leaf_module(m, module_qualified_name)
+        return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from fourfold.nn.pooling import (
 from fourfold.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from fourfold.nn.rotation import RotationConv1d, RotationConv2d, RotationConv3d, RotationLinear
 from fourfold.nn.synchronised import is_batch_norm, synchronise
+from fourfold.nn.tracing import LayerTracer
 from fourfold.nn.transformer import TransformerEncoderLayer
 from fourfold.nn.weights import algebra_of, initialize, layers_with_weights, named_weights, stored_weights
 from fourfold.nn.whitening import WhiteningBatchNorm1d, WhiteningBatchNorm2d, WhiteningBatchNorm3d
@@ -89,6 +90,7 @@ __all__ = [
     "LSTMCell",
     "LayerConversion",
     "LayerNorm",
+    "LayerTracer",
     "LeakyReLU",
     "LiGRU",
     "Linear",

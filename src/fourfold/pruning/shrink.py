@@ -1,112 +1,177 @@
-"""`shrink`: rows that are pruned away really leave the network, which then is a smaller dense one with equal outputs."""
+"""`shrink`: rows that are pruned away really leave the network, which then is a smaller one with equal outputs."""
 
 import copy
-import itertools
 import math
-from collections import OrderedDict
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from operator import attrgetter
+from typing import TypeGuard, TypeVar
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fourfold.algebra import Algebra
-from fourfold.nn import Conv1d, Conv2d, Linear, algebra_of, named_weights
+from fourfold.nn import Conv1d, Conv2d, LayerTracer, Linear, algebra_of, named_weights
 from fourfold.nn.base import AlgebraLayer
 from fourfold.pruning.masks import Masks, apply_
 from fourfold.record import UserError
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
+Model = TypeVar("Model", bound=nn.Module)
 
 _COVERED = (nn.Linear, Linear, nn.Conv1d, Conv1d, nn.Conv2d, Conv2d)
 _ELEMENTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Tanh, nn.Sigmoid),
     *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Identity),
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d),
 )
+_FUNCTIONS = (F.relu, torch.relu, F.leaky_relu, F.elu, F.gelu, F.silu, torch.tanh, torch.sigmoid)
+_METHODS = ("relu", "tanh", "sigmoid", "flatten")
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+_AVERAGES = (nn.AvgPool1d, nn.AvgPool2d)
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
+
+Between = nn.Module | Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class _Link:
-    """A weighted layer, the next one, and what lies between."""
+    """A weighted layer, the only other one that sees its output, and what lies between."""
 
     first: Weighted
-    between: tuple[nn.Module, ...]
+    between: tuple[Between, ...]
     second: Weighted
 
 
-def shrink(model: nn.Sequential, masks: Masks) -> nn.Sequential:
+def shrink(model: Model, masks: Masks) -> Model:
     """Return a smaller network with the outputs that the pruned model has in evaluation mode, up to rounding.
 
     An output number of a layer (a neuron or channel; n of them in an algebra) is cut out where it is the same for every
     image, as all its weights are pruned, or where no kept weight of the next layer reads it. What a constant one adds to
     the next layer goes into that layer's bias. So `prune(unit="row")` gives a network that is smaller wherever it runs.
 
-    What it does not cover: networks that are no chain (residual blocks, ResNets), grouped or transposed convolutions,
-    learned algebras, other layers than `Linear`, `Conv1d`, `Conv2d`, batch norm, elementwise activations, dropout, pooling
-    and `Flatten`. Constants other than 0 stay where the next layer pads its input with zeros. Inputs and outputs of the
-    network keep their sizes, and every layer keeps at least one number. In training mode the outputs differ where batch norm
-    or dropout would see the constants.
+    Numbers leave where one `Linear`, `Conv1d` or `Conv2d` follows another with nothing between them but batch norm,
+    elementwise activations, dropout, pooling and `Flatten`, as inside of the blocks of a ResNet. Everything else stays as it
+    is: what is added to a shortcut, grouped and transposed convolutions, learned algebras, inputs and outputs of the
+    network. Constants other than 0 stay where the next layer pads its input with zeros. Every layer keeps at least one
+    number. In training mode the outputs differ where batch norm or dropout would see the constants.
 
     Args:
-        model: A chain of layers; nested `Sequential`s are flattened. It is not changed.
+        model: Any network whose forward `torch.fx` can follow. It is not changed.
         masks: What is kept of its weights.
 
     Raises:
-        UserError: the model has a layer that is not covered.
+        UserError: the model's forward depends on the numbers that it is given.
     """
-    layers = _chain(copy.deepcopy(model), masks)
-    weighted = [(i, layer) for i, (_, layer) in enumerate(layers) if isinstance(layer, Weighted)]
-    links = [
-        _Link(first, tuple(layer for _, layer in layers[a + 1 : b]), second)
-        for (a, first), (b, second) in itertools.pairwise(weighted)
-    ]
+    small = copy.deepcopy(model)
+    apply_(named_weights(small), masks)
+    links = _links(small, _traced(small))
     with torch.no_grad():
         for link in reversed(links):  # what nobody reads: cutting it out frees inputs of the layer before
             _cut(link, ~_read(link), None)
         for link in links:  # what is constant: folding it makes the next layer's numbers constant in turn
             constant, values = _constants(link)
             _cut(link, constant, values)
-    small = nn.Sequential(OrderedDict(layers))
-    small.training = model.training
     return small
 
 
-def _chain(model: nn.Module, masks: Masks) -> list[tuple[str, nn.Module]]:
-    """Return the layers of a chain by name, with the pruned weights set to zero."""
-    apply_(named_weights(model), masks)
-    if type(model) is not nn.Sequential:
-        raise UserError(f"`model` (={type(model).__name__}) must be a torch.nn.Sequential of layers")
-    found: list[tuple[str, nn.Module]] = []
+def _traced(model: nn.Module) -> fx.Graph:
+    """Return what a network computes in evaluation mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        return LayerTracer().trace(model.eval())
+    except Exception as error:  # whatever a user's forward raises when it is given a symbol
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"`model` (={type(model).__name__}) has a forward that cannot be followed ({reason})") from error
+    finally:
+        for module, training in modes:
+            module.training = training
 
-    def walk(prefix: str, module: nn.Module) -> None:
-        for name, child in module._modules.items():  # `named_children` leaves out a ReLU that stands in two places
-            here, child = f"{prefix}{name}", cast("nn.Module", child)
-            if type(child) is nn.Sequential:
-                walk(f"{here}_", child)
-            elif not _is_covered(child):
-                raise UserError(f"`model` has {here!r} ({type(child).__name__}), which `shrink` does not cover")
-            else:
-                found.append((here, child))
 
-    walk("", model)
-    if sum(isinstance(layer, Weighted) for _, layer in found) > len(named_weights(model)):
-        raise UserError("`model` must not have one layer or weight in two places, where different numbers would be cut out")
+def _links(model: nn.Module, graph: fx.Graph) -> list[_Link]:
+    """Return the pairs of layers, in the order in which they compute."""
+    alone = _alone(model, graph)
+    found = []
+    for start in graph.nodes:
+        first, node, between = _layer(model, start), start, list[Between]()
+        while _is_covered(first, alone) and len(node.users) == 1:
+            (node,) = node.users
+            second = _layer(model, node)
+            if _is_covered(second, alone):
+                link = _Link(first, tuple(between), second)
+                found += [link] * _fits(link)
+                break
+            passed = _passed(node, second, alone)
+            if passed is None:
+                break
+            between.append(passed)
     return found
 
 
-def _is_covered(layer: nn.Module) -> bool:
-    if type(layer) in _COVERED:
-        return isinstance(algebra_of(layer), Algebra) and getattr(layer, "groups", 1) == 1
+def _fits(link: _Link) -> bool:
+    """Whether all that follows sees the first layer's numbers as channels or, after `Flatten`, runs of places as long."""
+    of_maps, is_flat = not isinstance(link.first, nn.Linear), False
+    for layer in link.between:
+        if isinstance(layer, _BatchNorm) and layer.num_features != _width(link.first):
+            return False
+        if isinstance(layer, (*_POOLS, *_AVERAGES)) and (is_flat or not of_maps):
+            return False
+        is_flat |= isinstance(layer, nn.Flatten)
+    if not of_maps:
+        return isinstance(link.second, nn.Linear) and _inputs(link.second) == _width(link.first)
+    return isinstance(link.second, nn.Linear) == is_flat
+
+
+def _layer(model: nn.Module, node: fx.Node) -> nn.Module | None:
+    return model.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _alone(model: nn.Module, graph: fx.Graph) -> set[nn.Module]:
+    """Return the layers that are called once, and whose parameters nothing else uses."""
+    called = Counter(_layer(model, node) for node in graph.nodes)
+    owners = Counter(p for module in model.modules() for p in module._parameters.values())
+    read = {attrgetter(str(node.target))(model) for node in graph.nodes if node.op == "get_attr"}
+    return {
+        layer
+        for layer, times in called.items()
+        if layer is not None and times == 1 and all(owners[p] == 1 and p not in read for p in layer.parameters())
+    }
+
+
+def _is_covered(layer: nn.Module | None, alone: Collection[nn.Module]) -> TypeGuard[Weighted]:
+    """Whether numbers can be cut out of a layer."""
+    if layer is None or type(layer) not in _COVERED or layer not in alone:
+        return False
+    return isinstance(algebra_of(layer), Algebra) and getattr(layer, "groups", 1) == 1
+
+
+def _passed(node: fx.Node, layer: nn.Module | None, alone: Collection[nn.Module]) -> Between | None:
+    """Return what a node does to every number by itself; None if it does something else."""
+    if layer is not None:
+        return layer if _passes(layer, alone) else None
+    function = node.target
+    if node.op == "call_method" and function in _METHODS:
+        function = getattr(torch, str(function))
+    given, options = node.args[1:], {name: value for name, value in node.kwargs.items() if name != "inplace"}
+    if function is torch.flatten:
+        return nn.Flatten() if (*given, *options.values()) in ((1,), (1, -1)) else None
+    if function in _FUNCTIONS and not any(isinstance(value, fx.Node) for value in (*given, *options.values())):
+        return partial(function, *given, **options)
+    return None
+
+
+def _passes(layer: nn.Module, alone: Collection[nn.Module]) -> bool:
+    """Whether a layer does to every number, or channel, the same as if the others were not there."""
     if isinstance(layer, _BatchNorm):
-        return layer.running_mean is not None
+        return layer.running_mean is not None and layer in alone
     if isinstance(layer, nn.Flatten):
         return (layer.start_dim, layer.end_dim) == (1, -1)
     if isinstance(layer, nn.AvgPool2d):
         return layer.divisor_override is None
-    return isinstance(layer, (*_ELEMENTWISE, *_POOLS, nn.AvgPool1d))
+    return isinstance(layer, (*_ELEMENTWISE, *_DROPOUTS, *_POOLS, nn.AvgPool1d))
 
 
 def _unit(link: _Link) -> int:
@@ -145,7 +210,7 @@ def _constants(link: _Link) -> tuple[Tensor, Tensor]:
             values = _normalized(layer, values)
         elif isinstance(layer, nn.AvgPool1d | nn.AvgPool2d) and _pads(layer.padding) and layer.count_include_pad:
             through &= values == 0
-        elif isinstance(layer, _ELEMENTWISE) and not isinstance(layer, nn.Dropout | nn.Dropout1d | nn.Dropout2d):
+        elif isinstance(layer, _ELEMENTWISE) or not isinstance(layer, nn.Module):
             values = layer(values)
     if not isinstance(link.second, nn.Linear) and link.second.padding_mode == "zeros" and _pads(link.second.padding):
         through &= values == 0
