@@ -207,6 +207,7 @@ class Twice(nn.Module):
         (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, groups=2)), (4, 3, 3)),
         (nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 6)), (6,)),
         (nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 6)), (6,)),
+        (nn.Sequential(fnn.Conv2d(4, 4, 1), fnn.WhiteningBatchNorm2d(4), fnn.Conv2d(4, 4, 1)), (4, 3, 3)),
         (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Flatten(2), nn.Linear(9, 2)), (4, 3, 3)),
         (nn.Sequential(nn.Conv2d(4, 4, 1), nn.Linear(4, 4)), (4, 4, 4)),
         (nn.Sequential(nn.Linear(6, 6), nn.MaxPool1d(3, 1, 1), nn.Linear(6, 2)), (3, 6)),

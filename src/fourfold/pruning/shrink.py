@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fourfold.algebra import Algebra
 from fourfold.nn import Conv1d, Conv2d, LayerTracer, Linear, algebra_of, named_weights
 from fourfold.nn.base import AlgebraLayer
+from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.pruning.masks import Masks, apply_
 from fourfold.record import UserError
 
@@ -166,7 +167,7 @@ def _passed(node: fx.Node, layer: nn.Module | None, alone: Collection[nn.Module]
 def _passes(layer: nn.Module, alone: Collection[nn.Module]) -> bool:
     """Whether a layer does to every number, or channel, the same as if the others were not there."""
     if isinstance(layer, _BatchNorm):
-        return layer.running_mean is not None and layer in alone
+        return layer.running_mean is not None and layer in alone and not isinstance(layer, WhiteningBatchNorm)
     if isinstance(layer, nn.Flatten):
         return (layer.start_dim, layer.end_dim) == (1, -1)
     if isinstance(layer, nn.AvgPool2d):
