@@ -103,7 +103,7 @@ def test_fields_that_need_each_other_are_set_at_once():
 
 
 def test_a_part_and_its_field_are_not_set_together():
-    with pytest.raises(UserError, match=r"^`early_stopping` \(=None\) and a field of it cannot both be set$"):
+    with pytest.raises(UserError, match=r"^`train\.early_stopping` \(=None\) and a field of it cannot both be set$"):
         with_fields(make_spec(), {"train.early_stopping": None, "train.early_stopping.every": 7})
 
 

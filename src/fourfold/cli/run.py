@@ -48,7 +48,7 @@ def command(
 
     Args:
         preset: An experiment of `fourfold presets`.
-        settings: Any field of its spec, by its name in spec.json: prune.score=synflow, prune.rewind=epoch; may be repeated.
+        settings: Any field of its spec, by its name in spec.json: prune.score=synflow, data.crop=2.
         algebra: Algebras to compare: real, complex, quaternion, octonion, phm (learned).
         trials: Trials (seeds) of each algebra.
         out: Folder of the runs; the report is written below it too.

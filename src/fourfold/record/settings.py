@@ -73,16 +73,17 @@ def with_fields(spec: Spec, values: Mapping[str, Value]) -> Spec:
     return typing.cast("Spec", _replaced(spec, values))
 
 
-def _replaced(owner: Any, values: Mapping[str, Value]) -> Any:
-    """Return a dataclass with other values, by their dotted names from there."""
+def _replaced(owner: Any, values: Mapping[str, Value], within: str = "") -> Any:
+    """Return a dataclass with other values, by their dotted names from there on; `within` is what leads there."""
     own: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
     for part in {name.partition(".")[0]: None for name in values if "." in name}:
         if part in own:
-            raise UserError(f"`{part}` (={own[part]!r}) and a field of it cannot both be set")
+            raise UserError(f"`{within}{part}` (={own[part]!r}) and a field of it cannot both be set")
         inner = getattr(owner, part)
         if inner is None:
             inner = _dataclass_in(typing.get_type_hints(type(owner))[part])()
-        own[part] = _replaced(inner, {n.removeprefix(f"{part}."): v for n, v in values.items() if n.startswith(f"{part}.")})
+        below = {name.removeprefix(f"{part}."): value for name, value in values.items() if name.startswith(f"{part}.")}
+        own[part] = _replaced(inner, below, f"{within}{part}.")
     return dataclasses.replace(owner, **own)
 
 
