@@ -1,6 +1,7 @@
 """Smaller versions: the same densities, fewer of them, and a name that says so."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,8 @@ def test_scaled_experiments_say_so_and_have_the_published_curves_behind_them() -
     assert curves == published_curves("cifar-10", "conv-2", "conv2-cifar10-early-stopping")
     assert curves != published_curves("cifar-10", "conv-2")
     one = Experiment(preset=spec.preset, dataset="cifar-10", model="conv-2", curves=(), published=curves, rows=())
-    assert one.title == "Conv-2 on CIFAR-10, scaled to 0.25"
+    assert one.title == "Conv-2 on CIFAR-10, with early stopping, scaled to 0.25"
+    assert replace(one, preset="conv2-cifar10-released").title == "Conv-2 on CIFAR-10, as the released code trains"
     assert (scale_of("conv2-cifar10"), unscaled("conv2-cifar10")) == (None, "conv2-cifar10")
 
 

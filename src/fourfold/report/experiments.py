@@ -7,9 +7,12 @@ from typing import Any
 
 from fourfold.record import TICKET, ConnectivityRow, OverlapRow, Row, Spec
 from fourfold.report.curves import Curve, curves
-from fourfold.report.published import DATASETS, MODELS, PublishedCurve, published_curves
+from fourfold.report.published import DATASETS, EARLY_STOPPING, MODELS, PublishedCurve, published_curves
 from fourfold.report.runs import Run, read_runs
-from fourfold.report.scaling import scale_of
+from fourfold.report.scaling import scale_of, unscaled
+
+WAYS = {EARLY_STOPPING: "with early stopping", "-released": "as the released code trains"}
+"""What the ends of presets' names say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +45,11 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """Network and data set, in the papers' spelling where they have one; a smaller version says that it is one."""
+        """Network and data set, in the papers' spelling where they have one, and what is done another way than usual."""
         title = f"{MODELS.get(self.model, self.model)} on {DATASETS.get(self.dataset, self.dataset)}"
+        ways = [words for ending, words in WAYS.items() if unscaled(self.preset).endswith(ending)]
         scale = scale_of(self.preset)
-        return title if scale is None else f"{title}, scaled to {scale:g}"
+        return ", ".join([title, *ways, *([] if scale is None else [f"scaled to {scale:g}"])])
 
 
 def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:

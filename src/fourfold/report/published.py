@@ -26,7 +26,8 @@ MODELS = {
 }
 """Our names of the networks, and the papers'."""
 
-_EARLY_STOPPING = "-early-stopping"
+EARLY_STOPPING = "-early-stopping"
+"""How the names of presets with early stopping end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def published_curves(dataset: str, model: str, preset: str = "") -> tuple[Publis
     chooses that.
     """
     name = MODELS.get(model)
-    if unscaled(preset).endswith(_EARLY_STOPPING):
+    if unscaled(preset).endswith(EARLY_STOPPING):
         name = f"{name} (early stopping)"
     found = [
         PublishedCurve(
