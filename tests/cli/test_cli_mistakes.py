@@ -63,6 +63,10 @@ MISTAKES = [
     ("run digits --prune-fraction 1e-17", r"`prune\.fraction` \(=1e-17\) must lie in \[0\.001, 1\)"),
     ("run digits --keep -1", r"`keep` \(=\[-1\]\) must be levels, from 0 \(dense\) up"),
     ("run digits --max-level 2 --keep 0 3", r"`keep` \(=\[0, 3\]\) names a level after the last one, 2"),
+    (
+        "run digits --max-level 2 --controls inverted --control-levels 0 3",
+        r"`control_levels` \(=\[0, 3\]\) names a level after the last one, 2",
+    ),
     ("run digits --budget=", r"`--budget` \(=''\) must be a duration such as 90s, 9m or 1h30m"),
     ("run digits --budget soon", r"`--budget` \(='soon'\) must be a duration such as 90s, 9m or 1h30m"),
     ("run digits --budget 0m", r"`--budget` \(='0m'\) must be above 0"),

@@ -267,3 +267,14 @@ def test_any_field_of_the_spec_can_be_set(here):
     assert (spec.preset, spec.train.epochs, spec.prune.fraction) == ("mine", 1, 0.5)
     assert (spec.prune.score, spec.prune.schedule, spec.prune.rewind, spec.prune.rewind_to) == ("taylor", "one-shot", "step", 3)
     assert len(store.rows(0)) == 3
+
+
+def test_controls_of_a_level_that_no_trial_has_are_told(here):
+    words = ["run", "digits", "--epochs", "1", "--trials", "1", "--device", "cpu", "--algebra", "real"]
+    words += ["--set", "stop.accuracy=100", "--controls", "inverted"]
+    ended = call(*words, "--control-levels", "1", "2")
+    assert ended.code == 2
+    assert ended.err == "fourfold: `--control-levels` (=2) names a level after the last one of all trials, 1\n"
+    (store,) = find_runs(here)
+    assert [row.level for row in store.control_rows(0, "inverted")] == [1]
+    assert call(*words, "--control-levels", "1").code == 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from fourfold.record import Spec, UserError, Value, parse_value, with_fields
+from fourfold.record import Spec, UserError, Value, parse_value, split_words, with_fields
 
 FIELDS = {
     "epochs": "train.epochs",
@@ -42,16 +42,10 @@ def parse_settings(words: Sequence[str], presets: Sequence[str] | Mapping[str, o
         UserError: a word is no `field=value`, or names an unknown field, a value of another type, or a field twice; or
             what makes another experiment has no name of its own.
     """
-    settings: dict[str, Value] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals or not text:
-            raise UserError(f"`--set` (={word!r}) must be a field and its value, such as prune.score=synflow")
-        if name in settings:
-            raise UserError(f"`--set` names {name} twice")
-        if name == "model.algebra":
-            raise UserError("`model.algebra` must be left out of `--set`: --algebra sets it")
-        settings[name] = parse_value(name, text)
+    texts = split_words(words, "a field and its value, such as prune.score=synflow")
+    if "model.algebra" in texts:
+        raise UserError("`model.algebra` must be left out of `--set`: --algebra sets it")
+    settings = {name: parse_value(name, text) for name, text in texts.items()}
     if settings.get("preset") in presets:
         raise UserError(f"`preset` (={settings['preset']!r}) must be a name that no preset has")
     for name in ANOTHER_EXPERIMENT:

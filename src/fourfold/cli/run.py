@@ -131,8 +131,12 @@ def command(
         console.print(report.summary(row for row in rows if row.control == TICKET), highlight=False)
         page = report.build([out / spec.id for spec in specs], out / f"{specs[0].preset}-report")
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
-    if any(RunStore(out / spec.id).failure(trial) for spec in specs for trial in range(trials)):
+    stores = [RunStore(out / spec.id) for spec in specs]
+    if any(store.failure(trial) for store in stores for trial in range(trials)):
         sys.exit(1)
+    last = max(len(store.rows(trial)) for store in stores for trial in range(trials)) - 1
+    if controls and levels and max(levels) > last and all(store.finished(trial) for store in stores for trial in range(trials)):
+        raise UserError(f"`--control-levels` (={max(levels)}) names a level after the last one of all trials, {last}")
 
 
 def _say_nothing(event: "Event") -> None:

@@ -171,8 +171,9 @@ def check(
         measure(spec)
         _check_rewinding(spec)
         last = spec.stop.max_level
-        if last is not None and any(level > last for level in keep):
-            raise UserError(f"`keep` (={list(keep)}) names a level after the last one, {last}")
+        for name, levels in (("keep", keep), ("control_levels", control_levels or ())):
+            if last is not None and any(level > last for level in levels):
+                raise UserError(f"`{name}` (={list(levels)}) names a level after the last one, {last}")
 
 
 def _check_precisions(specs: Sequence[Spec], device: torch.device) -> None:

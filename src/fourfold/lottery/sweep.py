@@ -12,7 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fourfold import data
-from fourfold.record import TICKET, Row, RunStore, Spec, UserError, Value, get_field, is_number, parse_value, with_fields
+from fourfold.record import (
+    TICKET,
+    Row,
+    RunStore,
+    Spec,
+    UserError,
+    Value,
+    get_field,
+    is_number,
+    parse_value,
+    split_words,
+    with_fields,
+)
 
 HELD_OUT = 0.1
 """Part of the training images that is held out where the preset holds out none."""
@@ -112,15 +124,12 @@ def parse_space(words: Sequence[str]) -> dict[str, tuple[Value, ...] | Range]:
     Raises:
         UserError: a word is neither, or names an unknown field, a value of another type, or one value twice.
     """
-    space: dict[str, tuple[Value, ...] | Range] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals or not text:
-            raise UserError(f"`--set` (={word!r}) must be a field and its values, such as train.learning_rate=3e-4,1e-3")
-        if name in space:
-            raise UserError(f"`--set` names {name} twice; give all its values at once, with commas")
-        space[name] = _range(name, text) if ":" in text else tuple(parse_value(name, value) for value in text.split(","))
-    return space
+    wanted = "a field and its values, such as train.learning_rate=3e-4,1e-3"
+    texts = split_words(words, wanted, "; give all its values at once, with commas")
+    return {
+        name: _range(name, text) if ":" in text else tuple(parse_value(name, value) for value in text.split(","))
+        for name, text in texts.items()
+    }
 
 
 def _range(name: str, text: str) -> Range:

@@ -5,7 +5,7 @@ from fourfold.record.errors import RankError, UserError
 from fourfold.record.launch import Launch, launched
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
-from fourfold.record.settings import Value, get_field, is_number, parse_value, with_fields
+from fourfold.record.settings import Value, get_field, is_number, parse_value, split_words, with_fields
 from fourfold.record.spec import SPEC_VERSION, DataSpec, ModelSpec, Spec, StopSpec
 from fourfold.record.stability import Connectivity, ConnectivityRow, Overlap, OverlapRow
 from fourfold.record.store import RunStore, find_runs
@@ -43,5 +43,6 @@ __all__ = [
     "is_number",
     "launched",
     "parse_value",
+    "split_words",
     "with_fields",
 ]

@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from fourfold.record.errors import UserError, unknown
@@ -52,6 +52,28 @@ def parse_value(name: str, text: str) -> Value:
         if (value := _parse(part, text)) is not None:
             return value
     raise UserError(f"`{name}` (={text!r}) must be {_wanted(parts)}")
+
+
+def split_words(words: Iterable[str], wanted: str, if_twice: str = "") -> dict[str, str]:
+    """Return the text of each field that `--set FIELD=TEXT` words name.
+
+    Args:
+        words: What was given.
+        wanted: What a word must be, in words.
+        if_twice: What else to tell whoever names a field twice.
+
+    Raises:
+        UserError: a word has no field or no text, or a field comes twice.
+    """
+    texts: dict[str, str] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not text:
+            raise UserError(f"`--set` (={word!r}) must be {wanted}")
+        if name in texts:
+            raise UserError(f"`--set` names {name} twice{if_twice}")
+        texts[name] = text
+    return texts
 
 
 def get_field(spec: Spec, name: str) -> Value:
