@@ -14,7 +14,7 @@ from fourfold.lottery import controls, derive_seed, levels
 from fourfold.lottery.building import measure
 from fourfold.nn import named_weights
 from fourfold.pruning import Units, kept
-from fourfold.record import CONTROLS, PruneSpec, RunStore, UserError
+from fourfold.record import CONTROLS, TICKET, PruneSpec, RunStore, UserError
 from fourfold.train import TrainingFailedError, single_thread
 
 SPEC = replace(tiny_spec("quaternion", levels=4), prune=PruneSpec(fraction=0.4, rewind="step", rewind_to=5))
@@ -127,7 +127,6 @@ def test_rows_of_controls_are_measured_as_those_of_tickets(ran):
         else:
             assert row.weights == ticket.weights
             assert (row.mask == ticket.mask) == (row.control == "random-init" or row.level == 0)
-    assert next(row.result() for row in store.control_rows(0, "shuffled-layer"))["top1"] == tickets[0].top1  # dense: the same
 
 
 def test_controls_start_where_their_ticket_does_but_for_what_they_are_named_for(ran):
@@ -135,7 +134,8 @@ def test_controls_start_where_their_ticket_does_but_for_what_they_are_named_for(
     weights = named_weights(levels.build(SPEC, 0))
     point = {name.removeprefix("point/"): value for name, value in store.state(0, 4).items()}
     initial = levels.build(SPEC, derive_seed(0, "weights")).state_dict()
-    for row, (state, named) in zip(rows, seen, strict=True):
+    trained = [row for row in rows if row.level or row.control in ("random-init", "equal-macs")]
+    for row, (state, named) in zip(trained, seen, strict=True):
         rewound = row.level > 0 and row.control in controls.MASKS
         assert named["first_step"] == (5 if rewound else 0)
         assert [named["seed_of_epoch"](epoch) for epoch in (0, 1)] == [derive_seed(0, "images", row.level, e) for e in (0, 1)]
@@ -149,6 +149,26 @@ def test_controls_start_where_their_ticket_does_but_for_what_they_are_named_for(
             if row.level:
                 ticket = pruning.unpack(store.mask(0, row.level), weights)
                 assert torch.equal(named["masks"]["fc1.weight"], ticket["fc1.weight"])
+
+
+def test_controls_that_differ_from_nothing_are_given_the_row_of_the_dense_level(ran):
+    store, rows, _ = ran
+    dense = {row.control: replace(row, control=TICKET) for row in rows if row.level == 0}
+    same = {control for control, row in dense.items() if row == store.rows(0)[0]}
+    assert same == set(CONTROLS) - {"random-init", "equal-macs"}
+
+
+@pytest.mark.parametrize("control", [*controls.MASKS, "small-dense"])
+def test_trained_again_they_would_have_come_to_the_same(tmp_path, monkeypatch, control):
+    spec = replace(SPEC, prune=PruneSpec(fraction=0.4))
+    store = RunStore.create(tmp_path, spec)
+    monkeypatch.setattr(controls, "is_ticket", lambda *_: False)
+    with single_thread():
+        lottery.run_trial(prepared(spec), store, 0)
+        lottery.run_controls(prepared(spec), store, 0, [control], [0])
+    (row,) = store.control_rows(0, control)
+    assert row.provenance.seconds != store.rows(0)[0].provenance.seconds
+    assert {**row.result(), "control": TICKET} == store.rows(0)[0].result()
 
 
 def test_masks_of_equal_macs_shrink_by_magnitude(ran):
@@ -206,15 +226,15 @@ def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
     store = RunStore.create(tmp_path, spec)
     train, count = levels.train, []
 
-    def fail_second(*arguments, **named):
+    def fail_first(*arguments, **named):
         count.append(1)
-        if len(count) == 2:
+        if len(count) == 1:
             raise TrainingFailedError("the loss became nan in epoch 1")
         return train(*arguments, **named)
 
     with single_thread():
         lottery.run_trial(prepared(spec), store, 0)
-        monkeypatch.setattr(levels, "train", fail_second)
+        monkeypatch.setattr(levels, "train", fail_first)
         lottery.run_controls(prepared(spec), store, 0, ["random-layer", "inverted"])
     assert store.failure(0, "random-layer") == "level 1: the loss became nan in epoch 1"
     assert [row.level for row in store.control_rows(0, "random-layer")] == [0]

@@ -97,7 +97,7 @@ def test_controls_that_are_left_are_in_the_plan(tmp_path, second_a_step):
     store = run_alone(tiny_spec(), tmp_path)
     run_controls(prepared(tiny_spec()), store, 0, ["inverted"], [1])
     (plan,) = lottery.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU, controls=["inverted"])
-    assert plan.control_seconds == 24 * (1 + 1 / 4 + 1 / 8 + 1 / 16)
+    assert plan.control_seconds == 24 * (1 / 4 + 1 / 8 + 1 / 16)  # of level 0 it is the ticket
 
 
 def test_a_narrow_network_takes_less_time_where_masks_save_none(monkeypatch):

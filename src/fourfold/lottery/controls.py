@@ -27,6 +27,9 @@ from fourfold.train import TrainingFailedError
 CHAINED = frozenset({"equal-macs"})
 """Controls whose mask comes from their own level before, so that all levels up to the last one asked for are run."""
 
+OTHERS_WHEN_DENSE = frozenset({"random-init", "equal-macs"})
+"""Controls that differ from the dense level, of which nothing is pruned; the others are that level."""
+
 OnControlEpoch = Callable[[str, int, Epoch], None]
 """Called with the control, the level and each point of its training curve."""
 
@@ -157,6 +160,11 @@ def controls_of(spec: Spec, there: int, controls: Collection[str], levels: Colle
     return found
 
 
+def is_ticket(control: str, level: int) -> bool:
+    """Whether a control is the same network under the same mask as its ticket, whose row it is then given."""
+    return level == 0 and control not in OTHERS_WHEN_DENSE
+
+
 def run_controls(
     experiment: Experiment,
     store: RunStore,
@@ -173,7 +181,9 @@ def run_controls(
             continue
         told = partial(on_epoch, control)
         try:
-            if control == "equal-macs":
+            if is_ticket(control, level):
+                row = replace(store.rows(trial)[level], control=control)
+            elif control == "equal-macs":
                 twin = twin or _real_experiment(experiment)
                 row = _equal_macs(twin, store, trial, level, told)
             elif control == "small-dense":

@@ -10,7 +10,7 @@ import torch
 
 from fourfold import data
 from fourfold.lottery.clock import Clock, sizes_of
-from fourfold.lottery.controls import controls_left, controls_of
+from fourfold.lottery.controls import controls_left, controls_of, is_ticket
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
 
@@ -98,6 +98,8 @@ def _controls_left(
 def _control_seconds(clock: Clock, spec: Spec, control: str, level: int) -> float:
     """Return the estimated time of a control of a level."""
     density = spec.prune.density(level)
+    if is_ticket(control, level):
+        return 0
     if control == "small-dense":
         return clock.narrow_seconds(spec, density)
     return clock.level_seconds(spec.real_twin if control == "equal-macs" else spec, density)
