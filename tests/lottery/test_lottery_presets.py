@@ -37,12 +37,14 @@ PARAMETERS = {
     "resnet152-imagenet64": (60_185_704, 15_160_744),
     "digits": (65 * 300 + 301 * 100 + 1010, 16 * 300 + 300 + 75 * 100 + 100 + 1010),
     "digits-conv2": (64 * (36 + 1 + 576 + 1) + 2 * 256 * 257 + 2570, 64 * (9 + 1 + 144 + 1) + 2 * 256 * 65 + 2570),
+    "digits-resnet8": (78_042 + 16 * 9, 20_538),  # the real network sees a fourth channel
 }
 
 
 def test_every_preset_is_covered_here():
     resnets = {f"resnet{depth}-{data}" for depth in DEPTHS for data in ("cifar100", "imagenet64")}
-    assert set(presets.PRESETS) == {"digits", "digits-conv2"} | set(PAPER_1) | set(EARLY) | set(LARGER) | resnets
+    ours = {"digits", "digits-conv2", "digits-resnet8"}
+    assert set(presets.PRESETS) == ours | set(PAPER_1) | set(EARLY) | set(LARGER) | resnets
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -122,7 +124,7 @@ def test_an_unknown_algebra_lists_the_known():
         presets.get("digits", algebra="sedenion")
 
 
-NOT_RELEASED = ["digits", "digits-conv2", "vgg16-cifar10", "lenet-12-mnist", "conv2-cifar10-early-stopping"]
+NOT_RELEASED = ["digits", "digits-conv2", "digits-resnet8", "vgg16-cifar10", "lenet-12-mnist", "conv2-cifar10-early-stopping"]
 RELEASED = [name for name in presets.PRESETS if name not in EARLY and name not in NOT_RELEASED]
 
 

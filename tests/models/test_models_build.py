@@ -37,6 +37,7 @@ def test_every_network_gives_one_output_a_class_in_every_algebra_that_divides_it
             for algebra in ("real", "complex", "quaternion", "phm")
         ],
         ("vgg-16", "quaternion", 32),
+        ("resnet-8", "quaternion", 8),
         ("resnet-18", "phm", 8),
         ("resnet-18", "real", 8),
         ("resnet-18", "octonion", 8),

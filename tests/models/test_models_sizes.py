@@ -74,6 +74,22 @@ def test_parameters_are_those_of_paper_2(name, num_classes):
         assert parameters(network) == thousand_classes - (1000 - num_classes) * (head_inputs // n + 1)
 
 
+@pytest.mark.parametrize(("name", "depth", "macs"), [("resnet-8", 1, 12_501_632), ("resnet-20", 3, 40_813_184)])
+def test_small_resnets_have_three_stages_from_16_channels(name, depth, macs):
+    for algebra, n, colours in (("real", 1, 3), ("quaternion", 4, 4)):
+        expected, before = colours * 16 * 9 // n + 32, 16
+        for channels in (16, 32, 64):
+            for _ in range(depth):
+                expected += (before + channels) * channels * 9 // n + 4 * channels
+                if before != channels:
+                    expected += before * channels // n + 2 * channels  # the shortcut
+                before = channels
+        network = models.build(name, algebra=algebra, device="meta")
+        assert parameters(network) == expected + 64 * 10 + 10
+        more = 16 * 9 * 32 * 32 if algebra == "quaternion" else 0  # of the fourth channel
+        assert models.measure(network, (colours, 32, 32)).macs == macs + more
+
+
 def test_vgg_16_has_the_parameters_of_its_description():
     channels = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
     for algebra, n, first in (("real", 1, 3), ("complex", 2, 4), ("quaternion", 4, 4), ("octonion", 8, 8)):

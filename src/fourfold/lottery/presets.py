@@ -41,6 +41,12 @@ def digits_conv2() -> Spec:
     )
 
 
+def digits_resnet8() -> Spec:
+    """Batch norm in minutes: ResNet-8 on the digits, as `digits-conv2` gives them."""
+    base = digits_conv2()
+    return replace(base, preset="digits-resnet8", model=replace(base.model, name="resnet-8"))
+
+
 def lenet_300_100_mnist() -> Spec:
     """Paper 1, figure 4a."""
     return Spec(
@@ -174,6 +180,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         digits,
         digits_conv2,
+        digits_resnet8,
         *_PAPER_1,
         *(_early_stopping(base) for base in _PAPER_1),
         resnet18_cifar10,

@@ -33,8 +33,8 @@ class ModelInfo:
     """Height and width below which its poolings leave nothing."""
 
 
-def _resnet(depths: tuple[int, ...], bottleneck: bool) -> Make:
-    return partial(resnet.resnet, depths=depths, bottleneck=bottleneck)
+def _resnet(depths: tuple[int, ...], bottleneck: bool, first: int = 64) -> Make:
+    return partial(resnet.resnet, depths=depths, bottleneck=bottleneck, first=first)
 
 
 MODELS: dict[str, ModelInfo] = {
@@ -44,6 +44,8 @@ MODELS: dict[str, ModelInfo] = {
     "conv-4": ModelInfo(make=partial(small.conv, channels=(64, 128)), title="Conv-4", smallest=4),
     "conv-6": ModelInfo(make=partial(small.conv, channels=(64, 128, 256)), title="Conv-6", smallest=8),
     "vgg-16": ModelInfo(make=small.vgg16, title="VGG-16", smallest=32),
+    "resnet-8": ModelInfo(make=_resnet((1, 1, 1), False, 16), title="ResNet-8"),
+    "resnet-20": ModelInfo(make=_resnet((3, 3, 3), False, 16), title="ResNet-20"),
     "resnet-18": ModelInfo(make=_resnet((2, 2, 2, 2), False), title="ResNet-18"),
     "resnet-34": ModelInfo(make=_resnet((3, 4, 6, 3), False), title="ResNet-34"),
     "resnet-50": ModelInfo(make=_resnet((3, 4, 6, 3), True), title="ResNet-50"),

@@ -1,4 +1,9 @@
-"""ResNet-18/34/50/101/152 (He et al. 2016) with the stem for small images: 3×3, stride 1, no max-pooling."""
+"""Residual networks (He et al. 2016) with the stem for small images: 3×3, stride 1, no max-pooling.
+
+ResNet-18/34/50/101/152 have four stages from 64 channels on (its table 1). ResNet-20 has three from 16 on (its section 4.2),
+and ResNet-8, which MLPerf Tiny measures devices with, one block in each of those. All their shortcuts between shapes are
+1×1 convolutions.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -50,13 +55,24 @@ def _block(in_channels: int, width: int, stride: int, bottleneck: bool, layers: 
     return Block(body, shortcut)
 
 
-def resnet(shape: Shape, num_classes: int, layers: Layers, *, depths: Sequence[int], bottleneck: bool) -> nn.Sequential:
-    """Return a ResNet: stem, four stages of 64, 128, 256 and 512 channels (times four in bottlenecks), mean, linear layer."""
+def resnet(
+    shape: Shape, num_classes: int, layers: Layers, *, depths: Sequence[int], bottleneck: bool, first: int = 64
+) -> nn.Sequential:
+    """Return a ResNet: stem, stages, mean, linear layer.
+
+    Args:
+        shape: Channels, height and width of the images.
+        num_classes: Outputs.
+        layers: What to build from.
+        depths: Blocks of each stage.
+        bottleneck: Whether blocks have three layers and give four times their channels.
+        first: Channels of the first stage; every other one has twice those of the stage before.
+    """
     made: OrderedDict[str, nn.Module] = OrderedDict()
-    in_channels = layers.scaled(64)
+    in_channels = layers.scaled(first)
     made.update(stem=_conv_norm(shape[0], in_channels, 3, 1, layers), relu=nn.ReLU())
     for stage, depth in enumerate(depths):
-        channels = layers.scaled(64 * 2**stage)
+        channels = layers.scaled(first * 2**stage)
         blocks = []
         for block in range(depth):
             stride = 2 if stage > 0 and block == 0 else 1
