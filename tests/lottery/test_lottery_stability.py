@@ -1,6 +1,8 @@
 """Stability of whole runs: every level's line and every pair of masks, once."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 from lottery_samples import files, prepared, run_alone, tiny_spec
@@ -57,6 +59,37 @@ def test_overlaps_are_those_of_the_masks(store):
     either = sum(int((masks[0][name] | masks[1][name]).sum()) for name in weights)
     assert (found[1].both, found[1].either) == (both, either)
     assert 0 < found[1].expected < either
+
+
+def test_rows_without_masks_keep_their_overlaps_and_their_dense_level_can_be_measured(store, tmp_path):
+    dense = dataclasses.replace(LINE, levels=(0,))
+    with pytest.raises(UserError, match=r"0-1\.safetensors .*without that mask trial 0 cannot go on"):
+        lottery.stability([without_masks(store, tmp_path / "new")], dense)  # overlaps that nobody has found
+    store.save_overlaps(lottery.overlaps(store))
+    rows = without_masks(store, tmp_path / "copied")
+    before = files(rows.path)
+    with pytest.raises(UserError, match=r"0-2\.safetensors .*without that mask trial 0 cannot go on"):
+        lottery.stability([rows], LINE, workers=1)
+    assert files(rows.path) == before
+    lottery.stability([rows], dense, workers=1)
+    assert rows.overlaps() == store.overlaps() != []
+    assert [len(rows.connectivity(trial)) for trial in (0, 1)] == [2, 2]
+
+
+def without_masks(store: RunStore, folder: Path) -> RunStore:
+    copied = shutil.copytree(store.path, folder / store.path.name, ignore=lambda *_: ["masks"])
+    return RunStore(Path(copied))
+
+
+def test_overlaps_of_masks_that_changed_are_found_anew(store):
+    found = lottery.overlaps(store)
+    store.save_overlaps(found)
+    store.save_mask(1, 2, store.mask(0, 2))
+    again = lottery.overlaps(store)
+    assert again[0] == found[0]
+    assert again[1].both == again[1].either != found[1].either
+    (store.path / "masks" / "1-2.safetensors").unlink()
+    assert lottery.overlaps(store) == found
 
 
 def test_a_spent_budget_leaves_the_rest_for_later(store):

@@ -46,7 +46,7 @@ def stability(
     What is on disk is not measured again. A step is two trainings.
 
     Args:
-        stores: The runs; levels without a mask on disk are an error.
+        stores: The runs. Levels that are measured need their masks on disk, as overlaps do that are not known yet.
         line: What to measure.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache.
@@ -59,6 +59,7 @@ def stability(
     """
     for store in stores:
         check_line(store, line)
+        check_masks(store, line)
     deadline = None if budget_seconds is None else time.time() + budget_seconds
     for spec in {store.spec().data.name: store.spec() for store in stores}.values():
         data.load(spec.data.name, data_dir)
@@ -114,6 +115,13 @@ def check_line(store: RunStore, line: Line) -> None:
         )
 
 
+def check_masks(store: RunStore, line: Line) -> None:
+    """Raise `UserError` unless the masks are on disk of all levels that `missing` tells; the dense one has none."""
+    for trial in store.trials():
+        for level in {level for level, _ in missing(store, trial, line) if level}:
+            store.mask(trial, level)
+
+
 def missing(store: RunStore, trial: int, line: Line) -> list[tuple[int, int]]:
     """Return the levels and steps of a trial that are not measured yet."""
     done = {(row.level, row.connectivity.step) for row in store.connectivity(trial)}
@@ -149,11 +157,17 @@ def run_stability(
 
 
 def overlaps(store: RunStore) -> list[OverlapRow]:
-    """Return how much the masks of every two trials of a run agree, level by level; the dense level has nothing to agree on."""
-    found = []
+    """Return how much the masks of every two trials of a run agree, level by level; the dense level has nothing to agree on.
+
+    Of masks that are not on disk it is what was found when they were.
+    """
+    found, known = [], {(row.trials, row.level): row for row in store.overlaps()}
     for one, other in itertools.combinations(store.trials(), 2):
         rows = list(zip(store.rows(one), store.rows(other), strict=False))
         for level, pair in list(enumerate(rows))[1:]:
+            if ((one, other), level) in known and not (store.has_mask(one, level) and store.has_mask(other, level)):
+                found.append(known[(one, other), level])
+                continue
             sizes = {f"{name}.weight": total for name, (_, total) in pair[0].layers.items()}
             overlap = pruning.mask_overlap(store.mask(one, level), store.mask(other, level), sizes)
             found.append(

@@ -125,6 +125,10 @@ class RunStore:
         """
         return self._load(self._arrays_file("masks", trial, level, control), f"without that mask trial {trial} cannot go on")
 
+    def has_mask(self, trial: int, level: int) -> bool:
+        """Whether a level's mask is on disk; rows that were copied without their masks have none."""
+        return self._arrays_file("masks", trial, level).is_file()
+
     def save_state(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` needs of the levels before it, beside its mask."""
         self._save(self._arrays_file("states", trial, level), arrays)
