@@ -8,7 +8,7 @@ import pytest
 from lottery_samples import files, prepared, run_alone, tiny_spec
 
 from fourfold import lottery, pruning
-from fourfold.lottery import Line
+from fourfold.lottery import Line, levels
 from fourfold.lottery.stability import missing, run_stability
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, RunStore, UserError
@@ -53,7 +53,7 @@ def test_rows_are_those_of_the_level_under_its_mask(store):
 def test_overlaps_are_those_of_the_masks(store):
     found = lottery.overlaps(store)
     assert [(row.trials, row.level) for row in found] == [((0, 1), 1), ((0, 1), 2)]
-    weights = named_weights(lottery.levels.build(SPEC, 0))
+    weights = named_weights(levels.build(SPEC, 0))
     masks = [pruning.unpack(store.mask(trial, 2), weights) for trial in (0, 1)]
     both = sum(int((masks[0][name] & masks[1][name]).sum()) for name in weights)
     either = sum(int((masks[0][name] | masks[1][name]).sum()) for name in weights)
@@ -81,15 +81,28 @@ def without_masks(store: RunStore, folder: Path) -> RunStore:
     return RunStore(Path(copied))
 
 
-def test_overlaps_of_masks_that_changed_are_found_anew(store):
+def test_overlaps_are_found_anew_where_both_masks_are_on_disk(store):
     found = lottery.overlaps(store)
-    store.save_overlaps(found)
-    store.save_mask(1, 2, store.mask(0, 2))
-    again = lottery.overlaps(store)
-    assert again[0] == found[0]
-    assert again[1].both == again[1].either != found[1].either
-    (store.path / "masks" / "1-2.safetensors").unlink()
+    wrong = [dataclasses.replace(row, both=0) for row in found]
+    store.save_overlaps(wrong)
     assert lottery.overlaps(store) == found
+    (store.path / "masks" / "1-2.safetensors").unlink()
+    assert lottery.overlaps(store) == [found[0], wrong[1]]
+
+
+def test_masks_of_another_training_are_refused(store):
+    store.save_mask(1, 2, store.mask(0, 2))
+    sentence = "^the mask of level 2 of trial 1 in .* is not the one that its row was trained under$"
+    with pytest.raises(UserError, match=sentence):
+        lottery.overlaps(store)
+    with pytest.raises(UserError, match=sentence):
+        lottery.stability([store], LINE)
+    with single_thread(), pytest.raises(UserError, match=sentence):
+        run_stability(prepared(SPEC), store, 1, LINE, lambda row: None)
+    with single_thread(), pytest.raises(UserError, match=sentence):
+        lottery.run_controls(prepared(SPEC), store, 1, ["random-init"], [2])
+    with pytest.raises(UserError, match=sentence):
+        levels.load_trained(store, 1, 2)
 
 
 def test_a_spent_budget_leaves_the_rest_for_later(store):

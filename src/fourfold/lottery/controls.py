@@ -9,18 +9,18 @@ from functools import partial
 from time import perf_counter
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from fourfold import data, pruning
 from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, train_level
 from fourfold.lottery.rewinding import Begin
-from fourfold.lottery.rows import make_row
+from fourfold.lottery.rows import make_row, masks_of_row
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks, Units, units_of
-from fourfold.record import CONTROLS, KEEPS_TRAINED, TICKET, Epoch, Row, RunStore, Spec, UserError
+from fourfold.record import CONTROLS, KEEPS_TRAINED, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.errors import unknown
 from fourfold.train import TrainingFailedError
 
@@ -203,9 +203,9 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
     seed = derive_seed(trial, f"control-{control}", level)
     network = build(spec, seed if control == "random-init" else derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
-    masks = _masks(store, trial, level, weights)
+    masks = masks_of_row(store, trial, level, weights)
     if control in MASKS:
-        before = (_masks(store, trial, earlier, weights) for earlier in range(level))
+        before = (masks_of_row(store, trial, earlier, weights) for earlier in range(level))
         masks = MASKS[control](masks, units_of(network), Generator().manual_seed(seed), before)
     begun = Begin(train=spec.train)
     if level and control != "random-init" and spec.prune.rewind != "start":
@@ -213,10 +213,6 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
         begun = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
     trained = train_level(experiment, trial, level, network, masks, begun, on_epoch)
     return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start, control)
-
-
-def _masks(store: RunStore, trial: int, level: int, weights: Mapping[str, Tensor], control: str = TICKET) -> Masks:
-    return pruning.unpack(store.mask(trial, level, control), weights) if level else pruning.dense(weights)
 
 
 def small_width(spec: Spec, weights: int) -> float:
@@ -255,7 +251,7 @@ def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_ep
     start = perf_counter()
     network = build(twin.spec, derive_seed(trial, "weights")).to(twin.device)
     weights = named_weights(network)
-    masks = _masks(store, trial, level, weights, "equal-macs")
+    masks = pruning.unpack(store.mask(trial, level, "equal-macs"), weights) if level else pruning.dense(weights)
     trained = train_level(twin, trial, level, network, masks, Begin(train=twin.spec.train), on_epoch)
     rows = store.rows(trial)
     if level + 1 < len(rows):

@@ -16,7 +16,7 @@ from fourfold import data, models, pruning
 from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.rewinding import Begin
-from fourfold.lottery.rows import make_row
+from fourfold.lottery.rows import make_row, masks_of_row
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Choice, Masks
@@ -138,7 +138,7 @@ def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
     """
     network = build(store.spec(), derive_seed(trial, "weights"))
     weights = named_weights(network)
-    masks = pruning.unpack(store.mask(trial, level), weights) if level else pruning.dense(weights)
+    masks = masks_of_row(store, trial, level, weights)
     pruning.expand_(network.state_dict(), store.weights(trial, level), masks)
     return network.eval()
 

@@ -1,14 +1,15 @@
-"""The row of a trained level: sizes, accuracy and where they come from."""
+"""The row of a trained level: sizes, accuracy and where they come from, and the mask that it tells of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from fourfold import models, pruning
 from fourfold.pruning import Masks
-from fourfold.record import TICKET, Provenance, Row, RunStore
+from fourfold.record import TICKET, Provenance, Row, RunStore, UserError
+from fourfold.record.store import Arrays
 from fourfold.train import Ranks, Trained, describe_device, versions
 
 if TYPE_CHECKING:
@@ -78,6 +79,25 @@ def make_row(
             versions=versions() | ({"compiler": trained.compiler} if trained.compiler else {}),
         ),
     )
+
+
+def mask_of_row(store: RunStore, trial: int, level: int) -> Arrays:
+    """Return the mask on disk of a level that has its row, bit-packed; the dense level has none.
+
+    Raises:
+        UserError: it is missing or damaged, or another one than the level was trained under.
+    """
+    mask = store.mask(trial, level)
+    if pruning.fingerprint(mask) != store.rows(trial)[level].mask:
+        raise UserError(
+            f"the mask of level {level} of trial {trial} in {store.path} is not the one that its row was trained under"
+        )
+    return mask
+
+
+def masks_of_row(store: RunStore, trial: int, level: int, weights: Mapping[str, Tensor]) -> Masks:
+    """Return what `mask_of_row` does as masks of the weights; those of the dense level keep everything."""
+    return pruning.unpack(mask_of_row(store, trial, level), weights) if level else pruning.dense(weights)
 
 
 def all_rows(stores: Sequence[RunStore], trials: int, controls: Sequence[str]) -> list[Row]:

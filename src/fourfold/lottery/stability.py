@@ -15,6 +15,7 @@ from fourfold import data, pruning
 from fourfold.lottery.connectivity import connectivity
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.pool import LOCK_WAIT_SECONDS, OnEvent, Pool, Task, default_workers
+from fourfold.lottery.rows import mask_of_row
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
 from fourfold.train import describe_device, resolve_device, steps_per_epoch, versions
 
@@ -119,7 +120,7 @@ def check_masks(store: RunStore, line: Line) -> None:
     """Raise `UserError` unless the masks are on disk of all levels that `missing` tells; the dense one has none."""
     for trial in store.trials():
         for level in {level for level, _ in missing(store, trial, line) if level}:
-            store.mask(trial, level)
+            mask_of_row(store, trial, level)
 
 
 def missing(store: RunStore, trial: int, line: Line) -> list[tuple[int, int]]:
@@ -136,7 +137,7 @@ def run_stability(
     rows = store.rows(trial)
     for level, step in missing(store, trial, line):
         start = perf_counter()
-        mask = store.mask(trial, level) if level else None
+        mask = mask_of_row(store, trial, level) if level else None
         found = connectivity(experiment, trial, step, level=level, mask=mask, points=line.points)
         row = ConnectivityRow(
             run=experiment.spec.id,
@@ -169,7 +170,7 @@ def overlaps(store: RunStore) -> list[OverlapRow]:
                 found.append(known[(one, other), level])
                 continue
             sizes = {f"{name}.weight": total for name, (_, total) in pair[0].layers.items()}
-            overlap = pruning.mask_overlap(store.mask(one, level), store.mask(other, level), sizes)
+            overlap = pruning.mask_overlap(mask_of_row(store, one, level), mask_of_row(store, other, level), sizes)
             found.append(
                 OverlapRow(
                     run=store.spec().id,
