@@ -1,5 +1,7 @@
 """`study` asks its question of a preset, resumes, and says what it leaves out."""
 
+import re
+
 import pytest
 from cli_samples import call, tree
 
@@ -19,6 +21,7 @@ def test_variants_are_run_once_and_stand_side_by_side(here):
     assert (ended.code, ended.err) == (0, "")
     assert "without octonion: `out_features` (=300) must be divisible by 8" in ended.out
     assert "with epochs 1, prune_fraction 0.7, max_level 1, for every variant" in ended.out
+    assert " left with 1 trial at a time" in ended.out
     table = ended.out.partition("digits-algebras: at equal parameters")[2].partition("digits-algebras: at equal MACs")[0]
     assert [line.split()[0] for line in table.splitlines()[2:] if line[:1].isalpha()] == [
         "Quaternion",
@@ -31,6 +34,24 @@ def test_variants_are_run_once_and_stand_side_by_side(here):
     again = call("study", "algebras", *QUICK)
     assert (again.code, "level 0:" in again.out) == (0, False)
     assert again.out.partition("digits-algebras: at equal parameters")[2].startswith(table)
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("units", *QUICK), ["quaternion (unit weight)", "quaternion (unit element)", "real"]),
+        (("norms", "--base", "digits-resnet8", *QUICK), ["quaternion", "quaternion (norm whitening)", "real"]),
+    ],
+)
+def test_a_plan_names_the_variants_and_tells_how_long_they_take(here, words, names):
+    ended = call("study", *words, "--dry-run")
+    assert (ended.code, ended.err) == (0, "")
+    _, _, heading, *lines, total = ended.out.splitlines()
+    assert "2 trials of each, 70 % of the remaining weights pruned a level" in heading
+    assert [re.split(r" {2,}", line.strip())[0] for line in lines] == names
+    assert len({line.index(" weights (") for line in lines}) == 1  # one below the other
+    assert re.fullmatch(r"  about \d+ (s|min) left with 1 trial at a time", total)
+    assert not tree(here)
 
 
 @pytest.mark.parametrize(

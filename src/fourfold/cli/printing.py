@@ -1,4 +1,4 @@
-"""Tables of the report on a terminal."""
+"""Words, and tables of the report, on a terminal."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,11 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from fourfold.report import Table as Found
+
+
+def count(number: int, noun: str) -> str:
+    """Return such as `1 trial` or `5 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_table(console: Console, found: "Found") -> None:

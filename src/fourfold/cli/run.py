@@ -12,10 +12,12 @@ from fourfold.cli.changes import changed, parse_settings
 from fourfold.cli.duration import format_duration
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.machines import HERE, Flags
-from fourfold.record import TICKET, RunStore, Spec, UserError, launched
+from fourfold.cli.plan import print_plan
+from fourfold.cli.printing import count
+from fourfold.record import TICKET, RunStore, UserError, launched
 
 if TYPE_CHECKING:
-    from fourfold.lottery import Event, Plan
+    from fourfold.lottery import Event
 
 
 def command(
@@ -98,7 +100,7 @@ def command(
     if is_first:
         place = machines.place
         plans = lottery.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
-        _print_plan(console, plans, trials, machines.at_a_time)
+        print_plan(console, plans, algebra, trials, machines.at_a_time)
         if settings:
             console.print(f"  with {', '.join(settings)}", highlight=False)
         if controls:
@@ -107,7 +109,7 @@ def command(
             told = f"  then, of {of}, {', '.join(controls)}: about {format_duration(seconds)}"
             console.print(told, highlight=False)
         if launch:
-            console.print(f"  {_count(launch.world, 'rank')} share each training; the estimate is that of one", highlight=False)
+            console.print(f"  {count(launch.world, 'rank')} share each training; the estimate is that of one", highlight=False)
     if dry_run:
         return
     with (
@@ -141,34 +143,3 @@ def command(
 
 def _say_nothing(event: "Event") -> None:
     """Leave what happens to the first rank to show."""
-
-
-def _print_plan(console: Console, plans: "list[Plan]", trials: int, workers: int) -> None:
-    spec = plans[0].spec
-    console.print(
-        f"[bold]{spec.preset}[/bold]: {spec.model.name} on {spec.data.name}, {_count(trials, 'trial')} of each, "
-        f"{100 * spec.prune.fraction:g} % of the remaining weights pruned a level, {_until(spec)}",
-        highlight=False,
-    )
-    end = "" if spec.stop.max_level is not None else " to 2 % of real"
-    for plan in plans:
-        percent = 100 * plan.sizes.parameters / plan.sizes_real.parameters
-        levels = f"{_count(plan.levels, 'level')}{end}, the dense one of {format_duration(plan.level_seconds)}"
-        done = f", {plan.levels_done} levels done already" if plan.levels_done else ""
-        console.print(
-            f"  {plan.spec.model.algebra:10} {plan.sizes.weights:>10,} weights ({percent:5.1f} % of real's parameters), "
-            f"{plan.sizes.macs:,} MACs; {levels}{done} → {plan.folder}",
-            highlight=False,
-        )
-    seconds = sum(plan.seconds for plan in plans) / min(workers, trials * len(plans))
-    console.print(f"  about {format_duration(seconds)} left{end} with {_count(workers, 'trial')} at a time", highlight=False)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _until(spec: Spec) -> str:
-    stop = spec.stop
-    rule = f"until top-1 is below {stop.accuracy:g} % at {stop.levels} successive levels"
-    return rule if stop.max_level is None else f"{rule} or level {stop.max_level} is done"

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from fourfold.cli.changes import changed
 from fourfold.cli.machines import HERE, Flags
+from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import print_table
-from fourfold.record import UserError
+from fourfold.record import Spec, UserError
 from fourfold.record.errors import unknown
 
 
@@ -21,6 +22,7 @@ def command(
     prune_fraction: float | None = None,
     max_level: int | None = None,
     out: Path = Path("runs"),
+    dry_run: bool = False,
     machines: Flags = HERE,
 ) -> None:
     """Ask what makes a network win or lose under pruning: variants of a preset side by side, with intervals.
@@ -36,10 +38,11 @@ def command(
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
         max_level: The last level in any case; default as the preset.
         out: Folder of the runs; the report is written below it too.
+        dry_run: Print the plan and stop.
         machines: What runs trials, and how long it may.
     """
     if name is not None:
-        machines.check_early()
+        machines.check_early(dry_run=dry_run)
 
     from fourfold import lottery, report
     from fourfold.cli.live import follow
@@ -71,6 +74,10 @@ def command(
         else:
             variants.append(variant)
     machines.check(variants, trials)
+    plans = lottery.plan(variants, trials=trials, out=out, device=machines.place)
+    print_plan(console, plans, [_name(variant, variants) for variant in variants], trials, machines.at_a_time)
+    if dry_run:
+        return
     with follow(console, variants, trials, out) as on_event:
         rows = machines.run(variants, trials=trials, out=out, on_event=on_event)
     if not rows:
@@ -82,3 +89,12 @@ def command(
             print_table(console, table)
     page = report.build(folders, out / f"{variants[0].preset}-report")
     console.print(f"\npage    {page}", highlight=False)
+
+
+def _name(variant: Spec, variants: list[Spec]) -> str:
+    """Return a variant's algebra, and in what it differs from the others of that algebra."""
+    from fourfold.report.experiments import settings_told
+
+    algebra = variant.model.algebra
+    settings = settings_told(variant, [other for other in variants if other.model.algebra == algebra])
+    return f"{algebra} ({settings})" if settings else algebra

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fourfold.cli.duration import format_duration
 from fourfold.cli.machines import HERE, Flags
+from fourfold.cli.printing import count
 from fourfold.record import Spec, UserError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _print_budget(
     algebras = " and ".join(each.model.algebra for each in specs) + (" with equal budgets" if len(specs) > 1 else "")
     console.print(
         f"[bold]{spec.preset}[/bold]: {spec.model.name} on {spec.data.name}; {algebras}: "
-        f"{'a study' if is_study else 'a grid'} of {_count(points, 'point')}, {_count(trials, 'trial')} of each, "
+        f"{'a study' if is_study else 'a grid'} of {count(points, 'point')}, {count(trials, 'trial')} of each, "
         f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'} a level, to level {level}",
         highlight=False,
     )
@@ -113,9 +114,5 @@ def _print_budget(
 def _print_time(console: Console, plans: "list[Plan]", levels: int, workers: int, out: Path) -> None:
     seconds = levels * sum(plan.level_seconds for plan in plans) / min(workers, levels * len(plans))
     console.print(
-        f"  about {format_duration(seconds)} in all with {_count(workers, 'trial')} at a time → {out}", highlight=False
+        f"  about {format_duration(seconds)} in all with {count(workers, 'trial')} at a time → {out}", highlight=False
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

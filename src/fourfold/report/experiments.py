@@ -89,15 +89,21 @@ def _told_apart(curves: Sequence[Curve], specs: Mapping[str, Spec]) -> tuple[Cur
     for curve in curves:
         hashed = f" ({curve.run.rpartition('-')[2]})"
         twins = {other.run for other in curves if (other.algebra, other.control) == (curve.algebra, curve.control)}
-        fields = [flat(specs[run]) for run in sorted(twins)]
-        own = flat(specs[curve.run])
-        differ = [name for name in own if any(other[name] != own[name] for other in fields)]
-        settings = ", ".join(
-            f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ if own[name] is not None
-        )
-        label = curve.label.replace(hashed, f" ({settings})" if settings else "") if differ else curve.label
+        settings = settings_told(specs[curve.run], [specs[run] for run in twins])
+        label = curve.label if settings is None else curve.label.replace(hashed, f" ({settings})" if settings else "")
         named.append(replace(curve, label=label))
     return tuple(named)
+
+
+def settings_told(spec: Spec, others: Iterable[Spec]) -> str | None:
+    """Return the settings in which a spec differs from any of some others, such as `unit element`; None if in none.
+
+    A setting that is off is not told.
+    """
+    own, fields = flat(spec), [flat(other) for other in others]
+    differ = [name for name in own if any(other[name] != own[name] for other in fields)]
+    told = (f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ if own[name] is not None)
+    return ", ".join(told) if differ else None
 
 
 def _experiment(preset: str, dataset: str, model: str, *, rows: tuple[Row, ...]) -> Experiment:

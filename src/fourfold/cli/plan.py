@@ -1,0 +1,42 @@
+"""The plan of a run on a terminal: what is trained, how far, and about how long that takes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from fourfold.cli.duration import format_duration
+from fourfold.cli.printing import count
+from fourfold.record import Spec
+
+if TYPE_CHECKING:
+    from fourfold.lottery import Plan
+
+
+def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], trials: int, workers: int) -> None:
+    """Print the plans of specs that share preset, network and data, a line each under its name, and the time of all."""
+    spec = plans[0].spec
+    console.print(
+        f"[bold]{spec.preset}[/bold]: {spec.model.name} on {spec.data.name}, {count(trials, 'trial')} of each, "
+        f"{100 * spec.prune.fraction:g} % of the remaining weights pruned a level, {_until(spec)}",
+        highlight=False,
+    )
+    end = "" if spec.stop.max_level is not None else " to 2 % of real"
+    width = max(10, *map(len, names))
+    for plan, name in zip(plans, names, strict=True):
+        percent = 100 * plan.sizes.parameters / plan.sizes_real.parameters
+        levels = f"{count(plan.levels, 'level')}{end}, the dense one of {format_duration(plan.level_seconds)}"
+        done = f", {plan.levels_done} levels done already" if plan.levels_done else ""
+        console.print(
+            f"  {name:{width}} {plan.sizes.weights:>10,} weights ({percent:5.1f} % of real's parameters), "
+            f"{plan.sizes.macs:,} MACs; {levels}{done} → {plan.folder}",
+            highlight=False,
+        )
+    seconds = sum(plan.seconds for plan in plans) / min(workers, trials * len(plans))
+    console.print(f"  about {format_duration(seconds)} left{end} with {count(workers, 'trial')} at a time", highlight=False)
+
+
+def _until(spec: Spec) -> str:
+    stop = spec.stop
+    rule = f"until top-1 is below {stop.accuracy:g} % at {stop.levels} successive levels"
+    return rule if stop.max_level is None else f"{rule} or level {stop.max_level} is done"
