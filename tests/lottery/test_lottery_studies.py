@@ -13,7 +13,7 @@ from fourfold.report.experiments import flat
 
 ABOUT = {
     "units": {"model.algebra", "prune.unit"},
-    "budgets": {"model.algebra", "prune.budget"},
+    "budgets": {"model.algebra", "prune.score", "prune.budget"},
     "starts": {"model.algebra", "model.init_scale", "model.init_scale_linear"},
     "learning-rates": {"model.algebra", "train.learning_rate"},
     "norms": {"model.algebra", "model.norm"},

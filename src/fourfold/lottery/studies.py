@@ -35,9 +35,11 @@ def _units(spec: Spec) -> list[Spec]:
 
 
 def _budgets(spec: Spec) -> list[Spec]:
+    # A budget of MACs weighs damage against work, and Fisher information is damage to the loss; magnitude is none.
     return [
-        replace(_in(spec, algebra), prune=replace(spec.prune, budget=budget))
+        replace(_in(spec, algebra), prune=replace(spec.prune, score=score, budget=budget))
         for algebra in ("quaternion", "real")
+        for score in ("magnitude", "fisher")
         for budget in ("weights", "macs")
     ]
 
