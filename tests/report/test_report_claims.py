@@ -98,6 +98,20 @@ def test_a_ticket_is_held_against_its_control_where_that_was_trained() -> None:
     assert (found.verdict, found.trials) == (HOLDS, 5)
     assert "ahead at 2 of 2 fractions" in found.text
     assert check.measure(Evidence(quaternion=traces(0), real=())).text == "not measured"
+    same = traces(0)  # dense, a control may be the ticket itself
+    with_dense = tuple(
+        Trace(
+            trial=one.trial,
+            density=one.density[::5],
+            fraction_of_real=one.fraction_of_real[::5],
+            top1=dense.top1[:1] + one.top1[5::5],
+        )
+        for one, dense in zip(traces(-5), same, strict=True)
+    )
+    assert (
+        "ahead at 2 of 2 fractions"
+        in check.measure(Evidence(quaternion=same, real=(), controls={"random-init": with_dense})).text
+    )
 
 
 def published() -> dict[str, Judged]:
