@@ -31,7 +31,8 @@ def run(here):
     store.save_mask(0, 1, pruning.pack(masks))
     store.save_weights(0, 1, pruning.compress(network.state_dict(), masks))
     for level in (0, 1):
-        store.append(make_row(spec, 0, level, 81.25))
+        mask = pruning.fingerprint(pruning.pack(masks if level else pruning.dense(masks)))
+        store.append(replace(make_row(spec, 0, level, 81.25), mask=mask))
     return store
 
 

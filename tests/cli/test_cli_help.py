@@ -72,10 +72,13 @@ def test_version():
     assert call("--version").out == fourfold.__version__ + "\n"
 
 
-def test_a_reader_that_has_had_enough_is_no_error():
-    for words in (["--help"], ["presets"]):
-        reader, writer = os.pipe()
-        os.close(reader)
-        process = subprocess.Popen([sys.executable, "-m", "fourfold", *words], stdout=writer, stderr=subprocess.PIPE, text=True)
-        os.close(writer)
-        assert process.communicate()[1] == ""
+@pytest.mark.parametrize("words", [["--help"], ["presets"], ["info", "--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_had_enough_is_no_error(words, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "fourfold", *words]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    process = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writer)
+    assert process.communicate()[1] == ""

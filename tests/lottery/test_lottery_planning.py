@@ -72,7 +72,7 @@ def test_validation_images_are_not_trained_on(tmp_path, second_a_step):
 def test_a_step_is_timed_on_this_machine(tmp_path):
     threads = torch.get_num_threads()
     (plan,) = lottery.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU)
-    assert 24 * 20e-6 < plan.level_seconds < 24 * 1.0
+    assert 24 * 1e-6 < plan.level_seconds < 24 * 1.0
     assert torch.get_num_threads() == threads
 
 

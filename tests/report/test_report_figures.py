@@ -142,6 +142,28 @@ def test_nothing_is_clipped_and_no_labels_overlap(experiment: Experiment) -> Non
             assert box.y0 > figure.axes[0].get_window_extent(renderer).y1
 
 
+BUDGETS = [
+    f"{algebra} (score {score}, budget {budget})"
+    for algebra in ("Real", "Quaternion")
+    for score, budget in (("magnitude", "weights"), ("magnitude", "macs"), ("fisher", "weights"), ("fisher", "macs"))
+]
+STARTS = [
+    f"{algebra} (init scale {scale})" for algebra in ("Real", "Quaternion") for scale in ("1.0", "4.4, init scale linear 1.5")
+]
+
+
+@pytest.mark.parametrize(("labels", "columns"), [(["Real", "Complex", "Quaternion", "PHM"], 3), (STARTS, 2), (BUDGETS, 1)])
+def test_a_legend_of_long_labels_stays_on_the_page(experiment: Experiment, labels: list[str], columns: int) -> None:
+    plot = accuracy_plots(experiment)[0]
+    figure = draw(dataclasses.replace(plot, series=tuple(dataclasses.replace(plot.series[0], label=label) for label in labels)))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert len({round(box.x0) for box in boxes}) == columns
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1 - 4
+    assert min(box.y0 for box in boxes) > figure.axes[0].get_window_extent().y1
+
+
 def test_the_layers_figure_shows_the_densities_of_its_csv(experiment: Experiment, built: Path) -> None:
     heat = layer_plot(experiment)
     assert heat is not None

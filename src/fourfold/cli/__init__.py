@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; end with exit code 2 and one sentence where the user can mend something."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _dispatch(words)
+        _run(words)
     except UserError as error:
         rank = 0 if isinstance(error, RankError) else _rank()
         if rank:
@@ -65,6 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         sys.stderr.close()
         sys.exit(0)
+
+
+def _run(words: list[str]) -> None:
+    """Run a command, and write what it has printed while somebody can still see that nobody reads it."""
+    try:
+        _dispatch(words)
+    except SystemExit:  # --help ends so, too
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
 
 
 def _rank() -> int:

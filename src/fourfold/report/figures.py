@@ -3,6 +3,7 @@
 import io
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -44,13 +45,14 @@ MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "plus"
 
 _LEFT, _RIGHT, _BOTTOM_AXIS = 0.68, 0.2, 0.52  # inches around the axes
 _NOTE_LINE, _LEGEND_LINE = 0.155, 0.2
+_LETTER, _HANDLE = 0.068, 0.6  # inches of a legend's letter, and of a line with the space around it
 
 
 def draw(plot: Plot) -> Figure:
     """Draw a line plot: published curves dashed and pale behind, ours with error bars (or bands, by epoch) in front."""
     with mpl.rc_context(SETTINGS):
         note = textwrap.wrap(plot.note, 125)
-        columns = 2 if max(len(series.label) for series in plot.series) > 26 else 3
+        columns = _columns([series.label for series in plot.series])
         legend_lines = math.ceil(len(plot.series) / columns)
         top = 0.42 + _LEGEND_LINE * legend_lines + 0.02
         bottom = _BOTTOM_AXIS + _NOTE_LINE * len(note) + 0.1
@@ -76,6 +78,14 @@ def draw(plot: Plot) -> Figure:
             labelspacing=0.35,
         )
         return figure
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """Return the columns of a legend that is read row by row: three of short labels, two that fit, or one."""
+    if max(map(len, labels)) <= 26:
+        return 3
+    widths = [max(map(len, labels[column::2]), default=0) * _LETTER + _HANDLE for column in range(2)]
+    return 2 if sum(widths) <= WIDTH - _LEFT else 1
 
 
 def draw_heat(heat: Heat) -> Figure:

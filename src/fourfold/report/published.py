@@ -17,6 +17,8 @@ MODELS = {
     "conv-2": "Conv-2",
     "conv-4": "Conv-4",
     "conv-6": "Conv-6",
+    "resnet-8": "ResNet-8",
+    "resnet-20": "ResNet-20",
     "resnet-18": "ResNet-18",
     "resnet-34": "ResNet-34",
     "resnet-50": "ResNet-50",
@@ -24,7 +26,7 @@ MODELS = {
     "resnet-152": "ResNet-152",
     "vgg-16": "VGG-16",
 }
-"""Our names of the networks, and the papers'."""
+"""Our names of the networks, and as they are written, the papers' as there."""
 
 EARLY_STOPPING = "-early-stopping"
 """How the names of presets with early stopping end."""
