@@ -55,3 +55,11 @@ def test_a_network_is_timed_once_by_training_it(monkeypatch: pytest.MonkeyPatch)
 def test_a_second_network_takes_as_long_again(clock: Clock) -> None:
     text, released = (presets.get("conv2-cifar10", protocol=name) for name in ("text", "released"))
     assert clock.level_seconds(released) == 2 * clock.level_seconds(text)
+
+
+@pytest.mark.parametrize(("preset", "timed"), [("digits", {1.0, 0.5, 0.1, 0.02}), ("digits-resnet8", {1.0})])
+def test_only_perceptrons_are_timed_at_every_density(monkeypatch: pytest.MonkeyPatch, preset: str, timed: set[float]) -> None:
+    seen = set()
+    monkeypatch.setattr(Clock, "_step_seconds", lambda self, spec, size, density: seen.add(density) or 1.0)
+    Clock(CPU).level_seconds(presets.get(preset), 0.3)
+    assert seen == timed

@@ -22,14 +22,11 @@ from fourfold.train import single_thread, steps_per_epoch, train
 DENSITIES = (1.0, 0.5, 0.1, 0.02)
 """At which perceptrons are timed: on a CPU they train at the price of the weights that are left; other networks do not."""
 
-_SMALL = 10**7
-"""MACs of an image below which a network is timed at every density."""
-
 _PROBE_MACS = 5 * 10**9
 """MACs of a timed batch on a CPU, half a second; larger batches are extrapolated from two smaller ones."""
 
-_BATCHES = 100
-"""Timed at most, of small networks and on a GPU."""
+_BATCHES, _BATCHES_OF_MAPS = 100, 20
+"""Timed at most, of perceptrons and on a GPU, and of networks with convolutions on a CPU."""
 
 _LEARNING_RATE = 1e-9
 """So small that no loss becomes nan; it costs what any other does."""
@@ -48,7 +45,7 @@ class Clock:
         With early stopping it is that of training to the last epoch.
         """
         epochs = spec.train.epochs * (2 if spec.prune.search == "continue" else 1)  # which trains a second network
-        if density == 1 or sizes_of(spec).macs > _SMALL:
+        if density == 1 or not _is_perceptron(spec):
             return epochs * self._epoch_seconds(spec, 1.0)
         seconds = [epochs * self._epoch_seconds(spec, known) for known in DENSITIES]
         return float(np.interp(-math.log(density), [-math.log(known) for known in DENSITIES], seconds))
@@ -56,7 +53,7 @@ class Clock:
     def narrow_seconds(self, spec: Spec, density: float) -> float:
         """Return the time of one level of a narrower dense network, of as many weights as a density leaves of the whole one."""
         seconds = self.level_seconds(spec, density)
-        return seconds * density if sizes_of(spec).macs > _SMALL else seconds
+        return seconds if _is_perceptron(spec) else seconds * density
 
     def _epoch_seconds(self, spec: Spec, density: float) -> float:
         steps = steps_per_epoch(data.info_for(spec.data).train_images - spec.data.validation, spec.train.batch_size)
@@ -86,7 +83,8 @@ class Clock:
         key = f"{probe.id} {density}"
         if key not in self._known:
             affordable = _PROBE_MACS // (3 * sizes_of(spec).macs * batch_size) if self.device.type == "cpu" else _BATCHES
-            count = batch_size * min(max(1, affordable), _BATCHES)
+            most = _BATCHES if _is_perceptron(spec) or self.device.type != "cpu" else _BATCHES_OF_MAPS
+            count = batch_size * min(max(1, affordable), most)
             splits = splits_of(_random_images(spec, count), probe, self.device)
             network = build(probe, seed=0, device=self.device)
             weights = named_weights(network)
@@ -104,6 +102,10 @@ class Clock:
                 )
             self._known[key] = (ended[1] - ended[0]) / (count / batch_size)
         return self._known[key]
+
+
+def _is_perceptron(spec: Spec) -> bool:
+    return all(layer.kind == "Linear" for layer in sizes_of(spec).layers if layer.weights)
 
 
 def sizes_of(spec: Spec) -> Sizes:
