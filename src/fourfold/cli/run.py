@@ -136,8 +136,10 @@ def command(
     stores = [RunStore(out / spec.id) for spec in specs]
     if any(store.failure(trial) for store in stores for trial in range(trials)):
         sys.exit(1)
+    if not (controls and levels and all(store.finished(trial) for store in stores for trial in range(trials))):
+        return
     last = max(len(store.rows(trial)) for store in stores for trial in range(trials)) - 1
-    if controls and levels and max(levels) > last and all(store.finished(trial) for store in stores for trial in range(trials)):
+    if max(levels) > last:
         raise UserError(f"`--control-levels` (={max(levels)}) names a level after the last one of all trials, {last}")
 
 

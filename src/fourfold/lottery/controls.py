@@ -203,13 +203,14 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
     seed = derive_seed(trial, f"control-{control}", level)
     network = build(spec, seed if control == "random-init" else derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
-    masks = masks_of_row(store, trial, level, weights)
+    rows = store.rows(trial)
+    masks = masks_of_row(store, rows[level], weights)
     if control in MASKS:
-        before = (masks_of_row(store, trial, earlier, weights) for earlier in range(level))
+        before = (masks_of_row(store, earlier, weights) for earlier in rows[:level])
         masks = MASKS[control](masks, units_of(network), Generator().manual_seed(seed), before)
     begun = Begin(train=spec.train)
     if level and control != "random-init" and spec.prune.rewind != "start":
-        state = store.state(trial, len(store.rows(trial)))  # the point to rewind to passes from level to level
+        state = store.state(trial, len(rows))  # the point to rewind to passes from level to level
         begun = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
     trained = train_level(experiment, trial, level, network, masks, begun, on_epoch)
     return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start, control)

@@ -138,7 +138,7 @@ def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
     """
     network = build(store.spec(), derive_seed(trial, "weights"))
     weights = named_weights(network)
-    masks = masks_of_row(store, trial, level, weights)
+    masks = masks_of_row(store, store.rows(trial)[level], weights)
     pruning.expand_(network.state_dict(), store.weights(trial, level), masks)
     return network.eval()
 

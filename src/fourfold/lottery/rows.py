@@ -81,23 +81,23 @@ def make_row(
     )
 
 
-def mask_of_row(store: RunStore, trial: int, level: int) -> Arrays:
+def mask_of_row(store: RunStore, row: Row) -> Arrays:
     """Return the mask on disk of a level that has its row, bit-packed; the dense level has none.
 
     Raises:
         UserError: it is missing or damaged, or another one than the level was trained under.
     """
-    mask = store.mask(trial, level)
-    if pruning.fingerprint(mask) != store.rows(trial)[level].mask:
+    mask = store.mask(row.trial, row.level)
+    if pruning.fingerprint(mask) != row.mask:
         raise UserError(
-            f"the mask of level {level} of trial {trial} in {store.path} is not the one that its row was trained under"
+            f"the mask of level {row.level} of trial {row.trial} in {store.path} is not the one that its row was trained under"
         )
     return mask
 
 
-def masks_of_row(store: RunStore, trial: int, level: int, weights: Mapping[str, Tensor]) -> Masks:
+def masks_of_row(store: RunStore, row: Row, weights: Mapping[str, Tensor]) -> Masks:
     """Return what `mask_of_row` does as masks of the weights; those of the dense level keep everything."""
-    return pruning.unpack(mask_of_row(store, trial, level), weights) if level else pruning.dense(weights)
+    return pruning.unpack(mask_of_row(store, row), weights) if row.level else pruning.dense(weights)
 
 
 def all_rows(stores: Sequence[RunStore], trials: int, controls: Sequence[str]) -> list[Row]:

@@ -119,8 +119,9 @@ def check_line(store: RunStore, line: Line) -> None:
 def check_masks(store: RunStore, line: Line) -> None:
     """Raise `UserError` unless the masks are on disk of all levels that `missing` tells; the dense one has none."""
     for trial in store.trials():
+        rows = store.rows(trial)
         for level in {level for level, _ in missing(store, trial, line) if level}:
-            mask_of_row(store, trial, level)
+            mask_of_row(store, rows[level])
 
 
 def missing(store: RunStore, trial: int, line: Line) -> list[tuple[int, int]]:
@@ -137,7 +138,7 @@ def run_stability(
     rows = store.rows(trial)
     for level, step in missing(store, trial, line):
         start = perf_counter()
-        mask = mask_of_row(store, trial, level) if level else None
+        mask = mask_of_row(store, rows[level]) if level else None
         found = connectivity(experiment, trial, step, level=level, mask=mask, points=line.points)
         row = ConnectivityRow(
             run=experiment.spec.id,
@@ -170,7 +171,7 @@ def overlaps(store: RunStore) -> list[OverlapRow]:
                 found.append(known[(one, other), level])
                 continue
             sizes = {f"{name}.weight": total for name, (_, total) in pair[0].layers.items()}
-            overlap = pruning.mask_overlap(mask_of_row(store, one, level), mask_of_row(store, other, level), sizes)
+            overlap = pruning.mask_overlap(mask_of_row(store, pair[0]), mask_of_row(store, pair[1]), sizes)
             found.append(
                 OverlapRow(
                     run=store.spec().id,
