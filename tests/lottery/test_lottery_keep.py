@@ -6,10 +6,11 @@ import pytest
 import torch
 from lottery_samples import BOTH, files, prepared, results, run_alone, tiny_spec
 
-from fourfold import lottery, pruning
+from fourfold import lottery
 from fourfold.lottery import levels
+from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
-from fourfold.record import DataSpec, EarlyStopping, RunStore, UserError
+from fourfold.record import DataSpec, EarlyStopping, RunStore, StopSpec, UserError
 from fourfold.train import evaluate, single_thread
 
 
@@ -20,11 +21,8 @@ def run_and_keep(spec, out, keep, trial=0):
     return store
 
 
-@pytest.mark.parametrize("algebra", BOTH)
-def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, monkeypatch):
-    spec = tiny_spec(algebra, levels=3, epochs=3)
-    early = replace(spec.train, early_stopping=EarlyStopping(every=5, patience=2))
-    spec = replace(spec, data=DataSpec(name="digits", encoding="pixels", validation=137), train=early)
+def spy_on_training(monkeypatch):
+    """The networks trained from now on, as they come."""
     trained, train = [], levels.train
 
     def spy(network, *arguments, **named):
@@ -32,6 +30,15 @@ def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, m
         return train(network, *arguments, **named)
 
     monkeypatch.setattr(levels, "train", spy)
+    return trained
+
+
+@pytest.mark.parametrize("algebra", BOTH)
+def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, monkeypatch):
+    spec = tiny_spec(algebra, levels=3, epochs=3)
+    early = replace(spec.train, early_stopping=EarlyStopping(every=5, patience=2))
+    spec = replace(spec, data=DataSpec(name="digits", encoding="pixels", validation=137), train=early)
+    trained = spy_on_training(monkeypatch)
     store = run_and_keep(spec, tmp_path, keep=(0, 2), trial=1)
     for level in (0, 2):
         network = lottery.load_trained(store, 1, level)
@@ -45,18 +52,21 @@ def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, m
     assert sorted(file.name for file in (store.path / "weights").iterdir()) == ["1-0.safetensors", "1-2.safetensors"]
 
 
-def test_running_statistics_are_kept_too(tmp_path):
-    spec = lottery.presets.get("resnet18-cifar10", algebra="quaternion")
-    network = levels.build(spec, 0)
-    generator = torch.Generator().manual_seed(1)
-    for value in network.state_dict().values():
-        value.copy_(torch.rand(value.shape, generator=generator) * 9)
-    assert {"running_mean", "running_var", "num_batches_tracked"} <= {name.split(".")[-1] for name in network.state_dict()}
-    store = RunStore.create(tmp_path, spec)
-    store.save_weights(0, 0, pruning.compress(network.state_dict(), pruning.dense(named_weights(network))))
-    back = lottery.load_trained(store, 0, 0).state_dict()
-    assert back.keys() == network.state_dict().keys()
-    assert all(torch.equal(back[name], value) for name, value in network.state_dict().items())
+def test_running_statistics_are_kept_too(tmp_path, monkeypatch):
+    spec = lottery.presets.get("digits-resnet8", algebra="quaternion")
+    spec = replace(spec, train=replace(spec.train, epochs=1), stop=StopSpec(accuracy=0, max_level=0))
+    trained = spy_on_training(monkeypatch)
+    store = run_and_keep(spec, tmp_path, keep=(0,))
+    network = lottery.load_trained(store, 0, 0)
+    state, fresh = network.state_dict(), levels.build(spec, derive_seed(0, "weights")).state_dict()
+    assert state.keys() == fresh.keys() == trained[0].state_dict().keys()
+    assert all(torch.equal(state[name], value) for name, value in trained[0].state_dict().items())
+    statistics = [
+        name for name, _ in network.named_buffers() if name.endswith(("running_mean", "running_var", "batches_tracked"))
+    ]
+    assert len(statistics) == 3 * 9
+    assert not any(torch.equal(state[name], fresh[name]) for name in statistics)
+    assert evaluate(network, prepared(spec).splits.test).loss == store.rows(0)[0].loss
 
 
 def test_keeping_weights_changes_no_row_and_no_mask(tmp_path, alone):
@@ -72,3 +82,16 @@ def test_weights_that_were_not_kept_are_one_sentence(tmp_path):
         UserError, match=r"0-1\.safetensors cannot be read \(.*\); the run keeps the weights of levels named by"
     ):
         lottery.load_trained(store, 0, 1)
+
+
+def test_weights_of_a_level_that_was_not_trained_to_its_end_are_one_sentence(tmp_path, monkeypatch):
+    def killed(store, row):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunStore, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_and_keep(tiny_spec(levels=1), tmp_path, keep=(0,))
+    store = RunStore.create(tmp_path, tiny_spec(levels=1))
+    assert store.kept_levels(0) == [0]
+    with pytest.raises(UserError, match=r"level 0 of trial 0 in .* has no row: the run was ended while it was trained"):
+        lottery.load_trained(store, 0, 0)

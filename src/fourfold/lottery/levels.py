@@ -20,7 +20,7 @@ from fourfold.lottery.rows import make_row, masks_of_row
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Choice, Masks
-from fourfold.record import SCORED_AT_START, Epoch, Row, RunStore, Spec
+from fourfold.record import SCORED_AT_START, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import ALONE, Ranks, Trained, TrainingFailedError, steps_per_epoch, train
 
@@ -134,12 +134,14 @@ def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
     """Return the trained network of a level whose weights were kept, in evaluation mode on the CPU.
 
     Raises:
-        UserError: its weights were not kept, or a file is damaged.
+        UserError: its weights were not kept, it was not trained to its end, or a file is damaged.
     """
     network = build(store.spec(), derive_seed(trial, "weights"))
-    weights = named_weights(network)
-    masks = masks_of_row(store, store.rows(trial)[level], weights)
-    pruning.expand_(network.state_dict(), store.weights(trial, level), masks)
+    trained = store.weights(trial, level)
+    row = next((row for row in store.rows(trial) if row.level == level), None)
+    if row is None:
+        raise UserError(f"level {level} of trial {trial} in {store.path} has no row: the run was ended while it was trained")
+    pruning.expand_(network.state_dict(), trained, masks_of_row(store, row, named_weights(network)))
     return network.eval()
 
 
