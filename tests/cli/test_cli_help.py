@@ -72,6 +72,12 @@ def test_version():
     assert call("--version").out == fourfold.__version__ + "\n"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_nothing_of_defaults_that_are_nothing(name):
+    said = call(*name.split(), "--help").out
+    assert not [word for word in ("default: None", "default: False", "default: )", "{None}", "--no-") if word in said]
+
+
 @pytest.mark.parametrize("words", [["--help"], ["presets"], ["info", "--help"]])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_has_had_enough_is_no_error(words, unbuffered):

@@ -115,9 +115,10 @@ def _parse(command: Callable[..., None], program: str, words: list[str]) -> Call
         return functools.partial(command, *positional, **named)
 
     complaint = io.StringIO()
+    style = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)  # `--workers None` and `--no-dry-run` help nobody
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed: Callable[[], None] = tyro.cli(later, prog=program, args=words)
+            parsed: Callable[[], None] = tyro.cli(later, prog=program, args=words, config=style)
             return parsed
     except SystemExit as ending:
         if not ending.code:

@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fourfold.cli.arguments import AnyNumber, Maybe
 from fourfold.cli.tickets import calibration_images, test_set
 from fourfold.record import UserError
 
@@ -20,13 +21,13 @@ OURS = "fourfold "
 
 
 def command(
-    artifacts: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ARTIFACT…")],
+    artifacts: Annotated[AnyNumber[Path], tyro.conf.Positional, tyro.conf.arg(metavar="ARTIFACT…")],
     threads: int = 1,
     batch: tuple[int, ...] = (1, 32),
     rounds: int = 9,
     images: int = 10_000,
-    data_dir: Path | None = None,
-    out: Path | None = None,
+    data_dir: Maybe[Path] = None,
+    out: Maybe[Path] = None,
 ) -> None:
     """Measure artifacts beside onnxruntime and OpenVINO, in float32 and int8, in turn and with the same threads.
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from fourfold.cli.arguments import Maybe
 from fourfold.cli.changes import changed
 from fourfold.cli.duration import format_duration
 
@@ -17,9 +18,9 @@ def command(
     algebra: tuple[str, ...] = ("real", "quaternion"),
     density: float = 1.0,
     rounds: int = 5,
-    precision: str | None = None,
+    precision: Maybe[str] = None,
     device: str = "auto",
-    data_dir: Path | None = None,
+    data_dir: Maybe[Path] = None,
 ) -> None:
     """Measure how fast levels are trained, one trial on one thread, beside the plain PyTorch loop with a `DataLoader`.
 

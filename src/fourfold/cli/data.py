@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fourfold.cli.arguments import Maybe
 from fourfold.record.errors import UserError, unknown
 
 ACTIONS = ("list", "get", "check", "pack")
@@ -15,8 +16,8 @@ ACTIONS = ("list", "get", "check", "pack")
 
 def command(
     action: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ACTION")] = "list",
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
-    data_dir: Path | None = None,
+    name: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    data_dir: Maybe[Path] = None,
 ) -> None:
     """List the data sets, download one, check one's files, or pack a large one.
 

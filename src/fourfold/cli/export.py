@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.tickets import calibration_images, program_of
 from fourfold.record import RunStore, UserError, find_runs
 from fourfold.record.errors import unknown
@@ -25,10 +26,10 @@ def command(
     level: int,
     trial: int = 0,
     to: str = "artifact",
-    out: Path | None = None,
+    out: Maybe[Path] = None,
     values: str = "fp32",
-    entropy: bool = False,
-    data_dir: Path | None = None,
+    entropy: Flag = False,
+    data_dir: Maybe[Path] = None,
 ) -> None:
     """Write the trained network of a run's level in a form that others can run.
 

@@ -6,6 +6,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fourfold.cli.arguments import Flag, Maybe
 from fourfold.record import ModelSpec, UserError
 from fourfold.record.spec import AlgebraName, Head
 
@@ -17,11 +18,11 @@ _BOTH = ("real", "quaternion")
 
 
 def command(
-    model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None,
+    model: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None,
     algebra: tuple[str, ...] = ("real", "quaternion"),
     classes: int = 10,
     head: str = "real",
-    tables: bool = False,
+    tables: Flag = False,
 ) -> None:
     """Print a model layer by layer: weights, parameters and multiply-accumulates (MACs) for one image.
 

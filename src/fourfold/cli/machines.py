@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from fourfold.cli.arguments import Maybe
 from fourfold.cli.duration import parse_duration
 from fourfold.record import Cluster, Row, Spec, UserError
 
@@ -22,19 +23,19 @@ class Machines:
 
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda or cuda:N."""
-    data_dir: Path | None = None
+    data_dir: Maybe[Path] = None
     """Where data sets lie; default $FOURFOLD_DATA, else the cache, with download."""
-    workers: int | None = None
+    workers: Maybe[int] = None
     """Trials at a time; default one a core, or one on a GPU."""
-    budget: str | None = None
+    budget: Maybe[str] = None
     """Stop cleanly within this time, such as 9m or 1h30m."""
     executor: str = "local"
     """local, or ray: a cluster, or without an address a Ray of its own on this machine."""
-    address: str | None = None
+    address: Maybe[str] = None
     """HOST:PORT of the head of a Ray cluster that this machine is part of; default $RAY_ADDRESS."""
-    gpus_per_trial: float | None = None
+    gpus_per_trial: Maybe[float] = None
     """Part of a GPU that Ray gives each trial, such as 0.25; default 1 where there are GPUs."""
-    memory_per_trial: float | None = None
+    memory_per_trial: Maybe[float] = None
     """GiB of memory that each trial asks Ray for; default estimated."""
 
     @property

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from fourfold.cli.arguments import AnyNumber
 from fourfold.record import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ MODES = {1: ("L", "1"), 3: ("RGB", "P")}
 
 def command(
     artifact: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ARTIFACT")],
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE…")],
+    images: Annotated[AnyNumber[Path], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE…")],
     top: int = 3,
 ) -> None:
     """Classify images with an exported network: a line an image, the most likely classes with their probabilities.

@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.duration import format_duration
 from fourfold.cli.machines import HERE, Flags, Machines
 from fourfold.record import RunStore, Spec, UserError
@@ -21,11 +22,11 @@ CLAIMS = "claims"
 
 
 def command(
-    what: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FIGURE|TABLE|claims")] = None,
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (),
+    what: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="FIGURE|TABLE|claims")] = None,
+    runs: Annotated[AnyNumber[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (),
     scale: float = 1.0,
-    dry_run: bool = False,
-    out: Path | None = None,
+    dry_run: Flag = False,
+    out: Maybe[Path] = None,
     machines: Flags = HERE,
 ) -> None:
     """Reproduce a figure or a table of the two papers, or judge their claims by the rows there are.

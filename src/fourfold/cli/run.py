@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
+from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.changes import changed, parse_settings
 from fourfold.cli.duration import format_duration
 from fourfold.cli.levels import parse_levels
@@ -26,20 +27,20 @@ def command(
     algebra: tuple[str, ...] = ("real", "quaternion"),
     trials: int = 5,
     out: Path = Path("runs"),
-    parts: int | None = None,
-    keep: tuple[int, ...] = (),
-    dry_run: bool = False,
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    precision: str | None = None,
-    prune_fraction: float | None = None,
-    max_level: int | None = None,
+    parts: Maybe[int] = None,
+    keep: AnyNumber[int] = (),
+    dry_run: Flag = False,
+    epochs: Maybe[int] = None,
+    learning_rate: Maybe[float] = None,
+    precision: Maybe[str] = None,
+    prune_fraction: Maybe[float] = None,
+    max_level: Maybe[int] = None,
     protocol: str = "text",
-    controls: tuple[str, ...] = (),
+    controls: AnyNumber[str] = (),
     control_levels: tuple[str, ...] = ("all",),
-    classes: tuple[int, ...] = (),
-    track: tuple[str, ...] = (),
-    track_dir: Path | None = None,
+    classes: AnyNumber[int] = (),
+    track: AnyNumber[str] = (),
+    track_dir: Maybe[Path] = None,
     machines: Flags = HERE,
 ) -> None:
     """Train, prune, rewind and train again, level after level, in every algebra named.

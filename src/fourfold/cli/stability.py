@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from fourfold.cli.arguments import Maybe
 from fourfold.cli.duration import parse_duration
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.printing import print_table
@@ -20,9 +21,9 @@ def command(
     levels: tuple[str, ...] = ("all",),
     points: int = 11,
     device: str = "auto",
-    data_dir: Path | None = None,
-    workers: int | None = None,
-    budget: str | None = None,
+    data_dir: Maybe[Path] = None,
+    workers: Maybe[int] = None,
+    budget: Maybe[str] = None,
 ) -> None:
     """Train two copies of every level in different orders of images, measure what lies between them, and compare masks.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.changes import changed
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
@@ -15,14 +16,14 @@ from fourfold.record.errors import unknown
 
 
 def command(
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")] = None,
+    name: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")] = None,
     base: str = "digits",
     trials: int = 5,
-    epochs: int | None = None,
-    prune_fraction: float | None = None,
-    max_level: int | None = None,
+    epochs: Maybe[int] = None,
+    prune_fraction: Maybe[float] = None,
+    max_level: Maybe[int] = None,
     out: Path = Path("runs"),
-    dry_run: bool = False,
+    dry_run: Flag = False,
     machines: Flags = HERE,
 ) -> None:
     """Ask what makes a network win or lose under pruning: variants of a preset side by side, with intervals.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
+from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.duration import format_duration
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.printing import count
@@ -23,12 +24,12 @@ def command(
     algebra: tuple[str, ...] = ("real", "quaternion"),
     trials: int = 3,
     level: int = 0,
-    study: int | None = None,
-    seed: int | None = None,
-    validation: int | None = None,
+    study: Maybe[int] = None,
+    seed: Maybe[int] = None,
+    validation: Maybe[int] = None,
     protocol: str = "text",
     out: Path = Path("runs"),
-    dry_run: bool = False,
+    dry_run: Flag = False,
     machines: Flags = HERE,
 ) -> None:
     """Find the settings that suit each algebra: a grid, or a study that chooses its points, with equal budgets.
