@@ -127,14 +127,31 @@ def test_units_stay_or_go_as_a_whole_and_nearest_to_the_count(unit, scope, densi
         assert sum(kept(masks).values()) == min(reachable, key=lambda total: (abs(total - target), total))
 
 
-@pytest.mark.parametrize("unit", ["element", "row"])
-def test_masks_of_units_only_shrink(unit):
+@fixed
+@given(
+    st.sampled_from(["element", "row"]),
+    st.sampled_from(["global", "layer", "erk"]),
+    st.lists(st.floats(0, 1), min_size=2, max_size=6),
+    st.integers(0, 99),
+)
+def test_masks_of_units_shrink_level_after_level_whatever_the_rounding(unit, scope, densities, seed):
     model = network()
-    masks = None
-    for density in (0.8, 0.55, 0.3, 0.1):
-        smaller = choose(model, Choice(density=density, unit=unit), masks=masks)
-        assert masks is None or all(bool((smaller[name] <= masks[name]).all()) for name in masks)
+    weights, units = named_weights(model), units_of(model, unit)
+    masks, draw = pruning.dense(weights), torch.Generator().manual_seed(seed)
+    for density in sorted(densities, reverse=True):
+        smaller = pruning.select(pruning.random_scores(weights, units, draw), masks, density, units, scope)
+        assert all(bool((smaller[name] <= masks[name]).all()) for name in masks)
         masks = smaller
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "erk"])
+def test_rounding_explains_half_a_unit_that_is_missing_and_no_more(scope):
+    masks = {"a": torch.zeros(10, 6, dtype=torch.bool)}
+    masks["a"][:5] = True  # 30 of 60 weights in rows of 6
+    scores, units = {"a": torch.arange(10.0)}, Units(unit="row")
+    assert torch.equal(pruning.select(scores, masks, 33 / 60, units, scope)["a"], masks["a"])
+    with pytest.raises(ValueError, match=r"asks for 34 of 60 weights, but only 30 are kept now"):
+        pruning.select(scores, masks, 34 / 60, units, scope)
 
 
 def test_a_unit_that_is_partly_pruned_counts_what_is_left_of_it():

@@ -58,7 +58,7 @@ def select(scores: Mapping[str, Tensor], masks: Masks, density: float, units: Un
         scope: One of `SCOPES`.
 
     Raises:
-        ValueError: the masks keep fewer weights than asked for, or a score is not finite.
+        ValueError: a score is not finite, or the masks keep fewer weights than asked for, by more than rounding explains.
     """
     check_finite(scores)
     sizes = {name: units.split(name, mask).sum(1) for name, mask in masks.items()}
@@ -66,11 +66,9 @@ def select(scores: Mapping[str, Tensor], masks: Masks, density: float, units: Un
     for parts, count in _groups(masks, density, units, scope):
         here = torch.cat([scores[name][part].double() for name, part in parts])
         size = torch.cat([sizes[name][part] for name, part in parts])
-        if count > int(size.sum()) + (0 if units.unit == "weight" else int(size.max()) // 2):
-            total = sum(_part_numel(masks[name], part, sizes[name]) for name, part in parts)
-            raise ValueError(
-                f"`density` (={density}) asks for {count} of {total} weights, but only {int(size.sum())} are kept now"
-            )
+        total = sum(_part_numel(masks[name], part, sizes[name]) for name, part in parts)
+        spare = max(_rounding(masks[name], sizes[name]) for name, _ in parts)
+        count = _attainable(count, int(size.sum()), spare, density, total)
         ranked = torch.where(size > 0, here, -torch.inf)
         chosen = keep_largest(ranked, count) if units.unit == "weight" else _keep_nearest(ranked, size, count)
         for (name, part), mask in zip(
@@ -139,11 +137,9 @@ def _groups(masks: Masks, density: float, units: Units, scope: str) -> list[tupl
         parts = [(name, part) for name in masks for part in _components(sizes[name], units.dimension(name))]
         return [([(name, part)], num_kept(density, part.stop - part.start)) for name, part in parts]
     shares = erdos_renyi_shares(shapes_of(masks), units.dimensions)
-    target, now = num_kept(density, sum(sizes.values())), [int(mask.sum()) for mask in masks.values()]
-    if target > sum(now):
-        raise ValueError(
-            f"`density` (={density}) asks for {target} of {sum(sizes.values())} weights, but only {sum(now)} are kept now"
-        )
+    total, now = sum(sizes.values()), [int(mask.sum()) for mask in masks.values()]
+    spare = sum(_rounding(mask, units.split(name, mask)) for name, mask in masks.items())
+    target = _attainable(num_kept(density, total), sum(now), spare, density, total)
     counts = apportion(target, [shares[name] for name in masks], now)
     return [([(name, slice(None))], count) for name, count in zip(masks, counts, strict=True)]
 
@@ -154,6 +150,18 @@ def _components(size: int, n: int) -> Sequence[slice]:
 
 def _part_numel(mask: Tensor, part: slice, sizes: Tensor) -> int:
     return mask.numel() * len(sizes[part]) // max(1, len(sizes))
+
+
+def _rounding(mask: Tensor, by_unit: Tensor) -> int:
+    """Return how many weights of a group its last unit may have been too large for: half of a unit."""
+    return mask.numel() // max(1, len(by_unit)) // 2
+
+
+def _attainable(count: int, now: int, spare: int, density: float, total: int) -> int:
+    """Return the count, or what is left now where no more than rounding to units explains that it is less."""
+    if count > now + spare:
+        raise ValueError(f"`density` (={density}) asks for {count} of {total} weights, but only {now} are kept now")
+    return min(count, now)
 
 
 def _keep_nearest(ranked: Tensor, sizes: Tensor, count: int) -> Tensor:
