@@ -98,6 +98,8 @@ def test_a_ticket_is_held_against_its_control_where_that_was_trained() -> None:
     assert (found.verdict, found.trials) == (HOLDS, 5)
     assert "ahead at 2 of 2 fractions" in found.text
     assert check.measure(Evidence(quaternion=traces(0), real=())).text == "not measured"
+    other_trials = Evidence(quaternion=traces(0)[:2], real=(), controls={"random-init": some[2:]})
+    assert check.measure(other_trials).text == "not measured"
     same = traces(0)  # dense, a control may be the ticket itself
     with_dense = tuple(
         Trace(

@@ -81,7 +81,8 @@ def gaps_everywhere(ours: Traces, theirs: Traces, *, where: Traces = ()) -> tupl
     """
     both = pairs(ours, theirs)
     places = _places(where or [trace for pair in both for trace in pair])
-    gaps = np.array([[read(our, place) - read(their, place) for place in places] for our, their in both])
+    found = [[read(our, place) - read(their, place) for place in places] for our, their in both]
+    gaps = np.array(found).reshape(len(both), len(places))
     measured = [index for index in range(len(places)) if not np.isnan(gaps[:, index]).all()]
     return [places[index] for index in measured], gaps[:, measured] if measured else np.empty((0, 0))
 
