@@ -119,6 +119,16 @@ def test_early_stopping_needs_validation_images():
     assert make_spec(train=early, data=DataSpec(name="digits", validation=1)).data.validation == 1
 
 
+def test_synflow_wants_an_algebra_that_has_signs():
+    learned, synflow = ModelSpec(name="lenet-12", algebra="phm"), PruneSpec(score="synflow")
+    with pytest.raises(
+        UserError, match=r"^`prune\.score` \(='synflow'\) must be another for `model\.algebra` \(='phm'\), which"
+    ):
+        make_spec(model=learned, prune=synflow)
+    assert make_spec(model=ModelSpec(name="lenet-12", algebra="quaternion"), prune=synflow).prune == synflow
+    assert make_spec(model=learned, prune=PruneSpec(score="snip")).model == learned
+
+
 @pytest.mark.parametrize("owner", [DataSpec, ModelSpec, EarlyStopping, TrainSpec, PruneSpec, StopSpec, Spec])
 def test_settings_are_frozen_and_named(owner):
     with pytest.raises(TypeError, match="positional"):

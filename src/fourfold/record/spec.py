@@ -149,6 +149,10 @@ class Spec:
         check_text(self, "spec", "preset")
         if self.train.early_stopping and not self.data.validation:
             raise UserError("`train.early_stopping` needs `data.validation` (=0) images to look at")
+        if self.prune.score == "synflow" and self.model.algebra == "phm":
+            raise UserError(
+                "`prune.score` (='synflow') must be another for `model.algebra` (='phm'), which has no signs to drop"
+            )
         self._check_rewinding()
 
     def _check_rewinding(self) -> None:
