@@ -8,7 +8,7 @@ import torch
 from lottery_samples import tiny_spec
 
 from fourfold import lottery
-from fourfold.record import DataSpec, ModelSpec, RunStore, UserError
+from fourfold.record import DataSpec, ModelSpec, PruneSpec, RunStore, UserError
 
 SPEC = tiny_spec()
 NAN = float("nan")
@@ -62,3 +62,18 @@ def test_one_core_is_one_worker(monkeypatch):
     monkeypatch.setattr(lottery.pool.os, "sched_getaffinity", lambda pid: {3, 5, 8}, raising=False)
     assert lottery.default_workers(torch.device("cpu")) == 3
     assert lottery.default_workers(torch.device("cuda")) == 1
+
+
+def test_a_step_to_rewind_to_lies_within_the_training():
+    spec = replace(SPEC, prune=PruneSpec(rewind="step", rewind_to=24))
+    with pytest.raises(UserError, match=r"^`prune\.rewind_to` \(=24\) must be below the 24 steps of a training$"):
+        lottery.check([spec], 1, None, None, "cpu")
+    lottery.check([replace(spec, prune=PruneSpec(rewind="step", rewind_to=23))], 1, None, None, "cpu")
+
+
+def test_there_is_a_learning_rate_to_fine_tune_with():
+    spec = replace(SPEC, train=replace(SPEC.train, cosine_steps=23), prune=PruneSpec(rewind="fine-tune"))
+    with pytest.raises(UserError, match=r"^`prune\.rewind` \(='fine-tune'\) must be another where the last of 24 steps has"):
+        lottery.check([spec], 1, None, None, "cpu")
+    lottery.check([replace(spec, train=replace(spec.train, cosine_steps=24))], 1, None, None, "cpu")
+    lottery.check([replace(spec, prune=PruneSpec(rewind="continue"))], 1, None, None, "cpu")

@@ -294,9 +294,3 @@ def test_workers_run_controls_after_their_trials(tmp_path):
     events.clear()
     lottery.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
     assert events == []
-
-
-def test_a_step_to_rewind_to_lies_within_the_training():
-    spec = replace(SPEC, prune=PruneSpec(rewind="step", rewind_to=24))
-    with pytest.raises(UserError, match=r"^`prune\.rewind_to` \(=24\) must be below the 24 steps of a training$"):
-        lottery.check([spec], 1, None, None, "cpu")

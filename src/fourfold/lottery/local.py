@@ -194,11 +194,15 @@ def _check_device(device: str, cluster: Cluster) -> None:
 
 
 def _check_rewinding(spec: Spec) -> None:
-    """Refuse a step to rewind to that leaves none to train."""
+    """Refuse a step to rewind to that leaves none to train, and fine-tuning at a rate of 0."""
     images = data.info_for(spec.data).train_images - spec.data.validation
     steps = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
     if spec.prune.rewind == "step" and (spec.prune.rewind_to or 0) >= steps:
         raise UserError(f"`prune.rewind_to` (={spec.prune.rewind_to}) must be below the {steps} steps of a training")
+    if spec.prune.rewind == "fine-tune" and spec.train.rate(steps - 1, spec.train.epochs - 1) == 0:
+        raise UserError(
+            f"`prune.rewind` (='fine-tune') must be another where the last of {steps} steps has a learning rate of 0"
+        )
 
 
 def _message(spec: Spec, trial: int, shared: dict[str, Any]) -> str:
