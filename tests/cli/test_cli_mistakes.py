@@ -93,6 +93,7 @@ MISTAKES = [
     ("status nowhere", r"there is no nowhere; name a run's folder or one that holds runs"),
     ("status", r"there is no runs; name a run's folder or one that holds runs"),
     ("status empty", r"there are no runs in empty; `fourfold run digits` makes one"),
+    (f"status {'long' * 80}", r"cannot look for runs in (long)+ \(File name too long\)"),
     ("report nowhere", r"there is no nowhere; name a run's folder or one that holds runs"),
     ("report empty --out page", r"there are no runs in empty; .*"),
     ("info conv-9", r"unknown model 'conv-9'; known: conv-2, .*vgg-16"),

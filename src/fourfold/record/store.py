@@ -269,11 +269,14 @@ def find_runs(*paths: Path) -> list[RunStore]:
     """Return every run at or below the paths, ordered by path.
 
     Raises:
-        UserError: a path does not exist.
+        UserError: a path does not exist, or cannot be read.
     """
     found: set[Path] = set()
     for path in paths:
-        if not path.exists():
-            raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
-        found.update(file.parent for file in path.rglob("spec.json"))
+        try:
+            if not path.exists():
+                raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
+            found.update(file.parent for file in path.rglob("spec.json"))
+        except OSError as error:
+            raise UserError(f"cannot look for runs in {path} ({error.strerror})") from error
     return [RunStore(path) for path in sorted(found)]
