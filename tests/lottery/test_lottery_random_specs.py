@@ -30,6 +30,9 @@ def drawn_controls(spec, seed: int) -> tuple[list[str], list[int]]:
 
 def check_density(spec, row) -> None:
     prune = spec.prune
+    if prune.unit == "row":
+        kept, total = [*row.layers.values()][-1]
+        assert kept == total  # of every class
     density = 1 if row.level == 0 else prune.density(row.level)
     if prune.budget == "macs":
         assert row.macs <= round(density * row.macs_dense)

@@ -14,8 +14,8 @@ from scipy.stats import hypergeom
 from torch import nn
 
 import fourfold
+from fourfold import models, pruning
 from fourfold import nn as fnn
-from fourfold import pruning
 from fourfold.nn import named_weights
 from fourfold.pruning import Choice, Units, choose, kept, prune, units_of
 
@@ -69,7 +69,7 @@ def rigl_densities(shapes: list[tuple[int, ...]], density: float) -> list[float]
         full |= over
 
 
-@pytest.mark.parametrize("density", [0.9, 0.5, 0.2, 0.05, 0.01])
+@pytest.mark.parametrize("density", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01])
 def test_erk_is_that_of_the_paper_with_the_exact_total(density):
     model = fourfold.models.build("conv4", seed=0)
     masks = prune(model, density=density, scope="erk")
@@ -119,12 +119,15 @@ def test_units_stay_or_go_as_a_whole_and_nearest_to_the_count(unit, scope, densi
         assert torch.equal(parts.all(1), parts.any(1))
         kept_scores, gone = scores[name][parts.any(1)], scores[name][~parts.any(1)]
         assert scope == "global" or not len(kept_scores) or not len(gone) or kept_scores.min() >= gone.max()
+    pruned = [name for name in dense if name not in units.untouched]
     if scope == "global":
-        sizes = torch.cat([units.split(name, mask).sum(1) for name, mask in dense.items()])
-        order = torch.cat(list(scores.values())).argsort(descending=True)
-        target = round(density * int(sizes.sum()))
+        sizes = torch.cat([units.split(name, dense[name]).sum(1) for name in pruned])
+        order = torch.cat([scores[name] for name in pruned]).argsort(descending=True)
+        untouched = sum(dense[name].numel() for name in units.untouched)
+        target = max(0, round(density * (int(sizes.sum()) + untouched)) - untouched)
         reachable = [0, *np.cumsum(sizes[order].numpy())][min(target, 1) :]
-        assert sum(kept(masks).values()) == min(reachable, key=lambda total: (abs(total - target), total))
+        found = sum(kept(masks)[name] for name in pruned)
+        assert found == min(reachable, key=lambda total: (abs(total - target), total))
 
 
 @fixed
@@ -142,6 +145,28 @@ def test_masks_of_units_shrink_level_after_level_whatever_the_rounding(unit, sco
         smaller = pruning.select(pruning.random_scores(weights, units, draw), masks, density, units, scope)
         assert all(bool((smaller[name] <= masks[name]).all()) for name in masks)
         masks = smaller
+
+
+@pytest.mark.parametrize("density", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01])
+@pytest.mark.parametrize("setting", [{"scope": scope} for scope in ("global", "layer", "erk")] + [{"budget": "macs"}], ids=str)
+def test_rows_of_the_output_layer_are_classes_and_stay(setting, density):
+    model = network()
+    with torch.no_grad():
+        model[4].weight *= 1e-3  # they would be the first to go
+    sizes = models.measure(model, (4, 4, 4))
+    masks = choose(model, Choice(density=density, unit="row", **setting), macs_per_weight=sizes.macs_per_weight)
+    assert bool(masks["4.weight"].all())
+    filter_weights = 4 * 9  # the largest unit, at 2 × 2 places
+    if "budget" in setting:
+        macs = sizes.kept_macs({name.removesuffix(".weight"): count for name, count in kept(masks).items()})
+        assert macs <= max(density * sizes.macs, 16 * 4) < macs + filter_weights * 4 * 4
+    else:
+        total = sum(mask.numel() for mask in masks.values())
+        assert abs(sum(kept(masks).values()) - max(density * total, 16 * 4)) <= 2 * filter_weights
+
+
+def test_rows_of_an_only_layer_are_pruned():
+    assert kept(choose(nn.Linear(6, 10), Choice(density=0.5, unit="row"))) == {"weight": 30}
 
 
 @pytest.mark.parametrize("scope", ["global", "layer", "erk"])
@@ -351,7 +376,8 @@ def test_overlap_of_different_networks_is_refused():
 @pytest.mark.parametrize("score", ["magnitude", "gradient", "fisher"])
 @pytest.mark.parametrize("unit", ["element", "row"])
 def test_units_of_different_sizes_are_compared_by_their_score_per_weight(unit, score):
-    built = nn.Sequential(fnn.Linear(8, 16, algebra="quaternion"), nn.ReLU(), nn.Linear(16, 6))
+    last = [nn.Linear(16, 6)] if unit == "element" else [nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 6)]
+    built = nn.Sequential(fnn.Linear(8, 16, algebra="quaternion"), nn.ReLU(), *last)
     images, labels = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 6
     weights, units = named_weights(built), pruning.units_of(built, unit)
     if score == "magnitude":
@@ -363,10 +389,12 @@ def test_units_of_different_sizes_are_compared_by_their_score_per_weight(unit, s
     masks = pruning.choose(built, pruning.Choice(density=0.5, score=score, unit=unit), images=images, labels=labels)
     kept, gone = [], []
     for name, values in adding_up.items():
+        if name in units.untouched:
+            continue
         of_units = units.split(name, masks[name])
         assert bool((of_units.all(1) == of_units.any(1)).all())
         each = values / of_units.shape[1]
         kept += each[of_units.all(1)].tolist()
         gone += each[~of_units.all(1)].tolist()
     assert min(kept) >= max(gone)
-    assert len({units.split(name, weight).shape[1] for name, weight in weights.items()}) == 2
+    assert len({units.split(name, weight).shape[1] for name, weight in weights.items() if name not in units.untouched}) == 2

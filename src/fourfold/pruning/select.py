@@ -48,7 +48,8 @@ def select(scores: Mapping[str, Tensor], masks: Masks, density: float, units: Un
 
     Single weights are counted exactly: `round(density · weights)` of every group that `scope` compares. Of larger units so
     many are kept, from the largest score down, that their weights are as near to that as can be (of two equally near
-    numbers the smaller), and at least one where weights are to be kept at all.
+    numbers the smaller), and at least one where weights are to be kept at all. Weights that are untouched count, so the
+    others make up for them.
 
     Args:
         scores: Of every unit, by weight name.
@@ -62,7 +63,7 @@ def select(scores: Mapping[str, Tensor], masks: Masks, density: float, units: Un
     """
     check_finite(scores)
     sizes = {name: units.split(name, mask).sum(1) for name, mask in masks.items()}
-    kept = {name: torch.zeros_like(size, dtype=torch.bool) for name, size in sizes.items()}
+    kept = {name: torch.full_like(size, name in units.untouched, dtype=torch.bool) for name, size in sizes.items()}
     for parts, count in _groups(masks, density, units, scope):
         here = torch.cat([scores[name][part].double() for name, part in parts])
         size = torch.cat([sizes[name][part] for name, part in parts])
@@ -126,22 +127,33 @@ def _groups(masks: Masks, density: float, units: Units, scope: str) -> list[tupl
     """Return what is compared with each other, and the weights that each such group keeps."""
     if scope not in SCOPES:
         raise unknown("scope", scope, SCOPES)
-    sizes = {name: mask.numel() for name, mask in masks.items()}
+    pruned, density = _without_untouched(masks, density, units)
+    sizes = {name: mask.numel() for name, mask in pruned.items()}
     if scope == "global":
-        return [([(name, slice(None)) for name in masks], num_kept(density, sum(sizes.values())))] if masks else []
+        return [([(name, slice(None)) for name in pruned], num_kept(density, sum(sizes.values())))] if pruned else []
     if scope == "layer":
         return [([(name, slice(None))], num_kept(density, size)) for name, size in sizes.items()]
     if scope == "component":
         if units.unit != "weight":
             raise UserError(f"`scope` (='component') must be another for `unit` (={units.unit!r}), which joins components")
-        parts = [(name, part) for name in masks for part in _components(sizes[name], units.dimension(name))]
+        parts = [(name, part) for name in pruned for part in _components(sizes[name], units.dimension(name))]
         return [([(name, part)], num_kept(density, part.stop - part.start)) for name, part in parts]
-    shares = erdos_renyi_shares(shapes_of(masks), units.dimensions)
-    total, now = sum(sizes.values()), [int(mask.sum()) for mask in masks.values()]
-    spare = sum(_rounding(mask, units.split(name, mask)) for name, mask in masks.items())
+    shares, now = erdos_renyi_shares(shapes_of(pruned), units.dimensions), [int(mask.sum()) for mask in pruned.values()]
+    spare, total = sum(_rounding(mask, units.split(name, mask)) for name, mask in pruned.items()), sum(sizes.values())
     target = _attainable(num_kept(density, total), sum(now), spare, density, total)
-    counts = apportion(target, [shares[name] for name in masks], now)
-    return [([(name, slice(None))], count) for name, count in zip(masks, counts, strict=True)]
+    counts = apportion(target, [shares[name] for name in pruned], now)
+    return [([(name, slice(None))], count) for name, count in zip(pruned, counts, strict=True)]
+
+
+def _without_untouched(masks: Masks, density: float, units: Units) -> tuple[Masks, float]:
+    """Return the masks of the weights that are pruned, and the density of them that gives all weights the density asked for."""
+    pruned = {name: mask for name, mask in masks.items() if name not in units.untouched}
+    if len(pruned) == len(masks) or not pruned:
+        return pruned, density
+    total = sum(mask.numel() for mask in masks.values())
+    untouched = sum(int(mask.sum()) for name, mask in masks.items() if name in units.untouched)
+    left = (density * total - untouched) / sum(mask.numel() for mask in pruned.values())
+    return pruned, min(1.0, max(0.0, left))
 
 
 def _components(size: int, n: int) -> Sequence[slice]:

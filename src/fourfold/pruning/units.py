@@ -13,7 +13,7 @@ from fourfold.record.errors import unknown
 UNITS = {
     "weight": "every stored weight alone",
     "element": "the n components of a number together: a quaternion is kept or removed as a whole",
-    "row": "all weights of an output number together: n rows of the real matrix, a filter of a convolution",
+    "row": "all weights of an output number together: n rows of the real matrix, a filter; the output layer has none",
 }
 """The units by name, each with what it holds together."""
 
@@ -26,6 +26,8 @@ class Units:
     """One of `UNITS`."""
     dimensions: Mapping[str, int] = field(default_factory=dict)
     """Dimension n of the algebra of each weight, by the weight's name; those that are not named are real."""
+    untouched: frozenset[str] = frozenset()
+    """Names of weights of which nothing is pruned, though they count: the output layer's, whose rows are classes."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -54,7 +56,7 @@ class Units:
 
 
 def units_of(model: nn.Module, unit: str = "weight") -> Units:
-    """Return the units of a model's weights.
+    """Return the units of a model's weights; of rows, those of the output layer, the last one of several, are untouched.
 
     Raises:
         ValueError: an unknown unit, or one of several weights in a model with layers other than linear and convolution ones.
@@ -65,4 +67,5 @@ def units_of(model: nn.Module, unit: str = "weight") -> Units:
         raise UserError(
             f"`unit` (={unit!r}) must be 'weight' for {others[0]!r}, which is neither a linear nor a convolution layer"
         )
-    return Units(unit=unit, dimensions={name: algebra_of(layer).n for name, layer in layers.items()})
+    untouched = frozenset(list(layers)[-1:]) if unit == "row" and len(layers) > 1 else frozenset()
+    return Units(unit=unit, dimensions={name: algebra_of(layer).n for name, layer in layers.items()}, untouched=untouched)
