@@ -93,5 +93,5 @@ def test_weights_of_a_level_that_was_not_trained_to_its_end_are_one_sentence(tmp
         run_and_keep(tiny_spec(levels=1), tmp_path, keep=(0,))
     store = RunStore.create(tmp_path, tiny_spec(levels=1))
     assert store.kept_levels(0) == [0]
-    with pytest.raises(UserError, match=r"level 0 of trial 0 in .* has no row: the run was ended while it was trained"):
+    with pytest.raises(UserError, match=r"level 0 of trial 0 in .* has no row: it was not trained to its end"):
         lottery.load_trained(store, 0, 0)

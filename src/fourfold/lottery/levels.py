@@ -137,11 +137,11 @@ def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
         UserError: its weights were not kept, it was not trained to its end, or a file is damaged.
     """
     network = build(store.spec(), derive_seed(trial, "weights"))
-    trained = store.weights(trial, level)
     row = next((row for row in store.rows(trial) if row.level == level), None)
     if row is None:
-        raise UserError(f"level {level} of trial {trial} in {store.path} has no row: the run was ended while it was trained")
-    pruning.expand_(network.state_dict(), trained, masks_of_row(store, row, named_weights(network)))
+        raise UserError(f"level {level} of trial {trial} in {store.path} has no row: it was not trained to its end")
+    masks = masks_of_row(store, row, named_weights(network))
+    pruning.expand_(network.state_dict(), store.weights(trial, level), masks)
     return network.eval()
 
 
