@@ -7,17 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lottery_samples import prepared, results, tiny_spec
+from lottery_samples import prepared, results, run_alone, tiny_spec
 
 from fourfold import lottery, pruning
 from fourfold.lottery import controls, derive_seed, levels
 from fourfold.lottery.building import measure
 from fourfold.nn import named_weights
 from fourfold.pruning import Units, kept
-from fourfold.record import CONTROLS, TICKET, PruneSpec, RunStore, UserError
+from fourfold.record import CONTROLS, TICKET, PruneSpec, RunStore, StopSpec, UserError
 from fourfold.train import TrainingFailedError, single_thread
 
 SPEC = replace(tiny_spec("quaternion", levels=4), prune=PruneSpec(fraction=0.4, rewind="step", rewind_to=5))
+WIDE = replace(SPEC, model=replace(SPEC.model, name="lenet-300-100"))
 
 
 def masks_at(density: float, seed: int) -> tuple[pruning.Masks, Units]:
@@ -43,6 +44,41 @@ def test_masks_of_controls_keep_as_many_weights_and_are_drawn_from_the_generator
         assert kept(made) == kept(masks)
 
 
+@pytest.mark.parametrize("unit", ["element", "row"])
+@pytest.mark.parametrize("control", controls.MASKS)
+@pytest.mark.parametrize("density", [0.15, 0.4, 0.7])
+def test_masks_of_controls_are_made_of_the_units_that_the_ticket_prunes(density, control, unit):
+    network = levels.build(WIDE, 0)
+    weights, units = named_weights(network), pruning.units_of(network, unit)
+    ticket = pruning.select(pruning.random_scores(weights, units, generator()), pruning.dense(weights), density, units)
+    made, other = (controls.MASKS[control](ticket, units, generator(seed), [pruning.dense(weights)]) for seed in (1, 2))
+    for name, mask in made.items():
+        parts = units.split(name, mask)
+        assert torch.equal(parts.any(1), parts.all(1))
+        assert name not in units.untouched or torch.equal(mask, ticket[name])
+        if control in ("shuffled-layer", "random-layer"):
+            assert kept(made)[name] == kept(ticket)[name]
+    first = "fc1.weight"
+    assert not torch.equal(made[first], ticket[first])
+    assert not torch.equal(made[first], other[first])
+    largest = max(units.split(name, mask).shape[1] for name, mask in ticket.items() if name not in units.untouched)
+    assert sum(kept(made).values()) == pytest.approx(sum(kept(ticket).values()), abs=largest * len(ticket))
+
+
+def test_controls_of_a_run_that_prunes_rows_prune_rows(tmp_path):
+    spec = replace(WIDE, prune=PruneSpec(fraction=0.5, unit="row"), stop=StopSpec(accuracy=0, max_level=1))
+    store = run_alone(spec, tmp_path)
+    with single_thread():
+        lottery.run_controls(prepared(spec), store, 0, [*controls.MASKS, "equal-macs"])
+    for control in (*controls.MASKS, "equal-macs"):
+        row = store.control_rows(0, control)[1]
+        (_, first), (_, second), (_, output) = row.layers.items()
+        assert output[0] == output[1]  # of every class
+        assert first[1] == (19200 if control == "equal-macs" else 4800)
+        assert 0 < second[0] < second[1]
+        assert (first[0] % 64, second[0] % 300) == (0, 0)  # rows of four numbers of 16, of 75; of 64 and 300 real weights
+
+
 def test_a_shuffled_layer_keeps_the_patterns_of_its_numbers():
     masks, units = masks_at(0.4, 0)
     made = controls.shuffled_in_layers(masks, units, generator(), [])
@@ -59,6 +95,9 @@ def test_global_shuffling_and_erk_move_weights_between_layers():
     assert shuffled["a"] == pytest.approx(300 * 300 / 700, abs=40)
     found = kept(controls.random_erdos_renyi(masks, Units(), generator(), []))
     assert (found["a"], found["b"]) == (150, 150)  # both have 40 rows and columns
+    by_rows = kept(controls.shuffled_everywhere(masks, Units(unit="row"), generator(), []))
+    assert sum(by_rows.values()) == pytest.approx(300, abs=15)
+    assert by_rows["b"] > 0
 
 
 def test_an_inverted_mask_keeps_what_was_pruned_first():

@@ -46,6 +46,9 @@ def check_density(spec, row) -> None:
 def check_control(spec, row, ticket) -> None:
     if row.control in SAME_NETWORK and spec.prune.unit == "weight":
         assert row.weights == ticket.weights
+    if spec.prune.unit == "row" and row.control != "small-dense":
+        kept, total = [*row.layers.values()][-1]
+        assert kept == total  # of every class
     if row.control in SAME_LAYERS:
         assert row.layers == ticket.layers
     if row.control == "equal-macs":

@@ -3,13 +3,13 @@
 A control is trained as the ticket's level was, on the same images in the same order, and gives a row of its own.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from fourfold import data, pruning
 from fourfold.lottery import rewinding
@@ -41,49 +41,51 @@ The last ones are read from disk as they are taken, which only one control does.
 
 
 def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return the masks with the numbers of every layer in another order, each with its own pattern of components."""
+    """Return the masks with the numbers of every layer (or its rows) in another order, each with its own pattern."""
     found = {}
     for name, mask in masks.items():
-        numbers = mask.reshape(units.dimension(name), -1)
-        order = torch.randperm(numbers.shape[1], generator=generator).to(mask.device)
-        found[name] = numbers[:, order].reshape(mask.shape)
+        n = units.dimension(name)
+        parts = mask.reshape(n, mask.shape[0] // n, -1) if units.unit == "row" else mask.reshape(n, -1, 1)
+        order = torch.randperm(parts.shape[1], generator=generator).to(mask.device)
+        found[name] = parts[:, order].reshape(mask.shape)
     return found
 
 
 def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return the masks with the bits of the whole network in another order."""
-    flat = torch.cat([mask.flatten() for mask in masks.values()])
-    shuffled = flat[torch.randperm(len(flat), generator=generator).to(flat.device)]
-    parts = torch.split(shuffled, [mask.numel() for mask in masks.values()])
-    return {name: part.view(mask.shape) for (name, mask), part in zip(masks.items(), parts, strict=True)}
+    """Return the masks with the units of the whole network in another order, cut off where they have as many weights."""
+    kept = {name: _kept_units(name, mask, units) for name, mask in masks.items()}
+    flat = torch.cat([*kept.values()])
+    order = torch.randperm(len(flat), generator=generator).to(flat.device)
+    kept_first = flat.int().argsort(descending=True, stable=True).argsort()
+    parts = torch.split(-kept_first[order], [len(part) for part in kept.values()])
+    return pruning.select(dict(zip(kept, parts, strict=True)), pruning.dense(masks), _density(masks), units)
 
 
 def random_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return masks of random weights, in every layer as many as the given ones keep."""
-    return _random(masks, pruning.kept(masks), generator)
+    """Return masks of random units, in every layer as many as the given ones keep."""
+    found = {}
+    for name, mask in masks.items():
+        count = int(_kept_units(name, mask, units).sum())
+        chosen = pruning.keep_largest(_draw(name, mask, units, generator), count)
+        found[name] = units.join(name, chosen, torch.ones_like(mask))
+    return found
 
 
 def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return masks of random weights, as many as the given ones keep, at the densities of Erdős–Rényi kernels."""
-    sizes = [mask.numel() for mask in masks.values()]
-    shares = pruning.erdos_renyi_shares({name: tuple(mask.shape) for name, mask in masks.items()}, units.dimensions)
-    counts = pruning.apportion(sum(pruning.kept(masks).values()), [shares[name] for name in masks], sizes)
-    return _random(masks, dict(zip(masks, counts, strict=True)), generator)
+    """Return masks of random units, of as many weights as the given ones keep, at the densities of Erdős–Rényi kernels."""
+    scores = {name: _draw(name, mask, units, generator) for name, mask in masks.items()}
+    return pruning.select(scores, pruning.dense(masks), _density(masks), units, scope="erk")
 
 
 def inverted(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return the masks that keep as many weights, those first that the levels pruned first; within a level at random.
 
-    The weights' scores are not on disk, but their order is, as far as the masks tell it.
+    The units' scores are not on disk, but their order is, as far as the masks tell it.
     """
-    pruned = [*before][1:]
-    order = {name: sum(mask[name].double() for mask in (*pruned, masks)) for name in masks}  # levels survived
-    draws = {
-        name: torch.rand(mask.shape, generator=generator, dtype=torch.float64).to(mask.device) for name, mask in masks.items()
-    }
-    scores = {name: (draws[name] - order[name]).flatten() for name in masks}
-    density = sum(pruning.kept(masks).values()) / sum(mask.numel() for mask in masks.values())
-    return pruning.select(scores, pruning.dense(masks), density)
+    history = [*[*before][1:], masks]
+    survived = {name: sum(_kept_units(name, mask[name], units).double() for mask in history) for name in masks}  # levels
+    scores = {name: _draw(name, mask, units, generator) - survived[name] for name, mask in masks.items()}
+    return pruning.select(scores, pruning.dense(masks), _density(masks), units)
 
 
 MASKS: dict[str, MakeMask] = {
@@ -96,12 +98,18 @@ MASKS: dict[str, MakeMask] = {
 """The controls that differ from the ticket in the mask alone."""
 
 
-def _random(masks: Masks, counts: Mapping[str, int], generator: Generator) -> Masks:
-    found = {}
-    for name, mask in masks.items():
-        scores = torch.rand(mask.numel(), generator=generator, dtype=torch.float64)
-        found[name] = pruning.keep_largest(scores, counts[name]).view(mask.shape).to(mask.device)
-    return found
+def _kept_units(name: str, mask: Tensor, units: Units) -> Tensor:
+    return units.split(name, mask).any(1)
+
+
+def _draw(name: str, mask: Tensor, units: Units, generator: Generator) -> Tensor:
+    """Return a uniform random number for every unit of a weight: float64 (units,)."""
+    count = len(units.split(name, mask))
+    return torch.rand(count, generator=generator, dtype=torch.float64).to(mask.device)
+
+
+def _density(masks: Masks) -> float:
+    return sum(pruning.kept(masks).values()) / sum(mask.numel() for mask in masks.values())
 
 
 def check_controls(specs: Collection[Spec], controls: Collection[str], levels: Collection[int] | None) -> None:
@@ -207,7 +215,7 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
     masks = masks_of_row(store, rows[level], weights)
     if control in MASKS:
         before = (masks_of_row(store, earlier, weights) for earlier in rows[:level])
-        masks = MASKS[control](masks, units_of(network), Generator().manual_seed(seed), before)
+        masks = MASKS[control](masks, units_of(network, spec.prune.unit), Generator().manual_seed(seed), before)
     begun = Begin(train=spec.train)
     if level and control != "random-init" and spec.prune.rewind != "start":
         state = store.state(trial, len(rows))  # the point to rewind to passes from level to level
@@ -256,8 +264,9 @@ def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_ep
     trained = train_level(twin, trial, level, network, masks, Begin(train=twin.spec.train), on_epoch)
     rows = store.rows(trial)
     if level + 1 < len(rows):
-        scores, macs = pruning.magnitude_scores(weights, Units()), rows[level + 1].macs
-        successor = pruning.select_macs(scores, masks, macs, twin.sizes.macs_per_weight, Units(), per_mac=False)
+        units = units_of(network, twin.spec.prune.unit)
+        scores, macs = pruning.magnitude_scores(weights, units), rows[level + 1].macs
+        successor = pruning.select_macs(scores, masks, macs, twin.sizes.macs_per_weight, units, per_mac=False)
         store.save_mask(trial, level + 1, pruning.pack(successor), "equal-macs")
     row = make_row(twin, trial, level, network, masks, trained, perf_counter() - start, "equal-macs")
     return replace(row, run=store.spec().id)

@@ -57,10 +57,10 @@ def select_macs(
     size, score = torch.cat(list(sizes.values())), torch.cat([scores[name].double() for name in masks])
     cost = size * each
     value = score / cost.clamp_min(1) if per_mac else score
-    held = torch.cat([torch.full_like(sizes[name], name in units.untouched, dtype=torch.bool) for name in masks])
-    ranked = torch.where(size > 0, value, -torch.inf).masked_fill(held, torch.inf)
+    untouched = torch.cat([torch.full_like(sizes[name], name in units.untouched, dtype=torch.bool) for name in masks])
+    ranked = torch.where(size > 0, value, -torch.inf).masked_fill(untouched, torch.inf)
     order = ranked.argsort(descending=True, stable=True)
-    kept = held.clone()
+    kept = untouched.clone()
     kept[order[cost[order].cumsum(0) <= macs]] = True
     parts = torch.split(kept, [len(sizes[name]) for name in masks])
     return {name: units.join(name, part, masks[name]) for name, part in zip(masks, parts, strict=True)}
