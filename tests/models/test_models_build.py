@@ -178,7 +178,8 @@ def test_learned_channels_are_appended_to_the_unchanged_image():
         ({"algebra": "quat"}, "unknown algebra 'quat'; known: real, complex, quaternion, octonion"),
         ({"head": "complex"}, "unknown head 'complex'; known: algebra, real"),
         ({"init": "xavier"}, "unknown scheme 'xavier'; known: torch, he, glorot"),
-        ({"num_classes": 0}, r"`num_classes` \(=0\) must be at least 1"),
+        ({"num_classes": 0}, r"`num_classes` \(=0\) must lie in \[1, 2147483647\]"),
+        ({"num_classes": 2**31}, r"`num_classes` \(=2147483648\) must lie in \[1, 2147483647\]"),
         ({"name": "conv-6", "shape": (3, 32, 7)}, "images of 32×7 are too small for conv-6: it needs 8×8"),
         ({"name": "vgg-16", "shape": (3, 28, 28)}, "images of 28×28 are too small for vgg-16: it needs 32×32"),
         (

@@ -17,6 +17,9 @@ from fourfold.nn import WhiteningBatchNorm2d, check_divisible, initialize
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
 
+MOST_CLASSES = 2**31 - 1
+"""Outputs of the largest network whose sizes can still be counted."""
+
 Make = Callable[[Shape, int, Layers], nn.Sequential]
 """Of images, classes, and what to build from."""
 
@@ -85,7 +88,7 @@ def build(
     Args:
         name: One of `MODELS`, in any spelling of the separators.
         algebra: The algebra of all layers but the head; `phm` is one of four components that every layer learns for itself.
-        num_classes: Outputs.
+        num_classes: Outputs, at most `MOST_CLASSES`.
         shape: Channels, height and width that the network sees. Default: as published, with channels filled up to a
             multiple of the algebra's dimension (and to 4 from 3, as RGB + grey).
         head: `real` for a real output layer (paper 1), `algebra` for one in the algebra (paper 2).
@@ -102,8 +105,8 @@ def build(
     name = canonical_name(name)
     info = MODELS[name]
     layers = Layers(algebra=algebra, head=head, norm=norm, width=width)
-    if num_classes < 1:
-        raise UserError(f"`num_classes` (={num_classes}) must be at least 1")
+    if not 1 <= num_classes <= MOST_CLASSES:
+        raise UserError(f"`num_classes` (={num_classes}) must lie in [1, {MOST_CLASSES}]")
     if head == "algebra":
         check_divisible("num_classes", num_classes, numbers(algebra))
     channels, height, columns = shape if shape is not None else input_shape(name, algebra)
