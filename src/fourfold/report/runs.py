@@ -48,7 +48,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
                 if (row.run, row.trial, row.control) != (run, trial, control):
                     raise UserError(f"{store.path} holds rows of another run than its spec's, {run}; move them apart")
                 place, other = known.setdefault((trial, control != TICKET, control, row.level), (store.path, row))
-                if other.result() != row.result():
+                if other is not row and other.result() != row.result():
                     raise UserError(
                         f"trial {trial} of {run} lies in {place} and in {store.path} with different results; name one of them"
                     )
