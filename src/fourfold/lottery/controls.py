@@ -56,7 +56,7 @@ def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before
     kept = {name: _kept_units(name, mask, units) for name, mask in masks.items()}
     flat = torch.cat([*kept.values()])
     order = torch.randperm(len(flat), generator=generator).to(flat.device)
-    kept_first = flat.int().argsort(descending=True, stable=True).argsort()
+    kept_first = flat.int().argsort(descending=True, stable=True).argsort()  # each unit's place, those that are kept first
     parts = torch.split(-kept_first[order], [len(part) for part in kept.values()])
     return pruning.select(dict(zip(kept, parts, strict=True)), pruning.dense(masks), _density(masks), units)
 
@@ -64,16 +64,15 @@ def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before
 def random_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return masks of random units, in every layer as many as the given ones keep."""
     found = {}
-    for name, mask in masks.items():
-        count = int(_kept_units(name, mask, units).sum())
-        chosen = pruning.keep_largest(_draw(name, mask, units, generator), count)
-        found[name] = units.join(name, chosen, torch.ones_like(mask))
+    for name, scores in pruning.random_scores(masks, units, generator).items():
+        count = int(_kept_units(name, masks[name], units).sum())
+        found[name] = units.join(name, pruning.keep_largest(scores, count), torch.ones_like(masks[name]))
     return found
 
 
 def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return masks of random units, of as many weights as the given ones keep, at the densities of Erdős–Rényi kernels."""
-    scores = {name: _draw(name, mask, units, generator) for name, mask in masks.items()}
+    scores = pruning.random_scores(masks, units, generator)
     return pruning.select(scores, pruning.dense(masks), _density(masks), units, scope="erk")
 
 
@@ -84,7 +83,7 @@ def inverted(masks: Masks, units: Units, generator: Generator, before: Iterable[
     """
     history = [*[*before][1:], masks]
     survived = {name: sum(_kept_units(name, mask[name], units).double() for mask in history) for name in masks}  # levels
-    scores = {name: _draw(name, mask, units, generator) - survived[name] for name, mask in masks.items()}
+    scores = {name: draws - survived[name] for name, draws in pruning.random_scores(masks, units, generator).items()}
     return pruning.select(scores, pruning.dense(masks), _density(masks), units)
 
 
@@ -100,12 +99,6 @@ MASKS: dict[str, MakeMask] = {
 
 def _kept_units(name: str, mask: Tensor, units: Units) -> Tensor:
     return units.split(name, mask).any(1)
-
-
-def _draw(name: str, mask: Tensor, units: Units, generator: Generator) -> Tensor:
-    """Return a uniform random number for every unit of a weight: float64 (units,)."""
-    count = len(units.split(name, mask))
-    return torch.rand(count, generator=generator, dtype=torch.float64).to(mask.device)
 
 
 def _density(masks: Masks) -> float:
