@@ -55,10 +55,10 @@ def _read_if_there(file: Path) -> bytes:
         return b""
 
 
-def serve(spec: Spec, out: Path, *, deadline: float | None = None, send=lambda kind, **content: None, keep=()) -> None:
+def serve(spec: Spec, out: Path, *, clock: serving.Clock | None = None, send=lambda kind, **content: None, keep=()) -> None:
     """Run trial 0 here as a worker does: with its folder, its lock, its clock and its events."""
     with single_thread():
-        serving.run_trial_here(prepared(spec), RunStore.create(out, spec), 0, serving.Clock(deadline), send, keep)
+        serving.run_trial_here(prepared(spec), RunStore.create(out, spec), 0, clock or serving.Clock(None), send, keep)
 
 
 def results(rows: list[Row]) -> list[dict]:

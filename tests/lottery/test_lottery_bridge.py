@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import time
 
 import pytest
 from lottery_samples import results, tiny_spec
@@ -249,3 +250,10 @@ def test_what_a_node_lacks_is_the_sentence_and_a_node_that_dies_is_left_alone(mo
         UserError, match=r"^a node of the cluster cannot run fourfold \(.*'fourfold'\); install it there as it is here$"
     ):
         joining.probe(request, joined, [node("b", CPU=1.0)])
+
+
+def test_a_deadline_goes_to_another_machine_as_a_time_of_day():
+    message = {"deadline": time.monotonic() + 30, "trial": 0}
+    sent = bridge.for_another_machine(message)
+    assert sent["time_of_day"] == pytest.approx(time.time() + 30, abs=5)
+    assert bridge.for_another_machine({"deadline": None}) == {"deadline": None}

@@ -8,6 +8,7 @@ import torch
 from lottery_samples import tiny_spec
 
 from fourfold import lottery
+from fourfold.lottery import local
 from fourfold.record import DataSpec, ModelSpec, PruneSpec, RunStore, UserError
 
 SPEC = tiny_spec()
@@ -24,6 +25,10 @@ cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA dev
         (SPEC, {"budget_seconds": 0}, "`budget_seconds` (=0) must be above 0"),
         (SPEC, {"budget_seconds": -1.5}, "`budget_seconds` (=-1.5) must be above 0"),
         (SPEC, {"budget_seconds": NAN}, "`budget_seconds` (=nan) must be above 0"),
+        (None, {}, "`specs` (=None) must be a `Spec`, the name of a preset, or several of them"),
+        ([SPEC, 7], {}, "`specs` (=7) must be a `Spec`, the name of a preset, or several of them"),
+        ("digit", {}, "unknown preset 'digit'; known: conv2-cifar10, "),
+        (["digits", "digits"], {}, "one experiment is named twice"),
         ([], {}, "there is nothing to run: name at least one algebra"),
         ([SPEC, SPEC], {}, "one experiment is named twice"),
         (SPEC, {"device": "foo"}, "unknown device 'foo'; known: auto, cpu, cuda, cuda:N"),
@@ -77,3 +82,10 @@ def test_there_is_a_learning_rate_to_fine_tune_with():
         lottery.check([spec], 1, None, None, "cpu")
     lottery.check([replace(spec, train=replace(spec.train, cosine_steps=24))], 1, None, None, "cpu")
     lottery.check([replace(spec, prune=PruneSpec(rewind="continue"))], 1, None, None, "cpu")
+
+
+def test_the_name_of_a_preset_is_its_real_and_its_quaternion_network():
+    both = [lottery.presets.get("digits", algebra=algebra) for algebra in ("real", "quaternion")]
+    assert local.specs_of("digits") == local.specs_of(["digits"]) == both
+    assert local.specs_of(["digits", SPEC]) == [*both, SPEC]
+    assert local.specs_of(SPEC) == local.specs_of((SPEC,)) == [SPEC]

@@ -7,7 +7,7 @@ import pytest
 from lottery_samples import tiny_spec
 
 from fourfold import lottery
-from fourfold.lottery import pool
+from fourfold.lottery import pool, serving
 from fourfold.record import RunStore, UserError
 
 
@@ -61,6 +61,6 @@ def test_a_trial_that_starts_after_the_deadline_trains_nothing(tmp_path):
     from lottery_samples import serve
 
     kinds = []
-    serve(tiny_spec(), tmp_path, deadline=time.time() - 1, send=lambda kind, **content: kinds.append(kind))
+    serve(tiny_spec(), tmp_path, clock=serving.Clock(time.time() - 1), send=lambda kind, **content: kinds.append(kind))
     assert kinds == ["out-of-time"]
     assert RunStore(tmp_path / tiny_spec().id).rows(0) == []

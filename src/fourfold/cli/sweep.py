@@ -81,12 +81,12 @@ def command(
     _print_time(console, plans, points * trials * (level + 1), machines.at_a_time, out)
     if dry_run:
         return
-    deadline = None if machines.budget_seconds is None else time.time() + machines.budget_seconds
+    deadline = None if machines.budget_seconds is None else time.monotonic() + machines.budget_seconds
     chosen = [name for name, values in space.items() if isinstance(values, sweep.Range) or len(values) > 1]
     with follow_sweep(console, chosen, points * len(bases) * trials * (level + 1)) as on_event:
 
         def run(specs: Sequence[Spec]) -> None:
-            left = None if deadline is None else deadline - time.time()
+            left = None if deadline is None else deadline - time.monotonic()
             if specs and (left is None or left > 0):
                 machines.run(specs, trials=trials, out=out, on_event=on_event, budget_seconds=left)
 

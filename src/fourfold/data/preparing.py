@@ -70,7 +70,12 @@ def prepare(
     _, height, width = input_channels(spec, about, n)
     channels = encoded_channels(spec, about, n)
     kept, labels = members_of(image_set.train_labels, spec)
+    test_kept, test_labels = members_of(image_set.test_labels, spec)
     count = len(labels)
+    for what, found in (("training", labels), ("test", test_labels)):
+        if not len(found):
+            of = f" of `data.classes` (={spec.classes})" if spec.classes else ""
+            raise UserError(f"{about.name} has no {what} images{of}: name other classes or other data")
     if spec.validation >= count:
         raise UserError(f"`data.validation` (={spec.validation}) must be less than the {count} training images of {about.name}")
     mean, std = normalization(spec, about)
@@ -99,7 +104,7 @@ def prepare(
     rest = None if held_out is None else np.setdiff1d(np.arange(count), held_out)
     choices = [rest] if held_out is None else [rest, held_out]
     train, *validation = splits_of(image_set.train_images, kept, labels, choices)
-    (test,) = splits_of(image_set.test_images, *members_of(image_set.test_labels, spec), [None])
+    (test,) = splits_of(image_set.test_images, test_kept, test_labels, [None])
     return Splits(
         train=train,
         validation=validation[0] if validation else None,

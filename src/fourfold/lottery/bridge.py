@@ -152,7 +152,7 @@ class _Bridge:
             asyncio.create_task(stopped.wait()),
         ]
         deadline = self._request["deadline"]
-        patience = None if deadline is None else max(0, deadline - time.time())
+        patience = None if deadline is None else max(0, deadline - time.monotonic())
         done, _ = await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         for ended in done:
             ended.result()
@@ -213,7 +213,7 @@ class _Attempt:
         files = await asyncio.to_thread(parcels.pack, task.store, task.trial, controls=bool(task.message["controls"]))
         named = remote.options(name=f"{task.spec.id} trial {task.trial}")
         try:
-            async for reference in named.remote(json.dumps(task.message), files):
+            async for reference in named.remote(json.dumps(for_another_machine(task.message)), files):
                 events = [(json.loads(line), made) for line, made in await reference]
                 await asyncio.to_thread(self._write, events)
                 for value, _ in events:
@@ -241,6 +241,13 @@ class _Attempt:
             except OSError as error:
                 raise disk_failure(self._task.store, error) from error
             self.num_rows += row is not None
+
+
+def for_another_machine(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a task whose deadline is a time of day, for monotonic clocks of two machines have nothing in common."""
+    if message["deadline"] is None:
+        return message
+    return {**message, "time_of_day": time.time() + (message["deadline"] - time.monotonic())}
 
 
 if __name__ == "__main__":

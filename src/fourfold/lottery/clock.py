@@ -13,6 +13,7 @@ import torch
 
 from fourfold import data, pruning
 from fourfold.data.images import Images, Labels
+from fourfold.data.subset import chosen_classes
 from fourfold.lottery.building import build, measure, splits_of
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
@@ -120,11 +121,13 @@ def _sizes(spec: Spec) -> Sizes:
 
 def _random_images(spec: Spec, count: int) -> data.ImageSet:
     info, random = data.info_for(spec.data), np.random.default_rng(0)
+    classes = chosen_classes(spec.data)
+    labels = np.arange(info.num_classes) if classes is None else classes  # as the files count them
     tests = max(1, round(count * info.test_images / info.train_images))
 
     def draw(number: int) -> tuple[Images, Labels]:
         shape = (number, info.channels, info.size, info.size)
-        return random.integers(0, 256, shape, dtype=np.uint8), random.integers(0, info.num_classes, number)
+        return random.integers(0, 256, shape, dtype=np.uint8), random.choice(labels, number)
 
     (train_images, train_labels), (test_images, test_labels) = draw(count), draw(tests)
     return data.ImageSet(

@@ -46,7 +46,7 @@ class Connection:
     Args:
         cluster: Where, and with what.
         request: What the bridge has to know beside that: `cpus`, `workers` and `trials`, `device`, `datasets` and `data_dir`,
-            `memory` (bytes), `versions` and `deadline`.
+            `memory` (bytes), `versions` and `deadline` (`time.monotonic()`).
 
     Raises:
         UserError: Ray is not installed, nobody answers, or trials cannot run there, in one sentence.
@@ -115,8 +115,8 @@ class Connection:
 
     def _return(self) -> bool:
         """Join the cluster again when it is there, and return whether that came about in time."""
-        end = time.time() + RETURN_SECONDS
-        while time.time() < end and not self._late():
+        end = time.monotonic() + RETURN_SECONDS
+        while time.monotonic() < end and not self._late():
             try:
                 self._bridge = self._join()
             except NoAnswerError:
@@ -127,7 +127,7 @@ class Connection:
 
     def _late(self) -> bool:
         deadline = self._request["deadline"]
-        return deadline is not None and time.time() >= deadline
+        return deadline is not None and time.monotonic() >= deadline
 
     def _join(self) -> "_Bridge":
         self._cluster.greet()

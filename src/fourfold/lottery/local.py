@@ -3,13 +3,14 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fourfold import data
+from fourfold.lottery import presets
 from fourfold.lottery.building import measure
 from fourfold.lottery.cluster import Connection
 from fourfold.lottery.controls import check_controls, controls_left
@@ -22,9 +23,12 @@ from fourfold.record import Cluster, Row, RunStore, Spec, UserError, launched
 from fourfold.train import resolve_device, steps_per_epoch, versions
 from fourfold.train.precision import check_precision
 
+ALGEBRAS_OF_A_NAME = ("real", "quaternion")
+"""What the name of a preset stands for where no algebra is named."""
+
 
 def run(
-    specs: Spec | Sequence[Spec],
+    specs: Spec | str | Sequence[Spec | str],
     *,
     trials: int = 5,
     out: Path | str = "runs",
@@ -48,7 +52,8 @@ def run(
     same call, and all return the same rows.
 
     Args:
-        specs: One experiment or several; their trials are taken in turn.
+        specs: One experiment or several; their trials are taken in turn. The name of a preset stands for its real and its
+            quaternion network, as on the command line.
         trials: Trials of each spec; trial t is the same whatever their number.
         out: Folder in which each spec gets a folder named by its id.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -66,9 +71,9 @@ def run(
     Raises:
         UserError: a mistake in the arguments, the data or the folder, in one sentence.
     """
-    specs = [specs] if isinstance(specs, Spec) else list(specs)
+    specs = specs_of(specs)
     out, data_dir = Path(out), Path(data_dir) if data_dir else None
-    deadline = None if budget_seconds is None else time.time() + budget_seconds
+    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
     check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels, cluster, parts)
     if launch := launched():
         work = Work(
@@ -125,6 +130,19 @@ def run(
         for event in connection.events(tasks) if connection else _here(tasks, workers, device, deadline):
             on_event(event)
         return all_rows(stores, trials, controls)
+
+
+def specs_of(named: object) -> list[Spec]:
+    """Return the specs that were given, or that presets' names stand for."""
+    specs: list[Spec] = []
+    for each in named if isinstance(named, Iterable) and not isinstance(named, str) else [named]:
+        if isinstance(each, Spec):
+            specs.append(each)
+        elif isinstance(each, str):
+            specs += [presets.get(each, algebra=algebra) for algebra in ALGEBRAS_OF_A_NAME]
+        else:
+            raise UserError(f"`specs` (={each!r}) must be a `Spec`, the name of a preset, or several of them")
+    return specs
 
 
 def _here(tasks: Sequence[Task], workers: int | None, device: str, deadline: float | None) -> Iterator[Event]:

@@ -104,7 +104,8 @@ class Pool:
     Args:
         tasks: What is to be done, in this order.
         lanes: Tasks at a time.
-        deadline: Time (`time.time()`) from which no further task is begun; None means none.
+        deadline: Time (`time.monotonic()`, which all processes of a machine share) from which no further task is begun; None
+            means none.
         shared: Whether all lanes share one worker process, as they must on a GPU to compute at the same time, or each has
             its own. Where a shared worker runs out of memory, half of the lanes go on.
     """
@@ -164,7 +165,7 @@ class Pool:
             self._events.put(None)
 
     def _late(self) -> bool:
-        return self._deadline is not None and time.time() >= self._deadline
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _follow(self, task: Task, worker: "_Worker") -> None:
         """Hand over a task and pass its events on until it is over."""

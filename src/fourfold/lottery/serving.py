@@ -49,7 +49,8 @@ class Server:
         def send(kind: str, **content: Any) -> None:
             write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}))
 
-        clock, out, trial = Clock(task["deadline"]), Path(task["out"]), task["trial"]
+        clock = Clock(task["time_of_day"]) if "time_of_day" in task else Clock.until(task["deadline"])
+        out, trial = Path(task["out"]), task["trial"]
         try:
             if "line" in task:
                 run_stability_here(self._prepared(spec, task), out, trial, clock, send, Line(**task["line"]))
@@ -89,17 +90,32 @@ def disk_failure(store: RunStore, error: OSError) -> UserError:
 
 
 class Clock:
-    """Ends a training when the next epoch would not be done in time; the first of several ranks decides."""
+    """Ends a training when the next epoch would not be done in time; the first of several ranks decides.
 
-    def __init__(self, deadline: float | None, ranks: Ranks = ALONE) -> None:
-        self.deadline = deadline
-        self.last = time.time()
-        self._ranks = ranks
+    Time is that of the monotonic clock, which nobody sets: a budget of an hour is an hour of running.
+
+    Args:
+        deadline: Time of day (`time.time()`) at which time is up, as several machines share it; None means never.
+        ranks: The processes that train together.
+        now: The clock that counts from here on.
+    """
+
+    def __init__(self, deadline: float | None, ranks: Ranks = ALONE, now: Callable[[], float] = time.monotonic) -> None:
+        self.end = None if deadline is None else now() + (deadline - time.time())
+        self.last = now()
+        self._ranks, self._now = ranks, now
+
+    @classmethod
+    def until(cls, end: float | None, ranks: Ranks = ALONE, now: Callable[[], float] = time.monotonic) -> "Clock":
+        """Return a clock that ends when this machine's `now` reaches a time; None means never."""
+        clock = cls(None, ranks, now)
+        clock.end = end
+        return clock
 
     def tick(self) -> None:
         """Note the end of an epoch (or the start); raise `OutOfTimeError` if another like it would end after the deadline."""
-        now = time.time()
-        late = self.deadline is not None and now + (now - self.last) > self.deadline
+        now = self._now()
+        late = self.end is not None and now + (now - self.last) > self.end
         if self._ranks.from_first(bytes([late])) == bytes([True]):
             raise OutOfTimeError
         self.last = now

@@ -61,7 +61,7 @@ def stability(
     for store in stores:
         check_line(store, line)
         check_masks(store, line)
-    deadline = None if budget_seconds is None else time.time() + budget_seconds
+    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
     for spec in {store.spec().data.name: store.spec() for store in stores}.values():
         data.load(spec.data.name, data_dir)
     place = resolve_device(device)

@@ -105,7 +105,7 @@ def _run_trial(
         if ranks.first:
             on_event(task.event({"event": kind, **content}))
 
-    run_trial_here(experiment, store, trial, Clock(work.deadline, ranks), send, work.keep, work.controls)
+    run_trial_here(experiment, store, trial, Clock.until(work.deadline, ranks), send, work.keep, work.controls)
 
 
 def _load_data(work: Work, ranks: Ranks, launch: Launch, on_event: OnEvent) -> None:
