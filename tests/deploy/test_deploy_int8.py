@@ -266,7 +266,7 @@ def test_mistakes_are_one_sentence():
         quantize.calibrate(program, images_for(program, 0, 0))
     with pytest.raises(UserError, match="bytes, but this network does not know how to encode them"):
         quantize.calibrate(program, np.zeros((1, 2, 2, 3), np.uint8))
-    with pytest.raises(UserError, match=r"`images` of shape \(1, 3\) must be"):
+    with pytest.raises(UserError, match=r"`images` of type float32 and shape \(1, 3\) must be"):
         quantize.calibrate(program, np.zeros((1, 3), np.float32))
     with pytest.raises(UserError, match=r"`program.ranges` must have a number for each value, but has none for 1"):
         quantize.Quantized(replace(program, ranges={0: 1.0}))

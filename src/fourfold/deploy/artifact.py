@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fourfold.deploy.images import as_array
 from fourfold.deploy.packing.bits import DamageError
 from fourfold.deploy.packing.container import seal, unseal
 from fourfold.deploy.packing.reading import Reader
@@ -51,7 +52,7 @@ def pack(
     """
     if values not in VALUES:
         raise unknown("values", values, VALUES)
-    images = None if calibrate is None else np.asarray(calibrate)
+    images = None if calibrate is None else as_array(calibrate)
     if shape is None and images is not None and images.dtype != np.uint8:
         shape = images.shape[1:]
     program = model if isinstance(model, Program) else _lowered(model, shape, encoding, class_names, provenance)

@@ -32,6 +32,13 @@ from fourfold.nn.fold import scaling
 from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.record import UserError
 
+_HARMLESS = {
+    *dir(type("Empty", (), {"__slots__": ()})),
+    *("__annotations__", "__constants__", "__dict__", "__weakref__", "__static_attributes__", "__firstlineno__"),
+    *("extra_repr", "reset_parameters", "_get_name", "_version", "_load_from_state_dict", "_save_to_state_dict"),
+} - {"__getattribute__"}
+"""What a subclass may define anew and still compute as its base: what every class has, and how a layer starts and is shown."""
+
 
 @dataclass(kw_only=True)
 class Lowering:
@@ -60,10 +67,26 @@ def lower_layer(lowering: Lowering, layer: nn.Module, name: str, value: int) -> 
     Raises:
         UserError: the layer, or one of its settings, is not among those that can be deployed.
     """
-    for kind in type(layer).__mro__:
-        if kind in LAYERS:
-            return LAYERS[kind](lowering, layer, name, value)
-    raise refusal(_called(layer, name))
+    kind = kind_of(layer)
+    if kind is None:
+        raise refusal(_called(layer, name))
+    return LAYERS[kind](lowering, layer, name, value)
+
+
+def kind_of(layer: nn.Module) -> type[nn.Module] | None:
+    """Return the class that a layer is lowered as: its own, or the first of its bases that is known, if it computes as that.
+
+    A class that overrides a method of that base, such as `forward`, may compute anything.
+    """
+    bases = type(layer).__mro__
+    kind = next((base for base in bases if base in LAYERS), None)
+    if kind is None:
+        return None
+    own = [
+        index for index, base in enumerate(bases) if base in LAYERS or base.__module__.startswith(("fourfold.nn.", "torch.nn."))
+    ]
+    changed = {name for base in bases[: own[0]] for name in vars(base)} & set(dir(bases[own[0]])) - _HARMLESS
+    return None if changed else kind
 
 
 def _called(layer: nn.Module, name: str) -> str:
@@ -113,7 +136,9 @@ def _convolution(lowering: Lowering, layer: nn.Conv2d, name: str, value: int) ->
     if layer.padding_mode != "zeros":
         raise refusal(_called(layer, name), f" with `padding_mode` (={layer.padding_mode!r}), which must be 'zeros'")
     product, groups = _product(layer, name)
-    left, right, top, bottom = layer._reversed_padding_repeated_twice  # also of 'same' and 'valid', where sides may differ
+    left, right, top, bottom = map(
+        int, layer._reversed_padding_repeated_twice
+    )  # also of 'same' and 'valid', where sides may differ
     return lowering.add(
         Convolution,
         name,
@@ -122,7 +147,7 @@ def _convolution(lowering: Lowering, layer: nn.Conv2d, name: str, value: int) ->
         stride=_pair(layer.stride),
         padding=(top, bottom, left, right),
         dilation=_pair(layer.dilation),
-        groups=groups,
+        groups=int(groups),
     )
 
 
@@ -161,7 +186,7 @@ def _max_pool(lowering: Lowering, layer: nn.MaxPool2d, name: str, value: int) ->
         stride=_pair(layer.stride),
         padding=_pair(layer.padding),
         dilation=_pair(layer.dilation),
-        ceil=layer.ceil_mode,
+        ceil=bool(layer.ceil_mode),
     )
 
 
@@ -175,8 +200,8 @@ def _average_pool(lowering: Lowering, layer: nn.AvgPool2d, name: str, value: int
         kernel=_pair(layer.kernel_size),
         stride=_pair(layer.stride),
         padding=_pair(layer.padding),
-        count_padding=layer.count_include_pad,
-        ceil=layer.ceil_mode,
+        count_padding=bool(layer.count_include_pad),
+        ceil=bool(layer.ceil_mode),
     )
 
 
@@ -237,4 +262,4 @@ LAYERS: dict[type[nn.Module], Callable[[Lowering, Any, str, int], int]] = {
     nn.Dropout2d: _unchanged,
     LearnedChannel: _learned_channel,
 }
-"""Layers by their class; a subclass is lowered as the first of its bases that is here."""
+"""Layers by their class; a subclass that overrides nothing of it is lowered as the first of its bases that is here."""

@@ -10,8 +10,9 @@ from torch import fx, nn
 
 from fourfold.deploy.calls import IN_PLACE, SUMS, called, caller, is_size, lower_call
 from fourfold.deploy.fusing import fuse, needed
-from fourfold.deploy.layers import LAYERS, Lowering, lower_layer, refusal
-from fourfold.deploy.program import Encoding, Program, Shape
+from fourfold.deploy.hooks import refuse_hooks
+from fourfold.deploy.layers import Lowering, kind_of, lower_layer, refusal
+from fourfold.deploy.program import Array, Encoding, Program, Shape
 from fourfold.deploy.reference import run
 from fourfold.deploy.shapes import assemble
 from fourfold.nn import LayerTracer
@@ -19,6 +20,9 @@ from fourfold.record import UserError
 
 _TOLERANCE = 0.02
 """Of the largest output: what half precision may lose; a wrong program loses more."""
+
+_SCALES = (1 / 64, 1.0, 64.0)
+"""Of the drawn images that a program is compared on: what limits large values, or passes over small ones, shows on one."""
 
 
 def lower(
@@ -46,11 +50,12 @@ def lower(
         UserError: a layer or function that cannot be deployed, a forward that depends on the numbers it is given, weights
             that are not finite, or shapes that do not fit.
     """
-    if _Tracer().is_leaf_module(model, ""):
+    if _Tracer().is_leaf_module(model, "") or "forward" in vars(model):  # a trace begins with the class's forward
         model = nn.Sequential(OrderedDict(layer=model))
     start: Shape = tuple(int(size) for size in shape)
     lowering = Lowering(shapes=[start])
     with _evaluating(model), torch.no_grad():
+        refuse_hooks(model)
         output = _walk(_traced(model), model, lowering)
         program = assemble(
             start,
@@ -64,10 +69,12 @@ def lower(
 
 
 class _Tracer(LayerTracer):
-    """Sees those layers as wholes, too, that have a lowering of their own."""
+    """Sees those layers as wholes, too, that have a lowering of their own, but none that someone gave another forward."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in LAYERS or super().is_leaf_module(m, module_qualified_name)
+        if "forward" in vars(m):
+            return False
+        return kind_of(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
 
 @contextmanager
@@ -121,13 +128,22 @@ def _walk(graph: fx.Graph, model: nn.Module, lowering: Lowering) -> int:
 
 
 def _check(program: Program, model: nn.Module) -> None:
-    """Compare both on one drawn image: a trace does not see every change in place, nor what depends on the numbers."""
+    """Compare both on drawn images: a trace does not see every change in place, nor what depends on the numbers."""
     weight = next(model.parameters(), torch.empty(0))
-    image = torch.randn((1, *program.shapes[0]), generator=torch.Generator().manual_seed(0))
-    expected = model(image.to(weight.device, weight.dtype)).float().cpu().numpy()
-    found = run(program, image.numpy())
-    if found.shape != expected.shape or np.abs(found - expected).max() > _TOLERANCE * np.abs(expected).max() + 1e-6:
-        raise refusal(f"{type(model).__name__}, which computes something else than its trace (as after `x += y`),")
+    drawn = torch.randn((len(_SCALES), *program.shapes[0]), generator=torch.Generator().manual_seed(0))
+    images = drawn * torch.tensor(_SCALES).reshape(-1, *[1] * (drawn.ndim - 1))
+    outputs = [model(image[None].to(weight.device, weight.dtype)).float().cpu().numpy() for image in images]
+    finite = [number for number, output in enumerate(outputs) if np.isfinite(output).all()]
+    if not finite:  # as half precision may on large images, but not on small ones
+        raise UserError(f"{type(model).__name__} cannot be deployed: it makes NaN or infinity of every drawn image")
+    found = run(program, images[finite].numpy())
+    for output, expected in zip(found, (outputs[number] for number in finite), strict=True):
+        if output.shape != expected.shape[1:] or not _near(output, expected[0]):
+            raise refusal(f"{type(model).__name__}, which computes something else than its trace (as after `x += y`),")
+
+
+def _near(found: Array, expected: Array) -> bool:
+    return bool(np.abs(found - expected).max() <= _TOLERANCE * np.abs(expected).max() + 1e-6)
 
 
 def _values(node: fx.Node, values: Mapping[fx.Node, int], count: int) -> list[int]:

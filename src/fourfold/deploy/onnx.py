@@ -50,11 +50,10 @@ def to_onnx(program: Program, path: Path | str) -> "onnx.ModelProto":
     except ImportError as error:
         raise UserError("ONNX export needs the package onnx; `pip install 'fourfold[deploy]'` brings it") from error
 
-    graph = _Graph()
+    graph = _Graph(last=program.operations[-1].output)
     for operation in program.operations:
         shapes = [program.shapes[value] for value in operation.inputs]
         _NODES[type(operation)](graph, operation, shapes[0])
-    graph.add("Identity", [_value(program.operations[-1].output)], OUTPUT, "output")
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -77,6 +76,8 @@ def to_onnx(program: Program, path: Path | str) -> "onnx.ModelProto":
 
 @dataclass(kw_only=True)
 class _Graph:
+    last: int
+    """The value that is the model's output."""
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
 
@@ -91,14 +92,13 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-
-def _value(number: int) -> str:
-    return INPUT if number == 0 else f"value{number}"
+    def value(self, number: int) -> str:
+        return INPUT if number == 0 else OUTPUT if number == self.last else f"value{number}"
 
 
 def _emit(graph: _Graph, operation: Operation, kind: str, inputs: list[str], **attributes: Any) -> None:
     """Add the node that makes an operation's value, and the ReLU behind it if it has one."""
-    output, name = _value(operation.output), f"{operation.output}/{operation.name}"
+    output, name = graph.value(operation.output), f"{operation.output}/{operation.name}"
     if getattr(operation, "relu", False):
         graph.add(kind, inputs, f"{output}/sum", name, **attributes)
         graph.add("Relu", [f"{output}/sum"], output, name)
@@ -106,66 +106,82 @@ def _emit(graph: _Graph, operation: Operation, kind: str, inputs: list[str], **a
         graph.add(kind, inputs, output, name, **attributes)
 
 
-def _inputs(operation: Operation) -> list[str]:
-    return [_value(number) for number in operation.inputs]
+def _inputs(graph: _Graph, operation: Operation) -> list[str]:
+    return [graph.value(number) for number in operation.inputs]
 
 
 def _weights(graph: _Graph, operation: Convolution | Linear) -> list[str]:
     arrays: dict[str, Array | None] = {"weight": real_matrix(operation.product), "bias": operation.product.bias}
-    return [graph.constant(a, f"{_value(operation.output)}/{name}") for name, a in arrays.items() if a is not None]
+    return [graph.constant(a, f"{graph.value(operation.output)}/{name}") for name, a in arrays.items() if a is not None]
 
 
 def _convolution(graph: _Graph, operation: Convolution, shape: Shape) -> None:
     top, bottom, left, right = operation.padding
     settings = {"pads": [top, left, bottom, right], "dilations": operation.dilation, "group": operation.groups}
-    inputs = _inputs(operation) + _weights(graph, operation)
+    inputs = _inputs(graph, operation) + _weights(graph, operation)
     _emit(
         graph, operation, "Conv", inputs, strides=operation.stride, kernel_shape=operation.product.weight.shape[3:], **settings
     )
 
 
 def _linear(graph: _Graph, operation: Linear, shape: Shape) -> None:
-    _emit(graph, operation, "Gemm", _inputs(operation) + _weights(graph, operation), transB=1)
+    _emit(graph, operation, "Gemm", _inputs(graph, operation) + _weights(graph, operation), transB=1)
 
 
-def _padded(graph: _Graph, operation: MaxPool | AveragePool, shape: Shape, outside: float) -> str:
-    """Add what lies outside the map explicitly: runtimes differ in what `ceil_mode` and `count_include_pad` mean together."""
+def _pads(operation: MaxPool | AveragePool, shape: Shape) -> list[int]:
+    """Return how far windows reach beyond the map; told explicitly, for runtimes differ in what they make of `ceil_mode`."""
     (top, bottom), (left, right) = window_margins(operation, shape)
-    (given,) = _inputs(operation)
-    output = _value(operation.output)
-    pads = graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64), f"{output}/pads")
+    return [top, left, bottom, right]
+
+
+def _padded(graph: _Graph, operation: MaxPool | AveragePool, pads: list[int], outside: float) -> str:
+    """Add a node that puts numbers around the map."""
+    (source,) = _inputs(graph, operation)
+    output = graph.value(operation.output)
+    top, left, bottom, right = pads
+    places = graph.constant(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64), f"{output}/pads")
     fill = graph.constant(np.array(outside, np.float32), f"{output}/outside")
-    graph.add("Pad", [given, pads, fill], f"{output}/padded", f"{operation.output}/{operation.name}", mode="constant")
+    graph.add("Pad", [source, places, fill], f"{output}/padded", f"{operation.output}/{operation.name}", mode="constant")
     return f"{output}/padded"
 
 
 def _max_pool(graph: _Graph, operation: MaxPool, shape: Shape) -> None:
     settings = {"kernel_shape": operation.kernel, "strides": operation.stride, "dilations": operation.dilation}
-    _emit(graph, operation, "MaxPool", [_padded(graph, operation, shape, -np.inf)], **settings)
+    pads = _pads(operation, shape)
+    if all(pad < size for pad, size in zip(pads, operation.kernel * 2, strict=True)):
+        _emit(graph, operation, "MaxPool", _inputs(graph, operation), **settings, **({"pads": pads} if any(pads) else {}))
+    else:  # a dilated window of `ceil`: runtimes refuse padding as large as the kernel
+        lowest = float(np.finfo(np.float32).min)
+        _emit(graph, operation, "MaxPool", [_padded(graph, operation, pads, lowest)], **settings)
 
 
 def _average_pool(graph: _Graph, operation: AveragePool, shape: Shape) -> None:
-    output, name = _value(operation.output), f"{operation.output}/{operation.name}"
-    means = f"{output}/means"
-    padded = _padded(graph, operation, shape, 0)
-    graph.add("AveragePool", [padded], means, name, kernel_shape=operation.kernel, strides=operation.stride)
+    """Divide by the places of the whole window, or by those on the map, as runtimes can; by others in a node of its own."""
+    settings = {"kernel_shape": operation.kernel, "strides": operation.stride}
+    pads, counts = _pads(operation, shape), window_counts(operation, shape)
     area = operation.kernel[0] * operation.kernel[1]
-    factors = graph.constant((area / window_counts(operation, shape)).astype(np.float32), f"{output}/factors")
-    _emit(graph, operation, "Mul", [means, factors])
+    if (counts == area).all() or not operation.count_padding:
+        padding = {"pads": pads, "count_include_pad": int(operation.count_padding)} if any(pads) else {}
+        _emit(graph, operation, "AveragePool", _inputs(graph, operation), **settings, **padding)
+        return
+    output, name = graph.value(operation.output), f"{operation.output}/{operation.name}"
+    graph.add("AveragePool", [_padded(graph, operation, pads, 0)], f"{output}/means", name, **settings)
+    factors = graph.constant((area / counts).astype(np.float32), f"{output}/factors")
+    _emit(graph, operation, "Mul", [f"{output}/means", factors])
 
 
 def _affine(graph: _Graph, operation: Affine, shape: Shape) -> None:
-    output, name = _value(operation.output), f"{operation.output}/{operation.name}"
+    output, name = graph.value(operation.output), f"{operation.output}/{operation.name}"
     scale, shift = (
         graph.constant(numbers.reshape(-1, *[1] * (len(shape) - 1)), f"{output}/{kind}")
         for kind, numbers in (("scale", operation.scale), ("shift", operation.shift))
     )
-    graph.add("Mul", [*_inputs(operation), scale], f"{output}/scaled", name)
+    graph.add("Mul", [*_inputs(graph, operation), scale], f"{output}/scaled", name)
     _emit(graph, operation, "Add", [f"{output}/scaled", shift])
 
 
 def _plain(kind: str, **attributes: Any) -> Callable[[_Graph, Operation, Shape], None]:
-    return lambda graph, operation, shape: _emit(graph, operation, kind, _inputs(operation), **attributes)
+    return lambda graph, operation, shape: _emit(graph, operation, kind, _inputs(graph, operation), **attributes)
 
 
 _NODES: dict[type[Operation], Callable[[_Graph, Any, Shape], None]] = {

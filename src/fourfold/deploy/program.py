@@ -4,9 +4,12 @@ No torch in this file: an artifact is read into a program, and a program run, wi
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fourfold.record.errors import UserError
 
 Array = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -131,6 +134,26 @@ class Encoding:
     mean: tuple[float, ...]
     """A channel, where 1 is white."""
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Turn numpy's scalars and arrays, as `dataset.mean(…)` gives them, into Python's numbers, which JSON can hold.
+
+        Raises:
+            UserError: a field of another type.
+        """
+        try:
+            numbers: dict[str, Any] = {
+                "n": int(self.n),
+                "shape": tuple(int(size) for size in self.shape),
+                "mean": tuple(float(mean) for mean in self.mean),
+                "std": tuple(float(std) for std in self.std),
+            }
+        except (TypeError, ValueError) as error:
+            raise UserError(f"`encoding` (={self}) must hold an integer n, and numbers in shape, mean and std") from error
+        if len(numbers["shape"]) != 3:
+            raise UserError(f"`encoding.shape` (={self.shape}) must be channels, height and width")
+        for name, value in numbers.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

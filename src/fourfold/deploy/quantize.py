@@ -9,12 +9,14 @@ components of a number share because each of its outputs uses all of them. With 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.deploy import reference
 from fourfold.deploy.encoding import encoded_terms
+from fourfold.deploy.images import as_array, check_images
 from fourfold.deploy.program import (
     Add,
     Affine,
@@ -47,6 +49,12 @@ LARGEST_SHIFT = 20
 LARGEST_BIAS = 2**20
 """Of a bias in units of the sums that it is added to."""
 
+LARGEST_RANGE = 1e30
+"""Of a value: what float32 holds, with room for factors."""
+
+SMALLEST_RANGE = 1e-30
+"""Below which a value is always zero."""
+
 Whole = NDArray[np.int32]
 _KEEPS_SCALE = (MaxPool, Flatten)
 
@@ -72,7 +80,7 @@ class Codes:
     """(out,)."""
 
 
-def calibrate(program: Program, images: Array | NDArray[np.uint8]) -> Program:
+def calibrate(program: Program, images: Any) -> Program:
     """Return the program with the range of every value: the largest that it takes for some images.
 
     Args:
@@ -80,22 +88,35 @@ def calibrate(program: Program, images: Array | NDArray[np.uint8]) -> Program:
         images: Like those that it will see: uint8 (N, H, W, C), to be encoded, or (N, channels, height, width). A hundred do.
 
     Raises:
-        UserError: no images, or images of another shape.
+        UserError: no images, images of another type or shape, some that are not finite, or values that overflow.
     """
+    images = as_array(images)
+    coded = check_images(images, program.shapes[0], program.encoding)
     if not len(images):
         raise UserError("`images` (=0 of them) must be at least one, to calibrate with")
-    if images.dtype == np.uint8:
-        if program.encoding is None:
-            raise UserError("`images` are bytes, but this network does not know how to encode them; give it floats")
-        images = reference.encode(program.encoding, images.astype(np.uint8))
-    reference.run(program, images[:1].astype(np.float32))  # complains about shapes
+    if coded:
+        assert program.encoding is not None
+        images = reference.encode(program.encoding, images)
+    _check_finite(images)
     ranges = dict.fromkeys(range(len(program.shapes)), 0.0)
     for start in range(0, len(images), reference.IMAGES_AT_A_TIME):
         values = {0: images[start : start + reference.IMAGES_AT_A_TIME].astype(np.float64)}
         for operation in program.operations:
             values[operation.output] = reference.apply(operation, *(values[value] for value in operation.inputs))
         ranges = {value: max(largest, float(np.abs(values[value]).max())) for value, largest in ranges.items()}
-    return replace(program, ranges=ranges)
+    for value, largest in ranges.items():
+        if not largest <= LARGEST_RANGE:
+            where = "the images" if value == 0 else f"layer {program.operations[value - 1].name!r}"
+            raise UserError(
+                f"`images` must be smaller: they make values of {largest:.3g} in {where}, at most {LARGEST_RANGE:g} fits"
+            )
+    return replace(program, ranges={value: largest if largest >= SMALLEST_RANGE else 0.0 for value, largest in ranges.items()})
+
+
+def _check_finite(images: NDArray[Any]) -> None:
+    finite = np.isfinite(images).reshape(len(images), -1).all(axis=1)
+    if not finite.all():
+        raise UserError(f"`images` must be finite to calibrate with, but image {int(finite.argmin())} holds NaN or infinity")
 
 
 class Quantized:

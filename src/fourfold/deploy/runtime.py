@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fourfold.deploy import reference, whole_reference
 from fourfold.deploy.c.layout import ALIGNMENT
 from fourfold.deploy.c.source import Generated, generate, opened
+from fourfold.deploy.images import as_array, check_images
 from fourfold.deploy.program import Array, Program, Shape
 from fourfold.native import NoCompilerError, compiled
 from fourfold.record.errors import UserError
@@ -39,8 +40,6 @@ class Network:
         """Why the network runs slowly, in numpy, where it could not be compiled; else None."""
         self._lock = threading.Lock()
         self._encoded_shape, self._output_shape = program.shapes[0], program.shapes[program.operations[-1].output]
-        channels, *size = program.encoding.shape if program.encoding else (0, 0, 0)
-        self._image_shape = (*size, channels)
         self._code: _Code | None = None
         try:
             self._code = _Code(generate(program, NAME), threads, (1, *self._encoded_shape), (1, *self._output_shape))
@@ -67,17 +66,11 @@ class Network:
         Raises:
             UserError: another type or shape, or bytes where the network does not know their encoding.
         """
-        array = images if isinstance(images, np.ndarray) else np.asarray(images)
+        array = as_array(images)
         if self._code is not None and array.dtype is FLOATS and array.shape == self._code.image_shape:
             with self._lock:
                 return self._code.run_one(array)
-        coded = array.dtype == np.uint8
-        if coded and self.program.encoding is None:
-            raise UserError("`images` are bytes, but this network does not know how to encode them; give it floats")
-        if array.shape[1:] != (self._image_shape if coded else self._encoded_shape) or not array.ndim:
-            raise UserError(self._wrong_shape(array, coded))
-        if not coded and array.dtype.kind != "f":
-            raise UserError(f"`images` (of type {array.dtype}) must be uint8 or floats")
+        coded = check_images(array, self._encoded_shape, self.program.encoding)
         if self._code is None:
             return _in_numpy(self.program, array)
         array = np.ascontiguousarray(array, np.uint8 if coded else np.float32)
@@ -85,12 +78,6 @@ class Network:
         with self._lock:
             self._code.run(array, logits, coded)
         return logits
-
-    def _wrong_shape(self, array: NDArray[Any], coded: bool) -> str:
-        bytes_wanted = f"uint8 (N, {', '.join(map(str, self._image_shape))})"
-        wanted = f"floats (N, {', '.join(map(str, self._encoded_shape))})"
-        choices = f"{bytes_wanted} or {wanted}" if self.program.encoding else wanted
-        return f"`images` of type {array.dtype} and shape {array.shape} must be {choices}"
 
 
 def load(network: Program | str | Path, *, threads: int = 1) -> Network:

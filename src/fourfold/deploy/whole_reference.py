@@ -52,7 +52,8 @@ def _cut(levels: Any, largest: int) -> Sums:
 def _cut_floats(quantized: Quantized, images: Array) -> Sums:
     levels = quantized.levels[0]
     fine = np.float32((1 << FRACTION_BITS) / levels.scale) * images.astype(np.float32)
-    whole = np.clip(fine, np.float32(-LARGEST_INPUT), np.float32(LARGEST_INPUT)).astype(np.int64)
+    above = np.where(fine > -LARGEST_INPUT, fine, np.float32(-LARGEST_INPUT))  # NaN, too, becomes the lowest level, as in C
+    whole = np.minimum(above, np.float32(LARGEST_INPUT)).astype(np.int64)
     return _cut((whole + (levels.zero << FRACTION_BITS) + (1 << FRACTION_BITS >> 1)) >> FRACTION_BITS, levels.largest)
 
 

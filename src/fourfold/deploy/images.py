@@ -1,0 +1,56 @@
+"""Images as callers have them, as numpy arrays. No torch in this file: tensors are known by what they can do."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.deploy.program import Encoding, Shape
+from fourfold.record.errors import UserError
+
+
+def as_array(images: Any) -> NDArray[Any]:
+    """Return images as a numpy array, without a copy where possible.
+
+    Args:
+        images: An array, a torch tensor (on any device, with or without gradients, of any floating type), or nested lists.
+
+    Raises:
+        UserError: nothing that numpy can read as one array.
+    """
+    if isinstance(images, np.ndarray):
+        return images
+    try:
+        if hasattr(images, "detach"):
+            tensor = images.detach().cpu()
+            return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+        return np.asarray(images)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors without data
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"`images` (a {type(images).__name__}) must be an array of numbers: {reason}") from error
+
+
+def check_images(images: NDArray[Any], shape: Shape, encoding: Encoding | None) -> bool:
+    """Check images against what a network takes, and return whether they are bytes that its encoding must read.
+
+    Args:
+        images: uint8 (N, height, width, channels), or floats (N, *shape).
+        shape: Of one image as the network sees it.
+        encoding: The network's, or None.
+
+    Raises:
+        UserError: another type or shape, or bytes where the network does not know their encoding.
+    """
+    coded = images.dtype == np.uint8
+    if coded and encoding is None:
+        raise UserError("`images` are bytes, but this network does not know how to encode them; give it floats")
+    channels, *size = encoding.shape if encoding else (0, 0, 0)
+    image_shape = (*size, channels)
+    if images.shape[1:] != (image_shape if coded else shape) or not images.ndim:
+        bytes_wanted = f"uint8 (N, {', '.join(map(str, image_shape))})"
+        wanted = f"floats (N, {', '.join(map(str, shape))})"
+        choices = f"{bytes_wanted} or {wanted}" if encoding else wanted
+        raise UserError(f"`images` of type {images.dtype} and shape {images.shape} must be {choices}")
+    if not coded and images.dtype.kind != "f":
+        raise UserError(f"`images` (of type {images.dtype}) must be uint8 or floats")
+    return bool(coded)
