@@ -183,3 +183,42 @@ def test_a_wrong_last_axis_is_named():
         product(torch.zeros(3), torch.zeros(4))
     with pytest.raises(ValueError, match=r"last axis \(=4\) must hold the 8 components of algebra 'octonion'"):
         product(torch.zeros(8), torch.zeros(2, 4), OCTONION)
+
+
+@pytest.mark.parametrize(
+    ("constants", "message"),
+    [
+        ((), "must be a table of n × n × n numbers"),
+        ((((1, 0), (0, 1)),), "must be a table of n × n × n numbers"),
+        ((((1, 0), (0, 1)), ((0, 1), (0, 0))), r"`constants\[1\]\[1\]` \(=\(0, 0\)\).* must hold a single 1 or −1"),
+        ((((1, 0), (0, 1)), ((0, 1), (1, 1))), r"`constants\[1\]\[1\]` \(=\(1, 1\)\).* must hold a single 1 or −1"),
+        ((((1, 0), (0, 1)), ((0, 1), (2, 0))), r"`constants\[1\]\[1\]` \(=\(2, 0\)\).* must hold a single 1 or −1"),
+        ((((1, 0), (0, 1)), ((0, 1), (0, 1))), "two products with e_1 give the same e_1"),
+        ((((0, 1), (1, 0)), ((1, 0), (0, 1))), r"`constants\[0\]\[0\]` \(=\(0, 1\)\).* e_0 is 1"),
+        ((((-1,),),), "e_0 is 1"),
+    ],
+    ids=["empty", "ragged", "dual numbers", "a sum", "a factor", "no permutation", "no one", "minus one"],
+)
+def test_constants_that_are_no_signed_basis_table_are_refused(constants, message):
+    with pytest.raises(ValueError, match=message):
+        Algebra("own", constants)
+
+
+@fixed
+@given(st.sampled_from([*ASSOCIATIVE, OCTONION]), st.integers(0, 7), st.integers(0, 7), st.integers(0, 7), st.integers(-1, 1))
+def test_a_table_with_one_entry_changed_is_refused_or_multiplies_as_it_says(algebra, i, j, k, value):
+    i, j, k = i % algebra.n, j % algebra.n, k % algebra.n
+    changed = [[list(row) for row in plane] for plane in algebra.constants]
+    changed[i][j][k] = value
+    try:
+        own = Algebra("own", tuple(tuple(map(tuple, plane)) for plane in changed))
+    except ValueError:
+        return
+    basis = torch.eye(own.n)
+    assert torch.equal(product(basis[:, None], basis[None, :], own), own.constants_tensor())
+
+
+@pytest.mark.parametrize("wrong", [None, 4, 1.0, [], dict, Algebra])
+def test_what_is_no_algebra_is_told_in_one_sentence(wrong):
+    with pytest.raises(ValueError, match=r"unknown algebra .*; known: real, complex, quaternion, octonion"):
+        get(wrong)

@@ -1,48 +1,57 @@
 """`Algebra`: an immutable table of structure constants, and the real matrix of left multiplication."""
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 Constants = tuple[tuple[tuple[int, ...], ...], ...]
+LeftTable = tuple[tuple[tuple[int, int], ...], ...]
 
 
 @dataclass(frozen=True)
 class Algebra:
     """A real algebra of dimension n whose basis products are again basis elements, up to sign.
 
-    The basis is e_0 = 1, e_1, …; the structure constants say e_i e_j = Σ_k constants[i][j][k] e_k.
+    The basis is e_0 = 1, e_1, …; the structure constants say e_i e_j = Σ_k constants[i][j][k] e_k. Copies of an algebra, also
+    by pickle, are the algebra itself if it is one of `ALGEBRAS`.
+
+    Raises:
+        ValueError: the constants are no table (n, n, n) of −1, 0 and 1, e_0 is not 1, or multiplication by a basis element
+            does not permute the basis up to signs.
     """
 
     name: str
     constants: Constants
+    left_table: LeftTable = field(init=False, repr=False, compare=False)
+    """For row a and column b of the matrix of x ↦ w·x: the component of w that stands there, and its sign."""
+
+    def __post_init__(self) -> None:
+        # Made at once: compilers cannot follow a cached property, which takes a lock.
+        object.__setattr__(self, "left_table", _left_table(self.name, self.constants))
+
+    def __copy__(self) -> "Algebra":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Algebra":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.name, self.constants)
 
     @property
     def n(self) -> int:
         """Dimension over the reals."""
         return len(self.constants)
 
-    @cached_property
-    def left_table(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """For row a and column b of the matrix of x ↦ w·x: the component of w that stands there, and its sign."""
-        n = range(self.n)
-        table = [[(0, 0)] * self.n for _ in n]
-        for i in n:
-            for j in n:
-                (k,) = (k for k in n if self.constants[i][j][k])
-                table[k][j] = (i, self.constants[i][j][k])
-        return tuple(tuple(row) for row in table)
-
-    @cached_property
+    @property
     def associative(self) -> bool:
         """Whether (a b) c = a (b c) for all numbers, so that the matrices multiply as the numbers do; not for octonions."""
         c = self.constants_tensor(torch.int64, "cpu")
         return torch.equal(torch.einsum("ijl,lkm->ijkm", c, c), torch.einsum("jkl,ilm->ijkm", c, c))
 
-    @cached_property
+    @property
     def normed(self) -> bool:
         """Whether |a b| = |a| |b| for all numbers: real, complex, quaternion, octonion and no other (Hurwitz 1898)."""
         c = self.constants_tensor(torch.int64, "cpu")
@@ -67,6 +76,31 @@ class Algebra:
 
     def __repr__(self) -> str:
         return f"Algebra({self.name!r}, n={self.n})"
+
+
+def _left_table(name: str, constants: Constants) -> LeftTable:
+    """Return `Algebra.left_table`, or raise if the constants are those of no signed basis table."""
+    n = len(constants)
+    if n == 0 or any(len(plane) != n or any(len(row) != n for row in plane) for plane in constants):
+        raise ValueError(f"`constants` of algebra {name!r} must be a table of n × n × n numbers with n ≥ 1")
+    table = [[(0, 0)] * n for _ in range(n)]
+    for i, plane in enumerate(constants):
+        for j, row in enumerate(plane):
+            places = [k for k, constant in enumerate(row) if constant]
+            if len(places) != 1 or row[places[0]] not in (-1, 1):
+                raise ValueError(f"`constants[{i}][{j}]` (={row}) of algebra {name!r} must hold a single 1 or −1")
+            if 0 in (i, j) and row[i + j] != 1:
+                raise ValueError(f"`constants[{i}][{j}]` (={row}) of algebra {name!r} must be that of 1·e_{i + j}: e_0 is 1")
+            if table[places[0]][j] != (0, 0):
+                raise ValueError(f"`constants` of algebra {name!r}: two products with e_{j} give the same e_{places[0]}")
+            table[places[0]][j] = (i, row[places[0]])
+    return tuple(tuple(row) for row in table)
+
+
+def _restored(name: str, constants: Constants) -> Algebra:
+    """Return the algebra that was pickled: the one of `ALGEBRAS` if it was, for which `is` may ask."""
+    known = ALGEBRAS.get(name)
+    return known if known is not None and known.constants == constants else Algebra(name, constants)
 
 
 def cayley_dickson(constants: Constants) -> Constants:
@@ -101,7 +135,7 @@ def get(algebra: str | Algebra) -> Algebra:
     Raises:
         ValueError: the name is in none of `ALGEBRAS`.
     """
-    if callable(getattr(algebra, "matrix", None)):
+    if callable(getattr(algebra, "matrix", None)) and not isinstance(algebra, type):
         return cast(Algebra, algebra)
     if not isinstance(algebra, str) or algebra not in ALGEBRAS:
         raise ValueError(f"unknown algebra {algebra!r}; known: {', '.join(ALGEBRAS)}")

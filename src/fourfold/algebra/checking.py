@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
@@ -30,16 +31,33 @@ def check_coordinates(argument: str, vector: Tensor) -> None:
         raise ValueError(f"last axis of `{argument}` (={_last(vector)}) must hold 3 coordinates")
 
 
+def check_floating(argument: str, tensor: Tensor) -> None:
+    """Raise unless a tensor is of a floating type: integers have no quotients, roots or angles."""
+    if not tensor.is_floating_point():
+        raise ValueError(f"`{argument}` (={tensor.dtype}) must be of a floating type: convert it by `.float()`")
+
+
 def _last(tensor: Tensor) -> object:
     return tensor.shape[-1] if tensor.dim() else "a scalar's, which has none"
 
 
 def in_float32_at_least(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function see its half and bfloat16 tensors in float32, and round what it returns once, to their type."""
+    """Let a function see its half and bfloat16 tensors in float32, and round what it returns once, to their type.
+
+    Its tensors must be of a floating type, and what it calls a tensor must be one.
+    """
+    names: list[str] = list(signature(function).parameters)
+    must_be_tensors = {name for name, parameter in signature(function).parameters.items() if parameter.annotation is Tensor}
 
     @wraps(function)
     def in_float32(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        tensors = []
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if isinstance(value, Tensor):
+                check_floating(name, value)
+                tensors.append(value)
+            elif name in must_be_tensors:
+                raise ValueError(f"`{name}` (={value!r}) must be a tensor")
         if not any(tensor.dtype in NARROW for tensor in tensors):
             return function(*args, **kwargs)
         narrow = tensors[0].dtype

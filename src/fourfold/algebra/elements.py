@@ -4,6 +4,9 @@ Every function is differentiable, with finite gradients everywhere, also at zero
 bfloat16 are computed in float32 where digits would be lost on the way, and rounded once.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -40,10 +43,10 @@ def conjugate(q: Tensor) -> Tensor:
     return torch.cat([q[..., :1], -q[..., 1:]], dim=-1)
 
 
+@in_float32_at_least
 def norm(q: Tensor) -> Tensor:
     """Return |q|, the Euclidean norm of the components; its gradient at zero is zero. Shapes: (..., n) → (...)."""
-    length: Tensor = torch.linalg.vector_norm(q, dim=-1)
-    return length
+    return norm_of_parts(q.unbind(-1))
 
 
 @in_float32_at_least
@@ -69,26 +72,40 @@ def inverse(q: Tensor) -> Tensor:
 
 @in_float32_at_least
 def exp(q: Tensor) -> Tensor:
-    """Return e^q = e^r (cos|v| + v sin|v| / |v|) for q = r + v. Shapes: (..., n) → (..., n)."""
+    """Return e^q = e^r (cos|v| + v sin|v| / |v|) for q = r + v, with a gradient of zero where e^r overflows.
+
+    Shapes: (..., n) → (..., n).
+    """
     real, vector = q[..., :1], q[..., 1:]
-    angle = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-    return real.exp() * torch.cat([angle.cos(), vector * torch.special.sinc(angle / torch.pi)], dim=-1)
+    angle = norm_of_parts(vector.unbind(-1)).unsqueeze(-1) if q.shape[-1] > 1 else torch.zeros_like(real)
+    turned = torch.cat([angle.cos(), vector * torch.special.sinc(angle / torch.pi)], dim=-1)
+    # Where e^r overflows, half of it is multiplied twice, so that components of zero stay zero and small ones finite.
+    with torch.no_grad():
+        overflows = real.exp().isinf()
+        half = torch.where(overflows, (real / 2).clamp_max(math.log(torch.finfo(q.dtype).max) - 1), 0).exp()
+    size = torch.where(overflows, 0, real).exp()
+    return size * torch.where(overflows, turned.detach(), turned) * half * half
 
 
 @in_float32_at_least
 def log(q: Tensor) -> Tensor:
     """Return the principal logarithm log|q| + v · (angle of q) / |v| for q = r + v. Shapes: (..., n) → (..., n).
 
-    On the negative real axis, where every unit vector is a direction, the imaginary part is 0; log 0 = −∞, with a gradient
-    of zero.
+    On the negative real axis, where every unit vector is a direction, the imaginary part is 0; next to it, it is close to
+    π v / |v|. log 0 = −∞, with a gradient of zero.
     """
     scaled, scale, is_zero = scale_to_one(q)
-    real, vector = scaled[..., :1], scaled[..., 1:]
-    length = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
-    tiny = length < torch.finfo(q.dtype).eps
-    near_axis = 1 / torch.where(tiny, real, 1)
-    ratio = torch.where(tiny, near_axis, torch.atan2(length, real) / torch.where(tiny, 1, length))
-    logarithm = torch.cat([0.5 * scaled.square().sum(-1, keepdim=True).log() + scale.log(), vector * ratio], dim=-1)
+    logarithm = 0.5 * scaled.square().sum(-1, keepdim=True).log() + scale.log()
+    if q.shape[-1] > 1:
+        real, vector = scaled[..., :1], scaled[..., 1:]
+        length = norm_of_parts(vector.unbind(-1)).unsqueeze(-1)
+        angle, tiny = torch.atan2(length, real), length < torch.finfo(q.dtype).eps
+        near_axis = 1 / torch.where(tiny, real, 1)
+        ratio = torch.where(tiny, near_axis, angle / torch.where(tiny, 1, length))
+        # The quotient of a tiny length would overflow beside the negative axis.
+        beside_negative = tiny & (real < 0)
+        imaginary = torch.where(beside_negative, torch.where(beside_negative, angle, 0) * unit(vector), vector * ratio)
+        logarithm = torch.cat([logarithm, imaginary], dim=-1)
     return torch.where(is_zero, _real(-torch.inf, q), logarithm)
 
 
@@ -118,7 +135,7 @@ def _times_angle(q: Tensor, t: Tensor) -> Tensor:
     terms without u, all that integer exponents leave, are smooth at both halves.
     """
     real, vector = q[..., :1], q[..., 1:]
-    length = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+    length = norm_of_parts(vector.unbind(-1)).unsqueeze(-1)
     negative, on_axis = real < 0, length < torch.finfo(q.dtype).eps
     size = torch.where(negative, -real, real)
     t_phi = t * torch.atan2(length, size)
@@ -133,6 +150,33 @@ def _times_angle(q: Tensor, t: Tensor) -> Tensor:
     along = torch.where(negative, -cos_half_turns, 1) * sine_by_length * vector
     cosine = cos_half_turns * t_phi.cos() + sin_half_turns * sine_by_length * length
     return torch.cat([cosine, along + sin_half_turns * t_phi.cos() * direction], dim=-1)
+
+
+def norm_of_parts(parts: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm √Σ part² of tensors of equal shape, element by element, of float32 or better.
+
+    It neither over- nor underflows as long as the type can hold it, and its gradient at zero is zero. Elements whose squares
+    are too large or too small are scaled by a power of two, which no digit sees (Blue 1978); all others not at all. With
+    these powers nothing underflows in the derivative either.
+    """
+    if len(parts) == 1:
+        return parts[0].abs()
+    exponent = math.frexp(torch.finfo(parts[0].dtype).max)[1]  # 128 for float32
+    with torch.no_grad():
+        rough = _sum_of_squares([part.detach() for part in parts])
+        factor = torch.ones_like(rough).masked_fill(rough < 2.0 ** (-exponent * 25 // 32), 2.0 ** (exponent * 43 // 64))
+        factor = factor.masked_fill(rough.isinf(), 2.0 ** (-exponent * 9 // 16))
+    squares = _sum_of_squares([part * factor for part in parts])
+    is_zero = squares == 0  # the square root has an infinite slope there
+    return torch.where(is_zero, 0, torch.where(is_zero, 1, squares).sqrt() / factor)
+
+
+def _sum_of_squares(parts: Sequence[Tensor]) -> Tensor:
+    """Part by part: `torch.linalg.vector_norm` over an axis of four takes 50 to 100 times as long on a CPU."""
+    total = parts[0].square()
+    for part in parts[1:]:
+        total = torch.addcmul(total, part, part)
+    return total
 
 
 def scale_to_one(q: Tensor, zero: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fourfold.algebra.algebra import QUATERNION
 from fourfold.algebra.checking import check_components, check_coordinates, in_float32_at_least
-from fourfold.algebra.elements import conjugate, dot, power, product, scale_to_one, unit
+from fourfold.algebra.elements import conjugate, dot, norm, power, product, scale_to_one, unit
 
 
 @in_float32_at_least
@@ -93,7 +93,7 @@ def axis_angle(q: Tensor) -> tuple[Tensor, Tensor]:
     check_components("q", q, QUATERNION)
     scaled, _, _ = scale_to_one(q, torch.finfo(q.dtype).tiny)
     scaled = _real_part_not_negative(scaled)
-    angle = 2 * torch.atan2(torch.linalg.vector_norm(scaled[..., 1:], dim=-1), scaled[..., 0])
+    angle = 2 * torch.atan2(norm(scaled[..., 1:]), scaled[..., 0])
     axis = unit(scaled[..., 1:])
     first = torch.tensor([1.0, 0.0, 0.0], dtype=axis.dtype, device=axis.device)
     return torch.where((axis == 0).all(-1, keepdim=True), first, axis), angle

@@ -160,7 +160,7 @@ def _batch_norm(lowering: Lowering, layer: nn.BatchNorm1d | nn.BatchNorm2d, name
 
 def _whitening(lowering: Lowering, layer: WhiteningBatchNorm, name: str, value: int) -> int:
     """A whitening norm is a real 1×1 product of n weights a channel: within the product before it, it would fill its zeros."""
-    if layer.algebra is REAL:
+    if layer.algebra.n == 1:
         assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
         return _batch_norm(lowering, layer, name, value)
     matrices, offset = layer.evaluation()
@@ -174,7 +174,7 @@ def _whitening(lowering: Lowering, layer: WhiteningBatchNorm, name: str, value: 
 
 
 def _max_pool(lowering: Lowering, layer: nn.MaxPool2d, name: str, value: int) -> int:
-    if getattr(layer, "algebra", REAL) is not REAL:
+    if getattr(layer, "algebra", REAL).n > 1:
         raise refusal(_called(layer, name), " with an algebra: pooling of every component alone, torch's own, can")
     if layer.return_indices:
         raise refusal(_called(layer, name), " with `return_indices` (=True), which must be False")

@@ -25,12 +25,12 @@ class AlgebraLayer(nn.Module):
     def _use(self, algebra: Algebra) -> None:
         """Take an algebra after torch's constructor has run, and draw the weights for it."""
         self.algebra = algebra
-        if algebra is not REAL:
+        if algebra.n > 1:
             self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw weight and bias afresh: torch's default for `real`, its variance in polar form for the others."""
-        if getattr(self, "algebra", REAL) is REAL:  # torch's constructor calls this before there is one
+        if getattr(self, "algebra", REAL).n == 1:  # torch's constructor calls this before there is one
             super().reset_parameters()  # type: ignore[misc]
         else:
             self.draw()
@@ -80,7 +80,7 @@ class AlgebraLayer(nn.Module):
     def extra_repr(self) -> str:
         """Return what torch prints between the brackets, and the algebra."""
         text = super().extra_repr()
-        return text if self.algebra is REAL else f"{text}, algebra={self.algebra.name!r}"
+        return text if self.algebra.n == 1 else f"{text}, algebra={self.algebra.name!r}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class NumberLayer(nn.Module):
     def extra_repr(self) -> str:
         """Return what torch prints between the brackets, the axis if it is not 1, and the algebra."""
         text = super().extra_repr()
-        if self.algebra is REAL:
+        if self.algebra.n == 1:
             return text
         return ", ".join([*filter(None, [text]), *[f"dim={self.dim}"] * (self.dim != 1), f"algebra={self.algebra.name!r}"])
 

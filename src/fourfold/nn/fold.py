@@ -7,7 +7,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from fourfold.algebra import REAL
 from fourfold.nn.convert import to_real
 from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.record import UserError
@@ -40,7 +39,7 @@ def fold(layer: nn.Module, norm: nn.Module) -> nn.Module:
         raise UserError(f"`norm` of `num_features` (={norm.num_features}) cannot follow a layer of {channels} outputs")
     if norm.running_mean is None:
         raise UserError("a norm with `track_running_stats` (=False) maps every batch in its own way: it cannot be folded")
-    whitens = isinstance(norm, WhiteningBatchNorm) and norm.algebra is not REAL
+    whitens = isinstance(norm, WhiteningBatchNorm) and norm.algebra.n > 1
     if getattr(real, "groups", 1) > 1 and (whitens or isinstance(real, _TRANSPOSED)):
         raise UserError(f"`layer` has `groups` (={real.groups}), across which {_kind(norm)} mixes: it cannot be folded")
     with torch.no_grad():

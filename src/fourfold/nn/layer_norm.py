@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.algebra import REAL, Algebra
+from fourfold.algebra import Algebra
 from fourfold.algebra.checking import widened
 from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.components import NumberLayer
@@ -33,7 +33,7 @@ class _WholeNorm(NumberLayer):
     def _use(self, algebra: Algebra) -> None:
         """Take an algebra after torch's constructor has run."""
         self.algebra = algebra
-        if algebra is not REAL and self.weight is not None:
+        if algebra.n > 1 and self.weight is not None:
             size, *rest = self.weight.shape
             self.weight = nn.Parameter(self.weight.new_ones(size // algebra.n, *rest))
 
@@ -77,7 +77,7 @@ class LayerNorm(_WholeNorm, nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the numbers of every sample with mean 0 and variance 1, scaled and shifted."""
-        if self.algebra is REAL:
+        if self.algebra.n == 1:
             return super().forward(input)
         shape = self.normalized_shape
         _check_input(input, shape)
@@ -117,7 +117,7 @@ class RMSNorm(_WholeNorm, nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the numbers of every sample divided by their root mean square, and scaled."""
-        if self.algebra is REAL:
+        if self.algebra.n == 1:
             return super().forward(x)
         _check_input(x, self.normalized_shape)
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
@@ -156,7 +156,7 @@ class GroupNorm(_WholeNorm, nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the numbers of every group with mean 0 and variance 1, scaled and shifted."""
-        if self.algebra is REAL:
+        if self.algebra.n == 1:
             return super().forward(input)
         _check_channels(input, 1, self.num_channels)
         parts = widened(input).reshape(input.shape[0], self.algebra.n, self.num_groups, -1)
@@ -198,7 +198,7 @@ class _InstanceNorm(_WholeNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the numbers of every image and channel with mean 0 and variance 1, scaled and shifted."""
-        if self.algebra is REAL:
+        if self.algebra.n == 1:
             return super().forward(input)  # type: ignore[no-any-return]
         self._check_input_dim(input)
         unbatched = input.dim() == self._get_no_batch_dim()
