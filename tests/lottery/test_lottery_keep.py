@@ -1,5 +1,6 @@
 """Trained weights of the levels asked for come back as the network that the row measured."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -95,3 +96,64 @@ def test_weights_of_a_level_that_was_not_trained_to_its_end_are_one_sentence(tmp
     assert store.kept_levels(0) == [0]
     with pytest.raises(UserError, match=r"level 0 of trial 0 in .* has no row: it was not trained to its end"):
         lottery.load_trained(store, 0, 0)
+
+
+WAYS = {
+    "start": {},
+    "a step": {"rewind": "step", "rewind_to": 5},
+    "fine-tune": {"rewind": "fine-tune"},
+    "continue": {"rewind": "continue"},
+    "one-shot": {"schedule": "one-shot"},
+    "gradual": {"schedule": "gradual"},
+    "a search beside": {"search": "continue"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_levels_that_are_done_are_trained_again_and_kept_whatever_passes_between_them(way, tmp_path):
+    spec = tiny_spec("quaternion", levels=4, epochs=1)
+    spec = replace(spec, prune=replace(spec.prune, **WAYS[way]))
+    asked = run_and_keep(spec, tmp_path / "asked", keep=(0, 2, 3))
+    store, told = run_alone(spec, tmp_path / "later"), []
+    before = files(store.path)
+    with single_thread():
+        lottery.run_trial(
+            prepared(spec), store, 0, keep=(3, 2, 0, 2), on_kept=lambda level, message: told.append((level, message))
+        )
+    assert told == [(level, "trained again, and its weights kept") for level in (0, 2, 3)]
+    after = files(store.path)
+    assert {name: after[name] for name in before} == before
+    assert files(store.path / "weights") == files(asked.path / "weights") != {}
+
+
+def test_what_is_kept_already_is_not_trained_again(tmp_path, monkeypatch):
+    spec = tiny_spec(levels=2)
+    store = run_and_keep(spec, tmp_path, keep=(1,))
+    trained = spy_on_training(monkeypatch)
+    run_and_keep(spec, tmp_path, keep=(1, 9))
+    assert trained == []
+    assert store.kept_levels(0) == [1]
+
+
+def test_weights_that_do_not_give_the_row_are_not_kept(tmp_path):
+    spec, told = tiny_spec(levels=2), []
+    store = run_alone(spec, tmp_path)
+    lines = (store.path / "rows-0.jsonl").read_text().splitlines()
+    value = json.loads(lines[1]) | {"top1": 99.5}
+    (store.path / "rows-0.jsonl").write_text(f"{lines[0]}\n{json.dumps(value)}\n")
+    with single_thread():
+        lottery.run_trial(prepared(spec), store, 0, keep=[1], on_kept=lambda level, message: told.append(message))
+    assert store.kept_levels(0) == []
+    (message,) = told
+    assert message.startswith("its weights are not kept: trained again, it has a top-1 of ")
+    assert "on disk (99.50 %), which was made by fourfold " in message
+
+
+def test_a_run_that_is_done_keeps_levels_in_its_workers(tmp_path):
+    spec, told = tiny_spec(levels=2), []
+    lottery.run(spec, trials=2, out=tmp_path, device="cpu", workers=1)
+    lottery.run(spec, trials=2, out=tmp_path, device="cpu", workers=1, keep=[1], on_event=told.append)
+    assert [(event.trial, event.level) for event in told if event.kind == "kept"] == [(0, 1), (1, 1)]
+    store = RunStore(tmp_path / spec.id)
+    assert [store.kept_levels(trial) for trial in (0, 1)] == [[1], [1]]
+    assert lottery.run(spec, trials=2, out=tmp_path, device="cpu", workers=1, keep=[1], on_event=told.clear)

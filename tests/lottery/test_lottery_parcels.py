@@ -43,7 +43,7 @@ def test_a_chain_that_is_cut_goes_on_elsewhere_with_the_same_rows_and_files(spec
     store = RunStore.create(tmp_path, spec)
     take_home(store, chain.run_chain(message(spec), {}), most_rows=2)
     assert [row.level for row in store.rows(0)] == [0, 1]
-    packed = parcels.pack(store, 0, controls=False)
+    packed = parcels.pack(store, 0, every_mask=False)
     made = list(chain.run_chain(message(spec), packed))
     names = [*packed, *(name for _, files in itertools.chain.from_iterable(made) for name in files)]
     assert len(set(names)) == len(names)  # no file crosses twice
@@ -63,7 +63,7 @@ def test_kept_weights_and_controls_come_home(tmp_path):
     take_home(store, chain.run_chain(message(PLAIN, keep=[1, 3]), {}))
     assert store.kept_levels(0) == [1, 3]
     asked = message(PLAIN, controls=["inverted", "equal-macs"], control_levels=[2])
-    take_home(store, chain.run_chain(asked, parcels.pack(store, 0, controls=True)))
+    take_home(store, chain.run_chain(asked, parcels.pack(store, 0, every_mask=True)))
     assert [row.level for row in store.control_rows(0, "inverted")] == [2]
     assert [row.level for row in store.control_rows(0, "equal-macs")] == [0, 1, 2]
     assert (store.path / "masks" / "0-3-equal-macs.safetensors").exists()
@@ -110,8 +110,8 @@ def test_what_happens_is_sent_before_the_end(monkeypatch):
 
 def test_without_controls_only_the_next_level_s_mask_travels(alone):
     store = alone(PLAIN)
-    assert set(parcels.pack(store, 0, controls=False)) == {"rows-0.jsonl", "masks/0-4.safetensors"}
-    assert set(parcels.pack(store, 0, controls=True)) == {
+    assert set(parcels.pack(store, 0, every_mask=False)) == {"rows-0.jsonl", "masks/0-4.safetensors"}
+    assert set(parcels.pack(store, 0, every_mask=True)) == {
         "rows-0.jsonl",
         *(f"masks/0-{level}.safetensors" for level in (1, 2, 3, 4)),
     }
@@ -124,9 +124,9 @@ def test_files_of_other_trials_stay(tmp_path):
     store.fail(11, 2, "nan")
     assert all(
         name.split("/")[-1].removeprefix("rows-").startswith("1") and "11" not in name
-        for name in parcels.pack(store, 1, controls=True)
+        for name in parcels.pack(store, 1, every_mask=True)
     )
-    assert "failed-11.json" in parcels.pack(store, 11, controls=True)
+    assert "failed-11.json" in parcels.pack(store, 11, every_mask=True)
     assert set(parcels.made(store, 1, ())) == {f"masks/1-{level}.safetensors" for level in (1, 2, 3, 4)}
 
 
@@ -145,7 +145,7 @@ def test_a_failure_comes_home(tmp_path):
     events = take_home(store, chain.run_chain(message(spec), {}))
     assert events[-1]["event"] == "failed"
     assert store.failure(0)
-    again = take_home(store, chain.run_chain(message(spec), parcels.pack(store, 0, controls=False)))
+    again = take_home(store, chain.run_chain(message(spec), parcels.pack(store, 0, every_mask=False)))
     assert [event["event"] for event in again] == ["failed"]
 
 

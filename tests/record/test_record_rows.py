@@ -65,13 +65,29 @@ def test_rows_from_before_the_field_have_no_validation_accuracy():
     assert make_row().validation is None
 
 
+def test_rows_from_before_the_field_do_not_name_their_data():
+    named = make_row(data="a" * 64)
+    value = json.loads(named.to_line())
+    assert Row.from_line(json.dumps(value)) == named
+    del value["data"]
+    assert Row.from_line(json.dumps(value)) == make_row()
+    assert make_row().data is None
+
+
+def test_rows_say_the_same_unless_both_name_their_data_and_they_are_others():
+    row, one, other = make_row(), make_row(data="a" * 64), make_row(data="b" * 64)
+    assert all(first.same_result(second) for first, second in ((row, row), (row, one), (other, row), (one, one)))
+    assert not one.same_result(other)
+    assert not row.same_result(make_row(data="a" * 64, top1=1.0))
+
+
 def test_fields_of_a_later_version_are_ignored():
     row = make_row()
     value = json.loads(row.to_line()) | {"energy": 3}
     assert Row.from_line(json.dumps(value)) == row
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Row) if field.name != "validation"])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Row) if field.default is dataclasses.MISSING])
 def test_a_missing_field_is_one_sentence(name):
     value = json.loads(make_row().to_line())
     del value[name]

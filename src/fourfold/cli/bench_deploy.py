@@ -88,8 +88,9 @@ def _measured(
     from fourfold.deploy import benchmark
 
     dataset = program.provenance.get("dataset") if program.encoding else None
-    tests = test_set(dataset, data_dir) if dataset and images else None
-    seen = calibration_images(dataset, data_dir) if dataset else None
+    trained_on = program.provenance.get("data")
+    tests = test_set(dataset, data_dir, trained_on) if dataset and images else None
+    seen = calibration_images(dataset, data_dir, trained_on) if dataset else None
     if images and dataset is None:
         said.append(f"accuracy of {path} is not measured: it does not name its data set, as those of `fourfold export` do")
     elif images and tests is None:

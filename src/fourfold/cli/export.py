@@ -70,7 +70,8 @@ def command(
 
     program = program_of(store, network, trial, level)
     dataset = store.spec().data.name
-    images = calibration_images(dataset, data_dir) if values == "int8" else None
+    row = next((row for row in store.rows(trial) if row.level == level), None)
+    images = calibration_images(dataset, data_dir, row.data if row else None) if values == "int8" else None
     if to == "onnx":
         path = out or Path(f"{name}.onnx")
         deploy.to_onnx(program, path)

@@ -79,6 +79,8 @@ def _print_line(console: Console, event: Event) -> None:
         console.print(event.message, highlight=False)
     elif event.kind == "notice":
         console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
+    elif event.kind == "kept":
+        console.print(f"{name} level {event.level}: {event.message}", highlight=False)
     elif event.kind in ("failed", "out-of-time"):
         console.print(f"{name}: {_ending(event)}", highlight=False)
 
@@ -123,6 +125,8 @@ class _Board:
             epochs = event.spec.train.epochs
             control = "" if event.control == TICKET else f"{event.control} "
             self.running[key] = f"{control}level {event.level}, epoch {event.epoch} of {epochs}, top-1 {event.top1:.1f} %"
+        elif event.kind == "kept":
+            self.notes.append(f"{key[0]} trial {key[1]} level {event.level}: {event.message}")
         else:
             self.running.pop(key, None)
             if event.kind != "finished":

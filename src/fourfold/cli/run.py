@@ -56,7 +56,7 @@ def command(
         trials: Trials (seeds) of each algebra.
         out: Folder of the runs; the report is written below it too.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
-        keep: Levels whose trained weights are kept, without the pruned ones.
+        keep: Levels whose trained weights are kept, without the pruned ones; those that are done are trained again.
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.
         learning_rate: Step size at the start; default as the preset.
@@ -135,6 +135,9 @@ def command(
         page = report.build([out / spec.id for spec in specs], out / f"{specs[0].preset}-report")
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
     stores = [RunStore(out / spec.id) for spec in specs]
+    for store in stores:
+        for sentence in _never_reached(store, trials, keep):
+            console.print(sentence, highlight=False)
     if any(store.failure(trial) for store in stores for trial in range(trials)):
         sys.exit(1)
     if not (controls and levels and all(store.finished(trial) for store in stores for trial in range(trials))):
@@ -142,6 +145,18 @@ def command(
     last = max(len(store.rows(trial)) for store in stores for trial in range(trials)) - 1
     if max(levels) > last:
         raise UserError(f"`--control-levels` (={max(levels)}) names a level after the last one of all trials, {last}")
+
+
+def _never_reached(store: RunStore, trials: int, keep: tuple[int, ...]) -> list[str]:
+    """Return a sentence for each level that was to be kept and that trials ended before."""
+    ended = [trial for trial in range(trials) if store.finished(trial) or store.failure(trial)]
+    sentences = []
+    for level in keep:
+        before = [str(trial) for trial in ended if len(store.rows(trial)) <= level]
+        if before:
+            trial = f"trial{'' if len(before) == 1 else 's'} {', '.join(before)}"
+            sentences.append(f"{store.path.name}: {trial} ended before level {level}, of which nothing is kept")
+    return sentences
 
 
 def _say_nothing(event: "Event") -> None:

@@ -33,6 +33,7 @@ def program_of(store: "RunStore", network: "nn.Module", trial: int, level: int) 
             "weights": str(row.weights),
             "fraction_of_real": f"{row.fraction_of_real:.6f}",
             **row.provenance.versions,
+            **({} if row.data is None else {"data": row.data}),
         }
     names = data.info_for(spec.data).class_names
     return deploy.lower(network, encoded_shape(encoding), encoding=encoding, class_names=names, provenance=known)
@@ -55,22 +56,42 @@ def _encoding(spec: "Spec") -> "Encoding":
     )
 
 
-def calibration_images(dataset: str, data_dir: Path | None) -> "NDArray[np.uint8] | None":
-    """Return training images, uint8 (N, H, W, C), or None where the data set is not here."""
-    images = _images(dataset, data_dir)
+def calibration_images(dataset: str, data_dir: Path | None, trained_on: str | None) -> "NDArray[np.uint8] | None":
+    """Return training images, uint8 (N, H, W, C), or None where the data set is not here.
+
+    Args:
+        dataset: Its name.
+        data_dir: Where it lies.
+        trained_on: SHA-256 of the data that the network was trained on, as its row has it; None where that is not known.
+
+    Raises:
+        UserError: the data that are here are others.
+    """
+    images = _images(dataset, data_dir, trained_on)
     return None if images is None else images.train_images[:CALIBRATION_IMAGES].transpose(0, 2, 3, 1)
 
 
-def test_set(dataset: str, data_dir: Path | None) -> "tuple[NDArray[np.uint8], NDArray[np.int64]] | None":
-    """Return all test images, uint8 (N, H, W, C), and their classes, or None where the data set is not here."""
-    images = _images(dataset, data_dir)
+def test_set(
+    dataset: str, data_dir: Path | None, trained_on: str | None
+) -> "tuple[NDArray[np.uint8], NDArray[np.int64]] | None":
+    """Return all test images, uint8 (N, H, W, C), and their classes, or None where the data set is not here.
+
+    The arguments and what is raised are those of `calibration_images`.
+    """
+    images = _images(dataset, data_dir, trained_on)
     return None if images is None else (images.test_images.transpose(0, 2, 3, 1), images.test_labels)
 
 
-def _images(dataset: str, data_dir: Path | None) -> Any:
+def _images(dataset: str, data_dir: Path | None, trained_on: str | None) -> Any:
     from fourfold import data
 
     try:
-        return data.load(dataset, data_dir, download=False)
+        images = data.load(dataset, data_dir, download=False)
     except UserError:
         return None
+    if trained_on not in (None, images.digest):
+        raise UserError(
+            f"the {dataset} data that are here (SHA-256 {images.digest[:8]}) are others than the network was trained on "
+            f"({str(trained_on)[:8]}); name the folder that has them with --data-dir"
+        )
+    return images

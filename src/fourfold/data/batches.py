@@ -13,14 +13,16 @@ from fourfold.data.official import Source
 from fourfold.data.unpickle import read_pickle
 
 
-def read_batches(paths: Sequence[Path], about: DataInfo, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the images uint8 (N, C, H, W) and labels int64 (N,) of several files, one after the other.
+def read_batches(
+    paths: Sequence[Path], about: DataInfo, source: Source
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[int]]:
+    """Return the images uint8 (N, C, H, W) and labels int64 (N,) of several files, one after the other, and how many each has.
 
     Raises:
         BadFileError: a file is damaged, or of another kind, image size or number of classes.
     """
     parts = [read_batch(path, about, source) for path in paths]
-    labels = np.concatenate([labels for _, labels in parts])
+    labels, counts = np.concatenate([labels for _, labels in parts]), [len(labels) for _, labels in parts]
     images = np.empty((len(labels), about.channels, about.size, about.size), dtype=np.uint8)
     # One file after the other is copied and let go, so that Imagenet64 never needs its 16 GB twice.
     end = len(labels)
@@ -28,7 +30,7 @@ def read_batches(paths: Sequence[Path], about: DataInfo, source: Source) -> tupl
         part, _ = parts.pop()
         images[end - len(part) : end] = part
         end -= len(part)
-    return images, labels
+    return images, labels, counts
 
 
 def read_batch(path: Path, about: DataInfo, source: Source) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 from fourfold.data.batches import read_batches
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
+from fourfold.data.digest import digest_of, parts_of
 from fourfold.data.folders import read_folder
 from fourfold.data.idx import read_idx
 from fourfold.data.official import SOURCES, Source
 from fourfold.data.packed import open_split
 from fourfold.data.places import data_directory, find, missing, require, where
-from fourfold.data.shards import Split, is_packed
+from fourfold.data.shards import Shard, Split, is_packed, listed, packed_folder
 from fourfold.data.split import stratified
 from fourfold.record.errors import UserError
 
@@ -38,6 +40,13 @@ class ImageSet:
     test_labels: Labels
     notices: tuple[str, ...] = ()
     """What differs from the official data, one sentence each."""
+    shards: tuple[Shard, ...] = ()
+    """The parts that the files are; empty means one a split."""
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells these images and labels from others: see `fourfold.data.digest`."""
+        return digest_of(self)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -91,12 +100,12 @@ def _digits(about: DataInfo) -> ImageSet:
 
 
 def _read(about: DataInfo, source: Source, directory: Path) -> ImageSet:
-    train_images, train_labels = read_split(about, source, directory, "train")
+    train_images, train_labels, train = read_split(about, source, directory, "train")
     if about.name == "fashion-mnist" and _checksum(train_labels) == _MNIST_LABELS:
         raise UserError(
             f"the files in {where(about.name, directory)} are MNIST's, which have the same names; {_FASHION_FOLDER}"
         )
-    test_images, test_labels = read_split(about, source, directory, "test")
+    test_images, test_labels, test = read_split(about, source, directory, "test")
     return ImageSet(
         info=about,
         train_images=train_images,
@@ -104,29 +113,33 @@ def _read(about: DataInfo, source: Source, directory: Path) -> ImageSet:
         test_images=test_images,
         test_labels=test_labels,
         notices=_notices(about, source, directory, train_labels, test_labels),
+        shards=train + test,
     )
 
 
-def read_split(about: DataInfo, source: Source, directory: Path, role: Split) -> tuple[Images, Labels]:
-    """Return the images and labels of one split, which must be there.
+def read_split(about: DataInfo, source: Source, directory: Path, role: Split) -> tuple[Images, Labels, tuple[Shard, ...]]:
+    """Return the images and labels of one split, which must be there, and the parts that its files are.
 
     Raises:
         BadFileError: a file is damaged or of another kind.
     """
     if is_packed(about.name, directory):
-        return open_split(about, directory, role)
+        folder = packed_folder(about.name, directory)
+        assert folder is not None
+        return *open_split(about, directory, role), tuple(shard for shard in listed(folder) if shard.split == role)
     paths = [path for file in source.files if file.role == role and (path := find(file, directory))]
     if source.form == "batches":
-        return read_batches(paths, about, source)
+        images, labels, counts = read_batches(paths, about, source)
+        return images, labels, parts_of([path.name for path in paths], counts, role)
     if source.form == "folders":
-        return read_folder(paths[0], about)
+        return *read_folder(paths[0], about), ()
     images = read_idx(paths[0], (about.size, about.size))
-    labels = read_idx(paths[1], ())
+    labels = read_idx(paths[1], ()).astype(np.int64)
     if len(images) != len(labels):
         raise BadFileError(paths[1], f"holds {len(labels):,} labels", f"{len(images):,}, one for each image in {paths[0].name}")
     if labels.max() >= about.num_classes:
         raise BadFileError(paths[1], f"holds the label {labels.max()}", f"0 to {about.num_classes - 1} is right")
-    return images[:, None], labels.astype(np.int64)
+    return images[:, None], labels, ()
 
 
 def _notices(about: DataInfo, source: Source, directory: Path, train: Labels, test: Labels) -> tuple[str, ...]:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from fourfold.data.batches import read_batch
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
+from fourfold.data.digest import LABEL
 from fourfold.data.folders import read_folder
 from fourfold.data.official import SOURCES, OfficialFile, Source
 from fourfold.data.places import absence, data_directory, find
 from fourfold.data.shards import LIST, Shard, Split, files, listed, packed_folder, write_list
 from fourfold.record.errors import UserError
 
-LABEL = np.dtype("<i2")
 BLOCK = 2**24
 """Bytes read at a time to be checked."""
 

@@ -17,14 +17,14 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """The part of a packed split that one official file became."""
+    """The part of a split that one official file is, or became when it was packed."""
 
     split: Split
     source: str
     """Name of the official file."""
     images: int
     sha256: str
-    """Of its images' bytes and then its labels'."""
+    """Of its images' bytes and then its labels'; empty where it was not computed."""
 
 
 def packed_folder(name: str, directory: Path) -> Path | None:

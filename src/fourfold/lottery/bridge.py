@@ -210,10 +210,13 @@ class _Attempt:
         """Run the trial; return None when it has ended, or the reason why it has not."""
         task = self._task
         self._level = len(task.store.rows(task.trial))
-        files = await asyncio.to_thread(parcels.pack, task.store, task.trial, controls=bool(task.message["controls"]))
+        message = for_another_machine(task.message)
+        message["keep"] = list(set(message["keep"]) - set(task.store.kept_levels(task.trial)))  # the machine does not see them
+        every = bool(message["controls"] or message["keep"])
+        files = await asyncio.to_thread(parcels.pack, task.store, task.trial, every_mask=every)
         named = remote.options(name=f"{task.spec.id} trial {task.trial}")
         try:
-            async for reference in named.remote(json.dumps(for_another_machine(task.message)), files):
+            async for reference in named.remote(json.dumps(message), files):
                 events = [(json.loads(line), made) for line, made in await reference]
                 await asyncio.to_thread(self._write, events)
                 for value, _ in events:
@@ -246,7 +249,7 @@ class _Attempt:
 def for_another_machine(message: dict[str, Any]) -> dict[str, Any]:
     """Return a task whose deadline is a time of day, for monotonic clocks of two machines have nothing in common."""
     if message["deadline"] is None:
-        return message
+        return {**message}
     return {**message, "time_of_day": time.time() + (message["deadline"] - time.monotonic())}
 
 

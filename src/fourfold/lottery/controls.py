@@ -175,7 +175,13 @@ def run_controls(
     on_row: OnRow = lambda row: None,
     on_epoch: OnControlEpoch = lambda control, level, epoch: None,
 ) -> None:
-    """Run the controls of a trial's levels that are not on disk yet; the arguments are those of `controls_left`."""
+    """Run the controls of a trial's levels that are not on disk yet; the arguments are those of `controls_left`.
+
+    Raises:
+        UserError: the trial's rows are of other data than the experiment's, or a file is missing or damaged.
+    """
+    if experiment.data is not None:
+        store.check_data(experiment.data, [trial])
     twin: Experiment | None = None
     for control, level in controls_left(store, trial, controls, levels):
         if store.failure(trial, control) is not None:
@@ -244,6 +250,8 @@ def _small_dense(experiment: Experiment, store: RunStore, trial: int, level: int
 def _real_experiment(experiment: Experiment) -> Experiment:
     twin = experiment.spec.real_twin
     images = data.load(twin.data.name, experiment.data_dir, download=False)
+    if experiment.data not in (None, images.digest):
+        raise UserError(f"the {twin.data.name} data have changed since this run began: run the same command again")
     splits = splits_of(images, twin, experiment.device)
     return replace(experiment, spec=twin, splits=splits, sizes=experiment.sizes_real)
 

@@ -6,6 +6,7 @@ doing it again gives the same row, and running a trial that was interrupted is t
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -15,6 +16,7 @@ from torch import nn
 from fourfold import data, models, pruning
 from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, splits_of
+from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row, masks_of_row
 from fourfold.lottery.seeds import derive_seed
@@ -50,6 +52,8 @@ class Experiment:
     """Where the images were found; None means the default place."""
     ranks: Ranks = ALONE
     """The processes that train the networks together."""
+    data: str | None = None
+    """SHA-256 of the images and labels, which every row names; None leaves it open."""
 
     @classmethod
     def prepare(cls, spec: Spec, data_dir: Path | None, device: torch.device, *, download: bool = True) -> "Experiment":
@@ -66,6 +70,7 @@ class Experiment:
             sizes_real=measure(spec.real_twin),
             device=device,
             data_dir=data_dir,
+            data=images.digest,
         )
 
     @property
@@ -94,9 +99,15 @@ def run_trial(
     on_row: OnRow = lambda row: None,
     on_epoch: OnEpoch = lambda level, epoch: None,
     keep: Collection[int] = (),
+    on_kept: OnKept = lambda level, message: None,
 ) -> None:
-    """Run the levels of a trial that are not yet on disk, until its spec says stop; of levels in `keep`, keep the weights."""
+    """Run the levels of a trial that are not yet on disk, until its spec says stop; of levels in `keep`, keep the weights.
+
+    Those of them that are on disk without their weights are trained again at the end.
+    """
     gradual = experiment.spec.prune.schedule == "gradual"
+    if experiment.data is not None:
+        store.check_data(experiment.data, [trial])
     store.drop_states(trial, before=len(store.rows(trial)))  # a process may have died before it did
     while not store.finished(trial) and store.failure(trial) is None:
         level = len(store.rows(trial))
@@ -121,6 +132,23 @@ def run_trial(
         store.append(done.row)
         store.drop_states(trial, before=level + 1)
         on_row(done.row)
+    keep_done(store, trial, keep, partial(_again, experiment, store, on_epoch), on_kept)
+
+
+def _again(experiment: Experiment, store: RunStore, on_epoch: OnEpoch, row: Row) -> tuple[Row, Arrays]:
+    """Train the level of a row again, and those before it where it needs what they leave; nothing is written."""
+    trial, state = row.trial, Arrays()
+    carried: Arrays | None = None
+    for level in range(0 if carries(experiment.spec) else row.level, row.level + 1):
+        given = level > 0 and experiment.spec.prune.schedule != "gradual"
+        mask = store.mask(trial, level) if given else None
+        done = run_level(experiment, trial, level, mask, on_epoch, state.update if level == row.level else ignore, carried)
+        carried = done.carried or None
+    return done.row, state
+
+
+def ignore(state: Arrays) -> None:
+    """Do nothing with a trained state."""
 
 
 def carries(spec: Spec) -> bool:
@@ -151,7 +179,7 @@ def run_level(
     level: int,
     packed: Arrays | None,
     on_epoch: OnEpoch = lambda level, epoch: None,
-    on_trained: Callable[[Arrays], None] = lambda state: None,
+    on_trained: Callable[[Arrays], None] = ignore,
     carried: Arrays | None = None,
 ) -> Level:
     """Rewind, train under the level's mask, and return the row and what the next level needs.

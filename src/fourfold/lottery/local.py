@@ -14,6 +14,7 @@ from fourfold.lottery import presets
 from fourfold.lottery.building import measure
 from fourfold.lottery.cluster import Connection
 from fourfold.lottery.controls import check_controls, controls_left
+from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.planning import trial_memory
 from fourfold.lottery.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import all_rows
@@ -61,7 +62,8 @@ def run(
         workers: Trials at a time; default: as many as cores on a CPU, where each is a process, one on a GPU, where they share
             one. With a cluster: at most so many; None leaves it to Ray.
         budget_seconds: Stop before this much time has gone; what was begun and not finished is not kept.
-        keep: Levels whose trained weights are kept, if they are not on disk yet; `load_trained` reads them.
+        keep: Levels whose trained weights are kept; `load_trained` reads them. A level that is done without them is trained
+            again.
         controls: Controls to run after a trial, names of `fourfold.record.CONTROLS`.
         control_levels: Levels that they are run for; None means all that the trial has.
         cluster: The Ray cluster that runs the trials; None runs them here, without Ray.
@@ -87,10 +89,11 @@ def run(
             parts=parts,
         )
         return run_together(work, launch, resolve_device(device), on_event)
-    memory = 0
+    memory, digests = 0, {}
     for spec in {spec.data.name: spec for spec in specs}.values():
         images = data.load(spec.data.name, data_dir)  # downloads and complains here, before anything is written
         memory = max(memory, *(trial_memory(other, images) for other in specs if other.data.name == spec.data.name))
+        digests[spec.data.name] = images.digest
         for notice in images.notices:
             on_event(Event(kind="notice", spec=spec, message=notice))
     with contextlib.ExitStack() as stack:
@@ -108,7 +111,7 @@ def run(
                 "deadline": deadline,
             }
             connection = stack.enter_context(Connection(cluster, request))
-        stores = [RunStore.create(out, spec) for spec in specs]
+        stores = [RunStore.create(out, spec, digests[spec.data.name]) for spec in specs]
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
             store.sweep()
@@ -122,10 +125,12 @@ def run(
             "control_levels": None if control_levels is None else list(control_levels),
         }
         tasks = [
-            Task(spec=spec, trial=trial, message=_message(spec, trial, shared))
+            Task(spec=spec, trial=trial, message=_message(spec, trial, shared | {"data": digests[spec.data.name]}))
             for trial in range(trials)
             for spec, store in zip(specs, stores, strict=True)
-            if not store.finished(trial) or controls_left(store, trial, controls, control_levels)
+            if not store.finished(trial)
+            or controls_left(store, trial, controls, control_levels)
+            or not_kept(store, trial, keep)
         ]
         for event in connection.events(tasks) if connection else _here(tasks, workers, device, deadline):
             on_event(event)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from fourfold.lottery.seeds import derive_seed
-from fourfold.lottery.sweep import Outcome, Range, Run, Settings, Space, at_point, outcome
+from fourfold.lottery.sweep import Outcome, Range, Run, Settings, Space, at_point, check_same_data, outcome
 from fourfold.record import Spec, UserError, parse_value
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def run_study(
         done: dict[str, list[Outcome]] = {
             algebra: [each for each in outcomes if each is not None] for algebra, outcomes in found.items()
         }
+        check_same_data(done)
         if any(None in outcomes for outcomes in found.values()):  # rows were deleted, and there was no time to run them again
             return done
         for number in range(min(map(len, known)), evaluations):

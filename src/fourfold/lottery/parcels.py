@@ -13,15 +13,16 @@ Files = dict[str, bytes]
 _NAME = re.compile(r"(rows|failed)-\d+(-[a-z-]+)?\.jsonl?|(masks|states|weights)/\d+-\d+(-[a-z-]+)?\.safetensors")
 
 
-def pack(store: RunStore, trial: int, *, controls: bool) -> Files:
+def pack(store: RunStore, trial: int, *, every_mask: bool) -> Files:
     """Return what a machine needs to go on with a trial.
 
     Args:
         store: The run.
         trial: The trial.
-        controls: Whether its controls follow, which need the masks of all levels and not only the next one's.
+        every_mask: Whether the masks of all levels are needed and not only the next one's, as they are for controls and for
+            levels that are trained again.
     """
-    level = "*" if controls else f"{len(store.rows(trial))}"
+    level = "*" if every_mask else f"{len(store.rows(trial))}"
     return _read(
         store.path,
         f"rows-{trial}.jsonl",

@@ -43,8 +43,8 @@ class Event:
     """Something that happened in a trial."""
 
     kind: str
-    """epoch, row, connectivity, finished, failed (for good: the loss became nan), out-of-time, notice (of data or machines), or
-    cluster (what it consists of from now on)."""
+    """epoch, row, kept (a level that was done), connectivity, finished, failed (for good: the loss became nan), out-of-time,
+    notice (of data or machines), or cluster (what it consists of from now on)."""
     spec: Spec
     trial: int | None = None
     control: str = TICKET

@@ -72,6 +72,7 @@ def make_row(
         epochs=trained.epochs,
         validation=trained.validation.top1 if trained.validation else None,
         mask=pruning.fingerprint(pruning.pack(masks)),
+        data=experiment.data,
         provenance=Provenance(
             seconds=round(seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),

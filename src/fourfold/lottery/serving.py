@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import platform
 import threading
 import time
 import traceback
@@ -52,11 +53,13 @@ class Server:
         clock = Clock(task["time_of_day"]) if "time_of_day" in task else Clock.until(task["deadline"])
         out, trial = Path(task["out"]), task["trial"]
         try:
+            experiment = self._prepared(spec, task)
+            check_same_data(experiment, task.get("data"))
             if "line" in task:
-                run_stability_here(self._prepared(spec, task), out, trial, clock, send, Line(**task["line"]))
+                run_stability_here(experiment, out, trial, clock, send, Line(**task["line"]))
             else:
                 controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
-                experiment, store = self._prepared(spec, task), RunStore.create(out, spec)
+                store = RunStore.create(out, spec)
                 run_trial_here(experiment, store, trial, clock, send, task["keep"], controls)
         except UserError as error:
             send("error", message=str(error))
@@ -80,6 +83,15 @@ class Server:
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
             return self._experiments[spec.id]
+
+
+def check_same_data(experiment: Experiment, expected: str | None) -> None:
+    """Raise `UserError` if a process has loaded other images or labels than the one that gave it the trial; None is any."""
+    if None not in (expected, experiment.data) and expected != experiment.data:
+        raise UserError(
+            f"the {experiment.spec.data.name} data on {platform.node()} (SHA-256 {str(experiment.data)[:8]}) are others than "
+            f"those that the run was started with ({str(expected)[:8]}): every process must read the same"
+        )
 
 
 def disk_failure(store: RunStore, error: OSError) -> UserError:
@@ -139,13 +151,16 @@ def run_trial_here(
         send("epoch", control=control, level=level, epoch=epoch.epoch, top1=epoch.top1)
         clock.tick()
 
+    def on_kept(level: int, message: str) -> None:
+        send("kept", level=level, message=message)
+
     def on_control_epoch(control: str, level: int, epoch: Epoch) -> None:
         on_epoch(level, epoch, control)
 
     try:
         clock.tick()
         with _held(store, trial):
-            run_trial(experiment, store, trial, on_row, on_epoch, keep)
+            run_trial(experiment, store, trial, on_row, on_epoch, keep, on_kept)
             run_controls(experiment, store, trial, controls.names, controls.levels, on_row, on_control_epoch)
     except OutOfTimeError:
         send("out-of-time")

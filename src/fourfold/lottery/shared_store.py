@@ -29,6 +29,11 @@ class SharedStore(RunStore):
         if self._ranks.first:
             super().append(row)
 
+    def kept_levels(self, trial: int) -> list[int]:
+        """Return the levels of a trial whose weights were kept, in order."""
+        found = super().kept_levels(trial) if self._ranks.first else []
+        return [int(level) for level in json.loads(self._ranks.from_first(json.dumps(found).encode()))]
+
     def drop_states(self, trial: int, before: int) -> None:
         """Remove the states of a trial's levels before one whose own state is there."""
         if self._ranks.first:

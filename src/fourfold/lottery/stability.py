@@ -62,8 +62,9 @@ def stability(
         check_line(store, line)
         check_masks(store, line)
     deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
-    for spec in {store.spec().data.name: store.spec() for store in stores}.values():
-        data.load(spec.data.name, data_dir)
+    digests = {name: data.load(name, data_dir).digest for name in {store.spec().data.name for store in stores}}
+    for store in stores:
+        store.check_data(digests[store.spec().data.name])
     place = resolve_device(device)
     with contextlib.ExitStack() as stack:
         for store in stores:
@@ -135,6 +136,8 @@ def run_stability(
     experiment: Experiment, store: RunStore, trial: int, line: Line, on_row: Callable[[ConnectivityRow], None]
 ) -> None:
     """Measure what is missing of a trial's connectivity in this process; `on_row` is called with every row on disk."""
+    if experiment.data is not None:
+        store.check_data(experiment.data)
     rows = store.rows(trial)
     for level, step in missing(store, trial, line):
         start = perf_counter()
@@ -147,6 +150,7 @@ def run_stability(
             fraction_of_real=rows[level].fraction_of_real,
             mask=rows[level].mask,
             connectivity=found,
+            data=experiment.data,
             provenance=Provenance(
                 seconds=round(perf_counter() - start, 3),
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -80,6 +80,8 @@ class Outcome:
     test: tuple[float, ...]
     """Test accuracy in percent of the trials that did not fail, to be looked at: nothing is selected by it."""
     num_failed: int
+    data: tuple[str, ...] = ()
+    """SHA-256 of the images and labels that its rows name, each once."""
 
     @property
     def mean(self) -> float:
@@ -216,7 +218,26 @@ def run_grid(
     points = grid(space)
     run([at_point(base, settings) for settings in points for base in bases])
     found = {base.model.algebra: [outcome(base, settings, trials=trials, out=out) for settings in points] for base in bases}
-    return {algebra: [done for done in outcomes if done is not None] for algebra, outcomes in found.items()}
+    return check_same_data({algebra: [done for done in outcomes if done is not None] for algebra, outcomes in found.items()})
+
+
+def check_same_data(found: dict[str, list[Outcome]]) -> dict[str, list[Outcome]]:
+    """Return what was found, if all points are of the same images and labels; those of older rows are not known.
+
+    Raises:
+        UserError: two of them are not.
+    """
+    points: dict[str, Spec] = {}
+    for each in itertools.chain.from_iterable(found.values()):
+        for digest in each.data:
+            points.setdefault(digest, each.spec)
+    if len(points) > 1:
+        (one, first), (other, second), *_ = points.items()
+        raise UserError(
+            f"{first.id} and {second.id} are of different {first.data.name} data (SHA-256 {one[:8]} and {other[:8]}): they "
+            "cannot be compared; start the sweep afresh with another --out"
+        )
+    return found
 
 
 def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcome | None:
@@ -225,18 +246,27 @@ def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcom
     store, level = RunStore(out / spec.id), spec.stop.max_level
     assert level is not None
     validation, test, failed = [], [], 0
+    named: set[str] = set()
     for trial in range(trials):
         row = _row(store, trial, level)
         if row is not None:
             assert row.validation is not None
             validation.append(row.validation)
             test.append(row.top1)
+            named |= {row.data} if row.data else set()
         elif store.failure(trial) is not None:
             validation.append(0.0)
             failed += 1
         else:
             return None
-    return Outcome(spec=spec, settings=settings, validation=tuple(validation), test=tuple(test), num_failed=failed)
+    return Outcome(
+        spec=spec,
+        settings=settings,
+        validation=tuple(validation),
+        test=tuple(test),
+        num_failed=failed,
+        data=tuple(sorted(named)),
+    )
 
 
 def _row(store: RunStore, trial: int, level: int) -> Row | None:

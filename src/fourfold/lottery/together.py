@@ -11,10 +11,11 @@ import torch
 from fourfold import data
 from fourfold.lottery.building import build
 from fourfold.lottery.controls import controls_left
+from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.pool import Event, OnEvent, Task
 from fourfold.lottery.rows import all_rows
-from fourfold.lottery.serving import LOCK_WAIT_SECONDS, Clock, Controls, run_trial_here
+from fourfold.lottery.serving import LOCK_WAIT_SECONDS, Clock, Controls, check_same_data, run_trial_here
 from fourfold.lottery.shared_store import SharedStore
 from fourfold.nn import is_batch_norm
 from fourfold.record import Launch, Row, RunStore, Spec, UserError, launched
@@ -73,7 +74,7 @@ def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnE
     """
     with join(launch, device) as ranks, single_thread():
         ranks.agree_on_settings(_settings(work, device))
-        _load_data(work, ranks, launch, on_event)
+        digests = _load_data(work, ranks, launch, on_event)
         if ranks.first and work.parts and work.parts > ranks.world and any(map(_has_batch_norm, work.specs)):
             seen = f"{ranks.world} of {work.parts} parts of a batch at a time"
             message = f"batch norm sees {seen}, so rows depend on the number of ranks"
@@ -81,7 +82,7 @@ def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnE
         stores = []
         for spec in work.specs:
             if ranks.first:
-                RunStore.create(work.out, spec)
+                RunStore.create(work.out, spec, digests[spec.data.name])
             stores.append(SharedStore(work.out / spec.id, ranks))
         with contextlib.ExitStack() as stack:
             for store in stores:
@@ -89,7 +90,8 @@ def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnE
                 store.sweep()
             for trial in range(work.trials):
                 for spec, store in zip(work.specs, stores, strict=True):
-                    if not store.finished(trial) or controls_left(store, trial, work.controls.names, work.controls.levels):
+                    left = controls_left(store, trial, work.controls.names, work.controls.levels)
+                    if not store.finished(trial) or left or not_kept(store, trial, work.keep):
                         _run_trial(work, spec, store, trial, ranks, device, on_event)
             return all_rows(stores, work.trials, list(work.controls.names))
 
@@ -99,6 +101,8 @@ def _run_trial(
 ) -> None:
     ranks = replace(ranks, parts=work.parts or default_parts(spec, ranks.world, device))
     experiment = replace(Experiment.prepare(spec, work.data_dir, device, download=False), ranks=ranks)
+    first = ranks.from_first((experiment.data or "").encode()).decode()
+    check_same_data(experiment, first or None)
     task = Task(spec=spec, trial=trial, message="")
 
     def send(kind: str, **content: Any) -> None:
@@ -108,14 +112,17 @@ def _run_trial(
     run_trial_here(experiment, store, trial, Clock.until(work.deadline, ranks), send, work.keep, work.controls)
 
 
-def _load_data(work: Work, ranks: Ranks, launch: Launch, on_event: OnEvent) -> None:
-    """Let one rank of each machine download what is missing."""
+def _load_data(work: Work, ranks: Ranks, launch: Launch, on_event: OnEvent) -> dict[str, str]:
+    """Let one rank of each machine download what is missing, and return the digests of the data that it has, by name."""
+    digests: dict[str, str] = {}
     for spec in {spec.data.name: spec for spec in work.specs}.values():
         if launch.local_rank == 0:
             images = data.load(spec.data.name, work.data_dir)
+            digests[spec.data.name] = images.digest
             for notice in images.notices if ranks.first else ():
                 on_event(Event(kind="notice", spec=spec, message=notice))
     ranks.wait()
+    return digests
 
 
 def _has_batch_norm(spec: Spec) -> bool:

@@ -107,6 +107,9 @@ class Row:
     validation: float | None = None
     """Accuracy in percent on the held-out training images, after training: what a sweep selects by. None where none are
     held out, and in rows that were written before this field was."""
+    data: str | None = None
+    """SHA-256 of the images and labels that it was trained and tested on; None in rows that were written before this field
+    was."""
 
     def to_line(self) -> str:
         """Return the row as one line of JSON; nan and infinity are refused."""
@@ -136,3 +139,10 @@ class Row:
         value = dataclasses.asdict(self)
         del value["provenance"]
         return value
+
+    def same_result(self, other: "Row") -> bool:
+        """Whether another row says the same, but for its provenance; data that one of them does not name may be the same."""
+        found, theirs = self.result(), other.result()
+        if None in (self.data, other.data):
+            found["data"] = theirs["data"] = None
+        return found == theirs

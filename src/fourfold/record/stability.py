@@ -42,6 +42,8 @@ class ConnectivityRow:
     """SHA-256 of the level's mask, as in its row."""
     connectivity: Connectivity
     provenance: Provenance
+    data: str | None = None
+    """SHA-256 of the images and labels, as in a row."""
 
     def to_line(self) -> str:
         """Return the row as one line of JSON."""

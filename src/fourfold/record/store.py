@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +25,9 @@ from fourfold.record.stability import ConnectivityRow, OverlapRow
 if TYPE_CHECKING:
     import numpy as np
 
+DATA = "data_sha256"
+"""What `spec.json` has beside the spec: the SHA-256 of the images and labels, which are no part of the run's id."""
+
 Arrays = dict[str, "np.ndarray"]
 """Arrays by name. Masks are uint8, eight weights a byte, first weight in the highest bit."""
 
@@ -36,27 +39,72 @@ class RunStore:
         self.path = path
 
     @classmethod
-    def create(cls, out: Path, spec: Spec) -> "RunStore":
+    def create(cls, out: Path, spec: Spec, data: str | None = None) -> "RunStore":
         """Return the store of `spec` below `out`, made if it is not there.
 
+        Args:
+            out: The folder of the runs.
+            spec: What decides the run's id.
+            data: SHA-256 of the images and labels that it will be trained and tested on, as its rows have it.
+
         Raises:
-            UserError: the folder cannot be written, or holds a run of another spec or version.
+            UserError: the folder cannot be written, or holds a run of another spec or version, or of other data.
         """
         store = cls(out / spec.id)
         file = store.path / "spec.json"
         if file.exists():
             if store.spec() != spec:
                 raise UserError(f"{file} holds another experiment than {spec.id}; move it away or choose another --out")
+            if data is not None:
+                store.check_data(data)
             return store
         try:
             store.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, (json.dumps(spec.to_json(), indent=1) + "\n").encode())
+            value = spec.to_json() | ({} if data is None else {DATA: data})
+            write_atomically(file, (json.dumps(value, indent=1) + "\n").encode())
         except OSError as error:
             raise UserError(f"cannot write the run to {store.path} ({error.strerror}); choose another --out") from error
         return store
 
     def spec(self) -> Spec:
         """Return the spec that the run was started with."""
+        value = {name: content for name, content in self._spec_json().items() if name != DATA}
+        return Spec.from_json(value, source=str(self.path / "spec.json"))
+
+    def data(self) -> str | None:
+        """Return the SHA-256 of the images and labels that the run was started with; None in older runs."""
+        found = self._spec_json().get(DATA)
+        return found if isinstance(found, str) else None
+
+    def check_data(self, data: str, trials: Iterable[int] | None = None) -> None:
+        """Check that a run goes on with the images and labels that it was started with.
+
+        Args:
+            data: SHA-256 of those that are here. What is on disk and does not name its own is taken to be of them.
+            trials: Trials whose rows are looked at; None means all, with their controls and what else was measured of them.
+
+        Raises:
+            UserError: something on disk was trained or measured on others.
+        """
+        for found, what in self._data_named(trials):
+            if found not in (None, data):
+                raise UserError(
+                    f"{what} in {self.path} is of other {self.spec().data.name} data (SHA-256 {found[:8]}) than those that are "
+                    f"here ({data[:8]}); name the folder that has them with --data-dir, or start afresh with another --out"
+                )
+
+    def _data_named(self, trials: Iterable[int] | None) -> Iterator[tuple[str | None, str]]:
+        """Yield which data the parts of a run say that they are of, and which part that is."""
+        yield self.data(), "the run"
+        for trial in self.trials() if trials is None else trials:
+            yield from ((row.data, f"level {row.level} of trial {trial}") for row in self.rows(trial))
+        if trials is None:
+            for trial, control in self.controls():
+                yield from ((row.data, f"{control} of trial {trial}") for row in self.control_rows(trial, control))
+            for trial in self.trials():
+                yield from ((row.data, f"the connectivity of trial {trial}") for row in self.connectivity(trial))
+
+    def _spec_json(self) -> dict[str, Any]:
         file = self.path / "spec.json"
         try:
             value = json.loads(self._read(file).decode())
@@ -64,7 +112,7 @@ class RunStore:
                 raise TypeError("not a JSON object")
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{file} cannot be read as a spec ({error})") from error
-        return Spec.from_json(value, source=str(file))
+        return value
 
     def trials(self) -> list[int]:
         """Return the trials that have rows or failed, in order."""

@@ -8,7 +8,7 @@ from typing import Any
 from fourfold.record import TICKET, ConnectivityRow, OverlapRow, Row, Spec
 from fourfold.report.curves import Curve, curves
 from fourfold.report.published import DATASETS, EARLY_STOPPING, MODELS, PublishedCurve, published_curves
-from fourfold.report.runs import Run, read_runs
+from fourfold.report.runs import Run, check_same_data, read_runs
 from fourfold.report.scaling import scale_of, unscaled
 
 WAYS = {EARLY_STOPPING: "with early stopping", "-released": "as the released code trains"}
@@ -107,6 +107,7 @@ def settings_told(spec: Spec, others: Iterable[Spec]) -> str | None:
 
 
 def _experiment(preset: str, dataset: str, model: str, *, rows: tuple[Row, ...]) -> Experiment:
+    check_same_data(dataset, [(row.run, row.data) for row in rows])
     return Experiment(
         preset=preset,
         dataset=dataset,

@@ -1,6 +1,6 @@
 """Runs on disk, each read once: its spec, its rows, its failures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,26 @@ class Run:
     """By trial, level and step."""
     overlaps: tuple[OverlapRow, ...] = ()
     """Of trials of one folder."""
+
+
+def check_same_data(dataset: str, named: Iterable[tuple[str, str | None]]) -> None:
+    """Check that what is compared was trained and tested on the same images and labels.
+
+    Args:
+        dataset: The name that they go by.
+        named: Runs, and the SHA-256 that a row of theirs names; older rows name none and are compared with all.
+
+    Raises:
+        UserError: two rows name different data.
+    """
+    seen: dict[str, str] = {}
+    for run, digest in named:
+        if digest is not None:
+            seen.setdefault(digest, run)
+    if len(seen) > 1:
+        (one, first), (other, second), *_ = seen.items()
+        of = f"levels of {first}" if first == second else f"{first} and {second}"
+        raise UserError(f"{of} are of different {dataset} data (SHA-256 {one[:8]} and {other[:8]}): they cannot be compared")
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
@@ -48,7 +68,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
                 if (row.run, row.trial, row.control) != (run, trial, control):
                     raise UserError(f"{store.path} holds rows of another run than its spec's, {run}; move them apart")
                 place, other = known.setdefault((trial, control != TICKET, control, row.level), (store.path, row))
-                if other is not row and other.result() != row.result():
+                if other is not row and not other.same_result(row):
                     raise UserError(
                         f"trial {trial} of {run} lies in {place} and in {store.path} with different results; name one of them"
                     )
@@ -57,6 +77,9 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
         overlaps |= {(run, pair.trials, pair.level): pair for pair in store.overlaps()}
         reasons = {trial: store.failure(trial) for trial in store.trials()}
         failures.setdefault(run, {}).update({trial: reason for trial, reason in reasons.items() if reason is not None})
+    for run, known in rows.items():
+        measured = [(line.run, line.data) for line in connectivity.values() if line.run == run]
+        check_same_data(specs[run].data.name, [*((run, row.data) for _, row in known.values()), *measured])
     return tuple(
         Run(
             id=run,
