@@ -9,6 +9,7 @@ import pytest
 
 from fourfold.native import NoCompilerError, compiler, library
 from fourfold.native.compiling import _command, _run
+from fourfold.native.compiling import compiled as compile_source
 
 try:
     compiler()
@@ -30,7 +31,10 @@ def compiled(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "cache").rglob("*.so"))
 
 
-@pytest.mark.skipif(os.name != "posix" or os.uname().sysname != "Linux", reason="the cache's place is that of Linux")
+on_linux = pytest.mark.skipif(os.name != "posix" or os.uname().sysname != "Linux", reason="the cache's place is that of Linux")
+
+
+@on_linux
 def test_a_file_is_compiled_once(tmp_path, monkeypatch):
     library("perceptron")
     (path,) = compiled(tmp_path)
@@ -39,6 +43,47 @@ def test_a_file_is_compiled_once(tmp_path, monkeypatch):
     library("perceptron")
     assert compiled(tmp_path) == [path]
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing unfinished is left
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut to a half": lambda content: content[: len(content) // 2],
+    "cut by a byte": lambda content: content[:-1],
+    "a byte changed": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    "zeros after a crash": lambda content: bytes(len(content)),
+    "not a library": lambda content: b"not a library",
+}
+
+
+@on_linux
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_library_is_compiled_again(tmp_path, damage):
+    source = f"int answer(void) {{ return 42; }} /* {damage} */".encode()  # a library of its own: a loaded one stays in memory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctypes.CDLL", str)  # never loaded whole, so that what is loaded below has been compiled again
+        compile_source(source, "answer")
+    (path,) = compiled(tmp_path)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    assert compile_source(source, "answer").answer() == 42
+    assert len(compiled(tmp_path)) == 1
+
+
+@on_linux
+def test_a_compiler_ends_with_all_its_children_at_the_time_limit(tmp_path):
+    """A driver such as gcc leaves the work to children, which keep its output open and would go on for minutes."""
+    pid_file = tmp_path / "pid"
+    driver = f"sleep 60 & echo $! > {pid_file}; wait"
+    with pytest.raises(NoCompilerError, match=r"does not run: .* timed out after 1"):
+        _run(["sh", "-c", driver], time_limit=1.0)
+    assert not is_running(int(pid_file.read_text()))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process computes; one that has ended but that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_it_can_be_switched_off(monkeypatch):

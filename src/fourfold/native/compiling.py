@@ -1,15 +1,18 @@
 """Finding the system's C compiler, and compiling this package's C files with it.
 
-A library lies in the user's cache under a name that is a hash of its source, the compiler and its target, so a file is
-compiled once a machine and never taken for another's.
+A library lies in the user's cache under a name of two hashes: that of its source, the compiler and its target, so that a file
+is compiled once a machine and never taken for another's; and that of its own content, so that one that a full disk or a crash
+has cut short is compiled again. Loaded, it would end the process with a bus error.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from importlib import resources
@@ -21,6 +24,9 @@ SWITCH = "FOURFOLD_NATIVE"
 """The environment variable that, set to 0, turns native code off."""
 
 COMPILERS = ("cc", "gcc", "clang")
+
+TIME_LIMIT = 120.0
+"""Seconds that a compiler may take."""
 
 
 class NoCompilerError(Exception):
@@ -61,22 +67,40 @@ def compiled(source: bytes, name: str) -> ctypes.CDLL:
         raise NoCompilerError(f"native code is off (${SWITCH}=0)")
     # What -march=native means is asked of the compiler, so that a cache on a shared disk serves different processors.
     target = _run([*_command(), *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
-    digest = hashlib.sha256(b"\0".join([source, compiler().encode(), " ".join(FLAGS).encode(), target.encode()])).hexdigest()
-    path = _cache() / f"{name}-{digest[:16]}.so"
+    about = b"\0".join([source, compiler().encode(), " ".join(FLAGS).encode(), target.encode()])
+    folder, prefix = _cache(), f"{name}-{_hash(about)}"
     try:
-        if not path.is_file():
-            _compile(source, path)
+        path = _kept(folder, prefix) or _compile(source, folder, prefix)
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise NoCompilerError(f"cannot keep or load compiled code in {path.parent} ({error})") from error
+        raise NoCompilerError(f"cannot keep or load compiled code in {folder} ({error})") from error
 
 
-def _compile(source: bytes, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
+def _kept(folder: Path, prefix: str) -> Path | None:
+    """Return the library that was compiled before, if it still is what the compiler wrote; remove what is not."""
+    for path in folder.glob(f"{prefix}-*.so"):
+        if path.name == _file_name(prefix, path.read_bytes()):
+            return path
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _compile(source: bytes, folder: Path, prefix: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished_folder:
+        unfinished = Path(unfinished_folder) / f"{prefix}.so"
         _run([*_command(), *FLAGS, "-x", "c", "-", "-o", str(unfinished), "-lm"], source)
+        path = folder / _file_name(prefix, unfinished.read_bytes())
         unfinished.replace(path)  # whole or not there, also when several processes compile at once
+    return path
+
+
+def _file_name(prefix: str, content: bytes) -> str:
+    return f"{prefix}-{_hash(content)}.so"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _command() -> list[str]:
@@ -88,15 +112,36 @@ def _command() -> list[str]:
     raise NoCompilerError(f"no C compiler is here (none of {', '.join(COMPILERS)}, and $CC is not set)")
 
 
-def _run(command: list[str], source: bytes | None = None) -> str:
+def _run(command: list[str], source: bytes | None = None, time_limit: float | None = None) -> str:
+    """Return what a command prints.
+
+    Args:
+        command: The program and its arguments.
+        source: What it reads.
+        time_limit: Seconds after which it is ended, with all processes that it started; `TIME_LIMIT` where None.
+
+    Raises:
+        NoCompilerError: it does not start, takes too long, or fails.
+    """
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(command, input=source, capture_output=True, timeout=120, check=False)
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+            try:
+                output, errors = process.communicate(source, TIME_LIMIT if time_limit is None else time_limit)
+            except BaseException:  # a driver such as gcc leaves the work to others, which would go on without it
+                _end_group(process)
+                raise
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoCompilerError(f"`{shlex.join(command)}` does not run: {error}") from error
-    if done.returncode:
-        message = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+    if process.returncode:
+        message = errors.decode(errors="replace").strip().partition("\n")[0]
         raise NoCompilerError(f"`{shlex.join(command)}` failed: {message}")
-    return done.stdout.decode(errors="replace")
+    return output.decode(errors="replace")
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _cache() -> Path:
