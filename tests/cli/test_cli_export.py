@@ -2,8 +2,12 @@
 
 import ctypes
 import shutil
+import struct
 import subprocess
+import warnings
+import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from PIL import Image
 from torch import nn
 
 from fourfold import data, deploy, lottery, pruning
+from fourfold.cli import predict
+from fourfold.cli.export import TARGETS
 from fourfold.cli.tickets import program_of
 from fourfold.deploy import reference
 from fourfold.lottery.building import build
@@ -153,6 +159,21 @@ def test_mistakes_of_export(run, words, sentence):
     assert all(part in ended.err for part in sentence.split(".*"))
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "out", ["taken/below", "taken/far/below", "/proc/none/a", "a" * 300], ids=["below", "far", "proc", "long"]
+)
+def test_a_place_that_cannot_be_written_is_one_sentence(run, here, target, out):
+    (here / "taken").write_text("a file")
+    ended = call("export", run.path, "--level", 1, "--to", target, "--out", out)
+    assert ended.code == 2
+    assert ended.err.startswith(f"fourfold: cannot write {out}")
+    assert len(ended.err.splitlines()) == 1
+    assert (here / "taken").read_text() == "a file"
+    if target == "c":
+        assert "cannot write taken" in call("export", run.path, "--level", 1, "--to", "c", "--out", "taken").err
+
+
 def test_a_folder_of_several_runs_is_ambiguous(run, here):
     make_run(here / "runs", "real")
     assert "runs holds 2 runs; name the folder of one" in call("export", "runs", "--level", 1).err
@@ -220,6 +241,83 @@ def test_mistakes_of_predict(artifact, here, words, sentence):
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
     assert sentence in ended.err
+
+
+def bomb_png(width, height):
+    """A picture whose header promises more pixels than fit into memory, in a hundred bytes."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + end
+
+
+def npy_header(text):
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+BROKEN_FILES = {
+    "bomb.png": bomb_png(50_000, 50_000),
+    "large.png": bomb_png(12_000, 12_000),
+    "long.pgm": b"P5\n" + b"1" * 5000 + b" 8\n255\n",
+    "letters.pgm": b"P5\n8 x8\n255\n",
+    "negative.pgm": b"P5\n-8 8\n255\n" + bytes(64),
+    "short.pgm": b"P5\n8 8\n255\n" + bytes(3),
+    "several.npz": None,
+    "several.npy": None,
+    "huge.npy": npy_header(b"{'descr': '|u1', 'fortran_order': False, 'shape': (9999999999999, 8, 8, 1), }\n"),
+    "overflow.npy": npy_header(b"{'descr': '|u1', 'fortran_order': False, 'shape': (8, " + b"9" * 60 + b"), }\n"),
+    "nested.npy": npy_header(b"(" * 5000),
+    "objects.npy": npy_header(b"{'descr': '|O', 'fortran_order': False, 'shape': (8, 8), }\n") + bytes(99),
+    "empty.npy": b"",
+    "empty.png": b"",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FILES)
+def test_broken_and_huge_images_are_one_sentence(here, name):
+    encoding = deploy.Encoding(kind="none", n=1, shape=(1, 8, 8), mean=(0.5,), std=(0.2,))
+    deploy.pack(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), "a.safetensors", encoding=encoding)
+    if name.startswith("several"):
+        with Path(name).open("wb") as file:
+            np.savez(file, a=np.zeros((8, 8), np.uint8), b=np.zeros(3))
+    else:
+        Path(name).write_bytes(BROKEN_FILES[name])
+    ended = call("predict", "a.safetensors", name)
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert ended.err.startswith(f"fourfold: {name} ")
+
+
+@pytest.mark.parametrize("suffix", ["png", "pgm", "bmp", "gif", "tiff", "jpeg", "webp", "npy"])
+def test_a_damaged_image_is_an_image_or_one_sentence(here, suffix):
+    encoding = deploy.Encoding(kind="none", n=1, shape=(1, 8, 8), mean=(0.5,), std=(0.2,))
+    random = np.random.default_rng(0)
+    pixels, path = random.integers(0, 256, (8, 8), dtype=np.uint8), Path(f"image.{suffix}")
+    if suffix == "npy":
+        np.save(path, pixels)
+    else:
+        Image.fromarray(pixels).save(path)
+    content = path.read_bytes()
+    for _ in range(150):
+        damaged = bytearray(content[: random.integers(len(content) + 1)] if random.random() < 0.2 else content)
+        for place in random.integers(len(damaged), size=random.integers(1, 4)) if damaged else ():
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow tells of damaged metadata, and goes on
+            found, sentence = images_or_sentence(path, encoding)
+        assert "\n" not in sentence
+        assert all(image.shape == (8, 8, 1) and image.dtype == np.uint8 for _, image in found)
+
+
+def images_or_sentence(path, encoding):
+    try:
+        return predict._images(path, encoding), ""
+    except UserError as error:
+        return [], str(error)
 
 
 def test_an_artifact_without_encoding_cannot_be_given_images(here):

@@ -140,3 +140,29 @@ def test_reading_needs_no_torch(tmp_path):
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "(1, 2) False\n"
+
+
+@pytest.mark.parametrize(
+    "take", [deploy.load, lambda model: deploy.to_c(model, "."), lambda model: deploy.to_onnx(model, "a.onnx")]
+)
+def test_a_model_in_the_place_of_a_program_is_told_what_makes_one(take):
+    with pytest.raises(UserError, match=r"`(network|program)` \(a Linear\) must be .*`deploy.lower\(model, shape\)` makes"):
+        take(nn.Linear(3, 2))
+
+
+def test_an_artifact_becomes_onnx_as_it_becomes_c(tmp_path):
+    pytest.importorskip("onnx")
+    program = deploy.pack(nn.Linear(3, 2), tmp_path / "a.safetensors", shape=(3,))
+    found = deploy.to_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx")
+    assert found == deploy.to_onnx(program, tmp_path / "b.onnx")
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below", "/proc/none"])
+def test_c_in_a_place_that_cannot_be_written(tmp_path, folder):
+    program = deploy.lower(nn.Linear(3, 2), (3,))
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match="cannot write "):
+        deploy.to_c(program, tmp_path / folder)
+    with pytest.raises(UserError, match="cannot write "):
+        deploy.to_c(program, tmp_path, name="a" * 300)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -233,6 +233,7 @@ def test_accuracy_on_digits_stays(algebra):
     assert abs(whole - accuracy) <= 0.01  # six of 597 images
 
 
+@pytest.mark.filterwarnings("ignore:running in numpy")
 def test_no_compiler_gives_the_same_levels(monkeypatch):
     program = random_program(0)
     program = quantize.calibrate(program, bytes_for(program, 0))

@@ -108,6 +108,7 @@ def test_calls_from_several_threads():
         assert_near(found[index], reference.run(program, images))
 
 
+@pytest.mark.filterwarnings("ignore:running in numpy")
 def test_without_a_compiler_it_runs_in_numpy_and_says_so(monkeypatch):
     monkeypatch.setenv("FOURFOLD_NATIVE", "0")
     program = random_program(ENCODED)
@@ -119,8 +120,8 @@ def test_without_a_compiler_it_runs_in_numpy_and_says_so(monkeypatch):
     assert np.array_equal(network(images), reference.run(program, images))
 
 
-def test_mistakes_are_one_sentence(monkeypatch):
-    monkeypatch.setenv("FOURFOLD_NATIVE", "0")
+@needs_compiler
+def test_mistakes_are_one_sentence():
     program = random_program(ENCODED)
     network = load(program)
     with pytest.raises(UserError, match=r"`images` of type float32 and shape \(2, 5\) must be uint8 \(N, .*\) or floats \(N, "):

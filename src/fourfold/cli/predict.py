@@ -1,7 +1,9 @@
 """`fourfold predict`."""
 
+import sys
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -43,9 +45,11 @@ def command(
     if program.encoding is None:
         raise UserError(f"{artifact} does not say how images are encoded; pack it with `encoding=`, as `fourfold export` does")
     pixels = [(name, array) for image in images for name, array in _images(image, program.encoding)]
-    network = load(program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the notice says it in a line
+        network = load(program)
     if network.notice:
-        print(network.notice)
+        print(network.notice, file=sys.stderr)
     for name, array in pixels:
         print(f"{name}: {_ranking(network(array[None])[0], program.class_names, top)}")
 
@@ -56,10 +60,7 @@ def _images(path: Path, encoding: "Encoding") -> "list[tuple[str, NDArray[np.uin
         return [(str(path), _picture(path, encoding))]
     import numpy as np
 
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read as an array ({error})") from error
+    array = _array(path)
     channels, height, width = encoding.shape
     shape = height, width, channels
     single = array.shape in (shape, (height, width)) if channels == 1 else array.shape == shape
@@ -68,6 +69,25 @@ def _images(path: Path, encoding: "Encoding") -> "list[tuple[str, NDArray[np.uin
     if single:
         return [(str(path), array.reshape(shape))]
     return [(f"{path}[{number}]", image) for number, image in enumerate(array)]
+
+
+def _array(path: Path) -> "NDArray[Any]":
+    """Return the array of a file, of which no more is read than is used: its header may promise any size."""
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream:
+            if stream.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                raise ValueError("it does not begin as a .npy file")
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except Exception as error:  # numpy evaluates the header as Python, which raises whatever a damaged one leads to
+        raise UserError(f"{path} cannot be read as an array ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of a library says, in one line."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return said.partition("\n")[0] or type(error).__name__
 
 
 def _picture(path: Path, encoding: "Encoding") -> "NDArray[np.uint8]":
@@ -79,14 +99,20 @@ def _picture(path: Path, encoding: "Encoding") -> "NDArray[np.uint8]":
         raise UserError(f"{path} must be .npy: the network takes {channels} channels, which no picture has")
     modes = MODES[channels]
     try:
-        with Image.open(path) as image:
-            if image.size != (width, height):
-                raise UserError(f"{path} is {image.size[0]}×{image.size[1]} pixels, and must be {width}×{height}")
-            if image.mode not in modes:
-                raise UserError(f"{path} is of mode {image.mode!r}, and must be of {' or '.join(map(repr, modes))}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a picture of another size is never decoded
+            image = Image.open(path)
+    except Exception as error:  # Pillow's many readers raise whatever a damaged file leads to
+        raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from error
+    with image:
+        if image.size != (width, height):
+            raise UserError(f"{path} is {image.size[0]}×{image.size[1]} pixels, and must be {width}×{height}")
+        if image.mode not in modes:
+            raise UserError(f"{path} is of mode {image.mode!r}, and must be of {' or '.join(map(repr, modes))}")
+        try:
             return np.asarray(image.convert(modes[0])).reshape(height, width, channels)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as an image ({error.strerror or error})") from error
+        except Exception as error:
+            raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from error
 
 
 def _ranking(logits: "NDArray[np.float32]", class_names: tuple[str, ...], top: int) -> str:

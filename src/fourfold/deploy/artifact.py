@@ -1,5 +1,6 @@
 """`pack` and `read`: a trained network as one small safetensors file, documented in docs/artifact.md, and back."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,26 @@ def read(path: Path | str) -> Program:
         raise UserError(f"cannot read {path} ({error.strerror})") from error
     except (DamageError, UserError) as error:
         raise UserError(f"{path} is no artifact that this fourfold can read: {error}") from error
+
+
+def opened(network: Program | str | Path, argument: str = "network") -> Program:
+    """Return the program of an artifact, or a program as it is.
+
+    Args:
+        network: An artifact's path, or a program.
+        argument: What the caller of a function knows it as.
+
+    Raises:
+        UserError: it is neither, or a file that is no artifact.
+    """
+    if isinstance(network, Program):
+        return network
+    if isinstance(network, str | os.PathLike):
+        return read(network)
+    raise UserError(
+        f"`{argument}` (a {type(network).__name__}) must be an artifact's path or a program; "
+        "`deploy.lower(model, shape)` makes a program of a model"
+    )
 
 
 def _lowered(

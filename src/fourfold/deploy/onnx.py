@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.deploy.artifact import opened
 from fourfold.deploy.program import (
     Add,
     Affine,
@@ -35,15 +36,20 @@ IR_VERSION = 10
 INPUT, OUTPUT = "image", "logits"
 
 
-def to_onnx(program: Program, path: Path | str) -> "onnx.ModelProto":
-    """Write a program as an ONNX model from `image` (N, *shapes[0]) to `logits` (N, *shapes[-1]), float32, and return it.
+def to_onnx(program: Program | str | Path, path: Path | str) -> "onnx.ModelProto":
+    """Write a network as an ONNX model from `image` (N, *shapes[0]) to `logits` (N, *shapes[-1]), float32, and return it.
 
     Pruned weights are stored as zeros and algebras as their real matrices: this is for comparison and for other runtimes, not
     for small files. The encoding of bytes is not part of it.
 
+    Args:
+        program: An artifact's path, or a program.
+        path: The file to write.
+
     Raises:
-        UserError: the package onnx is not installed, or the file cannot be written.
+        UserError: the package onnx is not installed, `program` is neither a file nor a program, or the file cannot be written.
     """
+    program = opened(program, "program")
     try:
         import onnx
         from onnx import TensorProto, helper

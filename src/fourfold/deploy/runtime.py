@@ -3,8 +3,11 @@
 import ctypes
 import functools
 import math
+import os
 import threading
+import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.deploy import reference, whole_reference
+from fourfold.deploy.artifact import opened
 from fourfold.deploy.c.layout import ALIGNMENT
-from fourfold.deploy.c.source import Generated, generate, opened
+from fourfold.deploy.c.source import Generated, generate
 from fourfold.deploy.images import as_array, check_images
 from fourfold.deploy.program import Array, Program, Shape
 from fourfold.native import NoCompilerError, compiled
@@ -24,13 +28,18 @@ NAME = "network"
 
 FLOATS = np.dtype(np.float32)
 
+LARGEST_THREADS = 1024
+"""Threads of a network; the generated C counts its parts with room for as many."""
+
 _ADDRESS, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
 
 class Network:
     """A network ready to be called: images in, logits out.
 
-    Calls from several threads wait for one another; the threads of `load` share the work of one call.
+    Calls from several threads wait for one another; the threads of `load` share the work of one call. After a fork the child
+    starts threads of its own. A pickled or copied network is its program and its number of threads: it is compiled, or taken
+    from the cache of compiled code, where it is unpickled.
     """
 
     def __init__(self, program: Program, threads: int) -> None:
@@ -38,13 +47,16 @@ class Network:
         self.threads = threads
         self.notice: str | None = None
         """Why the network runs slowly, in numpy, where it could not be compiled; else None."""
-        self._lock = threading.Lock()
         self._encoded_shape, self._output_shape = program.shapes[0], program.shapes[program.operations[-1].output]
         self._code: _Code | None = None
         try:
             self._code = _Code(generate(program, NAME), threads, (1, *self._encoded_shape), (1, *self._output_shape))
         except NoCompilerError as error:
             self.notice = f"running in numpy, many times slower than compiled: {error}"
+            _warn_once(self.notice)
+
+    def __reduce__(self) -> tuple[Callable[[Program, int], "Network"], tuple[Program, int]]:
+        return type(self), (self.program, self.threads)
 
     @property
     def code_bytes(self) -> int:
@@ -68,33 +80,38 @@ class Network:
         """
         array = as_array(images)
         if self._code is not None and array.dtype is FLOATS and array.shape == self._code.image_shape:
-            with self._lock:
-                return self._code.run_one(array)
+            return self._code.run_one(array)
         coded = check_images(array, self._encoded_shape, self.program.encoding)
         if self._code is None:
             return _in_numpy(self.program, array)
         array = np.ascontiguousarray(array, np.uint8 if coded else np.float32)
         logits = np.empty((len(array), *self._output_shape), np.float32)
-        with self._lock:
-            self._code.run(array, logits, coded)
+        self._code.run(array, logits, coded)
         return logits
 
 
 def load(network: Program | str | Path, *, threads: int = 1) -> Network:
     """Return a network that runs on this machine.
 
-    Its C is compiled at the first time and kept by content; without a compiler it runs in numpy, and `notice` says so.
+    Its C is compiled at the first time and kept by content; where it cannot be compiled it runs in numpy, as
+    a `UserWarning` says once and `notice` always.
 
     Args:
         network: An artifact's path, or a program.
         threads: They share the images of a batch, or at fewer images than threads the outputs of each layer.
 
     Raises:
-        UserError: a number of threads below 1, or a file that is no artifact.
+        UserError: a number of threads below 1 or above 1024, a file that is no artifact, or too little memory.
     """
-    if threads < 1:
-        raise UserError(f"`threads` (={threads}) must be at least 1")
+    if not isinstance(threads, int) or not 1 <= threads <= LARGEST_THREADS:
+        raise UserError(f"`threads` (={threads!r}) must be at least 1 and at most {LARGEST_THREADS}")
     return Network(opened(network), threads)
+
+
+@functools.cache
+def _warn_once(notice: str) -> None:
+    """Warn that a network runs slowly: once a process for each reason."""
+    warnings.warn(notice, stacklevel=4)  # where `load` is called
 
 
 def _in_numpy(program: Program, images: NDArray[Any]) -> Array:
@@ -110,42 +127,80 @@ class _Code:
 
     def __init__(self, generated: Generated, threads: int, image_shape: Shape, output_shape: Shape) -> None:
         self._functions = compiled(generated.with_harness().encode(), NAME)
-        self._images, self._shared = self._functions.run_images, self._functions.run_shared
-        self._images.argtypes = (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT)
-        self._shared.argtypes = (_ADDRESS, *self._images.argtypes)
-        self._images.restype = self._shared.restype = None
+        self._declare()
         self.path, self.arena = self._functions._name, generated.arena
-        self._memory = np.empty(generated.arena * threads + ALIGNMENT, np.uint8)
+        try:
+            self._memory = np.empty(generated.arena * threads + ALIGNMENT, np.uint8)
+        except MemoryError as error:
+            needed = f"{generated.arena * threads:,} bytes"
+            raise UserError(f"`threads` (={threads}) must be fewer: they work in {needed}, and so many are not free") from error
         self._start_address = math.ceil(self._memory.ctypes.data / ALIGNMENT) * ALIGNMENT
-        self._workers = self._started(threads) if threads > 1 else None
         self.image_shape = image_shape
         self._image, self._logits = np.empty(image_shape, np.float32), np.empty(output_shape, np.float32)
-        run, *workers = (self._images,) if self._workers is None else (self._shared, self._workers)
-        addresses = (*workers, self._start_address, _address(self._image), None, _address(self._logits))
-        self._run_one = functools.partial(run, *map(_ADDRESS, addresses), _COUNT(1))  # converted once: a third of a call
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._stop: weakref.finalize[Any, _Code] | None = None
+        self._start()
+        _LOADED.add(self)
 
-    def _started(self, threads: int) -> int | None:
-        start, stop = self._functions.start_workers, self._functions.stop_workers
-        start.argtypes, start.restype = (ctypes.c_int,), _ADDRESS
-        stop.argtypes, stop.restype = (_ADDRESS,), None
-        workers: int | None = start(threads)
-        if workers is None:
-            raise UserError(f"`threads` (={threads}) must be fewer: the system does not start that many")
-        weakref.finalize(self, functools.partial(stop, workers))
-        return workers
+    def _declare(self) -> None:
+        """Tell ctypes which arguments the functions take."""
+        functions = self._functions
+        functions.run_images.argtypes = (_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT)
+        functions.run_shared.argtypes = (_ADDRESS, *functions.run_images.argtypes)
+        functions.run_images.restype = functions.run_shared.restype = None
+        functions.start_workers.argtypes, functions.start_workers.restype = (ctypes.c_int,), _ADDRESS
+        functions.stop_workers.argtypes, functions.stop_workers.restype = (_ADDRESS,), None
+
+    def _start(self) -> None:
+        """Start the threads, and bind what every call gives to the functions."""
+        self._run: Callable[..., None] = self._functions.run_images
+        if self._threads > 1:
+            started: int | None = self._functions.start_workers(self._threads)
+            if started is None:
+                raise UserError(f"`threads` (={self._threads}) must be fewer: the system does not start that many")
+            self._stop = weakref.finalize(self, functools.partial(self._functions.stop_workers, started))
+            self._run = functools.partial(self._functions.run_shared, _ADDRESS(started))
+        addresses = (self._start_address, _address(self._image), None, _address(self._logits))
+        # Converted once: a third of a call.
+        self._run_one = functools.partial(self._run, *map(_ADDRESS, addresses), _COUNT(1))
+        self._started = True
+
+    def forget_threads(self) -> None:
+        """Start anew at the next call: the child of a fork has none of its parent's threads, of which one may hold the lock."""
+        self._lock = threading.Lock()
+        self._started = self._threads == 1
+        if self._stop is not None:
+            self._stop.detach()  # nobody is there to be joined
 
     def run_one(self, image: NDArray[Any]) -> Array:
         """Return the logits of one image as the network sees it: two copies are quicker than finding out two addresses."""
-        self._image[...] = image
-        self._run_one()
-        return self._logits.copy()
+        with self._lock:
+            if not self._started:
+                self._start()
+            self._image[...] = image
+            self._run_one()
+            return self._logits.copy()
 
     def run(self, images: NDArray[Any], logits: Array, coded: bool) -> None:
+        """Fill in the logits of images, or of their bytes if these are `coded`."""
         numbers, coded_bytes = (None, _address(images)) if coded else (_address(images), None)
-        if self._workers is None:
-            self._images(self._start_address, numbers, coded_bytes, _address(logits), len(images))
-        else:
-            self._shared(self._workers, self._start_address, numbers, coded_bytes, _address(logits), len(images))
+        with self._lock:
+            if not self._started:
+                self._start()
+            self._run(self._start_address, numbers, coded_bytes, _address(logits), len(images))
+
+
+_LOADED: "weakref.WeakSet[_Code]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for code in list(_LOADED):
+        code.forget_threads()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _address(array: NDArray[Any]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fourfold.deploy.artifact import opened
 from fourfold.deploy.c.convolution import add_convolution
 from fourfold.deploy.c.layout import lay_out, place
 from fourfold.deploy.c.linear import add_linear
@@ -41,6 +42,7 @@ from fourfold.deploy.program import (
 )
 from fourfold.deploy.quantize import Quantized
 from fourfold.record.errors import UserError
+from fourfold.record.files import write_atomically
 
 _ADD: dict[type[Operation], Callable[[Draft, Any], None]] = {
     Convolution: add_convolution,
@@ -105,15 +107,6 @@ FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUE
 BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
 
 
-def opened(network: Program | str | Path) -> Program:
-    """Return the program of an artifact, or a program as it is."""
-    if isinstance(network, Program):
-        return network
-    from fourfold.deploy.artifact import read
-
-    return read(network)
-
-
 def to_c(network: Program | str | Path, folder: str | Path, *, name: str = "network") -> tuple[Path, Path]:
     """Write a network as one C99 file and its header, and return their paths.
 
@@ -125,16 +118,20 @@ def to_c(network: Program | str | Path, folder: str | Path, *, name: str = "netw
         name: Of the files, and the beginning of every name that they export.
 
     Raises:
-        UserError: a name that C does not allow.
+        UserError: a name that C does not allow, a network that is neither a file nor a program, or a folder or a file that
+            cannot be written.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise UserError(f"`name` (={name!r}) must begin with a letter and have only letters, digits and underscores")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
     generated = generate(opened(network), name)
-    source.write_text(generated.source)
-    header.write_text(generated.header)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(source, generated.source.encode())
+        write_atomically(header, generated.header.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {source} ({error.strerror})") from error
     return source, header
 
 
