@@ -135,7 +135,7 @@ def test_batches_lie_as_they_are_asked_to(encoding):
     spec = DataSpec(name="cifar-10", encoding=encoding, crop=1, flip=True)
     options = {"spec": spec, "mean": (0.5,) * 3, "std": (0.2,) * 3, "n": 4, "channels": 4 if encoding == "grey" else 3}
     plain = data.Resident(images, labels, None, **options)
-    last = data.Resident(images, labels, None, **options, layout=torch.channels_last)
+    last = plain.laid_out(torch.channels_last)
     for (one, _), (other, _) in zip(plain.epoch(8, 0), last.epoch(8, 0), strict=True):
         assert one.is_contiguous()
         assert other.is_contiguous(memory_format=torch.channels_last)

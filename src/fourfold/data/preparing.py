@@ -46,7 +46,6 @@ def prepare(
     device: torch.device | str,
     *,
     stream: bool | None = None,
-    channels_last: bool = False,
 ) -> Splits:
     """Put a data set on a device, or get ready to read it from disk.
 
@@ -59,8 +58,6 @@ def prepare(
         device: where the batches shall be.
         stream: whether images of packed files are read batch by batch; None means where they would fill the memory. The
             batches are the same bit for bit.
-        channels_last: whether the channels of a pixel lie side by side in the batches, as a GPU's low-precision convolutions
-            want them.
 
     Raises:
         UserError: the spec does not fit the images, or asks for more validation images than there are.
@@ -95,7 +92,6 @@ def prepare(
                     std=std,
                     n=n,
                     channels=channels,
-                    layout=torch.channels_last if channels_last else torch.contiguous_format,
                 )
             )
         return found

@@ -4,6 +4,7 @@ One network step on MNIST takes a few hundred microseconds on one core, so a dat
 image would cost more than the training. Here a batch is one gather from uint8 images and two passes over its floats.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ class Resident:
         std: standard deviation of each channel, where 1 is white.
         n: dimension of the algebra.
         channels: channels of the batches.
-        layout: in which order batches lie in memory.
     """
 
     def __init__(
@@ -42,9 +42,8 @@ class Resident:
         std: tuple[float, ...],
         n: int,
         channels: int,
-        layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
-        self._layout = layout
+        self._layout = torch.contiguous_format
         self._images = images
         self._labels = labels
         self._members = members
@@ -69,6 +68,11 @@ class Resident:
         return self._images.device
 
     @property
+    def memory_format(self) -> str:
+        """Memory format of the batches: `contiguous` or `channels_last`."""
+        return "contiguous" if self._layout is torch.contiguous_format else "channels_last"
+
+    @property
     def in_memory(self) -> bool:
         """Whether the images lie on the device, so that a step can fetch them itself."""
         return True
@@ -77,6 +81,12 @@ class Resident:
     def labels(self) -> Tensor:
         """Labels int64 (N,) in the order of `batches`."""
         return self._labels
+
+    def laid_out(self, layout: torch.memory_format) -> "Resident":
+        """Return the same images with batches in another memory format."""
+        other = copy.copy(self)
+        other._layout = layout
+        return other
 
     def pixels(self) -> "Pixels | None":
         """Return what batches are made of where each is nothing but scaled pixels; None if they are changed or added to."""

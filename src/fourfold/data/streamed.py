@@ -86,7 +86,6 @@ class Streamed(Resident):
         std: standard deviation of each channel, where 1 is white.
         n: dimension of the algebra.
         channels: channels of the batches.
-        layout: in which order batches lie in memory.
     """
 
     def __init__(
@@ -100,10 +99,9 @@ class Streamed(Resident):
         std: tuple[float, ...],
         n: int,
         channels: int,
-        layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
         nothing = torch.empty(0, *rows.shape, dtype=torch.uint8, device=labels.device)
-        super().__init__(nothing, labels, members, spec=spec, mean=mean, std=std, n=n, channels=channels, layout=layout)
+        super().__init__(nothing, labels, members, spec=spec, mean=mean, std=std, n=n, channels=channels)
         self._rows = rows
         self._in_order = torch.arange(rows.count) if members is None else members.cpu()
 

@@ -51,9 +51,7 @@ def splits_of(image_set: data.ImageSet, spec: Spec, device: torch.device) -> dat
     Raises:
         UserError: the spec does not fit the images.
     """
-    # The matrix units of GPUs, which lower precisions use, take the channels of a pixel side by side.
-    channels_last = device.type == "cuda" and spec.train.precision is not None
-    return data.prepare(image_set, spec.inputs, components(spec), device, channels_last=channels_last)
+    return data.prepare(image_set, spec.inputs, components(spec), device)
 
 
 def input_shape(spec: Spec) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fourfold import pruning
-from fourfold.data import Resident
+from fourfold.data import Resident, Splits
 from fourfold.lottery.building import build
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.seeds import derive_seed
@@ -22,6 +22,7 @@ from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import evaluate, train
 from fourfold.train.fastest import fastest_steps, in_epochs
+from fourfold.train.memory_format import laid_out
 from fourfold.train.precision import computing
 from fourfold.train.steps import rates
 
@@ -57,8 +58,9 @@ def connectivity(
     network = build(spec, derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
     masks = pruning.unpack(mask, weights) if mask is not None else pruning.dense(weights)
-    with computing(spec.train.precision, experiment.device):
-        moments = _train_to(step, experiment, trial, level, network, masks)
+    precision = spec.train.precision
+    with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
+        moments = _train_to(step, experiment, trial, level, network, masks, splits.train)
     ends = []
     for number in (1, 2):
         end = copy.deepcopy(network)
@@ -78,8 +80,8 @@ def connectivity(
         )
         ends.append({name: value.clone() for name, value in end.state_dict().items()})
     positions = tuple(number / (points - 1) for number in range(points))
-    with computing(spec.train.precision, experiment.device):
-        found = [_between(network, ends[0], ends[1], position, experiment) for position in positions]
+    with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
+        found = [_between(network, ends[0], ends[1], position, splits) for position in positions]
     return Connectivity(
         step=step,
         positions=positions,
@@ -117,10 +119,10 @@ def estimate_statistics(network: nn.Module, images: Resident) -> None:
 
 
 def _train_to(
-    step: int, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks
+    step: int, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks, images: Resident
 ) -> dict[str, Tensor] | None:
     """Train as the level does up to a step, and return the optimiser's averages; None before the first step."""
-    spec, per_epoch, images = experiment.spec.train, experiment.steps_per_epoch, experiment.splits.train
+    spec, per_epoch = experiment.spec.train, experiment.steps_per_epoch
     steps = fastest_steps(network, spec, named_weights(network), masks, images)
     epochs = in_epochs(steps, images, spec.batch_size)
     network.train()
@@ -132,13 +134,13 @@ def _train_to(
 
 
 def _between(
-    network: nn.Module, one: dict[str, Tensor], other: dict[str, Tensor], position: float, experiment: Experiment
+    network: nn.Module, one: dict[str, Tensor], other: dict[str, Tensor], position: float, splits: Splits
 ) -> tuple[float, float]:
     """Return the test accuracy (percent) and loss at a position between two states."""
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.lerp(one[name], other[name], position))
-    estimate_statistics(network, experiment.splits.train)
-    test = evaluate(network, experiment.splits.test)
+    estimate_statistics(network, splits.train)
+    test = evaluate(network, splits.test)
     return test.top1, test.loss

@@ -78,6 +78,9 @@ def make_row(
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             device=f"{_of(experiment.ranks)}{describe_device(experiment.device)}",
             versions=versions() | ({"compiler": trained.compiler} if trained.compiler else {}),
+            engine=trained.engine,
+            memory_format=trained.memory_format,
+            precision=spec.train.precision or "float32",
         ),
     )
 

@@ -50,6 +50,12 @@ class Provenance:
     """Such as `cpu (1 thread, AMD EPYC 9B45)` or `cuda (NVIDIA H200)`."""
     versions: dict[str, str]
     """Of fourfold, torch and python; of the C compiler, where native code took the steps."""
+    engine: str | None = None
+    """What took the steps, such as `eager` or `native`; None in rows that were written before this field was."""
+    memory_format: str | None = None
+    """Of images and weights: `contiguous` or `channels_last`; None as for `engine`."""
+    precision: str | None = None
+    """Of the products: `float32`, `tf32` or `bf16`; None as for `engine`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +130,8 @@ class Row:
             kept = {k: v for k, v in value.items() if k in known}
             kept["layers"] = {name: (int(k), int(n)) for name, (k, n) in value["layers"].items()}
             kept["epochs"] = tuple(Epoch(**e) for e in value["epochs"])
-            kept["provenance"] = Provenance(**value["provenance"])
+            known = {f.name for f in fields(Provenance)}
+            kept["provenance"] = Provenance(**{k: v for k, v in value["provenance"].items() if k in known})
             return cls(**kept)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{source} is not a row of fourfold ({error!r})") from error

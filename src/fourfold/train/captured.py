@@ -101,6 +101,8 @@ class CapturedSteps(Steps, InEpoch):
         record: Makes a replay of a step; `cuda_graph` on a GPU.
     """
 
+    engine = "cuda_graph"
+
     def __init__(
         self,
         network: nn.Module,

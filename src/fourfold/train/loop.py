@@ -36,6 +36,10 @@ class Trained:
     """Of the same weights, on the held-out images; None where there are none."""
     steps: int
     """Optimiser steps taken."""
+    engine: str
+    """What took them."""
+    memory_format: str
+    """Of images and weights while it did: `contiguous` or `channels_last`."""
     compiler: str | None
     """Of the native code that took them; None where PyTorch did."""
     moments: dict[str, Tensor]
@@ -142,6 +146,8 @@ def train(
         test=test or evaluate_test(),
         validation=evaluate(network, splits.validation, ranks) if splits.validation else None,
         steps=steps.taken,
+        engine=steps.engine,
+        memory_format=splits.train.memory_format,
         compiler=steps.compiler,
         moments=steps.moments(),
     )

@@ -34,6 +34,8 @@ class ParallelSteps(Steps):
         ranks: The processes, of which every one makes such steps and takes them at the same time.
     """
 
+    engine = "distributed"
+
     def __init__(
         self,
         network: nn.Module,

@@ -12,17 +12,18 @@ from torch import nn
 from fourfold.data import Splits
 from fourfold.record import TrainSpec, UserError
 from fourfold.record.train_spec import Precision
+from fourfold.train.memory_format import laid_out
 
 Train = TypeVar("Train", bound=Callable[..., object])
 
 
 def in_precision(train: Train) -> Train:
-    """Let a function of a network, images and a `TrainSpec` compute in that spec's precision."""
+    """Let a function of a network, images and a `TrainSpec` compute in that spec's precision and its memory format."""
 
     @wraps(train)
     def inner(network: nn.Module, splits: Splits, spec: TrainSpec, **options: Any) -> object:
-        with computing(spec.precision, splits.train.device):
-            return train(network, splits, spec, **options)
+        with computing(spec.precision, splits.train.device), laid_out(network, splits, spec.precision) as images:
+            return train(network, images, spec, **options)
 
     return cast(Train, inner)
 

@@ -77,6 +77,8 @@ class _Layer:
 class SparseSteps:
     """What `Steps` does, for perceptrons; the network itself is brought up to date by `put_back` alone."""
 
+    engine = "native"
+
     def __init__(
         self, network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
     ) -> None:

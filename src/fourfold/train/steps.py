@@ -128,6 +128,8 @@ class Steps:
         moments: What the optimiser's averages were when other steps ended, to go on with them.
     """
 
+    engine = "eager"
+    """Its name in rows."""
     compiler: str | None = None
     """Of the native code that takes the steps."""
 
@@ -225,4 +227,5 @@ def _maskers(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> tupl
     if set(masks) - set(weights):
         raise ValueError(f"`masks` name {sorted(set(masks) - set(weights))}, which `weights` do not have")
     names = [name for name in masks if not bool(masks[name].all())]
-    return [weights[name].detach() for name in names], [masks[name].to(weights[name].dtype) for name in names]
+    kept = [weights[name].detach() for name in names]
+    return kept, [torch.empty_like(weight).copy_(masks[name]) for name, weight in zip(names, kept, strict=True)]
