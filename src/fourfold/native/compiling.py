@@ -44,13 +44,17 @@ def compiler() -> str:
 
 
 @functools.cache
-def library(name: str) -> ctypes.CDLL:
+def library(name: str, before: str = "") -> ctypes.CDLL:
     """Compile a C file of this package, unless it has been, and load it.
+
+    Args:
+        name: The file's name without its ending.
+        before: Lines that stand before the file's own.
 
     Raises:
         NoCompilerError: native code is switched off, there is no C compiler, or it fails.
     """
-    return compiled(resources.files("fourfold.native").joinpath(f"{name}.c").read_bytes(), name)
+    return compiled(before.encode() + resources.files("fourfold.native").joinpath(f"{name}.c").read_bytes(), name)
 
 
 def compiled(source: bytes, name: str) -> ctypes.CDLL:

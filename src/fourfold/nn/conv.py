@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from fourfold.algebra import Algebra, get
 from fourfold.nn import few_products
 from fourfold.nn.base import AlgebraLayer, check_divisible
+from fourfold.nn.native_convolution import by_native_kernels
 
 
 class ConvLayer(AlgebraLayer):
@@ -91,6 +92,10 @@ class _Conv(ConvLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of x, plus the bias."""
         n, groups, weight, bias = self.algebra.n, self.groups, self.weight, self.bias
+        if isinstance(self, nn.Conv2d) and n > 1 and self.is_product():
+            output = by_native_kernels(self, self.algebra, input, self._convolved)
+            if output is not None:
+                return output
         if n > 1 and self.is_product() and few_products.usable(input, weight, bias):
             products = self._products(input, weight)
             if products is not None:
@@ -105,6 +110,10 @@ class _Conv(ConvLayer):
         bias = None if bias is None else regroup(bias, 0, n, groups)
         output = self._conv_forward(regroup(input, -len(self.kernel_size) - 1, n, groups), matrix, bias)  # type: ignore[operator]
         return regroup(output, -len(self.kernel_size) - 1, groups, n)
+
+    def _convolved(self, input: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution with a stored weight by its real matrix, without bias."""
+        return self._conv_forward(input, self._matrix_of(weight.to(input.dtype)), None)  # type: ignore[operator, no-any-return]
 
     def _padded(self, input: Tensor) -> tuple[Tensor, few_products.Geometry]:
         """Return what to convolve: with the padding around it, where that is more than the same zeros on both sides."""

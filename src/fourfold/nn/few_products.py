@@ -81,18 +81,22 @@ def usable(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
     Compilers, exporters, autocast, `torch.func`, forward-mode derivatives and subclasses of tensors see the matrix.
     """
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
-        return False
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        return False
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if torch.is_autocast_enabled("cpu") or not is_eager():
         return False
     dtype = input.dtype
-    plain = _is_plain(input, dtype) and _is_plain(weight, dtype) and (bias is None or _is_plain(bias, dtype))
+    plain = is_plain(input, dtype) and is_plain(weight, dtype) and (bias is None or is_plain(bias, dtype))
     return plain and dtype in PRODUCTS and input.numel() > 0
 
 
-def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+def is_eager() -> bool:
+    """Whether nothing compiles, exports, traces, transforms or differentiates forward what is computed now."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    return not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
+
+
+def is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a tensor is an ordinary one of a type on the CPU."""
     ordinary = type(tensor) in (Tensor, torch.nn.Parameter)
     return ordinary and tensor.is_cpu and tensor.dtype == dtype and tensor.layout == torch.strided
 
@@ -208,7 +212,7 @@ class _Convolution(torch.autograd.Function):
                 _mix(products.inputs.t(), of_input, input_gradient[part])
             if needs_weight:
                 kernels_gradient += of_kernels
-        weight_gradient = _unmixed_weight(products, kernels_gradient, weight) if needs_weight else None
+        weight_gradient = unmixed_weight(products, kernels_gradient, weight) if needs_weight else None
         return input_gradient, weight_gradient, None, bias_gradient, None, None, None
 
 
@@ -269,7 +273,7 @@ class _Linear(torch.autograd.Function):
             input_gradient = _together(products.inputs.t(), torch.bmm(of_layers, matrices))
         if needs_weight:
             of_matrices = torch.bmm(of_layers.transpose(1, 2), _apart(products.inputs, x))
-            weight_gradient = _unmixed_weight(products, of_matrices, weight)
+            weight_gradient = unmixed_weight(products, of_matrices, weight)
         return input_gradient, weight_gradient, None, bias_gradient, None, None
 
 
@@ -288,7 +292,7 @@ def mixed_weight(products: Products, weight: Tensor) -> Tensor:
         return (products.weights @ weight.reshape(len(products.outputs), -1)).view(-1, *weight.shape[1:])
 
 
-def _unmixed_weight(products: Products, gradient: Tensor, weight: Tensor) -> Tensor:
+def unmixed_weight(products: Products, gradient: Tensor, weight: Tensor) -> Tensor:
     """Return the gradient of a weight from that of the r real layers' weights."""
     return (products.weights.t() @ gradient.view(products.rank, -1)).view(weight.shape)
 

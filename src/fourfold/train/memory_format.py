@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from fourfold.data import Splits
-from fourfold.nn import few_products
+from fourfold.native.convolution import available
 from fourfold.nn.conv import ConvLayer
+from fourfold.nn.few_products import PRODUCTS
+from fourfold.nn.native_convolution import native_convolutions
 from fourfold.record.train_spec import Precision
 
 
@@ -28,7 +30,8 @@ def laid_out(network: nn.Module, splits: Splits, precision: Precision | None) ->
         return
     network.to(memory_format=layout)  # type: ignore[call-overload]
     try:
-        yield images
+        with native_convolutions():
+            yield images
     finally:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
@@ -37,14 +40,11 @@ def memory_format(network: nn.Module, device: torch.device, precision: Precision
     """Return the faster memory format of a network's images: `channels_last` or `contiguous_format`.
 
     The matrix units of GPUs, which lower precisions use, take the channels of a pixel side by side. On a CPU so do torch's
-    convolutions (0.8 of the time of NCHW), but not those by few products in float32, unless they are compiled here.
+    convolutions (0.8 of the time of NCHW) and our native ones; without a compiler, few products in float32 are faster in NCHW.
     """
     if device.type != "cpu":
         return torch.channels_last if precision is not None else torch.contiguous_format
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    planar = [
-        layer
-        for layer in convolutions
-        if precision is None and isinstance(layer, ConvLayer) and layer.algebra in few_products.PRODUCTS[torch.float32]
-    ]
-    return torch.channels_last if len(planar) < len(convolutions) / 2 else torch.contiguous_format
+    has_few_products = any(isinstance(layer, ConvLayer) and layer.algebra in PRODUCTS[torch.float32] for layer in convolutions)
+    planar = not convolutions or (precision is None and has_few_products and not available(bf16=False))
+    return torch.contiguous_format if planar else torch.channels_last
