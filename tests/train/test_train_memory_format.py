@@ -1,4 +1,4 @@
-"""Networks of images train in channels last on a CPU, and have their usual memory format before and after."""
+"""Networks of images train in channels last on a CPU."""
 
 import pytest
 import torch
@@ -47,23 +47,14 @@ def image_network():
     return built
 
 
-def test_weights_and_batches_are_laid_out_while_a_network_trains():
+def test_batches_are_laid_out_while_a_network_trains():
     built, images = image_network(), splits(validation=10)
     with laid_out(built, images, "bf16") as inside:
-        assert built[2].weight.is_contiguous(memory_format=LAST)
         for split in (inside.train, inside.validation, inside.test):
             batch, _ = next(split.batches(5))
             assert split.memory_format == "channels_last"
-            assert batch.shape[1] == 1 or batch.is_contiguous(memory_format=LAST)
-    assert built[2].weight.is_contiguous()
+            assert batch.is_contiguous(memory_format=LAST)
     assert images.train.memory_format == "contiguous"
-
-
-def test_an_error_restores_the_weights():
-    built = image_network()
-    with pytest.raises(ZeroDivisionError), laid_out(built, splits(), "bf16"):
-        raise ZeroDivisionError
-    assert built[2].weight.is_contiguous()
 
 
 @pytest.mark.parametrize("precision", [None, "bf16"])

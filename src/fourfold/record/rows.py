@@ -53,7 +53,7 @@ class Provenance:
     engine: str | None = None
     """What took the steps, such as `eager` or `native`; None in rows that were written before this field was."""
     memory_format: str | None = None
-    """Of images and weights: `contiguous` or `channels_last`; None as for `engine`."""
+    """Of the images: `contiguous` or `channels_last`; None as for `engine`."""
     precision: str | None = None
     """Of the products: `float32`, `tf32` or `bf16`; None as for `engine`."""
 

@@ -39,7 +39,7 @@ class Trained:
     engine: str
     """What took them."""
     memory_format: str
-    """Of images and weights while it did: `contiguous` or `channels_last`."""
+    """Of the images: `contiguous` or `channels_last`."""
     compiler: str | None
     """Of the native code that took them; None where PyTorch did."""
     moments: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""In which order batches and weights lie in memory while a network trains."""
+"""In which order the channels of batches lie in memory while a network trains."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,23 +17,18 @@ from fourfold.record.train_spec import Precision
 
 @contextlib.contextmanager
 def laid_out(network: nn.Module, splits: Splits, precision: Precision | None) -> Iterator[Splits]:
-    """Lay out a network's weights in its memory format, yield the images in the same, and restore the weights afterwards."""
+    """Yield the images in the network's memory format, and let its convolutions take the native kernels that know it.
+
+    Weights stay as they are: torch's convolutions rearrange them in any case, and no difference could be measured.
+    """
     layout = memory_format(network, splits.train.device, precision)
-    images = replace(
-        splits,
-        train=splits.train.laid_out(layout),
-        validation=splits.validation.laid_out(layout) if splits.validation else None,
-        test=splits.test.laid_out(layout),
-    )
-    if layout is torch.contiguous_format or splits.train.device.type != "cpu":
-        yield images
-        return
-    network.to(memory_format=layout)  # type: ignore[call-overload]
-    try:
-        with native_convolutions():
-            yield images
-    finally:
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    with native_convolutions():
+        yield replace(
+            splits,
+            train=splits.train.laid_out(layout),
+            validation=splits.validation.laid_out(layout) if splits.validation else None,
+            test=splits.test.laid_out(layout),
+        )
 
 
 def memory_format(network: nn.Module, device: torch.device, precision: Precision | None) -> torch.memory_format:
