@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_files import write_batch, write_cifar10, write_cifar100, write_mnist
 
+from fake_files import write_batch, write_cifar10, write_cifar100, write_mnist
 from fourfold import data
 from fourfold.data.official import SOURCES
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_files import IDX_NAMES, idx_bytes, write_batch, write_cifar10, write_cifar100, write_mnist
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fake_files import IDX_NAMES, idx_bytes, write_batch, write_cifar10, write_cifar100, write_mnist
 from fourfold import data
 from fourfold.data import images
 from fourfold.data.idx import read_idx

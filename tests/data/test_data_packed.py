@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from fake_files import write_batch
 from filelock import FileLock
 
+from fake_files import write_batch
 from fourfold import data
 from fourfold.cli import main
 from fourfold.data.batches import read_batch

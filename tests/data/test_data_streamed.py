@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_files import write_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_files import write_batch
 from fourfold import data
 from fourfold.data import streamed
 from fourfold.data.damage import BadFileError

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from fake_files import write_batch
 
+from fake_files import write_batch
 from fourfold import data
 from fourfold.data import subset
 from fourfold.record import DataSpec, UserError

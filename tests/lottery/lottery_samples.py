@@ -8,7 +8,6 @@ import torch
 
 from fourfold import lottery
 from fourfold.lottery import serving
-from fourfold.lottery.saving import CheckpointEvery
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
 from fourfold.train import single_thread
 
@@ -56,19 +55,10 @@ def _read_if_there(file: Path) -> bytes:
         return b""
 
 
-def serve(
-    spec: Spec,
-    out: Path,
-    *,
-    clock: serving.Clock | None = None,
-    send=lambda kind, **content: None,
-    keep=(),
-    checkpoint: CheckpointEvery = "auto",
-) -> None:
-    """Run trial 0 here as a worker does: with its folder, its lock, its clock, its checkpoints and its events."""
-    store = RunStore.create(out, spec)
+def serve(spec: Spec, out: Path, *, clock: serving.Clock | None = None, send=lambda kind, **content: None, keep=()) -> None:
+    """Run trial 0 here as a worker does: with its folder, its lock, its clock and its events."""
     with single_thread():
-        serving.run_trial_here(prepared(spec), store, 0, clock or serving.Clock(None), send, keep, checkpoint=checkpoint)
+        serving.run_trial_here(prepared(spec), RunStore.create(out, spec), 0, clock or serving.Clock(None), send, keep)
 
 
 def results(rows: list[Row]) -> list[dict]:

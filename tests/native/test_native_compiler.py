@@ -10,6 +10,7 @@ import pytest
 from fourfold.native import NoCompilerError, compiler, library
 from fourfold.native.compiling import _command, _run
 from fourfold.native.compiling import compiled as compile_source
+from fourfold.native.perceptron import before
 
 try:
     compiler()
@@ -36,11 +37,11 @@ on_linux = pytest.mark.skipif(os.name != "posix" or os.uname().sysname != "Linux
 
 @on_linux
 def test_a_file_is_compiled_once(tmp_path, monkeypatch):
-    library("perceptron")
+    library("perceptron", before())
     (path,) = compiled(tmp_path)
     library.cache_clear()
     monkeypatch.setattr("fourfold.native.compiling._compile", lambda *_: pytest.fail("compiled again"))
-    library("perceptron")
+    library("perceptron", before())
     assert compiled(tmp_path) == [path]
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing unfinished is left
 
@@ -89,20 +90,20 @@ def is_running(pid: int) -> bool:
 def test_it_can_be_switched_off(monkeypatch):
     monkeypatch.setenv("FOURFOLD_NATIVE", "0")
     with pytest.raises(NoCompilerError, match=r"native code is off \(\$FOURFOLD_NATIVE=0\)"):
-        library("perceptron")
+        library("perceptron", before())
 
 
 def test_no_compiler(monkeypatch, tmp_path):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NoCompilerError, match="no C compiler is here"):
-        library("perceptron")
+        library("perceptron", before())
 
 
 def test_a_compiler_that_does_not_run(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(NoCompilerError, match=r"`no-such-compiler .*` does not run"):
-        library("perceptron")
+        library("perceptron", before())
 
 
 def test_a_compiler_that_fails_says_why():
@@ -113,10 +114,10 @@ def test_a_compiler_that_fails_says_why():
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "cache").write_text("a file, not a folder")
     with pytest.raises(NoCompilerError, match="cannot keep or load compiled code"):
-        library("perceptron")
+        library("perceptron", before())
 
 
-HARNESS = r"""
+FLOATS = r"""
 #include <stdlib.h>
 static float *floats(int64_t count)
 {
@@ -124,6 +125,9 @@ static float *floats(int64_t count)
     for (int64_t i = 0; i < count; i++) x[i] = (i * 7 % 11) / 11.0f - 0.4f;
     return x;
 }
+"""
+
+SPARSE = r"""
 int main(void)
 {
     enum { FEATURES = 21, HIDDEN = 3, CLASSES = 5, IMAGES = 40 };
@@ -141,9 +145,10 @@ int main(void)
                         floats(FEATURES), floats(FEATURES), floats(batch * FEATURES)};
         float **v = all + 6, *w = all[0], *g = all[1];
         struct layer layers[] = {
-            {{2, HIDDEN, start1, column1, source1}, {0}, weights1, w, w + 4, g, g + 4, all[4], all[5], v[0], v[1], v[3], v[4]},
-            {{1, CLASSES, start2, column2, source2}, {1, HIDDEN, startt, columnt, sourcet}, weights2, w + 7, w + 11, g + 7,
-             g + 11, NULL, NULL, v[1], v[2], v[4], v[5]},
+            {FEATURES, HIDDEN, NULL, {2, HIDDEN, start1, column1, source1}, {0}, weights1, w, w + 4, g, g + 4, all[4], all[5],
+             v[0], v[1], v[3], v[4]},
+            {HIDDEN, CLASSES, NULL, {1, CLASSES, start2, column2, source2}, {1, HIDDEN, startt, columnt, sourcet}, weights2,
+             w + 7, w + 11, g + 7, g + 11, NULL, NULL, v[1], v[2], v[4], v[5]},
         };
         uint8_t *pixels = malloc(IMAGES * FEATURES);
         memset(pixels, 200, IMAGES * FEATURES);
@@ -157,7 +162,7 @@ int main(void)
             for (int64_t i = 0; i < count; i++) all[3][i] = 1;
             take(&of, batch, FEATURES, FEATURES, 1, all[14], labels, 1, 1e-3);
             take(&of, batch, FEATURES, 1, batch, all[14], labels, 2, 1e-3);
-            take_many(&of, &images, IMAGES, members, labels, batch, 3, rates, 0);
+            take_many(&of, &images, IMAGES, members, labels, batch, 3, rates);
             evaluate(&of, &images, IMAGES, members, labels, batch, &right);
         }
         for (unsigned i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
@@ -167,11 +172,52 @@ int main(void)
 }
 """
 
+DENSE = r"""
+int main(void)
+{
+    /* Complex layers by three products and with an expanded matrix, and a real one of which weights are pruned. */
+    enum { FEATURES = 130, HIDDEN = 10, NEXT = 14, CLASSES = 5, COUNT = 650 + HIDDEN + 70 + NEXT + 70 + CLASSES };
+    float inputs[] = {1, 0, 0, 1, 1, 1}, outputs[] = {1, -1, 0, -1, -1, 1};
+    int32_t table[] = {1, -2, 2, 1};
+    for (int64_t batch = 1; batch < 200; batch += 19) {
+        int64_t width = (batch + 15) / 16 * 16, sizes[] = {FEATURES, HIDDEN, NEXT, CLASSES};
+        float *all[32] = {floats(COUNT), floats(COUNT), floats(COUNT), floats(COUNT)}, *w = all[0], *g = all[1];
+        for (int i = 0; i < 4; i++) all[4 + i] = floats(sizes[i] * width), all[8 + i] = floats(sizes[i] * width);
+        int64_t rooms[] = {3 * 65 * 5, 3 * 65 * 5, 3 * 65 * width, 3 * 5 * width, width * 3 * 65,
+                           140, 140, width * HIDDEN, 70, width * NEXT, batch * FEATURES};
+        for (int i = 0; i < 11; i++) all[12 + i] = floats(rooms[i]);
+        float **v = all + 4, **u = all + 8, **room = all + 12;
+        struct dense dense[] = {
+            {{2, 3, inputs, inputs, outputs, 2, NULL}, NULL, room[0], room[1], room[2], room[3], room[4]},
+            {{1, 1, NULL, NULL, NULL, 2, table}, NULL, room[5], room[6], NULL, NULL, room[7]},
+            {{1, 1, NULL, NULL, NULL, 1, NULL}, room[8], w + 744, g + 744, NULL, NULL, room[9]},
+        };
+        int64_t weights[] = {650, 70, 70}, at = 0;
+        struct layer layers[3];
+        for (int i = 0; i < 3; i++) {
+            int64_t bias = at + weights[i];
+            layers[i] = (struct layer){sizes[i], sizes[i + 1], dense + i, {0}, {0}, weights[i], w + at, w + bias, g + at,
+                                       g + bias, NULL, NULL, v[i], v[i + 1], u[i], u[i + 1]};
+            at = bias + sizes[i + 1];
+        }
+        int64_t *labels = malloc(batch * sizeof *labels);
+        for (int64_t i = 0; i < batch; i++) labels[i] = i % CLASSES;
+        struct perceptron of = {3, layers, NULL, COUNT, all[0], all[1], all[2], all[3], 0, 1, 0.9, 0.999, 1e-8, 0.9, 0.1};
+        take(&of, batch, FEATURES, FEATURES, 1, room[10], labels, 1, 1e-3);
+        take(&of, batch, FEATURES, 1, batch, room[10], labels, 2, 1e-3);
+        for (int i = 0; i < 32; i++) free(all[i]);
+        free(labels);
+    }
+    return 0;
+}
+"""
+
 
 @pytest.mark.parametrize("lanes", [[], ["-D__AVX512F__"]], ids=["8 lanes", "16 lanes"])  # which compilers can do with less
-def test_no_undefined_behaviour_and_no_byte_outside(lanes, tmp_path):
+@pytest.mark.parametrize("harness", [SPARSE, DENSE], ids=["sparse", "dense"])
+def test_no_undefined_behaviour_and_no_byte_outside(harness, lanes, tmp_path):
     source, program = tmp_path / "harness.c", tmp_path / "harness"
-    source.write_text(resources.files("fourfold.native").joinpath("perceptron.c").read_text() + HARNESS)
+    source.write_text(before() + resources.files("fourfold.native").joinpath("perceptron.c").read_text() + FLOATS + harness)
     flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-march=native", "-fno-sanitize-recover=all", *lanes]
     build = [*_command(), *flags, "-fsanitize=address,undefined", str(source), "-o", str(program), "-lm"]
     built = subprocess.run(build, capture_output=True, text=True, check=False)

@@ -52,11 +52,12 @@ def pruned(built: nn.Module, density: float = 0.4) -> tuple[dict[str, torch.Tens
     return weights, masks
 
 
+@pytest.mark.parametrize("density", [0.4, 0.9, 1.0])  # sparse layers, dense ones with zeros, and whole ones
 @pytest.mark.parametrize("algebra", ["real", "complex", "quaternion", "octonion"])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_steps_are_those_of_pytorch(spec, algebra):
+def test_steps_are_those_of_pytorch(spec, algebra, density):
     ours, theirs = perceptron(algebra), perceptron(algebra)
-    (_, masks), (weights, _) = pruned(ours), pruned(theirs)
+    (_, masks), (weights, _) = pruned(ours, density), pruned(theirs, density)
     native, plain = SparseSteps(ours, spec, masks), Steps(theirs, spec, weights, masks)
     for rate in (spec.learning_rate, spec.learning_rate / 10):
         native.learning_rate = plain.learning_rate = rate
@@ -66,30 +67,32 @@ def test_steps_are_those_of_pytorch(spec, algebra):
     assert native.taken == plain.taken == 8
     for name, value in ours.state_dict().items():
         torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-3, atol=1e-5)
+    assert all(not bool(ours.state_dict()[name][~mask].any()) for name, mask in masks.items())
+    assert all(not bool(native.moments()[f"{name}.mean"][~mask].any()) for name, mask in masks.items())
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(
-    algebra=st.sampled_from(["real", "complex", "quaternion"]),
+    algebra=st.sampled_from(["real", "complex", "quaternion", "octonion"]),
     batch=st.integers(1, 150),
-    inputs=st.integers(1, 10),
-    hidden=st.integers(1, 10),
+    inputs=st.integers(1, 40),
+    hidden=st.integers(1, 30),
     classes=st.integers(1, 12),
-    density=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    density=st.sampled_from([0.0, 0.05, 0.5, 0.9, 1.0]),
 )
 def test_gradients_are_those_of_autograd_in_double_precision(algebra, batch, inputs, hidden, classes, density):
-    built = perceptron(algebra, 4 * inputs, 4 * hidden, classes)
+    built = perceptron(algebra, 8 * inputs, 8 * hidden, classes)
     _, masks = pruned(built, density)
     before = state(built)
     generator = torch.Generator().manual_seed(batch)
-    images = torch.randn(batch, 4 * inputs, generator=generator)
+    images = torch.randn(batch, 8 * inputs, generator=generator)
     labels = torch.randint(0, classes, (batch,), generator=generator)
     steps = SparseSteps(built, dataclasses.replace(SGD, learning_rate=1.0), masks)
     loss = steps.take(images, labels)
     steps.put_back()
     after = state(built)
 
-    exact = perceptron(algebra, 4 * inputs, 4 * hidden, classes).double()
+    exact = perceptron(algebra, 8 * inputs, 8 * hidden, classes).double()
     exact.load_state_dict(before)
     expected = nn.functional.cross_entropy(exact(images.double()), labels)
     expected.backward()
@@ -175,11 +178,11 @@ def test_without_a_compiler_pytorch_trains(monkeypatch):
     assert train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks).compiler is None
 
 
-def test_a_large_network_is_trained_by_pytorch_until_half_of_it_is_pruned(monkeypatch):
+def test_a_large_network_is_trained_by_pytorch_until_it_is_sparse(monkeypatch):
     built = perceptron()
     entries = 64 * 16 + 16 * 16 + 16 * 10  # of its real matrices
-    for small, density, taken in ((entries, 1.0, True), (entries - 1, 1.0, False), (0, 0.6, False), (0, 0.4, True)):
-        monkeypatch.setattr(sparse_steps, "SMALL", small)
+    for large, density, taken in ((entries, 1.0, True), (entries - 1, 1.0, False), (0, 0.9, False), (0, 0.3, True)):
+        monkeypatch.setattr(sparse_steps, "LARGE", large)
         weights, masks = pruned(built, density)
         trained = train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks)
         assert (trained.compiler is not None) == taken
@@ -188,12 +191,12 @@ def test_a_large_network_is_trained_by_pytorch_until_half_of_it_is_pruned(monkey
 def test_early_stopping_looks_at_the_weights_of_that_moment(monkeypatch):
     spec = dataclasses.replace(ADAM, epochs=20, learning_rate=0.05, early_stopping=EarlyStopping(every=3, patience=2))
     found = []
-    for small in (10**6, 0):
-        monkeypatch.setattr(sparse_steps, "SMALL", small)
+    for large in (10**6, 0):
+        monkeypatch.setattr(sparse_steps, "LARGE", large)
         built = perceptron()
         weights = fnn.named_weights(built)
         trained = train(built, splits(40), spec, seed_of_epoch=seed_of_epoch, weights=weights, masks=dense(weights))
-        assert (trained.compiler is None) == (small == 0)
+        assert (trained.compiler is None) == (large == 0)
         assert evaluate(built, splits(40).test) == trained.test
         found.append((trained.steps, built.state_dict()))
     assert found[0][0] == found[1][0] < 20 * 4

@@ -2,10 +2,15 @@
 
 import ctypes
 import functools
+from importlib import resources
 
 from fourfold.native.compiling import library
 
 _COUNT, _NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+
+
+FILES = ("vectors", "tiles", "products", "layers", "sparse", "dense", "images")
+"""What `perceptron.c` needs before it, in the order in which they need each other."""
 
 
 class CEntries(ctypes.Structure):
@@ -14,10 +19,35 @@ class CEntries(ctypes.Structure):
     _fields_ = [("blocks", _COUNT), ("rows", _COUNT), *((name, _ADDRESS) for name in ("start", "column", "source"))]
 
 
-class CLayer(ctypes.Structure):
-    """A linear layer."""
+class CAlgebra(ctypes.Structure):
+    """How a layer of an algebra is made of real ones."""
 
     _fields_ = [
+        ("n", _COUNT),
+        ("rank", _COUNT),
+        *((name, _ADDRESS) for name in ("of_input", "of_weight", "of_output")),
+        ("components", _COUNT),
+        ("table", _ADDRESS),
+    ]
+
+
+class CDense(ctypes.Structure):
+    """What a layer has that holds all its weights."""
+
+    _fields_ = [
+        ("algebra", CAlgebra),
+        ("mask", _ADDRESS),
+        *((name, _ADDRESS) for name in ("matrices", "matrices_gradient", "mixed_input", "mixed_output", "turned")),
+    ]
+
+
+class CLayer(ctypes.Structure):
+    """A linear layer, dense or of two sparse matrices."""
+
+    _fields_ = [
+        ("inputs", _COUNT),
+        ("outputs", _COUNT),
+        ("dense", ctypes.POINTER(CDense)),
         ("matrix", CEntries),
         ("transpose", CEntries),
         ("weights", _COUNT),
@@ -50,7 +80,7 @@ _PERCEPTRON, _IMAGES = ctypes.POINTER(CPerceptron), ctypes.POINTER(CImages)
 
 _SIGNATURES = {
     "take": (_PERCEPTRON, *[_COUNT] * 4, _ADDRESS, _ADDRESS, _COUNT, _NUMBER),
-    "take_many": (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _COUNT, _ADDRESS, _NUMBER),
+    "take_many": (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _COUNT, _ADDRESS),
     "evaluate": (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS),
 }
 
@@ -62,11 +92,18 @@ def kernels() -> ctypes.CDLL:
     Raises:
         NoCompilerError: they cannot be compiled here.
     """
-    loaded = library("perceptron")
+    loaded = library("perceptron", before())
     for name, arguments in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = arguments, _NUMBER
     return loaded
+
+
+def before() -> str:
+    """Return the files that `perceptron.c` needs before it, as one in which a compiler's messages still name each."""
+    folder = resources.files("fourfold.native")
+    texts = [f'#line 1 "{name}.c"\n{folder.joinpath(f"{name}.c").read_text(encoding="utf-8")}' for name in FILES]
+    return "".join([*texts, '#line 1 "perceptron.c"\n'])
 
 
 def width(batch: int) -> int:

@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 
 def append_line(file: Path, line: str) -> None:
@@ -25,17 +23,10 @@ def append_line(file: Path, line: str) -> None:
 
 def write_atomically(file: Path, content: bytes) -> None:
     """Write a whole file or none of it."""
-    with replacing(file) as stream:
-        stream.write(content)
-
-
-@contextlib.contextmanager
-def replacing(file: Path) -> Iterator[BinaryIO]:
-    """Yield a stream whose content is the file's once all of it is on disk; if anything goes wrong the file stays as it is."""
     part = file.parent / f".{file.name}.{os.getpid()}.part"
     try:
         with part.open("wb") as stream:
-            yield stream
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(file)

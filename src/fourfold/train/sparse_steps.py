@@ -1,50 +1,60 @@
-"""Optimiser steps of pruned or small perceptrons on the CPU, at the price of the weights that are left.
+"""Optimiser steps of perceptrons on the CPU, at the price of the weights that are left.
 
-A network of linear layers and ReLUs takes its steps in native code that walks the kept weights only
-(`native/perceptron.c`): at 2 % of Lenet-300-100 a step takes a twenty-fifth of PyTorch's. Small networks take theirs there
-when they are dense, too, where PyTorch's time goes into calls and into memory. The function is the masked network's
-and the optimiser is torch's; sums are taken in another order.
+A network of linear layers and ReLUs takes its steps in native code (`native/perceptron.c`). A layer of few weights has only
+those that are kept walked: at 2 % of Lenet-300-100 a step takes a twenty-fifth of PyTorch's. Other layers are dense products
+at the speed of the processor, of quaternions eight for sixteen. The function is the masked network's and the optimiser is
+torch's; sums are taken in another order.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fourfold.algebra import COMPLEX, QUATERNION, Algebra
 from fourfold.native import NoCompilerError, compiler
 from fourfold.native.perceptron import CEntries, CLayer, CPerceptron, kernels, width
 from fourfold.nn import Linear, algebra_of
 from fourfold.record import TrainSpec
+from fourfold.train.dense_layers import DenseRoom
 from fourfold.train.entries import Entries, expand
 
-MAX_DENSITY = 0.6
-"""Of large networks; above it PyTorch's dense products are faster. `benchmarks/sparse_steps.py` measures both bounds."""
+MAX_DENSITY = {COMPLEX: 0.6, QUATERNION: 0.45}
+"""Of sparse layers; denser ones are faster dense, where few products serve an algebra earlier. `benchmarks/sparse_steps.py`."""
 
-SMALL = 220_000
-"""Entries that are kept in the layers' real matrices up to which native steps are faster at any density."""
+MAX_DENSITY_OF_OTHERS = 0.65
+
+LARGE = 6_000_000
+"""Entries of the dense layers' real matrices above which memory decides, and PyTorch is as fast."""
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """torch's defaults."""
 
 
 def is_sparse(network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> bool:
-    """Whether a network is a perceptron on the CPU, sparse or small enough, in float32, and there is a compiler."""
+    """Whether a network is a perceptron on the CPU, not too large, in float32, and there is a compiler."""
     if not _is_perceptron(network) or spec.precision is not None:
         return False
     layers = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.Linear)}
     if {f"{name}.weight" for name in layers} != set(masks):
         return False
-    kept = sum(int(mask.sum()) for mask in masks.values())
-    entries = sum(int(masks[f"{name}.weight"].sum()) * algebra_of(layer).n for name, layer in layers.items())
-    if kept > MAX_DENSITY * sum(mask.numel() for mask in masks.values()) and entries > SMALL:
+    algebras = {f"{name}.weight": algebra_of(layer) for name, layer in layers.items()}
+    entries = {name: mask.numel() * algebras[name].n for name, mask in masks.items() if is_dense(mask, algebras[name])}
+    if sum(entries.values()) > LARGE:
         return False
     try:
         kernels()
     except NoCompilerError:
         return False
     return True
+
+
+def is_dense(mask: Tensor, algebra: Algebra) -> bool:
+    """Whether a layer is faster with all its weights than with those that are kept."""
+    return int(mask.sum()) > MAX_DENSITY.get(algebra, MAX_DENSITY_OF_OTHERS) * mask.numel()
 
 
 def _is_perceptron(network: nn.Module) -> bool:
@@ -67,11 +77,26 @@ class _Layer:
     name: str
     module: nn.Linear
     mask: Tensor
-    matrix: Entries
-    transpose: Entries
+    sparse: tuple[Entries, Entries] | None
+    """The entries of its matrix and of the transpose; None where the layer is dense."""
     weights: slice
-    """Its kept weights among the parameters."""
+    """Its weights among the parameters: all of a dense layer, where the pruned ones are zero, or those that are kept."""
     bias: slice
+
+    def values(self, of_weight: Tensor) -> Tensor:
+        """Return what stands for each of its weights among the parameters."""
+        return (of_weight * self.mask).flatten() if self.sparse is None else of_weight[self.mask]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return the values of its weights among the parameters as those of the layer's weight, zero where it is pruned."""
+        if self.sparse is None:
+            return values.view(self.mask.shape).clone()
+        return values.new_zeros(self.mask.shape).masked_scatter_(self.mask, values)
+
+    def met_inputs(self) -> Tensor:
+        """Return bool (inputs,), which inputs a weight meets."""
+        inputs = self.module.in_features
+        return torch.ones(inputs, dtype=torch.bool) if self.sparse is None else self.sparse[0].met_columns(inputs)
 
 
 class SparseSteps:
@@ -91,21 +116,17 @@ class SparseSteps:
         end = 0
         for name, module in network.named_children():
             if isinstance(module, nn.Linear):
-                mask = masks[f"{name}.weight"]
-                middle = end + int(mask.sum())
-                self._layers.append(
-                    _Layer(
-                        name,
-                        module,
-                        mask,
-                        *expand(mask, algebra_of(module)),
-                        slice(end, middle),
-                        slice(middle, middle + len(mask)),
-                    )
-                )
+                mask, algebra = masks[f"{name}.weight"], algebra_of(module)
+                sparse = None if is_dense(mask, algebra) else expand(mask, algebra)
+                middle = end + (mask.numel() if sparse is None else int(mask.sum()))
+                self._layers.append(_Layer(name, module, mask, sparse, slice(end, middle), slice(middle, middle + len(mask))))
                 end = middle + len(mask)
         self._parameters = torch.cat(
-            [part for layer in self._layers for part in (layer.module.weight.detach()[layer.mask], layer.module.bias.detach())]
+            [
+                part
+                for layer in self._layers
+                for part in (layer.values(layer.module.weight.detach()), layer.module.bias.detach())
+            ]
         )
         self._gradient, self._mean, self._square = (torch.zeros(end) for _ in range(3))
         self._before = 0
@@ -153,22 +174,16 @@ class SparseSteps:
         """Bring the network up to date; its pruned weights are zero."""
         with torch.no_grad():
             for layer in self._layers:
-                layer.module.weight.zero_()[layer.mask] = self._parameters[layer.weights]
+                layer.module.weight.copy_(layer.spread(self._parameters[layer.weights]))
                 layer.module.bias.copy_(self._parameters[layer.bias])
 
-    def resume(self, taken: int) -> None:
-        """Count so many of the steps that the moments had seen as this training's own."""
-        self._before, self.taken = self._before - taken, taken
-
-    def moments(self, *, copy: bool = True) -> dict[str, Tensor]:
-        """Return what `Steps.moments` does, always as copies; those of pruned weights are zero."""
+    def moments(self) -> dict[str, Tensor]:
+        """Return what `Steps.moments` does; those of pruned weights are zero."""
         averages = {"mean": self._mean, "square": self._square} if self._spec.optimizer == "adam" else {"mean": self._mean}
         found = {"steps": torch.tensor(self.steps_behind)}
         for layer in self._layers:
             for key, values in averages.items():
-                of_weight = torch.zeros_like(layer.module.weight)
-                of_weight[layer.mask] = values[layer.weights]
-                found[f"{layer.name}.weight.{key}"] = of_weight
+                found[f"{layer.name}.weight.{key}"] = layer.spread(values[layer.weights])
                 found[f"{layer.name}.bias.{key}"] = values[layer.bias].clone()
         return found
 
@@ -177,7 +192,7 @@ class SparseSteps:
         for layer in self._layers:
             for key, values in (("mean", self._mean), ("square", self._square)):
                 if f"{layer.name}.weight.{key}" in moments:
-                    values[layer.weights] = moments[f"{layer.name}.weight.{key}"][layer.mask]
+                    values[layer.weights] = layer.values(moments[f"{layer.name}.weight.{key}"])
                     values[layer.bias] = moments[f"{layer.name}.bias.{key}"]
 
     def room(self, batch: int) -> "_Room":
@@ -201,14 +216,17 @@ class _Room:
         self.batch = batch
         self._alive: list[Tensor] = []
         """The tensors whose addresses the native code is given."""
+        self._rooms: list[DenseRoom] = []
         parameters, gradient, *_ = vectors
         sizes = [layers[0].module.in_features, *(layer.module.out_features for layer in layers)]
         values, gradients = ([self._address(torch.zeros(size, width(batch))) for size in sizes] for _ in range(2))
         self._layers = (CLayer * len(layers))(
             *(
                 CLayer(
-                    self._entries(layer.matrix),
-                    self._entries(layer.transpose),
+                    layer.module.in_features,
+                    layer.module.out_features,
+                    self._dense(layer, parameters, gradient) if layer.sparse is None else None,
+                    *(map(self._entries, layer.sparse) if layer.sparse else [CEntries()] * 2),
                     layer.weights.stop - layer.weights.start,
                     *(self._address(vector[part]) for vector in (parameters, gradient) for part in (layer.weights, layer.bias)),
                     *(self._both(layer) for _ in range(2)),
@@ -220,7 +238,7 @@ class _Room:
         self.perceptron = CPerceptron(
             len(layers),
             self._layers,
-            self._address(layers[0].matrix.met_columns(sizes[0])),
+            self._address(layers[0].met_inputs()),
             len(parameters),
             *map(self._address, vectors),
             spec.optimizer == "adam",
@@ -233,7 +251,14 @@ class _Room:
 
     def _both(self, layer: _Layer) -> int | None:
         count = layer.weights.stop - layer.weights.start
-        return self._address(torch.zeros(2 * count)) if bool((layer.matrix.source >= count).any()) else None
+        if layer.sparse is None or not bool((layer.sparse[0].source >= count).any()):
+            return None
+        return self._address(torch.zeros(2 * count))
+
+    def _dense(self, layer: _Layer, parameters: Tensor, gradient: Tensor) -> Any:
+        algebra = algebra_of(layer.module)
+        self._rooms.append(DenseRoom(algebra, layer.mask, self.batch, parameters[layer.weights], gradient[layer.weights]))
+        return self._rooms[-1].pointer
 
     def _address(self, tensor: Tensor) -> int:
         self._alive.append(tensor)
