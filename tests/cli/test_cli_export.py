@@ -87,7 +87,14 @@ def test_a_run_is_named_by_its_folder_or_its_id(run, name):
 
 def test_values_are_those_asked_for(run):
     call("export", run.path, "--level", 1, "--out", "a.safetensors")
-    call("export", run.path, "--level", 1, "--out", "b.safetensors", "--values", "int8", "--entropy")
+    by_percentile = call(
+        "export", run.path, "--level", 1, "--out", "c.safetensors", "--values", "int8", "--ranges", "percentile"
+    )
+    ended = call("export", run.path, "--level", 1, "--out", "b.safetensors", "--values", "int8", "--entropy")
+    for name, printed in (("b", ended.out), ("c", by_percentile.out)):
+        assert f"logits moved by {deploy.read(f'{name}.safetensors').provenance['logits moved']}" in printed
+    assert deploy.read("b.safetensors").ranges[0] == deploy.read("c.safetensors").ranges[0]  # of bytes, by their encoding
+    assert deploy.read("b.safetensors").ranges != deploy.read("c.safetensors").ranges
     exact, rounded = deploy.read("a.safetensors"), deploy.read("b.safetensors")
     assert not exact.ranges
     assert set(rounded.ranges) == set(range(len(rounded.shapes)))

@@ -17,7 +17,7 @@ from fourfold.deploy.packing.entropy import (
     table_size,
 )
 from fourfold.deploy.packing.masks import GAP_BITS, MaskCoding, _from_gaps, _gaps, decode_mask, encode_mask
-from fourfold.deploy.packing.values import CODEBOOK_SIZE, VALUES, codebook
+from fourfold.deploy.packing.values import CODEBOOK_SIZE, COSTLY, VALUES, codebook
 from fourfold.record import UserError
 
 law = settings(derandomize=True, deadline=None, max_examples=80)
@@ -223,6 +223,57 @@ def test_a_codebook_is_exact_the_second_time_and_better_than_even_steps(kind):
         step = (values.max() - values.min()) / (CODEBOOK_SIZE - 1)
         even = np.rint((values - values.min()) / (step or 1)) * step + values.min()
         assert ((found - weight) ** 2).sum() <= 1.001 * ((even - values) ** 2).sum() + 1e-9
+
+
+def uneven(weight, seed):
+    """Return weights whose outputs have sizes that lie far apart, of either sign."""
+    factors = np.exp(1.5 * np.random.default_rng(seed).standard_normal(weight.shape[1]))
+    return (weight * factors.reshape(1, -1, *[1] * (weight.ndim - 2))).astype(np.float32)
+
+
+def output_errors(weight, found):
+    axes = (0, *range(2, weight.ndim))
+    return np.square(found - weight).sum(axes) / np.maximum(np.square(weight).sum(axes), 1e-30)
+
+
+@law
+@given(st.sampled_from([(1, 24, 1, 3, 3), (4, 12, 6), (2, 16, 3, 3, 3)]), st.sampled_from([0.3, 1.0]), st.integers(0, 999))
+def test_a_codebook_has_scales_where_outputs_differ_and_is_exact_the_second_time(shape, density, seed):
+    even = drawn_weight(shape, density, seed)
+    weight = uneven(even, seed)
+    mask = weight != 0
+    _, book = VALUES["codebook"].encode(weight, mask)
+    assert len(book) in (CODEBOOK_SIZE, CODEBOOK_SIZE + shape[1])
+    found = through("codebook", weight)
+    assert output_errors(weight, found).mean() <= max(COSTLY, 2.5 * output_errors(even, through("codebook", even)).mean())
+    assert np.array_equal(found == 0, ~mask) or len(book) == CODEBOOK_SIZE
+    assert np.array_equal(through("codebook", found), found)
+
+
+def test_even_outputs_need_no_scales_and_cost_no_bytes_for_them():
+    for seed in range(5):
+        weight = drawn_weight((4, 16, 32), 0.2, seed)
+        _, book = VALUES["codebook"].encode(weight, weight != 0)
+        assert len(book) <= CODEBOOK_SIZE
+
+
+@pytest.mark.parametrize("entries", [0, 3, 16])
+def test_codebooks_without_scales_are_read_as_ever(entries):
+    mask = np.ones((1, 2, 3), np.bool_)
+    book = np.arange(1, entries + 1, dtype=np.float32)
+    values = np.arange(6, dtype=np.uint8) % max(entries, 1)
+    if entries:
+        assert np.array_equal(VALUES["codebook"].decode(values, book, mask).ravel(), book[values])
+    else:
+        with pytest.raises(DamageError):
+            VALUES["codebook"].decode(values, book, mask)
+
+
+@pytest.mark.parametrize("entries", [17, 19, 30])
+def test_codebooks_of_another_length_are_refused(entries):
+    mask = np.ones((1, 2, 3), np.bool_)
+    with pytest.raises(DamageError, match="at most 16 entries, or 16 and 2 scales"):
+        VALUES["codebook"].decode(np.zeros(6, np.uint8), np.ones(entries, np.float32), mask)
 
 
 def test_a_codebook_meets_few_values_exactly():

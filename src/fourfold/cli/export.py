@@ -29,6 +29,7 @@ def command(
     out: Maybe[Path] = None,
     values: str = "fp32",
     entropy: Flag = False,
+    ranges: str = "max",
     data_dir: Maybe[Path] = None,
 ) -> None:
     """Write the trained network of a run's level in a form that others can run.
@@ -45,6 +46,7 @@ def command(
         values: Weights of an artifact: fp32, fp16, int8 (with ranges from training images, where they lie here) or codebook.
             Of c: fp32, or int8, for which the training images must lie here.
         entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
+        ranges: Of int8 arithmetic, by the training images' values: max, percentile (99.99 %) or mse.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
     """
     if to not in TARGETS:
@@ -79,22 +81,31 @@ def command(
     elif to == "c":
         if values == "int8" and images is None:
             raise UserError(f"`--values int8` must have images to calibrate with: {dataset} is not here; --data-dir says where")
-        for file in deploy.to_c(_as_stored(program, values, images), out or Path(f"{name}-c")):
+        stored = _as_stored(program, values, images, ranges)
+        for file in deploy.to_c(stored, out or Path(f"{name}-c")):
             print(_written(file))
+        _print_movement(stored)
     else:
         path = out or Path(f"{name}.safetensors")
-        deploy.pack(program, path, values=values, entropy=entropy, calibrate=images)
+        packed = deploy.pack(program, path, values=values, entropy=entropy, calibrate=images, ranges=ranges)
         print(_written(path))
+        _print_movement(packed)
         if values == "int8" and images is None:
             print(f"without ranges for int8 arithmetic: {dataset} is not here; --data-dir says where it is")
 
 
-def _as_stored(program: "Program", values: str, images: object) -> "Program":
+def _print_movement(packed: "Program") -> None:
+    """Print how far rounding moved the logits, where `pack` has compared them."""
+    if "logits moved" in packed.provenance:
+        print(f"logits moved by {packed.provenance['logits moved']}")
+
+
+def _as_stored(program: "Program", values: str, images: object, ranges: str) -> "Program":
     """Return a program with the values that an artifact of it would hold, so that both compute the same."""
     from fourfold import deploy
 
     with tempfile.TemporaryDirectory() as folder:
-        return deploy.pack(program, Path(folder) / "network.safetensors", values=values, calibrate=images)
+        return deploy.pack(program, Path(folder) / "network.safetensors", values=values, calibrate=images, ranges=ranges)
 
 
 def _find(run: str) -> RunStore:

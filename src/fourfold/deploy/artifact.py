@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fourfold.deploy.images import as_array
 from fourfold.deploy.packing.bits import DamageError
@@ -29,6 +31,7 @@ def pack(
     values: str = "fp32",
     entropy: bool = False,
     calibrate: Any = None,
+    ranges: str = "max",
     shape: Sequence[int] | None = None,
     encoding: Encoding | None = None,
     class_names: Sequence[str] = (),
@@ -42,7 +45,9 @@ def pack(
         values: Kept weights as `fp32`, `fp16`, `int8` (a scale for each output) or `codebook` (4 bits each).
         entropy: Code masks and small values by their frequencies too: smaller, and slower to read.
         calibrate: Images, as the network sees them (N, C, H, W) or uint8 (N, H, W, C), by which the ranges of values for
-            int8 arithmetic are chosen.
+            int8 arithmetic are chosen. `provenance` then tells as `logits moved` how far rounding moved the logits of the
+            first 128 of them, and a `UserWarning` does where it is by more than a quarter.
+        ranges: How they are chosen: `max`, `percentile` or `mse`, see `quantize.calibrate`.
         shape: Channels, height and width of such an image; needed where neither `encoding` nor `calibrate` tells it.
         encoding: See `lower`, as the following.
         class_names: One for each output, or none.
@@ -58,9 +63,7 @@ def pack(
         shape = images.shape[1:]
     program = model if isinstance(model, Program) else _lowered(model, shape, encoding, class_names, provenance)
     if images is not None:
-        from fourfold.deploy.quantize import calibrate as with_ranges
-
-        program = with_ranges(program, images)
+        program = _calibrated(program, images, ranges, values)
     content = seal(*write(program, values, entropy))
     path = Path(path)
     try:
@@ -103,6 +106,18 @@ def opened(network: Program | str | Path, argument: str = "network") -> Program:
         f"`{argument}` (a {type(network).__name__}) must be an artifact's path or a program; "
         "`deploy.lower(model, shape)` makes a program of a model"
     )
+
+
+def _calibrated(program: Program, images: NDArray[Any], ranges: str, values: str) -> Program:
+    """Return the program with ranges, and with what its rounding does to the logits of the images."""
+    from fourfold.deploy.movement import moved, warn_if_large
+    from fourfold.deploy.quantize import calibrate
+
+    rounded = Reader(*unseal(seal(*write(program, values, False)))).program()
+    calibrated = calibrate(rounded, images, ranges=ranges)
+    movement = moved(program, calibrated, images)
+    warn_if_large(movement)
+    return replace(program, ranges=calibrated.ranges, provenance=program.provenance | {"logits moved": str(movement)})
 
 
 def _lowered(

@@ -23,14 +23,13 @@ from fourfold.deploy.program import (
     Array,
     AveragePool,
     Convolution,
-    Flatten,
     Linear,
-    MaxPool,
     Product,
     Program,
     Relu,
 )
-from fourfold.record.errors import UserError
+from fourfold.deploy.ranges import KEEPS_SCALE, RANGES, chosen_ranges, encoded_range, largest_ranges
+from fourfold.record.errors import UserError, unknown
 
 WEIGHT_LEVELS = 63
 """Largest whole number of a weight: two products with an 8-bit value then fit into 16 bits."""
@@ -56,7 +55,6 @@ SMALLEST_RANGE = 1e-30
 """Below which a value is always zero."""
 
 Whole = NDArray[np.int32]
-_KEEPS_SCALE = (MaxPool, Flatten)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +78,23 @@ class Codes:
     """(out,)."""
 
 
-def calibrate(program: Program, images: Any) -> Program:
-    """Return the program with the range of every value: the largest that it takes for some images.
+def calibrate(program: Program, images: Any, *, ranges: str = "max") -> Program:
+    """Return the program with the range of every value, by what it takes for some images.
+
+    The range of an image given in bytes is that of its encoding, whatever the images are.
 
     Args:
         program: A network in float32.
         images: Like those that it will see: uint8 (N, H, W, C), to be encoded, or (N, channels, height, width). A hundred do.
+        ranges: `max`, the largest number of each value; `percentile`, that which 99.99 % of them stay below; or `mse`, the one
+            with the least squared error of rounding and cutting. Where single pixels are far from all others, `percentile`.
 
     Raises:
-        UserError: no images, images of another type or shape, some that are not finite, or values that overflow.
+        UserError: unknown `ranges`; no images, images of another type or shape, or some that are not finite; values that
+            overflow.
     """
+    if ranges not in RANGES:
+        raise unknown("ranges", ranges, RANGES)
     images = as_array(images)
     coded = check_images(images, program.shapes[0], program.encoding)
     if not len(images):
@@ -98,19 +103,20 @@ def calibrate(program: Program, images: Any) -> Program:
         assert program.encoding is not None
         images = reference.encode(program.encoding, images)
     _check_finite(images)
-    ranges = dict.fromkeys(range(len(program.shapes)), 0.0)
-    for start in range(0, len(images), reference.IMAGES_AT_A_TIME):
-        values = {0: images[start : start + reference.IMAGES_AT_A_TIME].astype(np.float64)}
-        for operation in program.operations:
-            values[operation.output] = reference.apply(operation, *(values[value] for value in operation.inputs))
-        ranges = {value: max(largest, float(np.abs(values[value]).max())) for value, largest in ranges.items()}
-    for value, largest in ranges.items():
+    if ranges == "max":
+        found = largest_ranges(program, images)
+    else:
+        levels = Quantized(replace(program, ranges=dict.fromkeys(range(len(program.shapes)), 1.0))).levels
+        found = chosen_ranges(program, images, ranges, [each.largest - each.zero for each in levels])
+    if coded and program.encoding is not None:
+        found[0] = encoded_range(program.encoding, program.shapes[0])
+    for value, largest in found.items():
         if not largest <= LARGEST_RANGE:
             where = "the images" if value == 0 else f"layer {program.operations[value - 1].name!r}"
             raise UserError(
                 f"`images` must be smaller: they make values of {largest:.3g} in {where}, at most {LARGEST_RANGE:g} fits"
             )
-    return replace(program, ranges={value: largest if largest >= SMALLEST_RANGE else 0.0 for value, largest in ranges.items()})
+    return replace(program, ranges={value: largest if largest >= SMALLEST_RANGE else 0.0 for value, largest in found.items()})
 
 
 def _check_finite(images: NDArray[Any]) -> None:
@@ -134,7 +140,7 @@ class Quantized:
         found = [_levels(self.program.ranges[0], signed=True, largest=IMAGE_LEVELS)]
         for operation in self.program.operations:
             before = [found[value] for value in operation.inputs]
-            if isinstance(operation, _KEEPS_SCALE):
+            if isinstance(operation, KEEPS_SCALE):
                 found.append(before[0])
                 continue
             signed = not (getattr(operation, "relu", False) or isinstance(operation, Relu))

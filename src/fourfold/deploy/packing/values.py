@@ -18,6 +18,13 @@ Mask = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
 
 CODEBOOK_SIZE = 16
+COSTLY = 0.02
+"""Squared error of an output's weights, by their squares, from which on scales are worth their bytes: 16 entries have 0.01
+for weights that are normally distributed."""
+
+SHARE_STEPS = 2**15
+"""Of a weight as a share of its output's largest: rounding to them makes shares the same after any multiplication."""
+
 LARGEST_HALF = 65504.0
 """The largest finite number of 16 bits."""
 _ROUNDS = 100
@@ -86,15 +93,60 @@ def _decode_int8(values: Symbols, scale: Array | None, mask: Mask) -> Array:
 
 
 def _encode_codebook(weight: Array, mask: Mask) -> tuple[Symbols, Array]:
+    """Store a codebook for the whole layer, or where that costs the outputs of small weights much, one of their shares."""
     values = weight[mask]
     book = codebook(values, CODEBOOK_SIZE)
-    return np.searchsorted(_middles(book), values).astype(np.uint8), book
+    symbols = _nearest(values, book)
+    error = _output_error(weight, _put(book[symbols], mask))
+    if error > COSTLY:
+        scale = _signed_scale(weight)
+        shares = np.rint(np.divide(weight, _by_output(scale, weight.ndim), dtype=np.float64)[mask] * SHARE_STEPS) / SHARE_STEPS
+        share_book = _share_book(shares.astype(np.float32))
+        share_symbols = _nearest(shares, share_book)
+        scaled = np.concatenate([share_book, scale])
+        if _output_error(weight, _decode_codebook(share_symbols, scaled, mask)) < error / 2:
+            return share_symbols, scaled
+    return symbols, book
 
 
 def _decode_codebook(values: Symbols, book: Array | None, mask: Mask) -> Array:
-    if book is None or book.ndim != 1 or len(book) > CODEBOOK_SIZE or (values >= len(book)).any():
+    outputs = mask.shape[1]
+    if book is None or book.ndim != 1 or (len(book) > CODEBOOK_SIZE and len(book) != CODEBOOK_SIZE + outputs):
+        raise DamageError(f"a codebook must have at most {CODEBOOK_SIZE} entries, or {CODEBOOK_SIZE} and {outputs} scales")
+    entries, scale = book[:CODEBOOK_SIZE], book[CODEBOOK_SIZE:]
+    if (values >= len(entries)).any():
         raise DamageError("a value is in no entry of its codebook")
-    return _put(book[values], mask)
+    weight = _put(entries[values], mask)
+    if len(scale):
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged scale's weights are refused as infinite
+            weight *= _by_output(scale, mask.ndim)
+    return weight
+
+
+def _nearest(values: NDArray[Any], book: Array) -> Symbols:
+    return np.searchsorted(_middles(book), values).astype(np.uint8)
+
+
+def _output_error(weight: Array, rounded: Array) -> float:
+    """Return the squared error of an output's weights, by the sum of their squares, in the mean over outputs."""
+    others = tuple(axis for axis in range(weight.ndim) if axis != 1)
+    error, size = (np.square(numbers.astype(np.float64)).sum(axis=others) for numbers in (weight - rounded, weight))
+    return float((error[size > 0] / size[size > 0]).mean()) if size.any() else 0.0
+
+
+def _signed_scale(weight: Array) -> Array:
+    """Return each output's weight of the largest size, so that its share is exactly 1; 1 where there is none."""
+    rows = np.moveaxis(weight, 1, 0).reshape(weight.shape[1], -1)
+    largest, least = rows.max(axis=1, initial=0), rows.min(axis=1, initial=0)
+    scale = np.where(largest >= -least, largest, least)
+    return np.where(scale == 0, np.float32(1), scale).astype(np.float32)
+
+
+def _share_book(shares: Array) -> Array:
+    """Return 16 entries of which 1 is one: so an output's largest weight is exact, and coding twice changes nothing."""
+    book = codebook(shares[shares != 1], CODEBOOK_SIZE - 1)
+    steps = np.rint(np.append(book, 1) * SHARE_STEPS) / SHARE_STEPS
+    return np.pad(np.unique(steps), (0, CODEBOOK_SIZE - len(np.unique(steps))), mode="edge").astype(np.float32)
 
 
 def codebook(values: Array, size: int) -> Array:
