@@ -109,6 +109,21 @@ def test_another_forward_is_followed_or_refused(kind):
             assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.Conv2d, nn.MaxPool2d, fnn.Conv2d])
+def test_a_forward_that_changes_less_than_half_precision_loses_is_not_passed_over(kind):
+    class Nudged(kind):
+        def forward(self, x):
+            return super().forward(x) * 1.005
+
+    arguments, settings, shape = SAMPLES[kind]
+    patched = sample(kind)
+    patched.forward = types.MethodType(lambda self, x: kind.forward(self, x) * 1.005, patched)
+    for layer in (Nudged(*arguments, **settings), patched):
+        for network in (in_network(layer), layer):
+            with pytest.raises(UserError, match="cannot be deployed"):
+                deploy.lower(network, shape)
+
+
 def test_an_overridden_part_of_a_forward_is_not_passed_over():
     class Halved(nn.Conv2d):
         def _conv_forward(self, x, weight, bias):
