@@ -195,7 +195,7 @@ def test_measuring_changes_nothing():
     assert network.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    with pytest.raises(RuntimeError, match="channel"):
+    with pytest.raises(ValueError, match=r"^`model` \(=Sequential\) does not run on `shape` \(=\(5, 8, 8\)\): .*channels"):
         models.measure(network, (5, 8, 8))
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
@@ -207,11 +207,14 @@ def test_frozen_parameters_are_not_counted():
     assert models.measure(network, (1, 28, 28)).parameters == 9_550 - 12
 
 
-def test_parameters_of_layers_that_did_not_run_are_refused():
+def test_layers_that_do_not_run_come_last_and_do_nothing():
     network = models.build("lenet-12", seed=0)
     network.fc1.unused = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="the model has 9556 parameters, but the layers that ran add up to 9550"):
-        models.measure(network, (1, 28, 28))
+    sizes, before = models.measure(network, (1, 28, 28)), models.measure(models.build("lenet-12", seed=0), (1, 28, 28))
+    assert sizes.layers[:-1] == before.layers
+    assert sizes.layers[-1].name == "fc1.unused"
+    assert (sizes.layers[-1].weights, sizes.layers[-1].parameters, sizes.layers[-1].macs) == (4, 6, 0)
+    assert sizes.macs_per_weight["fc1.unused.weight"] == 0
 
 
 def test_linear_layers_on_more_axes_count_every_position():

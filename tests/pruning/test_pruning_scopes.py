@@ -343,7 +343,9 @@ def test_mistakes_are_one_sentence(settings, sentence):
 
 def test_units_of_layers_without_rows_are_refused():
     model = nn.Sequential(nn.LSTM(4, 4))
-    with pytest.raises(ValueError, match=r"`unit` \(='row'\) must be 'weight' for '0\.weight_ih_l0', which is neither"):
+    with pytest.raises(
+        ValueError, match=r"`unit` \(='row'\) must be 'weight' or 'element' for a network whose layers have no rows"
+    ):
         units_of(model, "row")
     assert units_of(model).unit == "weight"
 

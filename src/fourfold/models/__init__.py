@@ -2,8 +2,9 @@
 
 from fourfold.models.encoding import LearnedChannel
 from fourfold.models.layers import NORMS, PHM, Layers, dimension
+from fourfold.models.measuring import measure
 from fourfold.models.registry import MODELS, ModelInfo, build, canonical_name, input_shape
-from fourfold.models.sizes import LayerSize, Sizes, measure
+from fourfold.models.sizes import LayerSize, Sizes
 
 __all__ = [
     "MODELS",

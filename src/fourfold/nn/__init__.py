@@ -19,6 +19,7 @@ from fourfold.nn.fold import fold, fold_norms
 from fourfold.nn.heads import NormHead, RealPartHead
 from fourfold.nn.init import FORMS, SCHEMES
 from fourfold.nn.layer_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm, RMSNorm
+from fourfold.nn.layout import Layout, layout_of
 from fourfold.nn.light_gru import LiGRU
 from fourfold.nn.linear import Linear
 from fourfold.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
@@ -42,7 +43,16 @@ from fourfold.nn.rotation import RotationConv1d, RotationConv2d, RotationConv3d,
 from fourfold.nn.synchronised import is_batch_norm, synchronise
 from fourfold.nn.tracing import LayerTracer
 from fourfold.nn.transformer import TransformerEncoderLayer
-from fourfold.nn.weights import algebra_of, initialize, layers_with_weights, named_weights, stored_weights
+from fourfold.nn.weights import (
+    algebra_of,
+    computed_weights,
+    computes_weights,
+    initialize,
+    layers_with_weights,
+    named_weights,
+    stored_weights,
+    weights_with_layers,
+)
 from fourfold.nn.whitening import WhiteningBatchNorm1d, WhiteningBatchNorm2d, WhiteningBatchNorm3d
 
 __all__ = [
@@ -91,6 +101,7 @@ __all__ = [
     "LayerConversion",
     "LayerNorm",
     "LayerTracer",
+    "Layout",
     "LeakyReLU",
     "LiGRU",
     "Linear",
@@ -123,6 +134,8 @@ __all__ = [
     "WhiteningBatchNorm3d",
     "algebra_of",
     "check_divisible",
+    "computed_weights",
+    "computes_weights",
     "convert",
     "convert_with_report",
     "fold",
@@ -130,9 +143,11 @@ __all__ = [
     "initialize",
     "is_batch_norm",
     "layers_with_weights",
+    "layout_of",
     "named_weights",
     "stored_weights",
     "synchronise",
     "testing",
     "to_real",
+    "weights_with_layers",
 ]

@@ -1,13 +1,11 @@
 """`convert`: any torch model to an algebra, from scratch or by projection of its weights; `to_real`: back to torch.nn."""
 
-import copy
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from fourfold.algebra import REAL, Algebra
@@ -36,6 +34,7 @@ from fourfold.nn.conversion.selecting import (
     skipped,
 )
 from fourfold.nn.transformer import TransformerEncoderLayer
+from fourfold.nn.weights import check_not_lazy, copied
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
 
@@ -132,12 +131,11 @@ def convert_with_report(
         raise unknown("head", head, ("real", "algebra"))
     if weights not in ("scratch", "project"):
         raise unknown("weights", weights, ("scratch", "project"))
-    if any(is_lazy(parameter) for parameter in model.parameters()):
-        raise UserError("the model has lazy layers, without weights yet: run one batch through it first")
+    check_not_lazy(model)
     if weights == "project" and any(parameter.is_meta for parameter in model.parameters()):
         raise UserError("`weights` (='project') must be 'scratch' for a model on the meta device, which has none")
     before = _size(model)
-    model = _copied(model)
+    model = copied(model)
     layers = layers_of(model)
     left = dict.fromkeys(output_layer(model, layers) if head == "real" else [], "output layer, with `head`='real'")
     left |= dict.fromkeys(skipped(model, layers, skip), "skipped")
@@ -183,7 +181,7 @@ def to_real(model: nn.Module) -> nn.Module:
         ValueError: torch has no such layer: a light GRU, a bidirectional one, whose outputs come in another order, or a
             subclass of ours with its own methods.
     """
-    model = _copied(model)
+    model = copied(model)
     replacements: list[tuple[nn.Module, nn.Module]] = []
     with _drawing(model, 0):
         for name, layer in layers_of(model).items():
@@ -220,16 +218,6 @@ def _expanded(name: str, layer: nn.Module) -> nn.Module:
 
 def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError as error:
-        raise UserError(
-            "torch cannot copy the model, as a layer computes its weights (pruned or weight-normed by hooks): bake them in "
-            "first, as torch.nn.utils.prune.remove does"
-        ) from error
 
 
 def _drawing(model: nn.Module, seed: int | None) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import QUATERNION, Algebra, norm, rotation_matrix, unit
+from fourfold.algebra.checking import widened
 from fourfold.nn import init
 from fourfold.nn.base import AlgebraLayer, fan_in
 from fourfold.nn.conv import Conv1d, Conv2d, Conv3d
@@ -64,15 +65,27 @@ class _Rotation(AlgebraLayer):
         """Return the stored weights by their local names."""
         return {"weight": self.weight} if self.scale is None else {"weight": self.weight, "scale": self.scale}
 
+    def ranked_weights(self) -> dict[str, Tensor]:
+        """Return the stored weights as their magnitudes rank them: a quaternion as long as its scale, where that is learned.
+
+        The norm of such a quaternion does not matter, and a scale without one does nothing.
+        """
+        if self.scale is None:
+            return {"weight": self.weight}
+        numbers = widened(self.weight).reshape(4, -1)
+        scale = widened(self.scale).reshape(-1) * numbers.any(0)
+        rotations = unit(numbers.t()).t() * scale
+        return {"weight": rotations.reshape(self.weight.shape), "scale": scale.reshape(self.scale.shape)}
+
     def matrix(self) -> Tensor:
         """Return the real weight that torch's functional takes: (out, in / groups, *kernel).
 
-        A quaternion of zero is no rotation: its block is the scale times the identity.
+        A quaternion of zero is no connection: its block is zero, whatever the scale, so that it can be pruned.
         """
         out, *rest = self.weight.shape
         numbers = self.weight.view(4, self.groups, out // 4 // self.groups, *rest)
         numbers = numbers.movedim(0, -1)  # (groups, out, in, *kernel, 4)
-        scale = norm(numbers) if self.scale is None else self.scale.view(numbers.shape[:-1])
+        scale = norm(numbers) if self.scale is None else self.scale.view(numbers.shape[:-1]) * numbers.any(-1)
         blocks = F.pad(rotation_matrix(numbers), (1, 0, 1, 0))  # (groups, out, in, *kernel, 4, 4)
         if self.real_part == "carry":
             blocks = blocks + self.weight.new_tensor([1.0, 0.0, 0.0, 0.0]).diag()

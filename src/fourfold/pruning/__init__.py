@@ -1,6 +1,7 @@
 """Which weights are kept: scores, masks, budgets, schedules and storage. Pure functions on `dict[str, Tensor]`."""
 
 from fourfold.pruning.budgets import BUDGETS, FoundDensity, prune_to_latency, select_macs
+from fourfold.pruning.choice import Choice, Shares, shares_of
 from fourfold.pruning.counts import apportion, erdos_renyi_shares, num_kept
 from fourfold.pruning.derivatives import flow_gradients, gradients, gradients_of_images, hessian_times
 from fourfold.pruning.masks import (
@@ -12,12 +13,13 @@ from fourfold.pruning.masks import (
     expand_,
     fingerprint,
     kept,
+    matched,
     pack,
     stored_bytes,
     unpack,
 )
 from fourfold.pruning.overlap import mask_overlap
-from fourfold.pruning.prune import NEED_IMAGES, NEED_LABELS, SCORES, Choice, choose, prune
+from fourfold.pruning.prune import choose, prune
 from fourfold.pruning.schedules import gradual_density
 from fourfold.pruning.scores import (
     fisher_scores,
@@ -28,6 +30,7 @@ from fourfold.pruning.scores import (
     snip_scores,
     taylor_scores,
 )
+from fourfold.pruning.scoring import NEED_IMAGES, NEED_LABELS, SCORES
 from fourfold.pruning.select import SCOPES, keep_largest, magnitude, select, select_n_of_m
 from fourfold.pruning.shrink import shrink
 from fourfold.pruning.units import UNITS, Units, units_of
@@ -42,6 +45,7 @@ __all__ = [
     "Choice",
     "FoundDensity",
     "Masks",
+    "Shares",
     "Units",
     "apply_",
     "apportion",
@@ -65,6 +69,7 @@ __all__ = [
     "magnitude",
     "magnitude_scores",
     "mask_overlap",
+    "matched",
     "num_kept",
     "pack",
     "prune",
@@ -73,6 +78,7 @@ __all__ = [
     "select",
     "select_macs",
     "select_n_of_m",
+    "shares_of",
     "shrink",
     "snip_scores",
     "stored_bytes",

@@ -1,6 +1,6 @@
 """Budgets other than weights: multiply-accumulates, and the time that a device was measured to take."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -45,25 +45,32 @@ def select_macs(
         ValueError: a score is negative or not finite, or a weight's MACs are not given.
     """
     check_finite(scores)
+    check_macs(macs_per_weight, masks)
     if per_mac and any(bool((score < 0).any()) for score in scores.values()):
         raise UserError("`budget` (='macs') must be 'weights' for scores below 0, which cannot be divided by MACs")
-    missing = [name for name in masks if name not in macs_per_weight]
-    if missing:
-        raise UserError(
-            f"`macs_per_weight` must name {missing[0]!r}; `fourfold.models.measure(model, shape).macs_per_weight` does"
-        )
     sizes = {name: units.split(name, mask).sum(1) for name, mask in masks.items()}
     each = torch.cat([torch.full_like(sizes[name], macs_per_weight[name]) for name in masks])
     size, score = torch.cat(list(sizes.values())), torch.cat([scores[name].double() for name in masks])
     cost = size * each
     value = score / cost.clamp_min(1) if per_mac else score
     untouched = torch.cat([torch.full_like(sizes[name], name in units.untouched, dtype=torch.bool) for name in masks])
+    untouched |= (each == 0) & (size > 0)  # what costs nothing stays: scales of rotations, layers that do not run
     ranked = torch.where(size > 0, value, -torch.inf).masked_fill(untouched, torch.inf)
     order = ranked.argsort(descending=True, stable=True)
     kept = untouched.clone()
     kept[order[cost[order].cumsum(0) <= macs]] = True
     parts = torch.split(kept, [len(sizes[name]) for name in masks])
     return {name: units.join(name, part, masks[name]) for name, part in zip(masks, parts, strict=True)}
+
+
+def check_macs(macs_per_weight: Mapping[str, int] | None, names: Iterable[str]) -> None:
+    """Raise `UserError` unless the MACs of every weight are given."""
+    how = "as `fourfold.models.measure(model, shape).macs_per_weight` does"
+    if macs_per_weight is not None and not isinstance(macs_per_weight, Mapping):
+        raise UserError(f"`macs_per_weight` (={type(macs_per_weight).__name__}) must be a dict by weight name, {how}")
+    missing = [name for name in names if name not in (macs_per_weight or {})]
+    if missing:
+        raise UserError(f"`macs_per_weight` must name {missing[0]!r}, {how}")
 
 
 class FoundDensity(NamedTuple):

@@ -3,15 +3,24 @@
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from numbers import Real
+from typing import Any
 
-from torch import Tensor
+from fourfold.record import UserError
 
 
 def num_kept(density: float, total: int) -> int:
     """Return `round(density · total)`, the weights that a network of `total` weights keeps."""
-    if not 0 <= density <= 1:
-        raise ValueError(f"`density` (={density}) must lie in [0, 1]")
-    return round(density * total)
+    check_density("density", density)
+    return round(float(density) * total)
+
+
+def check_density(name: str, value: Any) -> None:
+    """Raise `UserError` unless a value is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UserError(f"`{name}` (={value!r}) must be a number in [0, 1]")
+    if not 0 <= float(value) <= 1:
+        raise UserError(f"`{name}` (={value}) must lie in [0, 1]")
 
 
 def apportion(total: int, shares: Sequence[int], capacities: Sequence[int]) -> list[int]:
@@ -69,8 +78,3 @@ def erdos_renyi_shares(shapes: Mapping[str, Sequence[int]], dimensions: Mapping[
         out, inputs, *kernel = shape if len(shape) > 1 else (*shape, 1)
         shares[name] = (out + inputs * n + sum(kernel)) * largest // n
     return shares
-
-
-def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of tensors by name."""
-    return {name: tuple(weight.shape) for name, weight in weights.items()}

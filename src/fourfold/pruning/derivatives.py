@@ -1,56 +1,93 @@
 """Derivatives of a network's loss by its stored weights. The network, its gradients and its buffers stay as they are."""
 
-import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fourfold.algebra import Algebra
+from fourfold.algebra.checking import NARROW
 from fourfold.nn import named_weights
 from fourfold.nn.base import AlgebraLayer
+from fourfold.nn.blocks import BlockedLayer
+from fourfold.nn.inputs import Inputs, arguments_of, batch_size, call_with, entry, map_tensors, tensors_in, widened_inputs
+from fourfold.nn.weights import copied
+from fourfold.pruning.losses import Loss, checked, cross_entropy
 from fourfold.record import UserError
 
 
-def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return ∂L/∂w, L being the mean cross-entropy of a batch, in the mode (training or evaluation) that the model is in.
+def gradients(model: nn.Module, images: Inputs, labels: Any, loss: Loss = cross_entropy) -> dict[str, Tensor]:
+    """Return ∂L/∂w, L being the mean loss of a batch, in the mode (training or evaluation) that the model is in.
 
-    Shapes: images (batch, …), labels (batch,) → by weight name, the weights' shapes.
+    Derivatives of a network in half precision are taken in float32, where they do not underflow.
+
+    Shapes: images (batch, …), labels (batch, …) → by weight name, the weights' shapes.
+
+    Args:
+        model: The network.
+        images: A tensor, a tuple of tensors (arguments in order) or a dict (arguments by name).
+        labels: What `loss` compares the outputs with; classes for cross-entropy.
+        loss: From outputs and labels to the mean loss of the batch.
+
+    Raises:
+        UserError: the outputs or labels are not those of a classifier and there is no other `loss`, or the loss is no finite
+            number that depends on the weights.
     """
-    weights, loss = _loss(model, images, labels)
-    return _zip(weights, torch.autograd.grad(loss, list(weights.values()), allow_unused=True))
+    weights, value = _loss(model, images, labels, loss)
+    return _zip(weights, torch.autograd.grad(value, list(weights.values()), allow_unused=True))
 
 
-def gradients_of_images(model: nn.Module, images: Tensor, labels: Tensor) -> Iterator[dict[str, Tensor]]:
+def gradients_of_images(
+    model: nn.Module, images: Inputs, labels: Any, loss: Loss = cross_entropy
+) -> Iterator[dict[str, Tensor]]:
     """Yield ∂L/∂w of every image alone, in evaluation mode, since batch norm would make it depend on the others."""
+    size = batch_size("images", images)
+    if batch_size("labels", labels) != size:
+        raise UserError(f"`labels` (={batch_size('labels', labels)} entries) must be as many as `images` (={size})")
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        for image, label in zip(images, labels, strict=True):
-            yield gradients(model, image.unsqueeze(0), label.unsqueeze(0))
+        for index in range(size):
+            yield gradients(model, entry(images, index), entry(labels, index), loss)
     finally:
         for module in training:
             module.training = True
 
 
 def hessian_times(
-    model: nn.Module, images: Tensor, labels: Tensor, vectors: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    images: Inputs,
+    labels: Any,
+    vectors: Mapping[str, Tensor] | None = None,
+    loss: Loss = cross_entropy,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return g = ∂L/∂w and the product of the Hessian of L over all the weights with `vectors`, or with g itself."""
-    weights, loss = _loss(model, images, labels)
-    values = list(weights.values())
-    first = torch.autograd.grad(loss, values, create_graph=True, materialize_grads=True)
-    along = [gradient.detach() for gradient in first] if vectors is None else [vectors[name].detach() for name in weights]
-    inner = torch.stack([(a * b).sum() for a, b in zip(first, along, strict=True)]).sum()
-    if inner.requires_grad:
-        second = torch.autograd.grad(inner, values, materialize_grads=True)
-    else:  # L is linear in the weights
-        second = tuple(torch.zeros_like(value) for value in values)
+    with _twice_differentiable():
+        weights, value = _loss(model, images, labels, loss)
+        values = list(weights.values())
+        first = torch.autograd.grad(value, values, create_graph=True, materialize_grads=True)
+        along = [gradient.detach() for gradient in first]
+        if vectors is not None:
+            along = [vectors[name].detach().to(weight.dtype) for name, weight in weights.items()]
+        inner = torch.stack([(a * b).sum() for a, b in zip(first, along, strict=True)]).sum()
+        if inner.requires_grad:
+            second = torch.autograd.grad(inner, values, materialize_grads=True)
+        else:  # L is linear in the weights
+            second = tuple(torch.zeros_like(value) for value in values)
     return _zip(weights, first), _zip(weights, second)
 
 
-def flow_gradients(model: nn.Module, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+@contextmanager
+def _twice_differentiable() -> Iterator[None]:
+    """Keep torch off its fused attention and recurrent kernels, which have no second derivative."""
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+        yield
+
+
+def flow_gradients(model: nn.Module, images: Inputs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return |w| and ∂R/∂|w| for SynFlow's R (Tanaka et al. 2020): the sum of the outputs for an image of ones.
 
     In R every layer is replaced by its absolute value: all weights, and with them the algebra's signs, positive; biases and
@@ -59,14 +96,19 @@ def flow_gradients(model: nn.Module, images: Tensor) -> tuple[dict[str, Tensor],
 
     Args:
         model: The network.
-        images: Any batch; only the shape of its first image counts.
+        images: Any batch, as for `gradients`; only the shape of its first image counts, and integers, such as tokens, stay.
 
     Raises:
-        UserError: the network has a learned algebra, which has no signs to drop.
+        UserError: the network has a learned algebra, which has no signs to drop, or a layer of rotations, which have their own.
     """
-    flow = copy.deepcopy(model).double().eval()
+    batch_size("images", images)
+    flow = copied(model).double().eval()
     for module in flow.modules():
-        if isinstance(module, AlgebraLayer):
+        if hasattr(module, "ranked_weights"):
+            raise UserError(
+                "`score` (='synflow') must be another for layers of rotations, whose matrices have signs of their own"
+            )
+        if isinstance(module, AlgebraLayer | BlockedLayer):
             if not isinstance(module.algebra, Algebra):
                 raise UserError("`score` (='synflow') must be another for networks with learned algebras, which have no signs")
             module.algebra = _without_signs(module.algebra)
@@ -76,10 +118,19 @@ def flow_gradients(model: nn.Module, images: Tensor) -> tuple[dict[str, Tensor],
                 continue
             is_shift = name.rpartition(".")[2].startswith(("bias", "running_mean"))
             value.copy_(torch.zeros_like(value) if is_shift else value.abs())
-    weights = named_weights(flow)
-    ones = torch.ones_like(images[:1], dtype=torch.float64)
-    found = torch.autograd.grad(flow(ones).sum(), list(weights.values()), materialize_grads=True)
+    weights = named_weights(flow, leave_computed=True)
+    for weight in weights.values():
+        weight.requires_grad_()  # frozen ones are scored, too
+    args, kwargs = arguments_of(map_tensors(_ones, entry(images, 0)))
+    with torch.enable_grad():
+        outputs = [output.sum() for output in tensors_in(flow(*args, **kwargs)) if output.is_floating_point()]
+        total = checked(torch.stack(outputs).sum() if outputs else None)
+    found = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
     return _zip(weights, tuple(weights.values())), _zip(weights, found)
+
+
+def _ones(image: Tensor) -> Tensor:
+    return torch.ones_like(image, dtype=torch.float64) if image.is_floating_point() else image
 
 
 def _without_signs(algebra: Algebra) -> Algebra:
@@ -87,12 +138,25 @@ def _without_signs(algebra: Algebra) -> Algebra:
     return Algebra(f"{algebra.name} without signs", constants)
 
 
-def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    weights = {name: weight.detach().requires_grad_() for name, weight in named_weights(model).items()}
-    state = {name: value.detach() for name, value in model.named_parameters()}
-    state |= {name: value.clone() for name, value in model.named_buffers()}  # batch norm would update them
+def _loss(model: nn.Module, images: Inputs, labels: Any, loss: Loss) -> tuple[dict[str, Tensor], Tensor]:
+    stored = named_weights(model, leave_computed=True)
+    narrow = any(weight.dtype in NARROW for weight in stored.values())
+    weights = {name: _wide(weight.detach(), narrow).requires_grad_() for name, weight in stored.items()}
+    leaves = {id(weight): weights[name] for name, weight in stored.items()}  # under whatever names layers share them
+    buffers = {id(buffer) for buffer in model.buffers()}
+
+    def state(value: Tensor) -> Tensor:
+        if id(value) in leaves:
+            return leaves[id(value)]
+        return _wide(value.detach().clone() if id(value) in buffers else value.detach(), narrow)  # batch norm updates those
+
     with torch.enable_grad():
-        return weights, nn.functional.cross_entropy(functional_call(model, state | weights, (images,)), labels)
+        outputs = call_with(model, state, widened_inputs(images) if narrow else images)
+        return weights, checked(loss(outputs, labels))
+
+
+def _wide(value: Tensor, narrow: bool) -> Tensor:
+    return value.float() if narrow and value.dtype in NARROW else value
 
 
 def _zip(weights: Mapping[str, Tensor], values: tuple[Tensor | None, ...]) -> dict[str, Tensor]:

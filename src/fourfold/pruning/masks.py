@@ -5,10 +5,16 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from fourfold.nn import named_weights
+from fourfold.record import UserError
 
 Masks = dict[str, Tensor]
 """Bool tensors by weight name, of the weights' shapes and on their device."""
+
+WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""Parts of names that `DataParallel`, `torch.compile` and others put before those of the network that they wrap."""
 
 
 def dense(weights: Mapping[str, Tensor]) -> Masks:
@@ -16,11 +22,78 @@ def dense(weights: Mapping[str, Tensor]) -> Masks:
     return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
 
 
-def apply_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Set the pruned weights to exactly zero, in place."""
+def apply_(weights: Mapping[str, Tensor] | nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set the pruned weights to exactly zero, in place.
+
+    Args:
+        weights: By name, or the network that has them.
+        masks: Of these weights; the names may differ by what wrappers add, see `matched`.
+
+    Raises:
+        UserError: the masks are of other weights, or of weights that a layer computes.
+    """
+    if isinstance(weights, nn.Module):
+        weights = named_weights(weights, leave_computed=True)
+    masks = matched(masks, weights)
     with torch.no_grad():
         for name, weight in weights.items():
             weight.masked_fill_(~masks[name], 0)
+
+
+def matched(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Masks:
+    """Return the masks of some weights: bool, by the weights' names and on their devices.
+
+    Names may differ by what `DataParallel`, `torch.compile` and activation checkpoints put around a network (`WRAPPERS`).
+
+    Raises:
+        UserError: the masks are of another network: names or shapes differ, or one has values other than 0 and 1.
+    """
+    if not isinstance(masks, Mapping):
+        raise UserError(
+            f"`masks` (={type(masks).__name__}) must be a dict of bool tensors by weight name, as `prune` returns it"
+        )
+    if set(masks) != set(weights):
+        masks = _unwrapped(masks, weights)
+    return {name: _fitting(name, masks[name], weight) for name, weight in weights.items()}
+
+
+def _unwrapped(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the masks by the names of the weights, both without the names of wrappers."""
+    own = {_without_wrappers(name): name for name in weights}
+    given = {_without_wrappers(name): mask for name, mask in masks.items()}
+    if set(own) != set(given) or len(own) < len(weights) or len(given) < len(masks):
+        others = sorted(str(name) for name in set(own) ^ set(given)) or ["several weights of one name"]
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        raise UserError(f"`masks` must be those of this network: they lack or add {', '.join(others[:3])}{more}")
+    return {own[name]: mask for name, mask in given.items()}
+
+
+def _without_wrappers(name: str) -> str:
+    return ".".join(part for part in str(name).split(".") if part not in WRAPPERS)
+
+
+def _fitting(name: str, mask: Tensor, weight: Tensor) -> Tensor:
+    """Return a mask as bool on its weight's device."""
+    if not isinstance(mask, Tensor):
+        raise UserError(f"`masks[{name!r}]` (={type(mask).__name__}) must be a tensor of bool")
+    if mask.shape != weight.shape:
+        raise UserError(
+            f"`masks[{name!r}]` has shape {tuple(mask.shape)}, its weight {tuple(weight.shape)}: of another network?"
+        )
+    return as_bool(name, mask).to(weight.device)
+
+
+def as_bool(name: str, mask: Tensor) -> Tensor:
+    """Return a mask as bool.
+
+    Raises:
+        UserError: it has values other than 0 and 1.
+    """
+    if mask.dtype == torch.bool:
+        return mask
+    if not mask.is_meta and not bool(((mask == 0) | (mask == 1)).all()):
+        raise UserError(f"`masks[{name!r}]` ({str(mask.dtype).removeprefix('torch.')}) must hold 0 and 1 alone")
+    return mask.bool()
 
 
 def kept(masks: Masks) -> dict[str, int]:
@@ -36,7 +109,7 @@ def collapsed(masks: Masks) -> tuple[str, ...]:
 
 def pack(masks: Masks) -> dict[str, np.ndarray]:
     """Return the masks as bits, eight weights a byte, first weight in the highest bit."""
-    return {name: np.packbits(mask.cpu().numpy().reshape(-1)) for name, mask in masks.items()}
+    return {name: np.packbits(as_bool(name, mask).cpu().numpy().reshape(-1)) for name, mask in masks.items()}
 
 
 def unpack(packed: Mapping[str, np.ndarray], weights: Mapping[str, Tensor]) -> Masks:
@@ -59,7 +132,8 @@ def unpack(packed: Mapping[str, np.ndarray], weights: Mapping[str, Tensor]) -> M
 
 def compress(state: Mapping[str, Tensor], masks: Masks) -> dict[str, np.ndarray]:
     """Return a network's state as arrays, of each masked weight the kept values alone, in row-major order."""
-    return {name: (value[masks[name]] if name in masks else value).detach().cpu().numpy() for name, value in state.items()}
+    kept_values = {name: value[_fitting(name, masks[name], value)] if name in masks else value for name, value in state.items()}
+    return {name: value.detach().cpu().numpy() for name, value in kept_values.items()}
 
 
 def expand_(state: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], masks: Masks) -> None:
@@ -77,7 +151,7 @@ def expand_(state: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], masks
             if tuple(given.shape) != expected:
                 raise ValueError(f"{name!r} has shape {tuple(given.shape)}, not {expected}")
             if name in masks:
-                value.zero_()[masks[name]] = given
+                value.zero_()[_fitting(name, masks[name], value)] = given
             else:
                 value.copy_(given)
 
@@ -98,8 +172,8 @@ def stored_bytes(masks: Masks, other_numbers: int) -> int:
     (`other_numbers`: biases, normalisation) is stored as it is.
     """
     total = 4 * other_numbers
-    for mask in masks.values():
-        positions = np.flatnonzero(mask.cpu().numpy())
+    for name, mask in masks.items():
+        positions = np.flatnonzero(as_bool(name, mask).cpu().numpy())
         gaps = np.diff(positions, prepend=-1) - 1
         values = 4 * positions.size
         total += min(4 * mask.numel(), values + -(-mask.numel() // 8), values + positions.size + int((gaps // 255).sum()))

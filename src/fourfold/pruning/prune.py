@@ -1,183 +1,166 @@
 """`prune`: a model's weights scored, chosen and set to zero, in one call."""
 
-import copy
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Generator, Tensor, nn
 
 from fourfold.nn import named_weights
-from fourfold.pruning import derivatives, scores
-from fourfold.pruning.budgets import BUDGETS, select_macs
+from fourfold.nn.conversion.selecting import Skip
+from fourfold.nn.inputs import Inputs
+from fourfold.nn.weights import check_there, copied
+from fourfold.pruning.budgets import check_macs, select_macs
+from fourfold.pruning.choice import Choice, shares_of
 from fourfold.pruning.counts import num_kept
-from fourfold.pruning.masks import Masks, apply_, collapsed, dense, kept
+from fourfold.pruning.losses import Loss, cross_entropy
+from fourfold.pruning.masks import Masks, apply_, collapsed, dense, kept, matched
 from fourfold.pruning.scores import Scores
-from fourfold.pruning.select import SCOPES, select, select_n_of_m
-from fourfold.pruning.units import UNITS, Units, units_of
+from fourfold.pruning.scoring import NEED_IMAGES, NEED_LABELS, SCORES, Scored, additive
+from fourfold.pruning.select import select, select_n_of_m
+from fourfold.pruning.units import Units, units_of
 from fourfold.record import UserError
-from fourfold.record.errors import unknown
-
-SYNFLOW_ITERATIONS = 100
-"""As Tanaka et al. 2020: pruned at once by its scores, a network loses whole layers."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scored:
-    """What a score may look at."""
-
-    model: nn.Module
-    """Its pruned weights are zero."""
-    weights: dict[str, Tensor]
-    units: Units
-    images: Tensor | None
-    labels: Tensor | None
-    generator: Generator | None
-
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Return the images and labels; the caller has checked that they are there."""
-        assert self.images is not None
-        assert self.labels is not None
-        return self.images, self.labels
-
-
-def _gradient(scored: Scored) -> Scores:
-    return scores.gradient_scores(scored.weights, derivatives.gradients(scored.model, *scored.batch()), scored.units)
-
-
-def _snip(scored: Scored) -> Scores:
-    return scores.snip_scores(scored.weights, derivatives.gradients(scored.model, *scored.batch()), scored.units)
-
-
-def _fisher(scored: Scored) -> Scores:
-    return scores.fisher_scores(scored.weights, derivatives.gradients_of_images(scored.model, *scored.batch()), scored.units)
-
-
-def _taylor(scored: Scored) -> Scores:
-    gradients, products = derivatives.hessian_times(scored.model, *scored.batch(), scored.weights)
-    return scores.taylor_scores(scored.weights, gradients, products, scored.units)
-
-
-def _grasp(scored: Scored) -> Scores:
-    _, products = derivatives.hessian_times(scored.model, *scored.batch())
-    return scores.grasp_scores(scored.weights, products, scored.units)
-
-
-def _synflow(scored: Scored) -> Scores:
-    assert scored.images is not None
-    return scores.gradient_scores(*derivatives.flow_gradients(scored.model, scored.images), scored.units)
-
-
-SCORES: dict[str, Callable[[Scored], Scores]] = {
-    "magnitude": lambda scored: scores.magnitude_scores(scored.weights, scored.units),
-    "random": lambda scored: scores.random_scores(scored.weights, scored.units, scored.generator),
-    "gradient": _gradient,
-    "taylor": _taylor,
-    "fisher": _fisher,
-    "snip": _snip,
-    "grasp": _grasp,
-    "synflow": _synflow,
-}
-"""How units are ranked, by name; the functions of `fourfold.pruning.scores` describe them."""
-
-ADDS_UP: dict[str, Callable[[Tensor], Tensor]] = {"magnitude": torch.square, "taylor": torch.sqrt}
-"""What turns a score into one that adds up over units, as a budget of MACs wants; the others do as they are."""
-
-NEED_IMAGES = frozenset(SCORES) - {"magnitude", "random"}
-NEED_LABELS = NEED_IMAGES - {"synflow"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Which weights shall stay."""
+class _Group:
+    """Weights that are compared with each other, and what is to stay of them."""
 
-    density: float | None = None
-    """Share of what `budget` counts that stays, of the dense network; None with `n_of_m`."""
-    n_of_m: tuple[int, int] | None = None
-    """Weights to keep of how many successive inputs of a row, such as (2, 4); None with `density`."""
-    score: str = "magnitude"
-    """One of `SCORES`."""
-    unit: str = "weight"
-    """One of `UNITS`."""
-    scope: str = "global"
-    """One of `SCOPES`."""
-    budget: str = "weights"
-    """One of `BUDGETS`."""
-    iterations: int | None = None
-    """Rounds of scoring and pruning, of densities in a geometric series; None means 100 for synflow and 1 for others."""
+    names: tuple[str, ...]
+    density: float
+    scope: str
+    budget: str
+    units: Units
+    total: int
+    """What the budget counts of them, dense."""
+    left: int
+    """And of what is kept before the first round."""
 
-    def __post_init__(self) -> None:
-        for kind, known in (("score", SCORES), ("unit", UNITS), ("scope", SCOPES), ("budget", BUDGETS)):
-            if getattr(self, kind) not in known:
-                raise unknown(kind, getattr(self, kind), known)
-        if (self.density is None) == (self.n_of_m is None):
-            raise UserError(f"`density` (={self.density}) must be given where `n_of_m` (={self.n_of_m}) is not, and only there")
-        if self.density is not None and not 0 <= self.density <= 1:
-            raise UserError(f"`density` (={self.density}) must lie in [0, 1]")
-        if self.n_of_m is not None and (self.unit, self.scope, self.budget) != ("weight", "global", "weights"):
-            raise UserError(f"`n_of_m` (={self.n_of_m}) must stand without `unit`, `scope` and `budget`: it fixes every row")
-        if self.budget == "macs" and self.scope != "global":
-            raise UserError(f"`scope` (={self.scope!r}) must be 'global' for `budget` (='macs')")
-        if self.iterations is not None and self.iterations < 1:
-            raise UserError(f"`iterations` (={self.iterations}) must be at least 1")
-
-    @property
-    def rounds(self) -> int:
-        """Rounds of scoring and pruning."""
-        if not self.density:
-            return 1
-        return self.iterations or (SYNFLOW_ITERATIONS if self.score == "synflow" else 1)
+    def density_of(self, number: int, rounds: int) -> float:
+        """Return the density after a round: geometric from what is left; the last has the density itself, whatever rounding."""
+        if number == rounds or not self.left:
+            return self.density
+        return self.left / self.total * float((self.density * self.total / self.left) ** (number / rounds))
 
 
 def choose(
     model: nn.Module,
     choice: Choice,
     *,
-    images: Tensor | None = None,
-    labels: Tensor | None = None,
-    masks: Masks | None = None,
+    images: Inputs | None = None,
+    labels: Any = None,
+    masks: Mapping[str, Tensor] | None = None,
     macs_per_weight: Mapping[str, int] | None = None,
     generator: Generator | None = None,
+    loss: Loss | None = None,
 ) -> Masks:
     """Return the masks of a choice; the model stays as it is. The arguments are those of `prune`."""
-    units = units_of(model, choice.unit)
-    network = copy.deepcopy(model) if choice.rounds > 1 or masks is not None else model
-    weights = {name: weight.detach() for name, weight in named_weights(network).items()}
+    _check(model, choice, images, labels, generator, loss)
+    units = units_of(model, choice.unit, leave_computed=True)
+    shares = shares_of(model, choice.skip, choice.densities, choice.unit)
+    network = copied(model) if choice.rounds > 1 or masks is not None else model
+    weights = {name: weight.detach() for name, weight in named_weights(network, leave_computed=True).items()}
     if not weights:
         raise UserError("the model has no linear or convolution layer, so there is nothing to prune")
-    if choice.score in NEED_IMAGES and (images is None or (labels is None and choice.score in NEED_LABELS)):
-        needed = "`images` and `labels`" if choice.score in NEED_LABELS else "`images`"
-        raise UserError(f"`score` (={choice.score!r}) needs {needed}: a batch as the model takes it")
-    scored = Scored(model=network, weights=weights, units=units, images=images, labels=labels, generator=generator)
-    now = dense(weights) if masks is None else masks
+    scored = Scored(
+        model=network,
+        weights=weights,
+        units=units,
+        images=images,
+        labels=labels,
+        loss=loss or cross_entropy,
+        generator=generator,
+    )
+    now = dense(weights) if masks is None else matched(masks, weights)
+    if choice.budget == "macs":
+        check_macs(macs_per_weight, shares.rest)
+    per_weight = dict(macs_per_weight or {}) if choice.budget == "macs" else {}
 
-    per_weight = dict.fromkeys(weights, 1) if choice.budget == "weights" else dict(macs_per_weight or {})
-    total, left = (_cost(counts, per_weight) for counts in (dense(weights), now))
-    rounds = choice.rounds
-    for number in range(1, rounds + 1):
+    def group(names: Collection[str], density: float, scope: str, budget: str) -> _Group:
+        each = {name: per_weight[name] if budget == "macs" else 1 for name in names}
+        total, left = (_cost(counts, each) for counts in (dense({name: weights[name] for name in names}), now))
+        alone = names if not shares.rest or names != shares.rest else ()  # who names the output layer means it
+        own_units = replace(units, untouched=units.untouched - set(alone))
+        return _Group(names=tuple(names), density=density, scope=scope, budget=budget, units=own_units, total=total, left=left)
+
+    groups = []
+    if choice.density is not None:
+        groups += [group(shares.rest, float(choice.density), choice.scope, choice.budget)] if shares.rest else []
+        scope = choice.scope if choice.scope == "component" else "layer"
+        groups += [group((name,), density, scope, "weights") for name, density in shares.own.items()]
+    for number in range(1, choice.rounds + 1):
         if network is not model:
             apply_(weights, now)
         found = SCORES[choice.score](scored)
+        _check_scores(choice, found, now if number == 1 else None)
         if choice.n_of_m is not None:
-            return select_n_of_m(found, now, *choice.n_of_m)
-        assert choice.density is not None
-        # Geometric from what is left now; the last round has the density itself, whatever the rounding.
-        density = choice.density if number == rounds else left / total * (choice.density * total / left) ** (number / rounds)
-        values = {name: ADDS_UP.get(choice.score, torch.positive)(score) for name, score in found.items()}
-        if choice.budget == "macs":
-            now = select_macs(values, now, num_kept(density, total), per_weight, units)
-        elif choice.unit == "weight" or choice.score == "random":
-            now = select(found, now, density, units, choice.scope)
-        else:
-            # Units of many weights would be kept before units of few, such as a real output layer's, by their size alone.
-            each = {name: value / units.split(name, weights[name]).shape[1] for name, value in values.items()}
-            now = select(each, now, density, units, choice.scope)
+            chosen = {name: mask for name, mask in now.items() if name in shares.rest}
+            return now | select_n_of_m({name: found[name] for name in chosen}, chosen, *choice.n_of_m, units)
+        for part in groups:
+            now |= _selected(part, choice, found, now, per_weight, part.density_of(number, choice.rounds))
     return now
 
 
+def _selected(
+    group: _Group, choice: Choice, found: Scores, now: Masks, macs_per_weight: Mapping[str, int], density: float
+) -> Masks:
+    """Return the masks of a group at a density."""
+    scores, masks = ({name: tensors[name] for name in group.names} for tensors in (found, now))
+    if group.budget == "macs":
+        budget = num_kept(density, group.total)
+        return select_macs(additive(choice.score, scores), masks, budget, macs_per_weight, group.units)
+    if choice.unit == "weight" or choice.score == "random":
+        return select(scores, masks, density, group.units, group.scope)
+    # Units of many weights would be kept before units of few, such as a real output layer's, by their size alone.
+    values = additive(choice.score, scores)
+    each = {name: value / group.units.split(name, masks[name]).shape[1] for name, value in values.items()}
+    return select(each, masks, density, group.units, group.scope)
+
+
+def _check(
+    model: nn.Module,
+    choice: Choice,
+    images: Inputs | None,
+    labels: Any,
+    generator: Generator | None,
+    loss: Loss | None,
+) -> None:
+    """Raise `UserError` for arguments of the wrong kind, or that are missing."""
+    check_model(model)
+    if not isinstance(choice, Choice):
+        raise UserError(f"`choice` (={type(choice).__name__}) must be a `Choice`")
+    if generator is not None and not isinstance(generator, Generator):
+        raise UserError(f"`generator` (={generator!r}) must be a torch.Generator")
+    if loss is not None and not callable(loss):
+        raise UserError(f"`loss` (={loss!r}) must be a function of outputs and labels")
+    if choice.score in NEED_IMAGES and (images is None or (labels is None and choice.score in NEED_LABELS)):
+        needed = "`images` and `labels`" if choice.score in NEED_LABELS else "`images`"
+        raise UserError(f"`score` (={choice.score!r}) needs {needed}: a batch as the model takes it")
+
+
+def check_model(model: Any) -> None:
+    """Raise `UserError` unless a value is a network whose weights are there."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"`model` (={type(model).__name__}) must be a torch.nn.Module")
+    check_there(model)
+
+
+def _check_scores(choice: Choice, found: Scores, dense_masks: Masks | None) -> None:
+    """Refuse scores of zero everywhere, by which weights would go by their position alone.
+
+    A network that has collapsed on its way has such scores: there, position is all that is left.
+    """
+    if choice.score not in NEED_IMAGES or dense_masks is None or not all(bool(mask.all()) for mask in dense_masks.values()):
+        return
+    if not any(bool(score.any()) for score in found.values()):
+        raise UserError(
+            f"`score` (={choice.score!r}) is 0 for all weights, so none ranks before another: does the loss depend on them?"
+        )
+
+
 def _cost(masks: Masks, per_weight: Mapping[str, int]) -> int:
-    return sum(count * per_weight.get(name, 0) for name, count in kept(masks).items())
+    return sum(int(masks[name].sum()) * each for name, each in per_weight.items())
 
 
 def prune(
@@ -190,18 +173,21 @@ def prune(
     scope: str = "global",
     budget: str = "weights",
     iterations: int | None = None,
-    images: Tensor | None = None,
-    labels: Tensor | None = None,
-    masks: Masks | None = None,
+    images: Inputs | None = None,
+    labels: Any = None,
+    masks: Mapping[str, Tensor] | None = None,
     macs_per_weight: Mapping[str, int] | None = None,
     generator: Generator | None = None,
+    loss: Loss | None = None,
+    skip: Skip = (),
+    densities: Mapping[str, float] | None = None,
 ) -> Masks:
     """Set all but the best weights of a model to zero, and return what was kept.
 
-    To train on, call `apply_(named_weights(model), masks)` after every optimiser step.
+    To train on, call `apply_(model, masks)` after every optimiser step.
 
     Args:
-        model: Any network of linear and convolution layers, ours or torch's own; changed in place.
+        model: Any network of linear, convolution, recurrent and attention layers, ours or torch's own; changed in place.
         density: Share of the weights (or of the MACs, see `budget`) of the dense network that stays.
         n_of_m: Instead of a density: weights to keep of how many successive inputs of a row, such as (2, 4).
         score: How weights are ranked, one of `SCORES`.
@@ -209,19 +195,34 @@ def prune(
         scope: What is compared with each other, one of `SCOPES`.
         budget: What `density` counts, one of `BUDGETS`.
         iterations: Rounds of scoring and pruning; default 100 for synflow, 1 for others.
-        images: A batch as the model takes it, for scores other than magnitude and random.
-        labels: Their classes; synflow does without.
+        images: A batch as the model takes it, for scores other than magnitude and random: a tensor, a tuple of tensors
+            (arguments in order) or a dict (arguments by name).
+        labels: Their classes, or what `loss` compares the outputs with; synflow does without.
         masks: What is kept now; default: everything.
         macs_per_weight: For `budget="macs"`: `fourfold.models.measure(model, shape).macs_per_weight`.
         generator: What random scores are drawn from; default torch's global one.
+        loss: From outputs and labels to the mean loss of the batch; default cross-entropy, for classifiers.
+        skip: Modules whose weights all stay and do not count: names, patterns such as `*.downsample`, or classes.
+        densities: Layers with a density of their own, by name or pattern; `density` is that of all others.
 
     Warns:
         UserWarning: a layer has no weight left, so that nothing of the image may reach the output.
 
     Raises:
-        ValueError: settings that are unknown, contradict each other or lack what they need.
+        UserError: settings that are unknown, contradict each other or lack what they need; masks of another network; a layer
+            that computes its weights and is not skipped.
     """
-    choice = Choice(density=density, n_of_m=n_of_m, score=score, unit=unit, scope=scope, budget=budget, iterations=iterations)
+    choice = Choice(
+        density=density,
+        n_of_m=n_of_m,
+        score=score,
+        unit=unit,
+        scope=scope,
+        budget=budget,
+        iterations=iterations,
+        skip=skip,
+        densities={} if densities is None else densities,
+    )
     chosen = choose(
         model,
         choice,
@@ -230,9 +231,11 @@ def prune(
         masks=masks,
         macs_per_weight=macs_per_weight,
         generator=generator,
+        loss=loss,
     )
-    apply_(named_weights(model), chosen)
-    empty = collapsed(chosen)
-    if empty:
+    apply_(model, chosen)
+    if empty := collapsed(chosen):
         warnings.warn(f"no weight is left in {', '.join(empty)}: the network has collapsed there", stacklevel=2)
+    elif not any(kept(chosen).values()):
+        warnings.warn("no weight is left in the whole network", stacklevel=2)
     return chosen

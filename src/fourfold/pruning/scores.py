@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Generator, Tensor
 
+from fourfold.algebra.checking import widened
 from fourfold.pruning.units import Units
 
 Tensors = Mapping[str, Tensor]
@@ -19,7 +20,7 @@ Scores = dict[str, Tensor]
 
 
 def magnitude_scores(weights: Tensors, units: Units) -> Scores:
-    """Return the Euclidean norm of every unit; of single weights, their absolute values to the last bit."""
+    """Return the Euclidean norm of every unit, in float32 or better; of single weights, their absolute values."""
     return {name: _norm(units.split(name, weight.detach())) for name, weight in weights.items()}
 
 
@@ -35,7 +36,7 @@ def random_scores(weights: Tensors, units: Units, generator: Generator | None = 
 
 def gradient_scores(weights: Tensors, gradients: Tensors, units: Units) -> Scores:
     """Return |Σ w · ∂L/∂w| of every unit: what the loss changes by without it, to first order (Molchanov et al. 2017)."""
-    return {name: _sums(name, weight * gradients[name], units).abs() for name, weight in weights.items()}
+    return {name: _sums(name, _products(weight, gradients[name]), units).abs() for name, weight in weights.items()}
 
 
 def snip_scores(weights: Tensors, gradients: Tensors, units: Units) -> Scores:
@@ -66,7 +67,7 @@ def fisher_scores(weights: Tensors, gradients: Iterable[Tensors], units: Units) 
     count = 0
     for of_image in gradients:
         for name, weight in weights.items():
-            square = _sums(name, weight * of_image[name], units).square()
+            square = _sums(name, _products(weight, of_image[name]), units).double().square()
             totals[name] = totals[name] + square if name in totals else square
         count += 1
     if count == 0:
@@ -83,10 +84,9 @@ def taylor_scores(weights: Tensors, gradients: Tensors, hessian_times_weights: T
         hessian_times_weights: H w, H being the Hessian of L over all the weights.
         units: What is scored together.
     """
-    return {
-        name: _sums(name, weight * (gradients[name] - hessian_times_weights[name] / 2), units).square()
-        for name, weight in weights.items()
-    }
+    changes = {name: widened(gradients[name]) - widened(hessian_times_weights[name]) / 2 for name in weights}
+    sums = {name: _sums(name, _products(weight, changes[name]), units) for name, weight in weights.items()}
+    return {name: change.double().square() for name, change in sums.items()}
 
 
 def grasp_scores(weights: Tensors, hessian_times_gradients: Tensors, units: Units) -> Scores:
@@ -94,7 +94,12 @@ def grasp_scores(weights: Tensors, hessian_times_gradients: Tensors, units: Unit
 
     GraSP removes the weights with the largest −w · (H g), so these are kept from the largest down. They may be negative.
     """
-    return {name: _sums(name, weight * hessian_times_gradients[name], units) for name, weight in weights.items()}
+    return {name: _sums(name, _products(weight, hessian_times_gradients[name]), units) for name, weight in weights.items()}
+
+
+def _products(one: Tensor, other: Tensor) -> Tensor:
+    """Return the products entry by entry, in float32 or better: those of half precision underflow."""
+    return widened(one) * widened(other)
 
 
 def _sums(name: str, values: Tensor, units: Units) -> Tensor:
@@ -103,4 +108,11 @@ def _sums(name: str, values: Tensor, units: Units) -> Tensor:
 
 
 def _norm(parts: Tensor) -> Tensor:
-    return parts[:, 0].abs() if parts.shape[1] == 1 else torch.linalg.vector_norm(parts, dim=1)
+    """Return the Euclidean norm of every row, scaled by a power of two so that no square over- or underflows."""
+    parts = widened(parts)
+    if parts.shape[1] == 1 or parts.numel() == 0:
+        return parts[:, 0].abs()
+    largest = parts.abs().amax(1)
+    exponents = torch.frexp(torch.where(largest.isfinite(), largest, 1)).exponent.clamp(-126, 126)  # 0 of 0
+    scaled = torch.ldexp(parts, -exponents.unsqueeze(1))
+    return torch.ldexp(torch.linalg.vector_norm(scaled, dim=1), exponents)

@@ -1,11 +1,13 @@
 """Choosing the units that stay from their scores, with exact counts: ties go to the unit that comes first."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fourfold.pruning.counts import apportion, erdos_renyi_shares, num_kept, shapes_of
+from fourfold.nn import Layout
+from fourfold.pruning.counts import apportion, erdos_renyi_shares, num_kept
 from fourfold.pruning.masks import Masks
 from fourfold.pruning.scores import magnitude_scores
 from fourfold.pruning.units import Units
@@ -84,7 +86,7 @@ def magnitude(weights: Mapping[str, Tensor], masks: Masks, density: float, scope
     return select(magnitude_scores(weights, _WEIGHTS), masks, density, _WEIGHTS, scope)
 
 
-def select_n_of_m(scores: Mapping[str, Tensor], masks: Masks, kept: int, of: int) -> Masks:
+def select_n_of_m(scores: Mapping[str, Tensor], masks: Masks, kept: int, of: int, units: Units = _WEIGHTS) -> Masks:
     """Return the masks that keep the `kept` largest scores of every `of` successive inputs of a row.
 
     Inputs are those that are stored (in / n), at each position of a kernel apart, as sparse tensor cores take them. What
@@ -95,25 +97,34 @@ def select_n_of_m(scores: Mapping[str, Tensor], masks: Masks, kept: int, of: int
         masks: What is kept now; groups that have fewer left keep these.
         kept: Weights to keep in a group.
         of: Weights of a group.
+        units: Says which axis of a weight the inputs are.
 
     Raises:
         ValueError: the numbers make no sense, or a score is not finite.
     """
-    if not 0 < kept < of:
-        raise UserError(f"`n_of_m` (={(kept, of)}) must be two whole numbers, the first above 0 and below the second")
+    check_n_of_m((kept, of))
     check_finite(scores)
     result: Masks = {}
     for name, mask in masks.items():
-        ranked = torch.where(mask, scores[name].view(mask.shape).double(), -torch.inf)
-        rows = ranked.movedim(1, -1) if mask.dim() > 1 else ranked.view(1, -1)
+        layout, ranked = units.layout(name), torch.where(mask, scores[name].view(mask.shape).double(), -torch.inf)
+        numbers = layout.numbers(ranked)  # (n, outputs, inputs, positions)
+        rows = numbers.movedim(2, -1) if mask.dim() > 1 else ranked.view(1, -1)
         inputs = rows.shape[-1]
         groups = torch.nn.functional.pad(rows, (0, -inputs % of), value=-torch.inf)
         groups = groups.view(*groups.shape[:-1], -1, of)
         order = groups.argsort(dim=-1, descending=True, stable=True)
         chosen = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, order[..., :kept], True)
         flat = chosen.flatten(-2)[..., :inputs]
-        result[name] = (flat.movedim(-1, 1) if mask.dim() > 1 else flat.view(mask.shape)) & mask
+        shape = tuple(mask.shape)
+        result[name] = (layout.stored(flat.movedim(-1, 2), shape) if mask.dim() > 1 else flat.view(shape)) & mask
     return result
+
+
+def check_n_of_m(n_of_m: Any) -> None:
+    """Raise `UserError` unless a value is a pair of numbers of weights, the first below the second."""
+    pair = n_of_m if isinstance(n_of_m, tuple | list) and all(isinstance(number, int) for number in n_of_m) else ()
+    if len(pair) != 2 or not 0 < pair[0] < pair[1]:
+        raise UserError(f"`n_of_m` (={n_of_m!r}) must be two whole numbers, the first above 0 and below the second")
 
 
 def check_finite(scores: Mapping[str, Tensor]) -> None:
@@ -136,13 +147,21 @@ def _groups(masks: Masks, density: float, units: Units, scope: str) -> list[tupl
     if scope == "component":
         if units.unit != "weight":
             raise UserError(f"`scope` (='component') must be another for `unit` (={units.unit!r}), which joins components")
-        parts = [(name, part) for name in pruned for part in _components(sizes[name], units.dimension(name))]
+        parts = [(name, part) for name in pruned for part in _components(sizes[name], units.layout(name))]
         return [([(name, part)], num_kept(density, part.stop - part.start)) for name, part in parts]
-    shares, now = erdos_renyi_shares(shapes_of(pruned), units.dimensions), [int(mask.sum()) for mask in pruned.values()]
+    shares, now = (
+        erdos_renyi_shares(shapes_of(pruned, units), {name: units.dimension(name) for name in pruned}),
+        [int(mask.sum()) for mask in pruned.values()],
+    )
     spare, total = sum(_rounding(mask, units.split(name, mask)) for name, mask in pruned.items()), sum(sizes.values())
     target = _attainable(num_kept(density, total), sum(now), spare, density, total)
     counts = apportion(target, [shares[name] for name in pruned], now)
     return [([(name, slice(None))], count) for name, count in zip(pruned, counts, strict=True)]
+
+
+def shapes_of(masks: Masks, units: Units) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of weights as those of convolutions, (out, in / n, *kernel), by name."""
+    return {name: units.layout(name).kernel_shape(tuple(mask.shape)) for name, mask in masks.items()}
 
 
 def _without_untouched(masks: Masks, density: float, units: Units) -> tuple[Masks, float]:
@@ -156,8 +175,10 @@ def _without_untouched(masks: Masks, density: float, units: Units) -> tuple[Mask
     return pruned, min(1.0, max(0.0, left))
 
 
-def _components(size: int, n: int) -> Sequence[slice]:
-    return [slice(c * size // n, (c + 1) * size // n) for c in range(n)]
+def _components(size: int, layout: Layout) -> Sequence[slice]:
+    """Return where each component of each block of rows lies in a stored weight."""
+    count = layout.n * (layout.blocks if layout.n > 1 else 1)
+    return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
 
 
 def _part_numel(mask: Tensor, part: slice, sizes: Tensor) -> int:

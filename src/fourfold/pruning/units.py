@@ -1,12 +1,11 @@
 """What is pruned together: single weights, whole numbers of the algebra, or whole rows of them."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from fourfold.nn import algebra_of, layers_with_weights, named_weights
+from fourfold.nn import Layout, computes_weights, layout_of, stored_weights, weights_with_layers
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
 
@@ -27,7 +26,10 @@ class Units:
     dimensions: Mapping[str, int] = field(default_factory=dict)
     """Dimension n of the algebra of each weight, by the weight's name; those that are not named are real."""
     untouched: frozenset[str] = frozenset()
-    """Names of weights of which nothing is pruned, though they count: the output layer's, whose rows are classes."""
+    """Names of weights of which nothing is pruned, though they count: the output layer's, whose rows are classes, and those
+    of gates and heads, whose rows belong together."""
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    """How weights are stored; those that are not named as those of linear layers and convolutions."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -35,37 +37,54 @@ class Units:
 
     def dimension(self, name: str) -> int:
         """Return the dimension of a weight's algebra."""
-        return self.dimensions.get(name, 1)
+        return self.layout(name).n
+
+    def layout(self, name: str) -> Layout:
+        """Return how a weight is stored."""
+        return self.layouts[name] if name in self.layouts else Layout(n=self.dimensions.get(name, 1))
 
     def split(self, name: str, values: Tensor) -> Tensor:
-        """Return the values (out, in / n, *kernel) that belong to a weight's entries, unit by unit: (units, entries)."""
+        """Return the values that belong to a weight's entries, in its shape, unit by unit: (units, entries)."""
         if self.unit == "weight":
             return values.reshape(-1, 1)
-        n = self.dimension(name)
-        numbers = values.reshape(n, values.shape[0] // n, -1)
+        numbers = self.layout(name).numbers(values)
         return numbers.flatten(1).t() if self.unit == "element" else numbers.transpose(0, 1).flatten(1)
 
     def join(self, name: str, kept: Tensor, mask: Tensor) -> Tensor:
-        """Return the part of a weight's mask whose units are kept: bool (units,) and (out, in / n, *kernel)."""
+        """Return the part of a weight's mask whose units are kept: bool (units,) and the weight's shape."""
         if self.unit == "weight":
             return kept.view(mask.shape) & mask
-        n = self.dimension(name)
-        of_numbers = kept.view(1, mask.shape[0] // n, -1)  # a row's one entry is spread over its inputs
-        shape = (n, mask.shape[0] // n, math.prod(mask.shape[1:]))
-        return of_numbers.expand(shape).reshape(mask.shape) & mask
+        layout = self.layout(name)
+        numbers = layout.numbers(mask)
+        _, outputs, inputs, positions = numbers.shape
+        of_units = (1, outputs, inputs, positions) if self.unit == "element" else (1, outputs, 1, 1)
+        return layout.stored(kept.view(of_units).expand(numbers.shape), tuple(mask.shape)) & mask
 
 
-def units_of(model: nn.Module, unit: str = "weight") -> Units:
-    """Return the units of a model's weights; of rows, those of the output layer, the last one of several, are untouched.
+def units_of(model: nn.Module, unit: str = "weight", *, leave_computed: bool = False) -> Units:
+    """Return the units of a model's weights.
+
+    Of rows, the output layer's, which is the last one of several with weights, are untouched, and so are those of recurrent
+    layers and of the projections of attention.
 
     Raises:
-        ValueError: an unknown unit, or one of several weights in a model with layers other than linear and convolution ones.
+        UserError: an unknown unit; rows of a network of which no layer has any to remove; a layer that computes its weights.
     """
-    layers = {f"{name}.weight".removeprefix("."): layer for name, layer in layers_with_weights(model).items()}
-    others = [name for name in named_weights(model) if name not in layers]
-    if unit != "weight" and others:
-        raise UserError(
-            f"`unit` (={unit!r}) must be 'weight' for {others[0]!r}, which is neither a linear nor a convolution layer"
-        )
-    untouched = frozenset(list(layers)[-1:]) if unit == "row" and len(layers) > 1 else frozenset()
-    return Units(unit=unit, dimensions={name: algebra_of(layer).n for name, layer in layers.items()}, untouched=untouched)
+    layers = weights_with_layers(model, leave_computed=leave_computed)
+    layouts = {name: layout_of(layer, local) for name, (layer, local, _) in layers.items()}
+    untouched: set[str] = set()
+    if unit == "row" and layers:
+        untouched = {name for name, layout in layouts.items() if not layout.has_rows} | _of_output_layer(model, layers)
+        if untouched == set(layers):
+            raise UserError("`unit` (='row') must be 'weight' or 'element' for a network whose layers have no rows to remove")
+    dimensions = {name: layout.n for name, layout in layouts.items()}
+    return Units(unit=unit, dimensions=dimensions, untouched=frozenset(untouched), layouts=layouts)
+
+
+def _of_output_layer(model: nn.Module, layers: Mapping[str, tuple[nn.Module, str, Tensor]]) -> set[str]:
+    """Return the weights of the last layer that has any, under the names they have; none if it is the only one."""
+    holders = [module for module in model.modules() if not computes_weights(module) and stored_weights(module)]
+    if len(holders) < 2:
+        return set()
+    of_last = [id(weight) for weight in stored_weights(holders[-1]).values()]
+    return {name for name, (_, _, weight) in layers.items() if id(weight) in of_last}

@@ -12,6 +12,7 @@ from fourfold.nn.base import AlgebraLayer
 from fourfold.nn.blocks import BlockedLayer
 from fourfold.nn.conversion.replacing import make
 from fourfold.nn.conversion.rules import rule_of
+from fourfold.nn.weights import computed_weights
 from fourfold.record import UserError
 
 Skip = str | type[nn.Module] | Iterable[str | type[nn.Module]]
@@ -54,8 +55,14 @@ def has_weights(layer: nn.Module) -> bool:
     return known is not None and issubclass(known[1].ours, AlgebraLayer | BlockedLayer)
 
 
-def skipped(model: nn.Module, layers: dict[str, nn.Module], skip: Skip) -> list[str]:
+def skipped(model: nn.Module, layers: dict[str, nn.Module], skip: Skip, argument: str = "skip") -> list[str]:
     """Return the names of the layers that are to be skipped, by whatever of their names or classes.
+
+    Args:
+        model: The network.
+        layers: Those that can be skipped, by name.
+        skip: Names of modules, with all inside them, patterns, or classes.
+        argument: What it is called in the error.
 
     Raises:
         ValueError: a name or pattern fits no module.
@@ -65,7 +72,7 @@ def skipped(model: nn.Module, layers: dict[str, nn.Module], skip: Skip) -> list[
     for entry in entries:
         if isinstance(entry, str) and not any(fnmatchcase(name, entry) for name, _ in modules):
             listed = ", ".join(list(layers)[:8]) + (", …" if len(layers) > 8 else "")
-            raise UserError(f"`skip` (={entry!r}) names no module of the model; its layers: {listed}")
+            raise UserError(f"`{argument}` (={entry!r}) names no module of the model; its layers: {listed}")
     chosen: set[int] = set()
     for name, module in modules:
         if any(fnmatchcase(name, entry) if isinstance(entry, str) else isinstance(module, entry) for entry in entries):
@@ -101,7 +108,7 @@ def counterpart(name: str, layer: nn.Module, algebra: Algebra, keeps_function: b
     if algebra.n == 1:
         return "real already"
     if any(is_parametrized(part) for part in layer.modules()):
-        raise _computed(name, "weights")
+        raise computed_weights(name, "weights")
     base = rule.ours if isinstance(layer, rule.ours) else torch_class
     if own_methods := overridden(layer, base):
         return f"subclass of {torch_class.__name__} with its own {', '.join(own_methods)}"
@@ -113,7 +120,7 @@ def counterpart(name: str, layer: nn.Module, algebra: Algebra, keeps_function: b
         return str(error)
     names, expected = ({parameter for parameter, _ in module.named_parameters()} for module in (layer, made))
     if expected - names:
-        raise _computed(name, ", ".join(sorted(expected - names)))
+        raise computed_weights(name, ", ".join(sorted(expected - names)))
     return made if names == expected else f"has {', '.join(sorted(names - expected))} besides"
 
 
@@ -155,11 +162,4 @@ def overridden(layer: nn.Module, base: type[nn.Module]) -> list[str]:
             for name, value in vars(cls).items()
             if (callable(value) or isinstance(value, property)) and not name.startswith(_HARMLESS)
         }
-    )
-
-
-def _computed(name: str, what: str) -> UserError:
-    return UserError(
-        f"layer {name!r} computes its {what} (parametrized, pruned or weight-normed): bake them in first, as "
-        "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.prune.remove does, or skip it"
     )
