@@ -65,7 +65,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "nn.ConvTranspose1d": (lambda: nn.ConvTranspose1d(8, 16, 3), "map"),
     "nn.ConvTranspose2d": (lambda: nn.ConvTranspose2d(8, 16, 3, groups=2), "image"),
     "nn.RNN": (lambda: nn.RNN(8, 16, batch_first=True), "sequence"),
-    "nn.LSTM": (lambda: nn.LSTM(8, 16, proj_size=4, batch_first=True), "sequence"),
+    "nn.LSTM": (lambda: nn.LSTM(8, 16, batch_first=True), "sequence"),
     "nn.GRUCell": (lambda: nn.GRUCell(8, 16), "features"),
     "nn.MultiheadAttention": (lambda: nn.MultiheadAttention(8, 2, batch_first=True), "sequence"),
     "nn.TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True), "sequence"),

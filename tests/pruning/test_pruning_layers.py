@@ -137,15 +137,15 @@ def test_a_transposed_convolution_is_pruned_as_the_convolution_of_its_transposed
 @pytest.mark.parametrize(
     ("ours", "twin"),
     [
-        (lambda q: fnn.ConvTranspose2d(8, 16, 3, **q), lambda: nn.ConvTranspose2d(8, 16, 3)),
-        (lambda q: fnn.LSTM(8, 16, **q), lambda: nn.LSTM(8, 16)),
-        (lambda q: fnn.MultiheadAttention(8, 2, **q), lambda: nn.MultiheadAttention(8, 2)),
+        (lambda q: fnn.ConvTranspose2d(16, 64, 3, **q), lambda: nn.ConvTranspose2d(16, 64, 3)),
+        (lambda q: fnn.LSTM(32, 64, **q), lambda: nn.LSTM(32, 64)),
+        (lambda q: fnn.MultiheadAttention(32, 2, **q), lambda: nn.MultiheadAttention(32, 2)),
     ],
 )
 def test_erk_gives_a_layer_the_density_of_its_real_twin(ours: Any, twin: Any) -> None:
     densities = []
     for layer in (ours({"algebra": "quaternion"}), twin()):
-        masks = choose(nn.Sequential(layer, fnn.Linear(64, 64, algebra="quaternion")), Choice(density=0.3, scope="erk"))
+        masks = choose(nn.Sequential(layer, fnn.Linear(64, 64, algebra="quaternion")), Choice(density=0.08, scope="erk"))
         densities.append({name: int(mask.sum()) / mask.numel() for name, mask in masks.items()})
     # The other layer shares what is left, which differs with the sizes; its ratio to this one does not.
     for name in densities[0]:

@@ -77,9 +77,8 @@ def _fitting(name: str, mask: Tensor, weight: Tensor) -> Tensor:
     if not isinstance(mask, Tensor):
         raise UserError(f"`masks[{name!r}]` (={type(mask).__name__}) must be a tensor of bool")
     if mask.shape != weight.shape:
-        raise UserError(
-            f"`masks[{name!r}]` has shape {tuple(mask.shape)}, its weight {tuple(weight.shape)}: of another network?"
-        )
+        shapes = f"has shape {tuple(mask.shape)}, its weight {tuple(weight.shape)}"
+        raise UserError(f"`masks` must be those of this network: that of {name!r} {shapes}")
     return as_bool(name, mask).to(weight.device)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 
 from fourfold.nn import named_weights
@@ -93,6 +94,9 @@ def choose(
         if network is not model:
             apply_(weights, now)
         found = SCORES[choice.score](scored)
+        if network is not model:  # what is pruned may have no derivative, as the norm of a quaternion at zero
+            alive = {name: units.split(name, mask).any(1) for name, mask in now.items()}
+            found = {name: torch.where(alive[name], score, 0) for name, score in found.items()}
         _check_scores(choice, found, now if number == 1 else None)
         if choice.n_of_m is not None:
             chosen = {name: mask for name, mask in now.items() if name in shares.rest}

@@ -20,7 +20,7 @@ Scores = dict[str, Tensor]
 
 
 def magnitude_scores(weights: Tensors, units: Units) -> Scores:
-    """Return the Euclidean norm of every unit, in float32 or better; of single weights, their absolute values."""
+    """Return the Euclidean norm of every unit, in float64; of single weights, their absolute values to the last bit."""
     return {name: _norm(units.split(name, weight.detach())) for name, weight in weights.items()}
 
 
@@ -108,11 +108,16 @@ def _sums(name: str, values: Tensor, units: Units) -> Tensor:
 
 
 def _norm(parts: Tensor) -> Tensor:
-    """Return the Euclidean norm of every row, scaled by a power of two so that no square over- or underflows."""
-    parts = widened(parts)
+    """Return the Euclidean norm of every row in float64, scaled by a power of two so that no square over- or underflows."""
     if parts.shape[1] == 1 or parts.numel() == 0:
         return parts[:, 0].abs()
-    largest = parts.abs().amax(1)
-    exponents = torch.frexp(torch.where(largest.isfinite(), largest, 1)).exponent.clamp(-126, 126)  # 0 of 0
-    scaled = torch.ldexp(parts, -exponents.unsqueeze(1))
-    return torch.ldexp(torch.linalg.vector_norm(scaled, dim=1), exponents)
+    largest = parts.double().abs().amax(1)
+    exponents = torch.frexp(torch.where(largest.isfinite(), largest, 1)).exponent  # 0 of 0
+    scaled = parts.double() * power_of_two(-exponents).unsqueeze(1)
+    norms: Tensor = torch.linalg.vector_norm(scaled, dim=1)
+    return norms * power_of_two(exponents)
+
+
+def power_of_two(exponents: Tensor) -> Tensor:
+    """Return 2 to integers as float64, exactly, and within its normal range: `torch.ldexp` goes by float32."""
+    return ((exponents.long() + 1023).clamp(1, 2046) << 52).view(torch.float64)

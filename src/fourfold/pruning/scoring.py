@@ -12,7 +12,7 @@ from fourfold.nn import weights_with_layers
 from fourfold.nn.inputs import Inputs
 from fourfold.pruning import derivatives, scores
 from fourfold.pruning.losses import Loss
-from fourfold.pruning.scores import Scores
+from fourfold.pruning.scores import Scores, power_of_two
 from fourfold.pruning.units import Units
 
 
@@ -95,6 +95,5 @@ def additive(score: str, values: Mapping[str, Tensor]) -> Scores:
     if score != "magnitude":
         return dict(values)
     largest = max((float(value.max()) for value in values.values() if value.numel()), default=0.0)
-    exponent = math.frexp(largest)[1]
-    scaled = {name: torch.ldexp(value.double(), torch.tensor(-exponent)) for name, value in values.items()}
-    return {name: value.square() for name, value in scaled.items()}
+    scale = power_of_two(torch.tensor(-math.frexp(largest)[1]))
+    return {name: (value.double() * scale.to(value.device)).square() for name, value in values.items()}
