@@ -1,6 +1,7 @@
 """`pack` and `read`: a trained network as one small safetensors file, documented in docs/artifact.md, and back."""
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.deploy.bounds import check
 from fourfold.deploy.images import as_array
 from fourfold.deploy.packing.bits import DamageError
 from fourfold.deploy.packing.container import seal, unseal
@@ -16,7 +18,9 @@ from fourfold.deploy.packing.reading import Reader
 from fourfold.deploy.packing.values import VALUES
 from fourfold.deploy.packing.writing import write
 from fourfold.deploy.program import Encoding, Program
-from fourfold.deploy.shapes import encoded_shape
+from fourfold.deploy.quantize import calibrate as with_ranges
+from fourfold.deploy.quantize import check_quantized
+from fourfold.deploy.shapes import check_program, encoded_shape
 from fourfold.record.errors import UserError, unknown
 from fourfold.record.files import write_atomically
 
@@ -54,7 +58,8 @@ def pack(
         provenance: What is known of the network's making.
 
     Raises:
-        UserError: the network cannot be deployed, its weights do not fit the values, or the file cannot be written.
+        UserError: the network cannot be deployed, its weights do not fit the values, something of it could not be read back,
+            or the file cannot be written. An older file is then left as it was.
     """
     if values not in VALUES:
         raise unknown("values", values, VALUES)
@@ -64,28 +69,56 @@ def pack(
     program = model if isinstance(model, Program) else _lowered(model, shape, encoding, class_names, provenance)
     if images is not None:
         program = _calibrated(program, images, ranges, values)
-    content = seal(*write(program, values, entropy))
+    content, packed = _sealed(program, values, entropy)
     path = Path(path)
     try:
-        write_atomically(path, content)
+        write_atomically(path, content, read_back=True)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror})") from error
-    return Reader(*unseal(content)).program()
+    return packed
+
+
+def _sealed(program: Program, values: str, entropy: bool) -> tuple[bytes, Program]:
+    """Return an artifact's content, and the program that is read from it: what cannot be read is never written."""
+    check_program(program)
+    try:
+        content = seal(*write(program, values, entropy))
+        packed = parse(content)
+    except (TypeError, DamageError) as error:  # a program made by hand, of fields that JSON or the file does not hold
+        raise UserError(f"`model` (={type(program).__name__}) cannot be packed: {error}") from error
+    if packed.ranges:
+        check_quantized(packed)
+    return content, packed
 
 
 def read(path: Path | str) -> Program:
     """Return the program of an artifact.
 
     Raises:
-        UserError: the file is missing, damaged, or of another version.
+        UserError: the file is missing, damaged, too large, or of another version.
     """
     path = Path(path)
     try:
-        return Reader(*unseal(path.read_bytes())).program()
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe or a device might never end
+            raise UserError(f"cannot read {path} (it is no regular file)")
+        check("file", about.st_size, str(path))
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error
+    try:
+        return parse(content)
     except (DamageError, UserError) as error:
         raise UserError(f"{path} is no artifact that this fourfold can read: {error}") from error
+
+
+def parse(content: bytes) -> Program:
+    """Return the program of an artifact's content.
+
+    Raises:
+        DamageError, UserError: it is damaged, too large, or of another version.
+    """
+    return Reader(*unseal(content)).program()
 
 
 def opened(network: Program | str | Path, argument: str = "network") -> Program:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fourfold import nn as fnn
 from fourfold.algebra import REAL
+from fourfold.deploy.bounds import ALGEBRA_SIZES
 from fourfold.deploy.program import (
     Add,
     Affine,
@@ -94,10 +95,13 @@ def _called(layer: nn.Module, name: str) -> str:
 
 
 def _product(layer: nn.Linear | nn.Conv2d, name: str) -> tuple[Product, int]:
-    """Return a layer's product and its groups: of its algebra if that is fixed and has one group, else of its real matrix."""
+    """Return a layer's product and its groups: of its algebra if that is fixed and has one group, else of its real matrix.
+
+    So are algebras of sizes that files do not hold.
+    """
     groups = getattr(layer, "groups", 1)
     table: LeftTable = REAL.left_table
-    if isinstance(layer, AlgebraLayer) and layer.is_product() and groups == 1:
+    if isinstance(layer, AlgebraLayer) and layer.is_product() and groups == 1 and layer.algebra.n in ALGEBRA_SIZES:
         table = layer.algebra.left_table
         weight = layer.weight
     elif isinstance(layer, AlgebraLayer) and layer.algebra.n > 1:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.deploy import reference
+from fourfold.deploy.bounds import LARGEST_RANGE, SMALLEST_RANGE
 from fourfold.deploy.encoding import encoded_terms
 from fourfold.deploy.images import as_array, check_images
 from fourfold.deploy.program import (
@@ -48,11 +49,8 @@ LARGEST_SHIFT = 20
 LARGEST_BIAS = 2**20
 """Of a bias in units of the sums that it is added to."""
 
-LARGEST_RANGE = 1e30
-"""Of a value: what float32 holds, with room for factors."""
-
-SMALLEST_RANGE = 1e-30
-"""Below which a value is always zero."""
+LARGEST_SUM = 2**30
+"""Of a sum of whole numbers before its bias comes in: half of what 32 bits hold."""
 
 Whole = NDArray[np.int32]
 
@@ -155,11 +153,13 @@ class Quantized:
         bias = _bias(operation)
         product, scale = self._weights(operation)
         n = product.n
+        _check_sums(operation, product, before)
         unit = np.tile(scale, n) * before.scale  # by output channel
         if operation is self.program.operations[-1] and isinstance(operation, Linear):
-            return Codes(product=product, bias=_whole(bias / unit), factor=unit.astype(np.float32))
+            return Codes(product=product, bias=_whole(bias / unit), factor=_factors(operation, unit))
         factor = unit / after.scale
-        return Codes(product=product, bias=_whole(bias / unit + (after.zero + 0.5) / factor), factor=factor.astype(np.float32))
+        whole_bias = _whole(bias / unit + (after.zero + 0.5) / factor)
+        return Codes(product=product, bias=whole_bias, factor=_factors(operation, factor))
 
     def scales(self, operation: Convolution | Linear) -> NDArray[np.float64]:
         """Return what a weight's whole number is multiplied by, (out / n,)."""
@@ -176,6 +176,24 @@ class Quantized:
         matrix = reference.real_matrix(codes.product)
         sums: Whole = (self.levels[operation.inputs[0]].zero * matrix.reshape(len(matrix), -1).sum(axis=1)).astype(np.int32)
         return sums
+
+
+def check_quantized(program: Program) -> None:
+    """Raise unless all whole numbers of a calibrated program fit into their bits.
+
+    Raises:
+        UserError: weights, ranges or windows are so large, or so far apart, that some do not.
+    """
+    quantized = Quantized(program)
+    if program.encoding is not None:
+        image_factors(quantized)
+    for operation in program.operations:
+        if isinstance(operation, Convolution | Linear):
+            quantized.codes(operation)
+        elif isinstance(operation, Add | Affine | Relu):
+            pointwise_factors(quantized, operation)
+        elif isinstance(operation, AveragePool):
+            mean_factor(quantized, operation)
 
 
 def quantized_weights(product: Product, least: NDArray[np.float64]) -> tuple[Product, NDArray[np.float64]]:
@@ -199,9 +217,14 @@ def fixed_point(factors: Sequence[float], shift_of: Sequence[float], reach: floa
         factors: Real factors.
         shift_of: Real constants; half a unit, for rounding, is added here.
         reach: The largest Σ |x| that a factor meets.
+
+    Raises:
+        UserError: the ranges are so far apart that 32 bits do not hold what is made.
     """
     size = reach * max(map(abs, factors), default=0) + max(map(abs, shift_of), default=0) + 1
-    bits = max(0, min(LARGEST_SHIFT, int(np.floor(30 - np.log2(size)))))  # of 31, one is left for rounding the factors
+    if size > LARGEST_SUM:
+        raise UserError(f"`ranges` must not ask for factors of {size:.3g} in int8: calibrate with images like those to be seen")
+    bits = min(LARGEST_SHIFT, int(np.floor(30 - np.log2(size))))  # of 31, one is left for rounding the factors
     unit = 2.0**bits
     return _whole(np.array(factors) * unit), _whole((np.array(shift_of) + 0.5) * unit), bits
 
@@ -227,7 +250,7 @@ def pointwise_factors(quantized: Quantized, operation: Add | Affine | Relu) -> t
     befores, after = [quantized.levels[value] for value in operation.inputs], quantized.levels[operation.output]
     scale, shift = (operation.scale, operation.shift) if isinstance(operation, Affine) else (np.ones(1), np.zeros(1))
     factors = [scale.astype(np.float64) * before.scale / after.scale for before in befores]
-    shifts = shift / after.scale + after.zero
+    shifts = shift.astype(np.float64) / after.scale + after.zero
     for factor, before in zip(factors, befores, strict=True):
         shifts = shifts - factor * before.zero
     reach = sum(before.largest for before in befores)
@@ -238,6 +261,9 @@ def pointwise_factors(quantized: Quantized, operation: Add | Affine | Relu) -> t
 def mean_factor(quantized: Quantized, operation: AveragePool) -> tuple[int, int, int]:
     """Return factor, shift and bits of a mean: level = (Σ (level − zero) · (factor // count) + shift) >> bits."""
     before, after = (quantized.levels[value] for value in (operation.inputs[0], operation.output))
+    window = operation.kernel[0] * operation.kernel[1]
+    if window * before.largest > LARGEST_SUM:
+        raise UserError(f"layer {operation.name!r} has windows of {window} places, whose sums do not fit into int8's 32 bits")
     factors, shifts, bits = fixed_point([before.scale / after.scale], [after.zero], before.largest)
     return int(factors[0]), int(shifts[0]), bits
 
@@ -246,6 +272,23 @@ def _bias(operation: Convolution | Linear) -> NDArray[np.float64]:
     product = operation.product
     given = product.bias
     return np.zeros(product.n * product.weight.shape[1]) if given is None else given.astype(np.float64)
+
+
+def _check_sums(operation: Convolution | Linear, codes: Product, before: Levels) -> None:
+    """Raise unless every sum of codes times levels, or times the input's zero, fits into 32 bits beside a bias."""
+    sums = np.abs(codes.weight).astype(np.float64).sum(axis=(0, *range(2, codes.weight.ndim)))  # an output meets each once
+    largest = float(sums.max(initial=0)) * (before.largest + before.zero)
+    if largest > LARGEST_SUM:
+        raise UserError(
+            f"layer {operation.name!r} has sums up to {largest:.3g}, which do not fit into int8's 32 bits; use fp32"
+        )
+
+
+def _factors(operation: Convolution | Linear, factors: NDArray[np.float64]) -> Array:
+    largest = float(factors.max(initial=0))
+    if largest > LARGEST_RANGE:
+        raise UserError(f"layer {operation.name!r} has weights and ranges that ask for factors of {largest:.3g} in int8")
+    return factors.astype(np.float32)
 
 
 def _levels(largest_value: float, *, signed: bool, largest: int) -> Levels:

@@ -31,7 +31,9 @@ Values = NDArray[np.float64]
 """Of a few images: (N, channels, height, width) or (N, features)."""
 
 IMAGES_AT_A_TIME = 16
-"""So that the windows of a convolution, unrolled, fit into a laptop's memory."""
+
+MOST_UNROLLED = 2**25
+"""Numbers of a convolution's windows that are unrolled at once: 256 MiB."""
 
 
 def run(program: Program, images: Array) -> Array:
@@ -107,8 +109,16 @@ def _convolution(operation: Convolution, x: Values) -> Values:
     windows = sliding_window_view(padded, spans, axis=(2, 3))[:, :, ::row_step, ::column_step, ::row_gap, ::column_gap]
     images, _, rows, columns = windows.shape[:4]
     groups = operation.groups
-    unrolled = windows.transpose(0, 1, 4, 5, 2, 3).reshape(images, groups, inputs * height * width, rows * columns)
-    y = weight.reshape(groups, outputs // groups, -1) @ unrolled
+    by_group = weight.reshape(groups, outputs // groups, -1)
+    if windows.size <= MOST_UNROLLED:
+        unrolled = windows.transpose(0, 1, 4, 5, 2, 3).reshape(images, groups, inputs * height * width, rows * columns)
+        y = by_group @ unrolled
+    else:  # a place of the kernel after the other
+        y = np.zeros((images, groups, outputs // groups, rows * columns))
+        by_place = by_group.reshape(groups, outputs // groups, inputs, height, width)
+        for row, column in np.ndindex(height, width):
+            seen = windows[..., row, column].reshape(images, groups, inputs, rows * columns)
+            y += by_place[..., row, column] @ seen
     return _with_bias(y.reshape(images, outputs, rows, columns), operation.product)
 
 

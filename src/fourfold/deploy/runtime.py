@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fourfold.deploy import reference, whole_reference
 from fourfold.deploy.artifact import opened
+from fourfold.deploy.bounds import BOUNDS
 from fourfold.deploy.c.layout import ALIGNMENT
 from fourfold.deploy.c.source import Generated, generate
 from fourfold.deploy.images import as_array, check_images
@@ -27,9 +28,6 @@ NAME = "network"
 """What the generated code's names begin with; only this file sees them."""
 
 FLOATS = np.dtype(np.float32)
-
-LARGEST_THREADS = 1024
-"""Threads of a network; the generated C counts its parts with room for as many."""
 
 _ADDRESS, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
@@ -103,8 +101,9 @@ def load(network: Program | str | Path, *, threads: int = 1) -> Network:
     Raises:
         UserError: a number of threads below 1 or above 1024, a file that is no artifact, or too little memory.
     """
-    if not isinstance(threads, int) or not 1 <= threads <= LARGEST_THREADS:
-        raise UserError(f"`threads` (={threads!r}) must be at least 1 and at most {LARGEST_THREADS}")
+    most = BOUNDS["threads"].largest
+    if not isinstance(threads, int) or not 1 <= threads <= most:
+        raise UserError(f"`threads` (={threads!r}) must be at least 1 and at most {most}")
     return Network(opened(network), threads)
 
 

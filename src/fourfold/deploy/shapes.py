@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fourfold.deploy.bounds import check
+from fourfold.deploy.checking import check_encoding, check_names, check_ranges, check_table
 from fourfold.deploy.program import (
     Add,
     Affine,
@@ -22,8 +24,6 @@ from fourfold.deploy.program import (
 from fourfold.record.errors import UserError, unknown
 
 ENCODINGS = ("none", "grey", "zero", "pixels")
-LARGEST_VALUE = 2**28
-"""Numbers in one value of one image: a gigabyte of floats. A file that asks for more is damaged."""
 
 
 def output_shape(operation: Operation, inputs: Sequence[Shape]) -> Shape:
@@ -36,8 +36,9 @@ def output_shape(operation: Operation, inputs: Sequence[Shape]) -> Shape:
     if len(inputs) != expected:
         raise UserError(f"{_named(operation)} must have {expected} inputs, not {len(inputs)}")
     shape = _SHAPES[type(operation)](operation, *inputs)
-    if min(shape) < 1 or math.prod(shape) > LARGEST_VALUE:
+    if min(shape) < 1:
         raise UserError(f"{_named(operation)} makes a value of shape {shape} from {inputs[0]}: every side must be at least 1")
+    check("value", math.prod(shape), _named(operation))
     return shape
 
 
@@ -50,17 +51,22 @@ def assemble(shape: Shape, operations: Sequence[Operation], **about: Any) -> Pro
         about: The other fields of `Program`.
 
     Raises:
-        UserError: an operation does not fit its inputs, or encoding or class names do not fit the network.
+        UserError: an operation does not fit its inputs, something is beyond its bound, encoding, class names or ranges do not
+            fit the network, or a name is no text that can be shown.
     """
-    if len(shape) not in (1, 3) or min(shape) < 1 or math.prod(shape) > LARGEST_VALUE:
-        raise UserError(f"`shape` (={shape}) must be channels, height and width, or features")
+    if len(shape) not in (1, 3) or min(shape) < 1:
+        raise UserError(f"`shape` (={shape!r:.60}) must be channels, height and width, or features")
+    check("value", math.prod(shape), "shape")
     if not operations:
         raise UserError("a network without any operation has nothing to deploy")
-    shapes = [shape]
+    check("operations", len(operations))
+    shapes, multiply_adds = [shape], 0
     for number, operation in enumerate(operations, 1):
         if operation.output != number or not all(0 <= value < number for value in operation.inputs):
             raise UserError(f"{_named(operation)} must make value {number} from values before it")
         shapes.append(output_shape(operation, [shapes[value] for value in operation.inputs]))
+        multiply_adds += work(operation, shapes[-1])
+        check("work", multiply_adds, _named(operation))
     program = Program(shapes=tuple(shapes), operations=tuple(operations), **about)
     if program.encoding is not None and encoded_shape(program.encoding) != shape:
         made = encoded_shape(program.encoding)
@@ -68,7 +74,30 @@ def assemble(shape: Shape, operations: Sequence[Operation], **about: Any) -> Pro
     names, classes = len(program.class_names), math.prod(shapes[-1])
     if names not in (0, classes):
         raise UserError(f"`class_names` (={names} names) must be one for each of the {classes} outputs")
+    check_names((operation.name for operation in operations), program.class_names, program.provenance)
+    check_ranges(program.ranges, len(shapes))
     return program
+
+
+def check_program(program: Program) -> None:
+    """Raise unless a program, which anyone may have made, is one that `assemble` would make.
+
+    Raises:
+        UserError: as `assemble`, or a value's shape is another.
+    """
+    about = {name: getattr(program, name) for name in ("encoding", "class_names", "provenance", "ranges")}
+    if assemble(program.shapes[0], program.operations, **about).shapes != program.shapes:
+        raise UserError(f"`program.shapes` (={program.shapes!r:.60}) must be those that its operations make")
+
+
+def work(operation: Operation, output: Shape) -> int:
+    """Return the multiply-adds of an operation for one image, of pruned weights too, or what a pooling reads; 0 for others."""
+    places = math.prod(output[1:])
+    if isinstance(operation, Convolution | Linear):
+        return places * operation.product.n * operation.product.weight.size
+    if isinstance(operation, MaxPool | AveragePool):
+        return math.prod(output) * math.prod(operation.kernel)
+    return 0
 
 
 def encoded_shape(encoding: Encoding) -> tuple[int, int, int]:
@@ -85,8 +114,9 @@ def encoded_shape(encoding: Encoding) -> tuple[int, int, int]:
         raise UserError(f"`encoding.shape` (={encoding.shape}) and `encoding.n` (={n}) must be at least 1")
     if len(encoding.mean) != channels or len(encoding.std) != channels:
         raise UserError(f"`encoding.mean` and `encoding.std` must have a number for each of {channels} channels")
-    if not all(map(math.isfinite, encoding.mean)) or not all(math.isfinite(std) and std > 0 for std in encoding.std):
-        raise UserError(f"`encoding.mean` (={encoding.mean}) and `encoding.std` (={encoding.std}) must be finite, std above 0")
+    check("encoding.n", n)
+    check("value", channels * height * width, "encoding.shape")
+    check_encoding(encoding)
     if kind == "none":
         return channels, height, width
     if kind == "pixels":
@@ -122,7 +152,7 @@ def window_margins(operation: MaxPool | AveragePool, shape: Shape) -> tuple[tupl
 
 
 def _named(operation: Operation) -> str:
-    return f"layer {operation.name!r} ({type(operation).__name__})"
+    return f"layer {operation.name!r:.60} ({type(operation).__name__})"
 
 
 def _product(operation: Convolution | Linear, product: Product, axes: int, inputs: int, groups: int) -> int:
@@ -130,7 +160,9 @@ def _product(operation: Convolution | Linear, product: Product, axes: int, input
     n, weight, bias = product.n, product.weight, product.bias
     if weight.ndim != axes or weight.shape[0] != n:
         raise UserError(f"{_named(operation)} has weights of shape {weight.shape}, which its algebra of {n} does not read")
+    check_table(product.table)
     outputs = n * int(weight.shape[1])
+    check("outputs", outputs, _named(operation))
     if groups < 1 or (groups > 1 and n > 1) or outputs % groups:
         raise UserError(f"{_named(operation)} must have `groups` (={groups}) that divide {outputs} outputs, and 1 with n = {n}")
     if n * weight.shape[2] * groups != inputs:
@@ -160,6 +192,7 @@ def _convolution(operation: Convolution, shape: Shape) -> Shape:
     _positive(operation, stride=operation.stride, padding=operation.padding, dilation=operation.dilation, kernel=kernel)
     top, bottom, left, right = operation.padding
     padded = height + top + bottom, width + left + right
+    check("value", channels * math.prod(padded), f"{_named(operation)} with its padding")
     sizes = zip(padded, kernel, operation.stride, operation.dilation, strict=True)
     return outputs, *(window_places(size, k, stride, 0, dilation, False) for size, k, stride, dilation in sizes)
 
@@ -182,6 +215,9 @@ def _pool(operation: MaxPool | AveragePool, shape: Shape) -> Shape:
         raise UserError(
             f"{_named(operation)} has `dilation` (={dilation}), which must be at most the map's size where it is padded"
         )
+    (above, below), (left, right) = window_margins(operation, shape)
+    reached = channels * (above + sizes[0] + below) * (left + sizes[1] + right)
+    check("value", reached, f"{_named(operation)} with its padding")
     axes = zip(sizes, kernel, stride, padding, dilation, strict=True)
     return channels, *(window_places(*axis, operation.ceil) for axis in axes)
 

@@ -1,6 +1,7 @@
 """Writing files so that a crash leaves what was there before, or what shall be there."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -21,14 +22,25 @@ def append_line(file: Path, line: str) -> None:
             raise
 
 
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a whole file or none of it."""
+def write_atomically(file: Path, content: bytes, *, read_back: bool = False) -> None:
+    """Write a whole file or none of it.
+
+    Args:
+        file: The file.
+        content: Its content.
+        read_back: Whether what was written is read again before it takes the old file's place.
+
+    Raises:
+        OSError: it cannot be written, or another content was read back.
+    """
     part = file.parent / f".{file.name}.{os.getpid()}.part"
     try:
         with part.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+        if read_back and part.read_bytes() != content:
+            raise OSError(errno.EIO, "another content was read back than was written")
         part.replace(file)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from fourfold.deploy.c.layout import Plane
 from fourfold.deploy.c.lists import Lists, Pattern, Term, make_lists
 from fourfold.deploy.c.places import read_places
 from fourfold.deploy.c.step import Draft, Step, wiped
-from fourfold.deploy.c.text import array
+from fourfold.deploy.c.text import array, share_of
 from fourfold.deploy.program import Convolution
 
 REGISTERS = {16: 32, 8: 16, 4: 16, 1: 16}
@@ -53,7 +53,7 @@ def _walk(operation: Convolution, lists: Lists, source: Plane, made: Plane, read
         f"typedef CAP{cap}(vector) vector;",
         f"typedef CAP{cap}(loose) loose;",
         f"enum {{ WIDTH = CAP{cap}(lanes), VECTORS = PICK({', '.join(map(str, picks))}), TILE = WIDTH * VECTORS }};",
-        f"const int first = part * {lists.groups} / parts, last = (part + 1) * {lists.groups} / parts;",
+        share_of(lists.groups),
     ]
     if lists.shared:
         body += [f"const float *const first_weight = @weights + first * {per_group};"]

@@ -5,7 +5,7 @@ import numpy as np
 from fourfold.deploy.c.layout import Plane
 from fourfold.deploy.c.lists import Lists, component_patterns, make_lists, turned_lists
 from fourfold.deploy.c.step import Draft, Step
-from fourfold.deploy.c.text import array
+from fourfold.deploy.c.text import array, share_of
 from fourfold.deploy.program import Linear, Product
 
 SUMS = 4
@@ -41,7 +41,7 @@ def turn(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
     product, numbers = operation.product, source.size // operation.product.n
     n = product.n
     body = [
-        f"const int first = part * {numbers} / parts, last = (part + 1) * {numbers} / parts;",
+        share_of(numbers),
         "for (int i = first; i < last; i++) {",
     ]
     for pattern in component_patterns(product):
@@ -57,7 +57,7 @@ def interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Ste
     """Return the step that brings the components of each input number side by side."""
     n, numbers = operation.product.n, source.size // operation.product.n
     body = [
-        f"const int first = part * {numbers} / parts, last = (part + 1) * {numbers} / parts;",
+        share_of(numbers),
         "for (int i = first; i < last; i++) {",
         *(f"    y[{n} * i + {b}] = x[i + {b * numbers}];" for b in range(n)),
         "}",
@@ -84,7 +84,7 @@ def _rows(operation: Linear, reads: int, writes: int) -> Step:
         f"typedef CAP{cap}(vector) vector;",
         f"typedef CAP{cap}(loose) loose;",
         f"enum {{ WIDTH = CAP{cap}(lanes), WHOLE = {inputs} / WIDTH * WIDTH }};",
-        f"const int first = part * {outputs} / parts, last = (part + 1) * {outputs} / parts;",
+        share_of(outputs),
         "for (int row = first; row < last; row++) {",
         f"    const float *const weight = @weights + row * {inputs};",
         "    vector sums = {0}, more = {0};",
@@ -119,7 +119,7 @@ def _walk_tables(lists: Lists, bias: np.ndarray[tuple[int, ...], np.dtype[np.flo
 def start_groups(lists: Lists, weights: str) -> list[str]:
     """Return the lines before the loop over groups: which groups are ours, and where their entries begin."""
     patterns, per_entry = len(lists.patterns), lists.patterns[0].weights
-    lines = [f"const int first = part * {lists.groups} / parts, last = (part + 1) * {lists.groups} / parts;"]
+    lines = [share_of(lists.groups)]
     if lists.shared:
         return [*lines, f"const {weights} *weight = @weights + first * {int(lists.counts.sum()) * per_entry};"]
     return [

@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.deploy.bounds import ENTRIES_PER_WEIGHT, check
 from fourfold.deploy.program import Array, Product
 
 Integers = NDArray[np.int64]
@@ -225,6 +226,7 @@ def _chain(list_of: Integers, lists: int, offsets: Integers, content: Content) -
     steps = np.where(begins, offsets, np.diff(offsets, prepend=0))
     fillers = np.maximum(steps - 1, 0) // LARGEST_STEP
     times = fillers + 1
+    check("entries", int(times.sum()), free=ENTRIES_PER_WEIGHT * times.size)
     last = np.cumsum(times) - 1  # where each entry itself lands, behind its fillers
     filler = np.ones(int(times.sum()), bool)
     filler[last] = False

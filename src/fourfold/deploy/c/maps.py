@@ -2,7 +2,7 @@
 
 from fourfold.deploy.c.layout import Plane
 from fourfold.deploy.c.step import IMAGE, LOGITS, Draft, Step, wiped
-from fourfold.deploy.c.text import array, number
+from fourfold.deploy.c.text import array, number, share_of
 from fourfold.deploy.encoding import encoded_terms
 from fourfold.deploy.program import Add, Affine, AveragePool, Encoding, Flatten, MaxPool, Operation, Relu, Shape
 
@@ -10,7 +10,7 @@ from fourfold.deploy.program import Add, Affine, AveragePool, Encoding, Flatten,
 def by_channel(made: Plane, lines: list[str], zero: int = 0, number_type: str = "NUMBER") -> tuple[str, ...]:
     """Return the body of a step that works channel by channel: `lines` see `channel`, and `to`, its first pixel."""
     return (
-        f"const int first = part * {made.channels} / parts, last = (part + 1) * {made.channels} / parts;",
+        share_of(made.channels),
         "for (int channel = first; channel < last; channel++) {",
         f"    {number_type} *const to = y + channel * {made.length} + {made.origin};",
         *(f"    {line}" for line in lines),
@@ -156,7 +156,7 @@ def output_step(draft: Draft, value: int, body: tuple[str, ...]) -> Step:
 def _copied(source: Plane) -> tuple[str, ...]:
     channels, pixels = source.channels, source.height * source.width
     return (
-        f"const int first = part * {channels} / parts, last = (part + 1) * {channels} / parts;",
+        share_of(channels),
         "for (int channel = first; channel < last; channel++)",
         f"    for (int row = 0; row < {source.height}; row++)",
         f"        memcpy(y + channel * {pixels} + row * {source.width}, {begin(source)} + row * {source.pitch},",
@@ -187,7 +187,7 @@ def encode_step(draft: Draft, encoding: Encoding, shape: Shape) -> Step:
         place = f"to[{channel * made.length} + row * {made.pitch} + column]"
         lines.append(f"{place} = {' + '.join([*terms, number(constant)])};")
     body = (
-        f"const int first = part * {made.height} / parts, last = (part + 1) * {made.height} / parts;",
+        share_of(made.height),
         f"NUMBER *const to = y + {made.origin};",
         "for (int row = first; row < last; row++)",
         f"    for (int column = 0; column < {made.width}; column++) {{",

@@ -5,6 +5,7 @@ import numpy as np
 from fourfold.deploy.c.layout import Margins, Plane, beyond, plane, slides
 from fourfold.deploy.c.lists import Integers
 from fourfold.deploy.c.step import Draft, Step
+from fourfold.deploy.c.text import share_of
 from fourfold.deploy.program import Convolution
 
 
@@ -33,7 +34,7 @@ def _add_phases(draft: Draft, operation: Convolution) -> tuple[Plane, int]:
     target = draft.buffer(sorted_plane.size)
     (row_step, column_step), zero = operation.stride, draft.zero(operation.inputs[0])
     body = [
-        f"const int first = part * {source.channels} / parts, last = (part + 1) * {source.channels} / parts;",
+        share_of(source.channels),
         f"static const int row_phase[] = {{{', '.join(map(str, row_phases))}}};",
         f"static const int column_phase[] = {{{', '.join(map(str, column_phases))}}};",
         f"y += first * {phases * sorted_plane.length};",

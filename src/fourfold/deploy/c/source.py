@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from fourfold.deploy.artifact import opened
+from fourfold.deploy.bounds import BOUNDS, check
 from fourfold.deploy.c.convolution import add_convolution
 from fourfold.deploy.c.layout import lay_out, place
 from fourfold.deploy.c.linear import add_linear
+from fourfold.deploy.c.lists import LARGEST_STEP
 from fourfold.deploy.c.maps import add_flatten, add_output, add_pointwise, add_pool, encode_step, input_step
 from fourfold.deploy.c.step import IMAGE, LOGITS, SHARED, Draft
 from fourfold.deploy.c.text import indent, template
@@ -103,6 +105,9 @@ X86_KERNELS = (
 )
 """What stands for @WORDS@ in whole_x86.c, for each width of registers."""
 
+MOST_FILLERS = BOUNDS["value"].largest // LARGEST_STEP + 1
+"""Entries of zero in a list, which bridge ways that are too long for a step."""
+
 FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUES": "float32"})
 BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
 
@@ -154,10 +159,15 @@ class Generated:
 
 
 def generate(program: Program, name: str) -> Generated:
-    """Return a network as C, with `name` before all that it exports; in int8 where it has been calibrated."""
+    """Return a network as C, with `name` before all that it exports; in int8 where it has been calibrated.
+
+    Raises:
+        UserError: something of it is beyond its bound, or a number is not finite.
+    """
     draft = _draft(program)
     numbers = BYTES if draft.quantized else FLOATS
     offsets, arena = place(draft.lifetimes(numbers.size))
+    check("arena", arena)
     places = {buffer: f"arena + {offset // numbers.size}" for buffer, offset in enumerate(offsets)}
     places[LOGITS] = "logits"
     definitions, calls = _taking(draft, program, places)
@@ -185,7 +195,7 @@ def generate(program: Program, name: str) -> Generated:
         "STEPS": str(len(calls)),
         "ALONE": ", ".join(["0", *(str(int(step.work < SHARED)) for step in draft.steps)]),
         "TYPES": "\n".join(f" * {line}".rstrip() for line in described(draft.quantized)),
-        "COUNT": "uint32_t" if any(weight[0, 0].size >= 2**16 for weight in weights) else "uint16_t",
+        "COUNT": "uint16_t" if all(weight[0, 0].size + MOST_FILLERS < 2**16 for weight in weights) else "uint32_t",
         "STORED": str(sum(int(np.count_nonzero(weight)) for weight in weights)),
         "WEIGHTS": str(sum(weight.size for weight in weights)),
         **numbers.words,

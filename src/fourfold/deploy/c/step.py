@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fourfold.deploy.bounds import check
 from fourfold.deploy.c.layout import Lifetime, Plane
 from fourfold.deploy.c.text import harmless, indent
 from fourfold.deploy.quantize import Quantized
@@ -62,7 +63,12 @@ class Draft:
         return self.quantized.levels[value].zero if self.quantized else 0
 
     def buffer(self, size: int) -> int:
-        """Return a new buffer."""
+        """Return a new buffer.
+
+        Raises:
+            UserError: C's integers do not count so many numbers.
+        """
+        check("value", size, "with what C needs around it")
         self.sizes.append(size)
         return len(self.sizes) - 1
 

@@ -6,6 +6,11 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.deploy.bounds import BOUNDS
+from fourfold.record.errors import UserError
+
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
 A_LINE = 12
 """Numbers in a line of an array."""
 
@@ -21,9 +26,22 @@ def harmless(words: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a float32 as a C constant that gives exactly that number."""
+    """Return a float32 as a C constant that gives exactly that number.
+
+    Raises:
+        UserError: it is infinite in float32, or NaN.
+    """
+    if not abs(value) <= LARGEST_FLOAT:
+        raise UserError(f"a constant (={value:g}) of the network must be finite in float32 to be written as C")
     digits = f"{np.float32(value):.9g}"
     return f"{digits if '.' in digits or 'e' in digits else digits + '.0'}f"
+
+
+def share_of(count: int) -> str:
+    """Return the line that makes `first` and `last`, the share of a part in so many; an int's products might overflow."""
+    if (BOUNDS["threads"].largest + 1) * count < 2**31:
+        return f"const int first = part * {count} / parts, last = (part + 1) * {count} / parts;"
+    return f"const int first = (int)((int64_t)part * {count} / parts), last = (int)((int64_t)(part + 1) * {count} / parts);"
 
 
 def array(kind: str, name: str, values: NDArray[np.generic]) -> str:

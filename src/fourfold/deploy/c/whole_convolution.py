@@ -9,7 +9,7 @@ from fourfold.deploy.c.layout import Plane
 from fourfold.deploy.c.lists import Lists, Pattern, make_lists
 from fourfold.deploy.c.places import read_places
 from fourfold.deploy.c.step import Draft, Step, wiped
-from fourfold.deploy.c.text import array
+from fourfold.deploy.c.text import array, share_of
 from fourfold.deploy.c.whole_runs import FLUSH, Runs, make_runs, own_entries
 from fourfold.deploy.program import Convolution
 from fourfold.deploy.quantize import Codes
@@ -79,7 +79,7 @@ def _walk(
         f"enum {{ {picks} }};",
         f"enum {{ CARRIES = {int(runs.carries)} }};",
         f"enum {{ WIDTH = {name}(lanes), VECTORS = {name}(vectors), TILE = WIDTH * VECTORS }};",
-        f"const int first = part * {lists.groups} / parts, last = (part + 1) * {lists.groups} / parts;",
+        share_of(lists.groups),
         "const uint8_t *first_run = @runs;",
         f"const uint32_t skipped = skip_runs(&first_run, first * {patterns});",
         f"for (int tile = 0; tile < {span}; tile += TILE) {{",

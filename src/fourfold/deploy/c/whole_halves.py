@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.deploy.c.lists import LARGEST_STEP, Lists
-from fourfold.deploy.c.text import array
+from fourfold.deploy.c.text import array, share_of
 from fourfold.deploy.c.whole_runs import LARGEST_WORD, LONGEST_RUN
 from fourfold.deploy.program import Product
 
@@ -60,7 +60,7 @@ def _fill(weights: list[int], limit: int) -> NDArray[np.int64]:
 def start_runs(lists: Lists) -> list[str]:
     """Return the lines before the loop over rows: which rows are ours, and where their runs begin."""
     return [
-        f"const int first = part * {lists.groups} / parts, last = (part + 1) * {lists.groups} / parts;",
+        share_of(lists.groups),
         "const uint8_t *run = @runs;",
         f"const uint32_t skipped = skip_runs(&run, first * {len(lists.patterns)});",
         "const uint16_t *place = @places + skipped;",

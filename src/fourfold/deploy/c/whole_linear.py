@@ -5,7 +5,7 @@ import numpy as np
 from fourfold.deploy.c.linear import DENSE, SUMS, begin_list, interleave, multiply_adds, real_list, start_groups
 from fourfold.deploy.c.lists import Lists, make_lists
 from fourfold.deploy.c.step import LOGITS, Draft, Step
-from fourfold.deploy.c.text import array
+from fourfold.deploy.c.text import array, share_of
 from fourfold.deploy.c.whole_halves import has_halves, run_tables, start_runs, walk_by_halves
 from fourfold.deploy.program import Linear
 from fourfold.deploy.quantize import Codes
@@ -58,7 +58,7 @@ def add_whole_linear(draft: Draft, operation: Linear) -> None:
 def _dense(codes: Codes) -> tuple[list[str], str]:
     _, outputs, inputs = codes.product.weight.shape
     body = [
-        f"const int first = part * {outputs} / parts, last = (part + 1) * {outputs} / parts;",
+        share_of(outputs),
         "for (int row = first; row < last; row++) {",
         f"    const int8_t *const weight = @weights + row * {inputs};",
         "    int32_t sum0 = 0;",

@@ -3,7 +3,7 @@
 from fourfold.deploy.c.layout import Plane
 from fourfold.deploy.c.maps import append, begin, by_channel, output_step, pixels, window_counts
 from fourfold.deploy.c.step import IMAGE, Draft, Step, wiped
-from fourfold.deploy.c.text import array, number
+from fourfold.deploy.c.text import array, number, share_of
 from fourfold.deploy.program import Add, Affine, AveragePool, Encoding, Relu
 from fourfold.deploy.quantize import FRACTION_BITS, LARGEST_INPUT, image_factors, mean_factor, pointwise_factors
 
@@ -76,7 +76,7 @@ def whole_input_step(draft: Draft) -> Step:
 
     if made.compact:  # one loop, however few numbers a channel has
         body: tuple[str, ...] = (
-            f"const int first = part * {made.size} / parts, last = (part + 1) * {made.size} / parts;",
+            share_of(made.size),
             "for (int i = first; i < last; i++) {",
             *(f"    {line}" for line in cut("y[i]", "x[i]")),
             "}",
@@ -100,7 +100,7 @@ def whole_encode_step(draft: Draft, encoding: Encoding) -> Step:
         place = f"to[{channel * made.length} + row * {made.pitch} + column]"
         lines.append(f"{place} = level_from(({' + '.join([*terms, str(shift)])}) >> {bits}, {levels.largest});")
     body = (
-        f"const int first = part * {made.height} / parts, last = (part + 1) * {made.height} / parts;",
+        share_of(made.height),
         f"uint8_t *const to = y + {made.origin};",
         "for (int row = first; row < last; row++)",
         f"    for (int column = 0; column < {made.width}; column++) {{",

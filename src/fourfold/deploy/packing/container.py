@@ -9,6 +9,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from fourfold.deploy.bounds import check
 from fourfold.deploy.packing import structure
 from fourfold.deploy.packing.bits import DamageError
 from fourfold.deploy.packing.structure import Json
@@ -35,8 +36,10 @@ def unseal(content: bytes) -> tuple[Json, Tensors]:
     """Return the description and the tensors of a file.
 
     Raises:
-        DamageError: it is not what `seal` writes, or was written by another version.
+        DamageError, UserError: it is not what `seal` writes, was written by another version, or is too large.
     """
+    check("file", len(content))
+    check("header", int.from_bytes(content[:8], "little"))
     try:
         found: Any = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:

@@ -17,8 +17,6 @@ Kept = NDArray[np.bool_]
 
 POSITIONS = ("all", "bitmap", "gaps")
 GAP_BITS = (3, 4, 5, 6, 8)
-LARGEST_N = 8
-"""A number's components make a symbol, of a bit each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,20 @@
 """A product as arrays and back: the mask, the values of what it keeps, and what describes both."""
 
 from dataclasses import dataclass, fields
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.deploy.bounds import check
 from fourfold.deploy.packing.bits import DamageError, Symbols
 from fourfold.deploy.packing.masks import GAP_BITS, POSITIONS, MaskCoding, decode_mask, encode_mask
-from fourfold.deploy.packing.structure import Json, choice, flag, mapping, unusual, whole, whole_numbers
+from fourfold.deploy.packing.structure import MOST_SIDES, Json, choice, flag, mapping, unusual, whole, whole_numbers
 from fourfold.deploy.packing.values import LARGEST_HALF, ValueCoding
 from fourfold.deploy.program import Array, LeftTable, Product
 
 _USUAL = {field.name: field.default for field in fields(MaskCoding)}
-LARGEST_WEIGHTS = 2**27
-"""Kept and pruned ones of a network, as a gibibyte would hold twice: a file that asks for more is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +109,13 @@ def coding_from_json(value: Json, n: int) -> ProductCoding:
     """Return a product's coding from its JSON.
 
     Raises:
-        DamageError: a field is missing, of another type, or does not fit the others.
+        DamageError, UserError: a field is missing, of another type, too large, or does not fit the others.
     """
-    shape = whole_numbers(value, "shape")
-    size = 1
-    for side in shape:
-        size *= side
-    if len(shape) not in (3, 5) or shape[0] != n or size > LARGEST_WEIGHTS:
-        raise DamageError(f"`shape` (={shape}) is not that of at most {LARGEST_WEIGHTS} weights of an algebra of {n}")
+    shape = whole_numbers(value, "shape", MOST_SIDES)
+    if len(shape) not in (3, 5) or shape[0] != n:
+        raise DamageError(f"`shape` (={shape}) is not that of weights of an algebra of {n}")
+    size = prod(shape)
+    check("weights", size)
     given = _USUAL | mapping(value.get("mask"), "mask")
     mask = MaskCoding(
         unit=choice(given, "unit", ("weight", "number")),

@@ -1,19 +1,18 @@
 """From an artifact's description and tensors to a program: everything is checked, for a file may hold anything."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fourfold.deploy.bounds import check, check_weights
 from fourfold.deploy.packing import structure
 from fourfold.deploy.packing.bits import DamageError, Symbols, unpack_bits
 from fourfold.deploy.packing.container import Tensors
 from fourfold.deploy.packing.entropy import decode, table_size
-from fourfold.deploy.packing.masks import LARGEST_N
-from fourfold.deploy.packing.products import LARGEST_WEIGHTS, CodedProduct, ProductCoding, coding_from_json, decode_product
+from fourfold.deploy.packing.products import CodedProduct, ProductCoding, coding_from_json, decode_product
 from fourfold.deploy.packing.structure import Json
 from fourfold.deploy.packing.values import VALUES
 from fourfold.deploy.program import LeftTable, Operation, Program
@@ -30,8 +29,12 @@ class Reader:
         self._described = described
         self._tensors = dict(tensors)
         self._values = VALUES[structure.choice(described, "values", tuple(VALUES))]
-        self._tables = [structure.table_from_json(table, LARGEST_N) for table in structure.listed(described, "tables")]
         operations = structure.listed(described, "operations")
+        check("operations", len(operations))
+        tables = structure.listed(described, "tables")
+        if len(tables) > len(operations):
+            raise DamageError(f"its {len(tables)} tables are more than its {len(operations)} operations")
+        self._tables = [structure.table_from_json(table) for table in tables]
         self._operations = [structure.mapping(operation, "operation") for operation in operations]
 
     def program(self) -> Program:
@@ -43,8 +46,7 @@ class Reader:
         described = self._described
         codings = {k: self._coding(operation) for k, operation in enumerate(self._operations) if _has_product(operation)}
         weights = sum(prod(coding.shape) for coding, _ in codings.values())
-        if weights > LARGEST_WEIGHTS:
-            raise DamageError(f"its layers ask for {weights} weights together, at most {LARGEST_WEIGHTS} are right")
+        check_weights(weights, sum(array.nbytes for array in self._tensors.values()))
         symbols = self._symbols(codings)
         operations = [
             self._operation(k, operation, codings, symbols.get(k, {})) for k, operation in enumerate(self._operations)
@@ -52,14 +54,14 @@ class Reader:
         if self._tensors:
             raise DamageError(f"nothing uses its tensor {min(self._tensors)!r:.40}")
         provenance = structure.mapping(described.get("provenance"), "provenance")
-        program = assemble(
-            structure.whole_numbers(described, "shape"),
+        return assemble(
+            structure.whole_numbers(described, "shape", structure.MOST_SIDES),
             operations,
             encoding=structure.encoding_from_json(described.get("encoding")),
             class_names=structure.texts(described, "class_names"),
             provenance={name: structure.text(provenance, name) for name in provenance},
+            ranges=structure.ranges_from_json(described.get("ranges"), len(operations)),
         )
-        return replace(program, ranges=structure.ranges_from_json(described.get("ranges"), len(operations)))
 
     def _coding(self, operation: Json) -> tuple[ProductCoding, LeftTable]:
         product = structure.mapping(operation.get("product"), "product")

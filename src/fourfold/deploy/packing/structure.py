@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_args, get_type_hints
 
+from fourfold.deploy.bounds import ALGEBRA_SIZES, BOUNDS
 from fourfold.deploy.packing.bits import DamageError
 from fourfold.deploy.program import (
     Add,
@@ -20,6 +21,7 @@ from fourfold.deploy.program import (
     Operation,
     Relu,
 )
+from fourfold.deploy.shapes import ENCODINGS
 
 Json = dict[str, Any]
 
@@ -35,8 +37,11 @@ KINDS: dict[str, type[Operation]] = {
 }
 ARRAYS = ("product", "scale", "shift")
 """Fields of operations that are stored as tensors."""
-LARGEST = 2**28
+LARGEST = BOUNDS["value"].largest
 """Of any whole number in a file."""
+
+MOST_SIDES = 5
+"""Of a shape."""
 
 
 def parse(text: str | bytes) -> Json:
@@ -78,7 +83,7 @@ def operation_from_json(value: Json, output: int, arrays: Json) -> Operation:
         for field in _settings(cls)
         if field.name in value or field.default is MISSING
     }
-    inputs = whole_numbers(value, "inputs")
+    inputs = whole_numbers(value, "inputs", 2)
     return cls(name=text(value, "name"), inputs=inputs, output=output, **settings, **arrays)
 
 
@@ -91,11 +96,11 @@ def encoding_from_json(value: Any) -> Encoding | None:
     if value is None:
         return None
     value = mapping(value, "encoding")
-    shape = whole_numbers(value, "shape")
+    shape = whole_numbers(value, "shape", MOST_SIDES)
     if len(shape) != 3:
         raise DamageError(f"`shape` (={shape}) of its encoding is not channels, height and width")
     return Encoding(
-        kind=text(value, "kind"),
+        kind=choice(value, "kind", ENCODINGS),
         n=whole(value, "n"),
         shape=(shape[0], shape[1], shape[2]),
         mean=_floats(value, "mean"),
@@ -103,21 +108,21 @@ def encoding_from_json(value: Any) -> Encoding | None:
     )
 
 
-def table_from_json(value: Any, largest: int) -> LeftTable:
+def table_from_json(value: Any) -> LeftTable:
     """Return an algebra's table: n rows of n pairs, a component and a sign.
 
     Raises:
-        DamageError: it is not of that form, or n is above `largest`.
+        DamageError: it is not of that form.
     """
     n = len(value) if isinstance(value, list) else 0
-    if not 1 <= n <= largest:
-        raise DamageError(f"`tables` must have from 1 to {largest} rows")
+    if n not in ALGEBRA_SIZES:
+        raise DamageError(f"`tables` must have {', '.join(map(str, ALGEBRA_SIZES))} rows")
     rows = []
     for row in value:
         if not isinstance(row, list) or len(row) != n:
             raise DamageError("`tables` must have as many columns as rows")
         pairs = [tuple(pair) if isinstance(pair, list) else () for pair in row]
-        if not all(len(pair) == 2 and _is_whole(pair[0], n - 1) and pair[1] in (1, -1) for pair in pairs):
+        if not all(len(pair) == 2 and _is_whole(pair[0], n - 1) and _is_sign(pair[1]) for pair in pairs):
             raise DamageError(f"`tables` must hold components below {n} and signs")
         rows.append(tuple((component, int(sign)) for component, sign in pairs))
     return tuple(rows)
@@ -126,7 +131,8 @@ def table_from_json(value: Any, largest: int) -> LeftTable:
 def ranges_from_json(value: Any, last: int) -> dict[int, float]:
     """Return the ranges of values, whose numbers are at most `last`."""
     value = mapping(value, "ranges")
-    if not all(name in map(str, range(last + 1)) for name in value):
+    known = set(map(str, range(last + 1)))
+    if not known.issuperset(value):
         raise DamageError("`ranges` names a value that there is not")
     return {int(name): _number(item, "ranges") for name, item in value.items()}
 
@@ -146,11 +152,11 @@ def whole(value: Json, name: str, largest: int = LARGEST) -> int:
     return int(found)  # type: ignore[arg-type]
 
 
-def whole_numbers(value: Json, name: str) -> tuple[int, ...]:
-    """Return a field that must be a list of whole numbers."""
+def whole_numbers(value: Json, name: str, most: int) -> tuple[int, ...]:
+    """Return a field that must be a list of at most so many whole numbers."""
     found = listed(value, name)
-    if not all(_is_whole(item, LARGEST) for item in found):
-        raise DamageError(f"`{name}` is no list of whole numbers")
+    if len(found) > most or not all(_is_whole(item, LARGEST) for item in found):
+        raise DamageError(f"`{name}` is no list of up to {most} whole numbers")
     return tuple(found)
 
 
@@ -195,9 +201,15 @@ def flag(value: Json, name: str) -> bool:
 
 
 def _number(found: Any, name: str) -> float:
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise DamageError(f"`{name}` is no number")
+    try:
+        number = float(found)
+    except OverflowError:  # JSON's integers have any number of digits
+        number = math.inf
+    if not math.isfinite(number):
         raise DamageError(f"`{name}` is no finite number")
-    return float(found)
+    return number
 
 
 def _floats(value: Json, name: str) -> tuple[float, ...]:
@@ -206,6 +218,10 @@ def _floats(value: Json, name: str) -> tuple[float, ...]:
 
 def _is_whole(value: Any, largest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest
+
+
+def _is_sign(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) == 1
 
 
 def _settings(cls: type[Operation]) -> list[Field[Any]]:
@@ -220,7 +236,7 @@ def _setting(value: Any, hint: Any, name: str) -> Any:
         return flag(single, name)
     if hint is int:
         return whole(single, name)
-    found = whole_numbers(single, name)
+    found = whole_numbers(single, name, len(get_args(hint)))
     if len(found) != len(get_args(hint)):
         raise DamageError(f"`{name}` (={found}) has not {len(get_args(hint))} numbers")
     return found
