@@ -162,7 +162,7 @@ def test_a_tensor_that_nothing_uses_is_refused():
 def test_a_file_that_asks_for_much_memory_is_refused():
     described, tensors = unseal(CONTENTS["fp32", False])
     described["operations"][0]["product"] |= {"shape": [1, 2**14, 2**14, 1, 1], "weights": 0}
-    with pytest.raises(DamageError, match="at most 134217728 weights"):
+    with pytest.raises(UserError, match=r"`weights` \(=268435456\) must be at most 134217728 weights"):
         Reader(described, tensors).program()
 
 
@@ -171,5 +171,5 @@ def test_layers_that_ask_for_much_memory_together_are_refused():
     first = described["operations"][0]
     first["product"] |= {"shape": [1, 2**13, 2**13, 1, 1], "weights": 0}  # 2 ** 26 weights: two layers have as many as may be
     described["operations"] = [first] * 3
-    with pytest.raises(DamageError, match="its layers ask for 201326592 weights together, at most 134217728 are right"):
+    with pytest.raises(UserError, match=r"`weights` \(=201326592\) must be at most 134217728 weights"):
         Reader(described, tensors).program()

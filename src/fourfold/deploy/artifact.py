@@ -86,7 +86,7 @@ def _sealed(program: Program, values: str, entropy: bool) -> tuple[bytes, Progra
         packed = parse(content)
     except (TypeError, DamageError) as error:  # a program made by hand, of fields that JSON or the file does not hold
         raise UserError(f"`model` (={type(program).__name__}) cannot be packed: {error}") from error
-    if packed.ranges:
+    if len(packed.ranges) == len(packed.shapes):
         check_quantized(packed)
     return content, packed
 

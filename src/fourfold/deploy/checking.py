@@ -72,8 +72,8 @@ def check_encoding(encoding: Encoding) -> None:
     means = all(math.isfinite(mean) and abs(mean) <= LARGEST_NUMBER for mean in encoding.mean)
     if not means or not all(math.isfinite(std) and smallest <= std <= LARGEST_NUMBER for std in encoding.std):
         raise UserError(
-            f"`encoding.mean` (={encoding.mean!r:.60}) must be at most {LARGEST_NUMBER:g} in size, "
-            f"and `encoding.std` (={encoding.std!r:.60}) from {smallest:g} to {LARGEST_NUMBER:g}"
+            f"`encoding.mean` (={encoding.mean!r:.60}) and `encoding.std` (={encoding.std!r:.60}) must be finite, std above 0, "
+            f"and neither beyond {smallest:g} and {LARGEST_NUMBER:g} in size"
         )
 
 
@@ -81,10 +81,10 @@ def check_ranges(ranges: Mapping[Any, Any], values: int) -> None:
     """Raise unless ranges are of values that there are, and each 0 or a number that int8 arithmetic can divide by.
 
     Raises:
-        UserError: a range of no value, of some values alone, or out of bounds.
+        UserError: a range of no value, or out of bounds.
     """
-    if ranges and set(ranges) != set(range(values)):
-        raise UserError(f"`ranges` must have a number for each of {values} values, or none at all; it has {len(ranges)}")
+    if not set(ranges) <= set(range(values)):
+        raise UserError(f"`ranges` must be of the values 0 to {values - 1}, and there are {len(ranges)}")
     for value, largest in ranges.items():
         number = isinstance(largest, int | float) and not isinstance(largest, bool)
         if not number or not (largest == 0 or SMALLEST_RANGE <= largest <= LARGEST_RANGE):

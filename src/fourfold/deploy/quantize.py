@@ -50,7 +50,10 @@ LARGEST_BIAS = 2**20
 """Of a bias in units of the sums that it is added to."""
 
 LARGEST_SUM = 2**30
-"""Of a sum of whole numbers before its bias comes in: half of what 32 bits hold."""
+"""Of what a factor makes of a value or of a window's sum: half of what 32 bits hold."""
+
+LARGEST_PRODUCTS = 2**31 - 2**29
+"""Of a layer's sum of products before its bias comes in."""
 
 Whole = NDArray[np.int32]
 
@@ -278,10 +281,8 @@ def _check_sums(operation: Convolution | Linear, codes: Product, before: Levels)
     """Raise unless every sum of codes times levels, or times the input's zero, fits into 32 bits beside a bias."""
     sums = np.abs(codes.weight).astype(np.float64).sum(axis=(0, *range(2, codes.weight.ndim)))  # an output meets each once
     largest = float(sums.max(initial=0)) * (before.largest + before.zero)
-    if largest > LARGEST_SUM:
-        raise UserError(
-            f"layer {operation.name!r} has sums up to {largest:.3g}, which do not fit into int8's 32 bits; use fp32"
-        )
+    if largest > LARGEST_PRODUCTS:
+        raise UserError(f"layer {operation.name!r} has sums up to {largest:.3g}, which do not fit into int8's 32 bits")
 
 
 def _factors(operation: Convolution | Linear, factors: NDArray[np.float64]) -> Array:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fourfold.deploy import reference, whole_reference
 from fourfold.deploy.artifact import opened
-from fourfold.deploy.bounds import BOUNDS
+from fourfold.deploy.bounds import check
 from fourfold.deploy.c.layout import ALIGNMENT
 from fourfold.deploy.c.source import Generated, generate
 from fourfold.deploy.images import as_array, check_images
@@ -101,9 +101,9 @@ def load(network: Program | str | Path, *, threads: int = 1) -> Network:
     Raises:
         UserError: a number of threads below 1 or above 1024, a file that is no artifact, or too little memory.
     """
-    most = BOUNDS["threads"].largest
-    if not isinstance(threads, int) or not 1 <= threads <= most:
-        raise UserError(f"`threads` (={threads!r}) must be at least 1 and at most {most}")
+    if not isinstance(threads, int) or threads < 1:
+        raise UserError(f"`threads` (={threads!r}) must be at least 1")
+    check("threads", threads)
     return Network(opened(network), threads)
 
 

@@ -99,6 +99,8 @@ def whole_encode_step(draft: Draft, encoding: Encoding) -> Step:
         terms = [f"{factor} * from[{byte}]" for byte, factor in enumerate(row) if factor]
         place = f"to[{channel * made.length} + row * {made.pitch} + column]"
         lines.append(f"{place} = level_from(({' + '.join([*terms, str(shift)])}) >> {bits}, {levels.largest});")
+    if not factors.any():  # of an image so dark, or of so large a range, that all is zero
+        lines.append("(void)from;")
     body = (
         share_of(made.height),
         f"uint8_t *const to = y + {made.origin};",

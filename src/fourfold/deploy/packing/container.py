@@ -43,7 +43,8 @@ def unseal(content: bytes) -> tuple[Json, Tensors]:
     try:
         found: Any = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
-        raise DamageError(f"it is no whole safetensors file ({error})") from error
+        said = str(error).encode("unicode_escape").decode()  # it quotes what it finds, line breaks and all
+        raise DamageError(f"it is no whole safetensors file ({said:.200})") from error
     tensors = {name: _array(name, tensor) for name, tensor in found}
     header = structure.parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = structure.mapping(header.get("__metadata__", {}), "metadata")

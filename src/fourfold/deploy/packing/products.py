@@ -82,7 +82,8 @@ def decode_product(coded: CodedProduct, values: ValueCoding, table: LeftTable) -
     numbers = found["values"] if values.symbols else coded.arrays["values"]
     if np.count_nonzero(mask) != coded.coding.weights or numbers.shape != (coded.coding.weights,):
         raise DamageError(f"a mask that keeps {np.count_nonzero(mask)} weights has values of shape {numbers.shape}")
-    weight = values.decode(numbers, coded.arrays.get(values.side), mask)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        weight = values.decode(numbers, coded.arrays.get(values.side), mask)
     if not np.isfinite(weight).all():
         raise DamageError("a weight is nan or infinite")
     bias = coded.bias

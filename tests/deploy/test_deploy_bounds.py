@@ -1,0 +1,296 @@
+"""Every bound of the table holds below it and at it, and no further; and what is refused costs nothing."""
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_programs import random_program
+
+from fourfold import deploy
+from fourfold.algebra import ALGEBRAS
+from fourfold.deploy import quantize, reference
+from fourfold.deploy.bounds import BOUNDS, FREE_WEIGHTS, WEIGHTS_PER_BYTE, check, check_weights
+from fourfold.deploy.c.lists import LARGEST_STEP, _chain
+from fourfold.deploy.c.source import generate
+from fourfold.deploy.c.step import Draft
+from fourfold.deploy.checking import check_table
+from fourfold.deploy.packing.bits import DamageError
+from fourfold.deploy.packing.container import unseal
+from fourfold.deploy.packing.products import coding_from_json
+from fourfold.deploy.packing.reading import Reader
+from fourfold.deploy.program import Add, Affine, AveragePool, Convolution, Encoding, Linear, MaxPool, Product, Relu
+from fourfold.deploy.runtime import load
+from fourfold.deploy.shapes import assemble, encoded_shape, output_shape
+from fourfold.record import UserError
+
+REAL = (((0, 1),),)
+
+
+def product(*shape):
+    """Weights that take no memory, as far as nobody touches them."""
+    return Product(weight=np.broadcast_to(np.float32(0), (1, *shape)), bias=None, table=REAL)
+
+
+def relus(count):
+    return [Relu(name="", inputs=(k,), output=k + 1) for k in range(count)]
+
+
+def read_operations(count):
+    operations = [{"kind": "relu", "name": "", "inputs": [k]} for k in range(count)]
+    about = {"shape": [1], "operations": operations, "tables": [], "values": "fp32", "entropy": False, "encoding": None}
+    Reader(about | {"class_names": [], "provenance": {}, "ranges": {}}, {}).program()
+
+
+def read_header(length):
+    try:
+        unseal(length.to_bytes(8, "little") + b"{}")
+    except DamageError:  # of the file, whose header is shorter
+        return
+
+
+def read_weights(size):
+    coding_from_json({"shape": [1, size // 2**13, 2**13 + size % 2], "weights": 0, "bias": False, "mask": {"kept": 0}}, 1)
+
+
+def read_file(size, path="sparse"):
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.truncate(size)
+    with pytest.raises(UserError) as raised:
+        deploy.read(path)
+    if "must be at most" in str(raised.value):
+        raise raised.value
+
+
+def convolve(multiply_adds):
+    """In layers of 2^38 multiply-adds, and one more."""
+    layers, rest = divmod(multiply_adds, 2**38)
+    shape = 2**10, 2**9, 2**9
+    operations = [Convolution(name="", inputs=(k,), output=k + 1, product=product(2**10, 2**10, 1, 1)) for k in range(layers)]
+    if rest:
+        last = layers + 1
+        operations.append(Convolution(name="", inputs=(layers,), output=last, product=product(1, 2**10, 2**9, 2**9)))
+    assemble(shape, operations)
+
+
+def arena(size):
+    """Of two values of floats that live at the same time, or three."""
+    operations = relus(2) if size <= BOUNDS["arena"].largest else [*relus(2), Add(name="", inputs=(1, 2), output=3)]
+    generate(assemble((min(size // 8, 2**28),), operations), "network")
+
+
+def chain(entries):
+    step = LARGEST_STEP * (entries - 1) + 1
+    _chain(np.zeros(1, np.int64), 1, np.array([step]), np.ones((1, 1), np.float32))
+
+
+ASK = {
+    "file": read_file,
+    "header": read_header,
+    "operations": read_operations,
+    "encoding.n": lambda n: encoded_shape(Encoding(kind="none", n=n, shape=(1, 1, 1), mean=(0.0,), std=(1.0,))),
+    "value": lambda size: assemble((size,), relus(1)),
+    "outputs": lambda size: assemble((1,), [Linear(name="", inputs=(0,), output=1, product=product(size, 1))]),
+    "weights": read_weights,
+    "work": convolve,
+    "arena": arena,
+    "entries": chain,
+    "threads": lambda threads: load(random_program(3), threads=threads),
+}
+FREE = {"entries": 16}
+"""What a bound gives beside itself in these situations."""
+NOT_AT = {"file": "a gigabyte would be read", "threads": "a thousand threads would be started"}
+
+
+def test_every_bound_is_asked():
+    assert set(ASK) == set(BOUNDS)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_below_at_and_above_a_bound(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    largest = BOUNDS[name].largest + FREE.get(name, 0)
+    above = {"work": largest + 1, "arena": largest + 8}.get(name, largest + 1)
+    with pytest.raises(UserError, match=rf"`{name}` \(=\d+\) must be at most {largest} "):
+        ASK[name](above)
+    if name not in NOT_AT:
+        ASK[name](largest)
+    check(name, BOUNDS[name].largest)
+    ASK[name](max(largest // 1024, 1))
+
+
+def test_weights_are_bounded_by_the_files_own_size():
+    for stored in (0, 1, 1000):
+        largest = FREE_WEIGHTS + WEIGHTS_PER_BYTE * stored
+        check_weights(largest - 1, stored)
+        check_weights(largest, stored)
+        with pytest.raises(UserError, match=rf"`weights` \(={largest + 1}\) must be at most {largest} in a file with {stored}"):
+            check_weights(largest + 1, stored)
+
+
+ABOUT = {"name": "layer", "inputs": (0,), "output": 1}
+PADDED = {
+    "a convolution": lambda pad: Convolution(**ABOUT, product=product(1, 1, 1, 1), padding=(pad, 0, 0, 0)),
+    "a largest": lambda pad: MaxPool(**ABOUT, kernel=(2 * pad, 1), stride=(1, 1), padding=(pad, 0)),
+    "a mean": lambda pad: AveragePool(**ABOUT, kernel=(2 * pad, 1), stride=(1, 1), padding=(pad, 0)),
+}
+
+
+@pytest.mark.parametrize("kind", PADDED)
+def test_zeros_around_a_map_count(kind):
+    sides = 1 if kind == "a convolution" else 2
+    width = 2**14
+    most = (2**14 - 1) // sides
+    shape = (1, 2**14 - sides * most, width)
+    output_shape(PADDED[kind](most), [shape])
+    with pytest.raises(UserError, match=r"with its padding: `value` \(=\d+\) must be at most 268435456 numbers"):
+        output_shape(PADDED[kind](most + 1), [shape])
+
+
+def test_what_c_adds_around_a_map_counts():
+    draft = Draft(planes=[])
+    draft.buffer(2**28)
+    with pytest.raises(UserError, match="`value`"):
+        draft.buffer(2**28 + 1)
+
+
+RANGES = [(0, True), (1e-30, True), (1.0, True), (1e30, True), (2, True), (np.nextafter(1e-30, 0), False), (-1e-3, False)]
+RANGES += [(1e-320, False), (np.nextafter(1e30, 1e31), False), (1e300, False), (math.inf, False), (math.nan, False)]
+RANGES += [(True, False), ("1", False), (None, False), (10**400, False)]
+
+
+@pytest.mark.parametrize(("largest", "right"), RANGES, ids=[repr(largest)[:20] for largest, _ in RANGES])
+def test_ranges_are_zero_or_within_their_bounds(largest, right):
+    def make():
+        return assemble((4,), relus(1), ranges={0: largest, 1: largest})
+
+    if right:
+        generate(make(), "network")
+    else:
+        with pytest.raises(UserError, match=r"`ranges` \(=.* for value 0\) must be 0 or from 1e-30 to 1e\+30"):
+            make()
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(
+    exponents=st.lists(st.floats(-30, 30), min_size=5, max_size=5),
+    weight=st.floats(-38, 38),
+    shift=st.floats(-38, 38),
+)
+def test_ranges_of_any_size_make_finite_c_or_one_sentence(exponents, weight, shift):
+    """What 32 bits do not hold is refused; the rest has no number in its C that is infinite, or overflows as an int."""
+    scale, bias = np.full((1, 3, 4), 10.0**weight, np.float32), np.full(4, 10.0**shift, np.float32)
+    weights = Product(weight=scale, bias=bias[:3], table=REAL)
+    operations = [
+        Affine(name="affine", inputs=(0,), output=1, scale=scale[0, 0], shift=bias),
+        Add(name="add", inputs=(1, 0), output=2),
+        Linear(name="linear", inputs=(2,), output=3, product=weights),
+        Relu(name="relu", inputs=(3,), output=4),
+    ]
+    ranges = {value: 10.0**exponent for value, exponent in enumerate(exponents)}
+    program = assemble((4,), operations, ranges=ranges)
+    try:
+        quantize.check_quantized(program)
+        source = generate(program, "network").source
+    except UserError as error:
+        assert "int8" in str(error) or "finite" in str(error)  # noqa: PT017
+        return
+    for constants in (quantize.Quantized(program).codes(operations[2]),):
+        assert np.isfinite(constants.factor).all()
+    for factors, shifts, _ in (quantize.pointwise_factors(quantize.Quantized(program), operations[k]) for k in (0, 1, 3)):
+        reach = sum(np.abs(factor.astype(np.int64)).max() for factor in factors) * 255 + np.abs(shifts.astype(np.int64)).max()
+        assert reach < 2**31
+    assert "inff" not in source
+    assert "nanf" not in source
+
+
+def test_sums_of_very_many_inputs_are_refused_in_int8():
+    for inputs, fits in ((60_000, True), (90_000, False)):
+        weights = Product(weight=np.ones((1, 2, inputs), np.float32), bias=None, table=REAL)
+        program = assemble((inputs,), [Linear(name="wide", inputs=(0,), output=1, product=weights)], ranges={0: 1.0, 1: 9.0})
+        if fits:
+            quantize.check_quantized(program)
+        else:
+            with pytest.raises(UserError, match=r"layer 'wide' has sums up to .*, which do not fit into int8's 32 bits"):
+                quantize.check_quantized(program)
+
+
+def test_tables_are_those_of_algebras():
+    for algebra in ALGEBRAS.values():
+        check_table(algebra.left_table)
+    quaternion = ALGEBRAS["quaternion"].left_table
+    wrong = {
+        "a component twice in a row": (((0, 1), (0, 1)), ((1, 1), (0, 1))),
+        "a component twice in a column": (((0, 1), (1, 1)), ((0, 1), (1, 1))),
+        "no one": (((1, 1), (0, 1)), ((0, 1), (1, 1))),
+        "minus one": (((0, -1), (1, -1)), ((1, 1), (0, 1))),
+        "a sign of two": (((0, 1), (1, 2)), ((1, 1), (0, 1))),
+        "three rows": tuple(row[:3] for row in quaternion[:3]),
+        "rows of other lengths": (*quaternion[:3], quaternion[3][:3]),
+        "nothing": (),
+    }
+    for table in wrong.values():
+        with pytest.raises(UserError, match="`table`"):
+            check_table(table)
+
+
+NAMES = {
+    "surrogate": "\ud800",
+    "escape": "\x1b[31m",
+    "zero": "a\x00",
+    "line": "a\nb",
+    "C1": "\x9b31m",
+    "number": 7,
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("place", ["name", "class_names", "provenance", "provenance name"])
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_that_cannot_be_shown_are_refused_before_anything_is_written(tmp_path, place, kind):
+    program, name = assemble((1,), relus(1)), NAMES[kind]
+    changed = {
+        "name": {"operations": [replace(program.operations[0], name=name)]},
+        "class_names": {"class_names": (name,)},
+        "provenance": {"provenance": {"run": "\x1b[m" if kind == "line" else name}},
+        "provenance name": {"provenance": {name: "a"}},
+    }[place]
+    deploy.pack(program, tmp_path / "a.safetensors")
+    before = (tmp_path / "a.safetensors").read_bytes()
+    with pytest.raises(UserError, match=rf"`{place.partition(' ')[0]}") as raised:
+        deploy.pack(replace(program, **changed), tmp_path / "a.safetensors")
+    assert str(raised.value).isprintable()
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_names_of_every_language_and_lines_in_provenance_are_kept(tmp_path):
+    program = assemble((2,), relus(1), class_names=("猫", "café 😀"), provenance={"notes": "first\nsecond\tthird"})
+    packed = deploy.pack(program, tmp_path / "a.safetensors")
+    assert (packed.class_names, packed.provenance) == (program.class_names, program.provenance)
+
+
+def test_a_large_convolution_in_numpy_goes_place_by_place(monkeypatch):
+    images = np.random.default_rng(0).standard_normal((2, 6, 9, 8))
+    weights = Product(
+        weight=np.random.default_rng(1).standard_normal((1, 4, 3, 3, 2)).astype(np.float32), bias=None, table=REAL
+    )
+    operation = Convolution(**ABOUT, product=weights, stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
+    at_once = reference.apply(operation, images)
+    monkeypatch.setattr(reference, "MOST_UNROLLED", 0)
+    assert np.allclose(reference.apply(operation, images), at_once, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "."])
+def test_only_regular_files_are_read(path):
+    with pytest.raises(UserError, match=r"cannot read .* \(it is no regular file\)"):
+        deploy.read(path)
+
+
+def test_four_thousand_operations_become_c_in_seconds():
+    start = time.process_time()
+    generate(assemble((1,), relus(BOUNDS["operations"].largest)), "network")
+    assert time.process_time() - start < 30
