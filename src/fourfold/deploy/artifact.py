@@ -18,7 +18,6 @@ from fourfold.deploy.packing.reading import Reader
 from fourfold.deploy.packing.values import VALUES
 from fourfold.deploy.packing.writing import write
 from fourfold.deploy.program import Encoding, Program
-from fourfold.deploy.quantize import calibrate as with_ranges
 from fourfold.deploy.quantize import check_quantized
 from fourfold.deploy.shapes import check_program, encoded_shape
 from fourfold.record.errors import UserError, unknown
@@ -146,7 +145,7 @@ def _calibrated(program: Program, images: NDArray[Any], ranges: str, values: str
     from fourfold.deploy.movement import moved, warn_if_large
     from fourfold.deploy.quantize import calibrate
 
-    rounded = Reader(*unseal(seal(*write(program, values, False)))).program()
+    _, rounded = _sealed(program, values, entropy=False)
     calibrated = calibrate(rounded, images, ranges=ranges)
     movement = moved(program, calibrated, images)
     warn_if_large(movement)
