@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fourfold.algebra import Algebra
 from fourfold.nn.base import check_divisible, fixed
-from fourfold.nn.components import NumberFunction, NumberLayer, join_components, norms, split_components
+from fourfold.nn.components import NumberFunction, NumberLayer, axis_of, divisors, join_components, split_components
 from fourfold.record import UserError
 
 
@@ -50,13 +50,13 @@ class ModReLU(NumberLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return q / |q| · relu(|q| + b) of every number q."""
-        dim = self.dim % input.dim()
+        dim = axis_of(input, self.dim)
         if input.shape[dim] != self.num_features:
             raise UserError(f"`input.shape[{dim}]` (={input.shape[dim]}) must be `num_features` (={self.num_features})")
         numbers = split_components(input, self.algebra, dim)
         bias = self.bias.view(-1, *[1] * (input.dim() - 1 - dim))
         shortest = torch.finfo(input.dtype).eps
-        length = norms(numbers, dim, shortest)
+        length = divisors(numbers, dim, shortest)
         push = bias / length
         # A number without a direction is not pushed away from zero: the slope there would be b / eps.
         push = torch.where(length > shortest, push, push.clamp_max(0))
@@ -76,14 +76,14 @@ class Cardioid(NumberFunction):
     Shapes: x of any shape → the same, the numbers along `dim`, blocked by component ([r…, x…, y…, z…]).
 
     Raises:
-        ValueError: the size of `x` along `dim` is not divisible by the algebra's dimension.
+        ValueError: `x` has no axis `dim`, or its size is not divisible by the algebra's dimension.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return ½ (1 + cos θ) q of every number q."""
-        dim = self.dim % input.dim()
+        dim = axis_of(input, self.dim)
         numbers = split_components(input, self.algebra, dim)
-        cosine = numbers.narrow(dim, 0, 1) / norms(numbers, dim)
+        cosine = numbers.narrow(dim, 0, 1) / divisors(numbers, dim)
         return join_components(numbers * (0.5 + 0.5 * cosine), dim).to(input.dtype)
 
 
@@ -93,12 +93,12 @@ class AmplitudeTanh(NumberFunction):
     Shapes: x of any shape → the same, the numbers along `dim`, blocked by component ([r…, x…, y…, z…]).
 
     Raises:
-        ValueError: the size of `x` along `dim` is not divisible by the algebra's dimension.
+        ValueError: `x` has no axis `dim`, or its size is not divisible by the algebra's dimension.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return tanh(|q|) q / |q| of every number q."""
-        dim = self.dim % input.dim()
+        dim = axis_of(input, self.dim)
         numbers = split_components(input, self.algebra, dim)
-        length = norms(numbers, dim)
+        length = divisors(numbers, dim)
         return join_components(numbers * (length.tanh() / length), dim).to(input.dtype)

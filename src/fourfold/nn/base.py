@@ -11,10 +11,12 @@ from torch import Generator, Tensor, nn
 
 from fourfold.algebra import REAL, Algebra, get
 from fourfold.nn import init
+from fourfold.nn.copying import deepcopied, is_copied_for_fusion
+from fourfold.nn.tracing import WholeLayer
 from fourfold.record import UserError
 
 
-class AlgebraLayer(nn.Module):
+class AlgebraLayer(WholeLayer):
     """Mixed in before a layer of torch.nn, whose constructor then allocates the stored weight (out, in / n, *kernel)."""
 
     algebra: Algebra
@@ -76,6 +78,17 @@ class AlgebraLayer(nn.Module):
         if name not in kept.made:
             kept.made[name] = make()
         return kept.made[name]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy; to `torch.nn.utils.fuse_conv_bn_eval` and its like, of torch's real layer of the same function.
+
+        Those scale the rows of a copied layer's `weight`, which they take for its matrix.
+        """
+        if self.algebra.n > 1 and is_copied_for_fusion():
+            from fourfold.nn.convert import to_real  # which is made of layers such as this one
+
+            return to_real(self)
+        return deepcopied(self, memo)
 
     def extra_repr(self) -> str:
         """Return what torch prints between the brackets, and the algebra."""

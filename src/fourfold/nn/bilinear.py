@@ -9,6 +9,7 @@ from fourfold.algebra import Algebra
 from fourfold.nn import init
 from fourfold.nn.base import AlgebraLayer, check_divisible, fixed
 from fourfold.nn.blocks import draw_
+from fourfold.record.errors import unknown
 
 
 class Bilinear(AlgebraLayer, nn.Bilinear):
@@ -45,9 +46,7 @@ class Bilinear(AlgebraLayer, nn.Bilinear):
 
     def draw(self, scheme: str = "torch", generator: Generator | None = None, form: str = "polar") -> None:
         """Draw weight and bias afresh; only the first input's features count as inputs, as in torch."""
-        draw_(self.weight, self.algebra, init.SCHEMES[scheme](self.in1_features, self.out_features), form, generator)
-        if self.bias is not None:
-            init.bias_(self.bias, self.in1_features, scheme, generator)
+        draw_bilinear_(self, self.algebra, scheme, generator, form)
 
     def matrix(self) -> Tensor:
         """Return the real weight that torch's functional takes: (out_features, in1_features, in2_features)."""
@@ -62,3 +61,12 @@ class Bilinear(AlgebraLayer, nn.Bilinear):
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         """Return Σ (W·x1)·x2 + b."""
         return F.bilinear(input1, input2, self.matrix(), self.bias)
+
+
+def draw_bilinear_(layer: nn.Bilinear, algebra: Algebra, scheme: str, generator: Generator | None, form: str) -> None:
+    """Draw weight and bias of a bilinear layer, ours or torch's, afresh."""
+    if scheme not in init.SCHEMES:
+        raise unknown("scheme", scheme, init.SCHEMES)
+    draw_(layer.weight, algebra, init.SCHEMES[scheme](layer.in1_features, layer.out_features), form, generator)
+    if layer.bias is not None:
+        init.bias_(layer.bias, layer.in1_features, scheme, generator)

@@ -1,14 +1,17 @@
 """What layers without weights share: the whole numbers along an axis, their norms, and the algebra they print."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fourfold.algebra import REAL, Algebra
 from fourfold.algebra.checking import widened
+from fourfold.algebra.elements import norm_of_parts
 from fourfold.nn.base import check_divisible, fixed
+from fourfold.nn.tracing import WholeLayer
+from fourfold.record import UserError
 
 
-class NumberLayer(nn.Module):
+class NumberLayer(WholeLayer):
     """Mixed in before a layer of torch.nn, or `nn.Module` itself, that treats the n components of a number together."""
 
     algebra: Algebra = REAL
@@ -32,13 +35,25 @@ class NumberFunction(NumberLayer):
         self.dim = dim
 
 
+def axis_of(input: Tensor, dim: int) -> int:
+    """Return the axis from the front that `dim` means.
+
+    Raises:
+        ValueError: the input has no such axis.
+    """
+    rank = input.dim()
+    if not -rank <= dim < rank:
+        raise UserError(f"`dim` (={dim}) must be an axis of `input`, whose shape is {tuple(input.shape)}")
+    return dim % rank
+
+
 def split_components(input: Tensor, algebra: Algebra, dim: int) -> Tensor:
     """Return a view with the components and the numbers as two axes: (…, n·c, …) → (…, n, c, …), the n at `dim`.
 
     Raises:
-        ValueError: the size along `dim` is not divisible by n.
+        ValueError: the input has no such axis, or its size is not divisible by n.
     """
-    dim %= input.dim()
+    dim = axis_of(input, dim)
     check_divisible(f"input.shape[{dim}]", input.shape[dim], algebra)
     return input.unflatten(dim, (algebra.n, -1))  # type: ignore[no-untyped-call, no-any-return]
 
@@ -48,23 +63,26 @@ def join_components(numbers: Tensor, dim: int) -> Tensor:
     return numbers.flatten(dim, dim + 1)
 
 
-def squared_norms(numbers: Tensor, dim: int) -> Tensor:
-    """Return |q|² of every number, with 1 in the place of the n components, in float32 or better.
-
-    Summed part by part: `torch.linalg.vector_norm` over an axis of four takes 50 to 100 times as long on a CPU.
-    """
-    first, *others = widened(numbers).split(1, dim)  # type: ignore[no-untyped-call]
-    total: Tensor = first.square()
-    for part in others:
-        total = torch.addcmul(total, part, part)
-    return total
-
-
-def norms(numbers: Tensor, dim: int, at_least: float = 0.0) -> Tensor:
+def norms(numbers: Tensor, dim: int) -> Tensor:
     """Return |q| of every number, with 1 in the place of the n components, in float32 or better.
 
-    What is shorter than `at_least`, or so short that its square underflows, is given that length and a gradient of zero: a
-    divisor whose quotients and gradients are finite everywhere.
+    Its gradient at zero is zero; see `algebra.elements.norm_of_parts`.
     """
-    squares = squared_norms(numbers, dim)
-    return squares.clamp_min(max(at_least**2, torch.finfo(squares.dtype).tiny)).sqrt()
+    return norm_of_parts(widened(numbers).split(1, dim))  # type: ignore[no-untyped-call]
+
+
+def divisors(numbers: Tensor, dim: int, at_least: float = 0.0) -> Tensor:
+    """Return |q| of every number as `norms` does, but what is shorter than `at_least`, or zero, has that length.
+
+    So all quotients and gradients are finite. The gradient of such a divisor is zero.
+    """
+    lengths = norms(numbers, dim)
+    return lengths.clamp_min(max(at_least, torch.finfo(lengths.dtype).tiny))
+
+
+def laid_out_like(y: Tensor, x: Tensor) -> Tensor:
+    """Return y in the memory format of x."""
+    for dimensions, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if x.dim() == dimensions and not x.is_contiguous() and x.is_contiguous(memory_format=layout):
+            return y.contiguous(memory_format=layout)
+    return y

@@ -126,7 +126,10 @@ def convert_with_report(
     seed: int | None = None,
 ) -> Conversion:
     """Do what `convert` does and say, layer by layer, what became of it."""
+    check_module("model", model)
     algebra = fixed(algebra)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise UserError(f"`seed` (={seed!r}) must be an integer or None")
     if head not in ("real", "algebra", algebra.name):
         raise unknown("head", head, ("real", "algebra"))
     if weights not in ("scratch", "project"):
@@ -181,6 +184,7 @@ def to_real(model: nn.Module) -> nn.Module:
         ValueError: torch has no such layer: a light GRU, a bidirectional one, whose outputs come in another order, or a
             subclass of ours with its own methods.
     """
+    check_module("model", model)
     model = copied(model)
     replacements: list[tuple[nn.Module, nn.Module]] = []
     with _drawing(model, 0):
@@ -214,6 +218,12 @@ def _expanded(name: str, layer: nn.Module) -> nn.Module:
         weights = real_weights(layer)
     plain.load_state_dict(state_of(layer, set(plain.state_dict()) - set(weights)) | weights)
     return plain
+
+
+def check_module(argument: str, value: object) -> None:
+    """Raise unless a value is a module."""
+    if not isinstance(value, nn.Module):
+        raise UserError(f"`{argument}` (={value!r}) must be a torch.nn.Module")
 
 
 def _size(model: nn.Module) -> int:

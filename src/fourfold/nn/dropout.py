@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from fourfold.algebra import Algebra
 from fourfold.nn.base import fixed
-from fourfold.nn.components import NumberLayer, join_components, split_components
+from fourfold.nn.components import NumberLayer, axis_of, join_components, split_components
 from fourfold.record import UserError
 
 
@@ -28,7 +28,7 @@ class Dropout(NumberLayer, nn.Dropout):
         """Return x with each number zero with probability p, and multiplied by 1 / (1 − p) otherwise."""
         if self.algebra.n == 1:
             return super().forward(input)
-        dim = self.dim % input.dim()
+        dim = axis_of(input, self.dim)
         shape = list(split_components(input, self.algebra, dim).shape)
         shape[dim] = 1
         return _drop(self, input, dim, shape)

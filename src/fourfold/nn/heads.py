@@ -6,7 +6,7 @@ all components of all numbers as real features.
 
 from torch import Tensor
 
-from fourfold.nn.components import NumberFunction, split_components, squared_norms
+from fourfold.nn.components import NumberFunction, axis_of, norms, split_components
 
 
 class NormHead(NumberFunction):
@@ -16,15 +16,13 @@ class NormHead(NumberFunction):
     (N, features) and (N, channels, *size), −1 for sequences (N, L, features).
 
     Raises:
-        ValueError: the size of `x` along `dim` is not divisible by the algebra's dimension.
+        ValueError: `x` has no axis `dim`, or its size is not divisible by the algebra's dimension.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return |q| of every number q."""
-        dim = self.dim % input.dim()
-        squares = squared_norms(split_components(input, self.algebra, dim), dim).squeeze(dim)
-        is_zero = squares == 0  # the square root has an infinite slope there
-        return squares.masked_fill(is_zero, 1).sqrt().masked_fill(is_zero, 0).to(input.dtype)
+        dim = axis_of(input, self.dim)
+        return norms(split_components(input, self.algebra, dim), dim).squeeze(dim).to(input.dtype)
 
 
 class RealPartHead(NumberFunction):
@@ -32,5 +30,5 @@ class RealPartHead(NumberFunction):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the real part of every number."""
-        dim = self.dim % input.dim()
+        dim = axis_of(input, self.dim)
         return split_components(input, self.algebra, dim).select(dim, 0)

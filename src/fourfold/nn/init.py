@@ -42,6 +42,14 @@ def weight_(
     std = standard_deviation(weight, algebra.n, groups, scheme)
     if weight.numel() == 0 or weight.is_meta:
         return
+    if weight.is_complex() and (algebra.n > 1 or form != "polar"):
+        # Two draws, for torch's uniform numbers have the variance twice and its normal ones half of it in each part.
+        parts = [torch.empty_like(weight.real, memory_format=torch.contiguous_format) for _ in range(2)]
+        for part in parts:
+            weight_(part, algebra, groups, scheme, generator, form)
+        with torch.no_grad():
+            weight.copy_(torch.complex(*parts) * (1 if scheme == "torch" else math.sqrt(0.5)))
+        return
     if isinstance(algebra, LearnedAlgebra):
         if form == "polar" and algebra.start is None:
             form = "normal"
@@ -52,7 +60,7 @@ def weight_(
         elif algebra.n == 1 and form == "polar":
             weight.normal_(0, std, generator=generator)
         else:
-            numbers = weight.view(algebra.n, groups, weight.shape[0] // algebra.n // groups, -1)
+            numbers = weight.reshape(algebra.n, groups, weight.shape[0] // algebra.n // groups, -1)
             weight.copy_(FORMS[form](numbers, algebra, std, generator).view_as(weight))
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from fourfold.algebra import Algebra
 from fourfold.algebra.checking import widened
 from fourfold.nn.base import check_divisible, fixed
-from fourfold.nn.components import NumberLayer
+from fourfold.nn.components import NumberLayer, laid_out_like
 from fourfold.record import UserError
 
 
@@ -159,9 +159,11 @@ class GroupNorm(_WholeNorm, nn.GroupNorm):
         if self.algebra.n == 1:
             return super().forward(input)
         _check_channels(input, 1, self.num_channels)
-        parts = widened(input).reshape(input.shape[0], self.algebra.n, self.num_groups, -1)
+        images, channels, *size = input.shape
+        n, groups = self.algebra.n, self.num_groups
+        parts = widened(input).reshape(images, n, groups, channels // (n * groups) * math.prod(size))
         y = _by_group(parts - parts.mean(-1, keepdim=True), self.eps)
-        return _affine(y.reshape(input.shape), self._real_weight(), self._real_bias()).to(input.dtype)
+        return laid_out_like(_affine(y.reshape(input.shape), self._real_weight(), self._real_bias()).to(input.dtype), input)
 
 
 class _InstanceNorm(_WholeNorm):
@@ -218,7 +220,8 @@ class _InstanceNorm(_WholeNorm):
         else:
             centred = parts - self.running_mean.view(n, -1, 1)
             y = centred * (self.running_var + eps).rsqrt().unsqueeze(-1)
-        return _affine(y.reshape(x.shape), self._real_weight(), self._real_bias()).to(input.dtype).view(input.shape)
+        y = _affine(y.reshape(x.shape), self._real_weight(), self._real_bias()).to(input.dtype)
+        return laid_out_like(y.view(input.shape), input)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, centred: Tensor) -> None:

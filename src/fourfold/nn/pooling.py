@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fourfold.algebra import Algebra
 from fourfold.nn.base import fixed
-from fourfold.nn.components import NumberLayer, split_components, squared_norms
+from fourfold.nn.components import NumberLayer, norms, split_components
 from fourfold.record import UserError
 
 __all__ = [
@@ -45,7 +45,7 @@ class _PoolByNorm(NumberLayer):
     _rank: int
 
     def _largest(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Pool the squared norms (N, c, *size): the largest of every window, and its flat position in the map."""
+        """Pool the norms (N, c, *size): the largest of every window, and its flat position in the map."""
         raise NotImplementedError
 
     def forward(self, input: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ class _PoolByNorm(NumberLayer):
         dim = input.dim() - self._rank - 1
         numbers = split_components(input, self.algebra, dim)
         with torch.no_grad():
-            _, indices = self._largest(squared_norms(numbers, dim).squeeze(dim))
+            _, indices = self._largest(norms(numbers, dim).squeeze(dim))
         size = indices.shape[dim + 1 :]
         everywhere = indices.flatten(dim + 1).unsqueeze(dim).expand(*numbers.shape[: dim + 2], -1)
         output = numbers.flatten(dim + 2).gather(-1, everywhere).reshape(*input.shape[: dim + 1], *size)

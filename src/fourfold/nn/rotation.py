@@ -54,10 +54,11 @@ class _Rotation(AlgebraLayer):
         if self.scale is not None:
             std = 2 * init.standard_deviation(self.weight, 4, self.groups, scheme)
             with torch.no_grad():
-                self.scale.normal_(0, std, generator=generator)
+                drawn = torch.randn(self.scale.shape, generator=generator, dtype=self.scale.dtype, device=self.scale.device)
+                self.scale.copy_(drawn * std)
                 # Only the direction counts, and at norm 1 its steps have the size of the others.
-                numbers = self.weight.view(4, -1)
-                numbers.copy_(unit(numbers.t()).t())
+                directions = unit(self.weight.reshape(4, -1).t()).t()
+                self.weight.copy_(directions.reshape(self.weight.shape))
         if self.bias is not None:
             init.bias_(self.bias, fan_in(self), scheme, generator)
 

@@ -13,7 +13,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fourfold.algebra.checking import widened
-from fourfold.nn.whitening import WhiteningBatchNorm, follow, laid_out_like, without_autocast
+from fourfold.nn.components import laid_out_like
+from fourfold.nn.copying import deepcopied
+from fourfold.nn.whitening import WhiteningBatchNorm, follow, without_autocast
 from fourfold.nn.whitening_function import fine, inverse_factor
 from fourfold.record import UserError
 
@@ -99,6 +101,22 @@ class _Synchronised:
 
     process_group: Any
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Say how a copy is made, as its class is found nowhere: from the norm's own class.
+
+        Raises:
+            ValueError: it is to be pickled and has a process group of its own, which belongs to this process.
+        """
+        if self.process_group is not None:
+            raise UserError("a norm synchronised over a `group` of its own cannot be pickled; one over all processes can")
+        return _new, type(self).__bases__, dict(vars(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy over the same processes."""
+        if self.process_group is not None:
+            memo[id(self.process_group)] = self.process_group
+        return deepcopied(self, memo)
+
 
 class _Components(_Synchronised):
     """Of norms with a variance for every channel."""
@@ -146,6 +164,12 @@ class _Whitening(_Synchronised):
         if self.track_running_stats:
             self._follow(mean, covariance * (count / (count - 1)))
         return y
+
+
+def _new(mixin: type, kind: type) -> Any:
+    """Return a synchronised norm of a class, without anything in it yet."""
+    made: Any = _synchronised(kind, mixin)
+    return made.__new__(made)
 
 
 @cache

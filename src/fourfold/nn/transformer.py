@@ -11,9 +11,10 @@ from fourfold.nn.attention import MultiheadAttention, check_heads
 from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.layer_norm import LayerNorm
 from fourfold.nn.linear import Linear
+from fourfold.nn.tracing import WholeLayer
 
 
-class TransformerEncoderLayer(nn.TransformerEncoderLayer):
+class TransformerEncoderLayer(WholeLayer, nn.TransformerEncoderLayer):
     """Self-attention and two linear layers over algebra numbers; `real` is `torch.nn.TransformerEncoderLayer`, all of it.
 
     The layers of the others are our `MultiheadAttention`, `Linear` and `LayerNorm`; `torch.nn.TransformerEncoder` takes

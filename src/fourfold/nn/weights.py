@@ -6,12 +6,13 @@ from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
 from fourfold.algebra import REAL, Algebra, LearnedAlgebra
 from fourfold.nn import init
 from fourfold.nn.base import AlgebraLayer, fan_in
+from fourfold.nn.bilinear import draw_bilinear_
 from fourfold.record import UserError
 
 WeightLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -155,7 +156,9 @@ def initialize(model: nn.Module, scheme: str = "torch", generator: Generator | N
     for module in model.modules():
         if isinstance(module, AlgebraLayer):
             module.draw(scheme, generator, form)
-        elif isinstance(module, WeightLayer):
+        elif isinstance(module, nn.Bilinear):
+            draw_bilinear_(module, REAL, scheme, generator, form)
+        elif isinstance(module, WeightLayer | _ConvTransposeNd):
             init.weight_(module.weight, REAL, getattr(module, "groups", 1), scheme, generator, form)
             if module.bias is not None:
                 init.bias_(module.bias, fan_in(module), scheme, generator)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fourfold.algebra import REAL, Algebra
 from fourfold.algebra.checking import widened
+from fourfold.nn.components import laid_out_like
 from fourfold.nn.norm import ComponentNorm
 from fourfold.nn.whitening_function import fine, inverse_factor, mix, symmetric_positions, whiten
 from fourfold.record import UserError
@@ -52,6 +53,15 @@ class WhiteningBatchNorm(ComponentNorm):
         del self.running_var
         self.register_buffer("running_covariance", covariance)
         self.reset_parameters()
+
+    def __getattr__(self, name: str) -> Any:
+        """Say to torch's tools for batch norms, which read `running_var`, what there is instead."""
+        if name == "running_var" and "running_covariance" in self._buffers:
+            raise AttributeError(
+                f"{type(self).__name__} has `running_covariance` in the place of `running_var`: to take its statistics over "
+                "several processes use fourfold.nn.synchronise, to fold it into a layer fourfold.nn.fold"
+            )
+        return super().__getattr__(name)
 
     def reset_running_stats(self) -> None:
         """Start from mean 0 and the identity as covariance."""
@@ -149,14 +159,6 @@ def follow(norm: Any, *statistics: tuple[Tensor, Tensor]) -> None:
 def without_autocast(device: str) -> AbstractContextManager[None]:
     """Return the context in which tensors of a device keep their types."""
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-
-
-def laid_out_like(y: Tensor, x: Tensor) -> Tensor:
-    """Return y in the memory format of x."""
-    for dimensions, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if x.dim() == dimensions and not x.is_contiguous() and x.is_contiguous(memory_format=layout):
-            return y.contiguous(memory_format=layout)
-    return y
 
 
 class WhiteningBatchNorm1d(WhiteningBatchNorm, nn.BatchNorm1d):

@@ -49,11 +49,13 @@ def project_(layer: nn.Module, source: nn.Module) -> float:
     Returns the relative error |W − E(s)| / |W| over all weights of the layer. Sums are taken in float64, so a matrix that has
     the algebra's form already is met exactly.
     """
-    exact = copy.deepcopy(layer).to("cpu", torch.float64).requires_grad_()
+    is_complex = any(parameter.is_complex() for parameter in source.parameters())
+    wide = torch.complex128 if is_complex else torch.float64
+    exact = copy.deepcopy(layer).to("cpu", wide).requires_grad_()
     with torch.enable_grad():
         expanded = real_weights(exact)
     stored = {name: attrgetter(name)(exact) for name in expanded}
-    real = {name: attrgetter(name)(source).detach().to("cpu", torch.float64) for name in expanded}
+    real = {name: attrgetter(name)(source).detach().to("cpu", wide) for name in expanded}
     targets = {name: ungrouped(weight, getattr(layer, "groups", 1)) for name, weight in real.items()}
     sums = torch.autograd.grad(list(expanded.values()), list(stored.values()), list(targets.values())) if expanded else ()
     with torch.no_grad():
@@ -61,6 +63,6 @@ def project_(layer: nn.Module, source: nn.Module) -> float:
             weight.copy_(total * (weight.numel() / real[name].numel()))
         nearest = real_weights(exact)
     layer.load_state_dict({**source.state_dict(), **{name: weight.detach() for name, weight in stored.items()}})
-    missed = sum(float((targets[name] - nearest[name]).square().sum()) for name in expanded)
-    size = sum(float(weight.square().sum()) for weight in real.values())
+    missed = sum(float((targets[name] - nearest[name]).abs().square().sum()) for name in expanded)
+    size = sum(float(weight.abs().square().sum()) for weight in real.values())
     return math.sqrt(missed / size) if size else 0.0

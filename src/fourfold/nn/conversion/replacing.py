@@ -25,7 +25,7 @@ def make(layer_class: Any, rule: Rule, layer: nn.Module, algebra: Algebra | None
         arguments["groups"] = 1
     if algebra is not None:
         arguments["algebra"] = algebra
-    like = next((p for p in layer.parameters() if p.is_floating_point()), None)
+    like = next((p for p in layer.parameters() if p.is_floating_point() or p.is_complex()), None)
     if like is not None:
         arguments.update(device=like.device, dtype=like.dtype)
     made: nn.Module = layer_class(**arguments)

@@ -67,7 +67,10 @@ def skipped(model: nn.Module, layers: dict[str, nn.Module], skip: Skip, argument
     Raises:
         ValueError: a name or pattern fits no module.
     """
-    entries = (skip,) if isinstance(skip, str | type) else tuple(skip)
+    entries = (skip,) if isinstance(skip, str | type) or not isinstance(skip, Iterable) else tuple(skip)
+    for entry in entries:
+        if not isinstance(entry, str | type):
+            raise UserError(f"`skip` (={entry!r}) must be a name, a pattern, a class of modules or several of these")
     modules = list(model.named_modules(remove_duplicate=False))
     for entry in entries:
         if isinstance(entry, str) and not any(fnmatchcase(name, entry) for name, _ in modules):
