@@ -54,9 +54,9 @@ TWINS = {
 
 
 def variance(layer):
-    return float(
-        layer.matrix().detach().abs().square().mean() if hasattr(layer, "matrix") else layer.weight.abs().square().mean()
-    )
+    with torch.no_grad():
+        matrix = layer.matrix() if hasattr(layer, "matrix") else layer.weight
+        return float(matrix.abs().square().mean())
 
 
 @pytest.mark.parametrize("name", TWINS)

@@ -58,17 +58,22 @@ def whiten_together(x: Tensor, gamma: Tensor, beta: Tensor, eps: float, group: A
     """
     images, n, numbers, positions = x.shape
     rows = x.permute(2, 1, 0, 3).reshape(numbers, n, images * positions)
-    local = fine(rows.sum(-1))
+    if n > 1:  # numbers of one component cannot be dependent on one another
+        rows = fine(rows)
+    local = rows.sum(-1, dtype=fine(rows[:0]).dtype)
     total = summed(torch.cat([local.flatten(), local.new_full((1,), images * positions)]), group)
     # Only a process with at most one value can meet a batch of one value, so others need not wait to look.
     if images * positions <= 1 and total[-1].item() <= 1:
         raise UserError(f"expected more than 1 value per channel in training, got `input` of shape {tuple(x.shape)} alone")
     count = total[-1].detach()
     mean = total[:-1].view(numbers, n) / count
-    centred = rows - mean.to(x.dtype).unsqueeze(-1)
-    covariance = summed(fine(centred @ centred.mT), group) / count
-    matrix = gamma.to(x.dtype) @ inverse_factor(covariance, eps).to(x.dtype)
-    y = torch.baddbmm(beta.to(x.dtype).unsqueeze(-1), matrix, centred)
+    rounded = mean.to(rows.dtype)
+    rest = (mean - rounded).detach()  # what a mean loses in float32
+    centred = rows - rounded.unsqueeze(-1)
+    covariance = summed(fine(centred @ centred.mT), group) / count - rest.unsqueeze(-1) * rest.unsqueeze(-2)
+    matrix = gamma.to(covariance.dtype) @ inverse_factor(covariance, eps)
+    offset = beta.to(matrix.dtype) - (matrix @ rest.unsqueeze(-1)).squeeze(-1)
+    y = torch.baddbmm(offset.to(rows.dtype).unsqueeze(-1), matrix.to(rows.dtype), centred).to(x.dtype)
     return y.view(numbers, n, images, positions).permute(2, 1, 0, 3), mean.detach(), covariance.detach(), count
 
 

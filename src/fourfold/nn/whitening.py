@@ -1,17 +1,19 @@
 """Batch norm that whitens: it decorrelates the components of every number (Gaudet & Maida 2018, Trabelsi et al. 2018)."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from fourfold.algebra import REAL, Algebra
-from fourfold.algebra.checking import widened
+from fourfold.algebra.checking import NARROW, widened
 from fourfold.nn.components import laid_out_like
 from fourfold.nn.norm import ComponentNorm
-from fourfold.nn.whitening_function import fine, inverse_factor, mix, symmetric_positions, whiten
+from fourfold.nn.whitening_function import evaluate, fine, inverse_factor, symmetric_positions, whiten
 from fourfold.record import UserError
 
 
@@ -49,10 +51,32 @@ class WhiteningBatchNorm(ComponentNorm):
             return
         if self.weight is not None:
             self.weight = nn.Parameter(self.weight.new_empty(n * (n + 1) // 2, num_features // n))
-        covariance = None if self.running_var is None else self.running_var.new_empty(num_features // n, n, n)
+        covariance = None
+        if self.running_mean is not None:
+            self.running_mean = fine(self.running_mean)
+            covariance = self.running_mean.new_empty(num_features // n, n, n)
         del self.running_var
         self.register_buffer("running_covariance", covariance)
         self.reset_parameters()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move and convert as all modules do, but keep running statistics in float64, on a device that has it."""
+        kept = {name: buffer for name, buffer in self._buffers.items() if buffer is not None and buffer.dtype is torch.float64}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in kept.items() if self.algebra.n > 1 else ():
+            moved = self._buffers[name]
+            assert moved is not None
+            if moved.dtype is not torch.float64 and moved.device.type != "mps":
+                self._buffers[name] = buffer.to(moved.device)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Load as all modules do; a covariance of a narrower type is first made one again, which rounding may have undone."""
+        name = f"{prefix}running_covariance"
+        given = state_dict.get(name)
+        if self.algebra.n > 1 and isinstance(given, Tensor) and given.dtype in (torch.float32, *NARROW) and not given.is_meta:
+            state_dict = {**state_dict, name: _definite(given)}
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def __getattr__(self, name: str) -> Any:
         """Say to torch's tools for batch norms, which read `running_var`, what there is instead."""
@@ -92,11 +116,8 @@ class WhiteningBatchNorm(ComponentNorm):
         Raises:
             ValueError: the layer keeps no running statistics.
         """
-        if self.running_mean is None or self.running_covariance is None:
-            raise UserError("a norm with `track_running_stats` (=False) maps every batch in its own way")
-        covariance = fine(self.running_covariance)
+        mean, covariance = self._running()
         matrix = self._gamma(covariance) @ inverse_factor(covariance, self.eps)
-        mean = fine(self._by_number(self.running_mean))
         return matrix, self._beta(mean) - (matrix @ mean.unsqueeze(-1)).squeeze(-1)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -110,8 +131,19 @@ class WhiteningBatchNorm(ComponentNorm):
         with without_autocast(input.device.type):
             n = self.algebra.n
             x = widened(input).reshape(images, n, channels // n, math.prod(size))
-            y = self._batch(x) if self.training or self.running_mean is None else mix(x, *self.evaluation())
+            y = self._batch(x) if self.training or self.running_mean is None else self._evaluated(x)
         return laid_out_like(y.reshape(input.shape).to(input.dtype), input)
+
+    def _running(self) -> tuple[Tensor, Tensor]:
+        """Return the running mean (c, n) and covariance (c, n, n), in float64."""
+        if self.running_mean is None or self.running_covariance is None:
+            raise UserError("a norm with `track_running_stats` (=False) maps every batch in its own way")
+        return fine(self._by_number(self.running_mean)), fine(self.running_covariance)
+
+    def _evaluated(self, x: Tensor) -> Tensor:
+        """Whiten numbers (N, n, c, S) by the running statistics."""
+        mean, covariance = self._running()
+        return evaluate(x, self._gamma(x), self._beta(mean), mean, covariance, self.eps)
 
     def _batch(self, x: Tensor) -> Tensor:
         """Whiten numbers (N, n, c, S) by their own statistics."""
@@ -148,12 +180,50 @@ class WhiteningBatchNorm(ComponentNorm):
 
 
 @torch.no_grad()
+def _definite(covariance: Tensor) -> Tensor:
+    """Return covariances (c, n, n) in float64, with as much variance more as the rounding of their type may have cost."""
+    wide = fine(covariance)
+    variances = wide.diagonal(dim1=-2, dim2=-1).clamp_min(0)
+    scale = variances.sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+    correlation = wide / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
+    least = torch.linalg.eigvalsh(correlation)[:, :1]
+    missing = (covariance.shape[-1] * torch.finfo(covariance.dtype).eps - least).clamp_min(0)
+    return wide + torch.diag_embed(missing * variances)
+
+
+@torch.no_grad()
 def follow(norm: Any, *statistics: tuple[Tensor, Tensor]) -> None:
     """Move each running statistic of a batch norm towards a batch's, as torch's batch norm does."""
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        _move(norm, *statistics)
+        return
+    statistics = tuple((running, _untracked(new)) for running, new in statistics)
+    # As torch's own batch norm does within `torch.func.grad`, which refuses to change what it does not know.
+    with temporarily_clear_interpreter_stack():
+        _move(norm, *statistics)
+
+
+def _move(norm: Any, *statistics: tuple[Tensor, Tensor]) -> None:
     norm.num_batches_tracked.add_(1)
     for running, new in statistics:
         weight = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
         running.copy_(torch.lerp(running.to(new.dtype), new, weight))
+
+
+def _untracked(value: Tensor) -> Tensor:
+    """Return a tensor without what `torch.func.grad` and `torch.func.jvp` have put around it.
+
+    Raises:
+        ValueError: it is one of several that `torch.vmap` computes at once, which a single running statistic cannot follow.
+    """
+    while torch._C._functorch.is_gradtrackingtensor(value):
+        value = torch._C._functorch.get_unwrapped(value)
+    if torch._C._functorch.is_batchedtensor(value):
+        raise UserError(
+            "running statistics cannot follow several batches at once under torch.vmap: bring the norm into `eval()` mode or "
+            "make it with `track_running_stats=False`"
+        )
+    return value
 
 
 def without_autocast(device: str) -> AbstractContextManager[None]:

@@ -4,7 +4,9 @@ Maps are seen as (N, n, c, S): images, components, numbers and positions. Whatev
 (c, n, n), and is computed in float64: covariances V, factors W with W (V + eps) Wᵀ = 1, scales Γ.
 
 A training step makes four passes over the maps, as batch norm does: products of all pairs of components, then
-y = ΓW·x + const; backward, products of dy with x, then dx = (ΓW)ᵀ·dy + B·x + const.
+y = ΓW·x + const; backward, products of dy with x, then dx = (ΓW)ᵀ·dy + B·x + const. In float32 that is exact enough where
+neither means nor correlations are large. Elsewhere, and where nobody may look (GPUs, transforms, compilers), numbers are
+centred, multiplied and mixed in float64, as their differences are what is left of numbers thousands of times as large.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 CHUNK = 2**19
@@ -23,6 +26,8 @@ ILL_CONDITIONED = 256.0
 """The ratio of mean squares to the least pivot of V beyond which the rounding of float32 shows in the whitened numbers."""
 SMALLEST_MAP = 16
 """Positions below which the rows of a map are too short for the passes in chunks."""
+LEAST_PIVOT = 64.0
+"""Roundings of a variance below which a pivot is rounding alone: sums of products are off by a few of them."""
 
 
 def whiten(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,35 +36,49 @@ def whiten(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, 
     Shapes: x (N, n, c, S) of float32 or float64, gamma (c, n, n), beta (c, n) → y as x, μ (c, n) and V (c, n, n) in float64,
     V with divisor N·S. Gradients flow through y alone.
     """
-    if _traced() or _in_chunks(x):
-        return _Whiten.apply(x.contiguous(), gamma, beta, eps)  # type: ignore[no-untyped-call, no-any-return]
-    return _whiten_rows(x, gamma, beta, eps)
+    if not (_traced() or _in_chunks(x)):
+        return _whiten_rows(x, gamma, beta, eps)
+    x = x.contiguous()
+    with torch.no_grad():
+        mean, covariance = (_traced_statistics if _traced() else _statistics)(x.detach())
+        factor = inverse_factor(covariance, eps)
+    if not _traced() and not _is_precise(mean, covariance, factor):
+        return _whiten_rows(x, gamma, beta, eps)
+    y: Tensor = _Whiten.apply(x, gamma, beta, mean, factor, eps)  # type: ignore[no-untyped-call]
+    return y, mean, covariance
 
 
-def mix(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Return matrix·x + offset for every number.
-
-    Shapes: x (N, n, c, S), matrix (c, n, n), offset (c, n) → as x.
-    """
-    matrix, offset = matrix.to(x.dtype), offset.to(x.dtype)
-    needs_grad = torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad or offset.requires_grad)
-    if _traced() or (_in_chunks(x) and not needs_grad):
+def evaluate(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, covariance: Tensor, eps: float) -> Tensor:
+    """Return Γ W (x − μ) + β for a given mean and covariance. Shapes: as `whiten`."""
+    factor = inverse_factor(covariance, eps)
+    matrix, beta = gamma.to(factor.dtype) @ factor, beta.to(factor.dtype)
+    if _in_chunks(x) and not _traced() and _is_precise(mean, covariance, factor):
+        offset = (beta - (matrix @ mean.unsqueeze(-1)).squeeze(-1)).to(x.dtype)
+        matrix = matrix.to(x.dtype)
+        if torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad or offset.requires_grad):
+            return torch.einsum("cij,ajcl->aicl", matrix, x) + offset.t().unsqueeze(-1)
         return _mix(offset, (matrix, x.contiguous()))
-    return torch.einsum("cij,ajcl->aicl", matrix, x) + offset.t().unsqueeze(-1)
+    if _traced():  # also for programs that have no float64: what a mean loses in float32 is part of the offset
+        rounded = mean.to(x.dtype)
+        offset = beta - (matrix @ (mean - rounded).unsqueeze(-1)).squeeze(-1)
+        return _traced_mix(offset.to(x.dtype), (matrix.to(x.dtype), x - rounded.t().unsqueeze(-1)))
+    centred = fine(x) - mean.t().unsqueeze(-1)
+    return (torch.einsum("cij,ajcl->aicl", matrix, centred) + beta.t().unsqueeze(-1)).to(x.dtype)
 
 
 def inverse_factor(covariance: Tensor, eps: float) -> Tensor:
     """Return the lower triangular W with W (V + eps) Wᵀ = 1: the inverse of the Cholesky factor. Shapes: (c, n, n) → the same.
 
-    Elimination on [V + eps | 1]. No pivot of V + eps is below eps; one that rounding has put there is raised to it, so that
-    constant or equal components leave everything finite.
+    Elimination on [V + eps | 1]. No pivot of V + eps is below eps; one that rounding has put there is raised to it, and to
+    what rounding alone can be, so that constant, equal and dependent components leave everything finite and small.
     """
     n = covariance.shape[-1]
     identity = torch.eye(n, dtype=covariance.dtype, device=covariance.device)
+    least = (covariance.diagonal(dim1=-2, dim2=-1) * (LEAST_PIVOT * torch.finfo(covariance.dtype).eps)).clamp_min(eps)
     work = torch.cat([covariance + eps * identity, identity.expand_as(covariance)], dim=-1)
     rows = []
     for j in range(n):
-        row = work[:, j] * work[:, j, j, None].clamp_min(eps).rsqrt()
+        row = work[:, j] * torch.maximum(work[:, j, j, None], least[:, j, None]).rsqrt()
         rows.append(row[:, n:])
         if j + 1 < n:
             work = torch.addcmul(work, row[:, :n, None], row[:, None, :], value=-1)
@@ -67,27 +86,32 @@ def inverse_factor(covariance: Tensor, eps: float) -> Tensor:
 
 
 class _Whiten(torch.autograd.Function):
-    """`whiten` with the gradient written out, for contiguous maps."""
+    """`whiten` by given statistics with the gradient written out, for contiguous maps."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        mean, covariance, factor = _statistics(x, eps)
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, factor: Tensor, eps: float) -> Tensor:
         matrix = gamma.to(factor.dtype) @ factor
-        offset = beta - (matrix @ mean.unsqueeze(-1)).squeeze(-1)
         ctx.eps = eps
-        ctx.mark_non_differentiable(mean, covariance)
         ctx.save_for_backward(x, gamma, mean, factor)
-        return _mix(offset.to(x.dtype), (matrix.to(x.dtype), x)), mean, covariance
+        if _traced():
+            return _traced_mix(beta.to(factor.dtype), (matrix, fine(x) - mean.t().unsqueeze(-1))).to(x.dtype)
+        offset = beta - (matrix @ mean.unsqueeze(-1)).squeeze(-1)
+        return _mix(offset.to(x.dtype), (matrix.to(x.dtype), x))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, mean, factor = ctx.saved_tensors
+        dtype = x.dtype
         if torch.is_grad_enabled() and not _traced():
-            return *_differentiable_backward(x, gamma, ctx.eps, grad), grad.sum((0, 3)).t(), None
-        grad = grad.contiguous()
+            return *_differentiable_backward(x, gamma, ctx.eps, grad), grad.sum((0, 3)).t(), None, None, None
+        if plain := _traced() or _transformed(grad):
+            x, grad, mean = fine(x) - mean.t().unsqueeze(-1), fine(grad), torch.zeros_like(mean)
+            products, grad_beta = _traced_moments(grad.unbind(1), x.unbind(1), symmetric=False)
+        else:
+            grad = grad.contiguous()
+            products, grad_beta = _moments(grad, x)
+            products = products - grad_beta.unsqueeze(-1) * mean.unsqueeze(-2)
         count = x.shape[0] * x.shape[3]
-        products, grad_beta = _moments(grad, x)
-        products = products - grad_beta.unsqueeze(-1) * mean.unsqueeze(-2)
         grad_gamma = products @ factor.mT
         # With W the inverse of the Cholesky factor, dV = ½ Wᵀ (Φ + Φᵀ) W where Φ is the lower triangle of −Γᵀ dΓ with half
         # its diagonal (Murray 2016, on the Cholesky decomposition); V adds 2/count · dV (x − μ) to dx.
@@ -97,8 +121,9 @@ class _Whiten(torch.autograd.Function):
         by_x = factor.mT @ symmetric @ factor / count
         by_grad = (scale @ factor).mT
         offset = -(by_grad @ grad_beta.unsqueeze(-1) / count + by_x @ mean.unsqueeze(-1)).squeeze(-1)
-        grad_x = _mix(offset.to(x.dtype), (by_grad.to(x.dtype), grad), (by_x.to(x.dtype), x))
-        return grad_x, grad_gamma.to(gamma.dtype), grad_beta.to(gamma.dtype), None
+        mixed = _traced_mix if plain else _mix
+        grad_x = mixed(offset.to(x.dtype), (by_grad.to(x.dtype), grad), (by_x.to(x.dtype), x)).to(dtype)
+        return grad_x, grad_gamma.to(gamma.dtype), grad_beta.to(gamma.dtype), None, None, None
 
 
 def _differentiable_backward(x: Tensor, gamma: Tensor, eps: float, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -110,43 +135,42 @@ def _differentiable_backward(x: Tensor, gamma: Tensor, eps: float, grad: Tensor)
 
 
 def _whiten_rows(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """`whiten` in plain operations on one row of all values per component: for short maps, and for GPUs."""
+    """`whiten` in plain operations in float64 on one row of all values per component: what every other way must agree with."""
     images, n, numbers, positions = x.shape
-    rows = x.permute(2, 1, 0, 3).reshape(numbers, n, -1)
+    rows = fine(x.permute(2, 1, 0, 3).reshape(numbers, n, images * positions))
     mean = rows.mean(-1, keepdim=True)
     centred = rows - mean
-    covariance = fine(centred @ centred.mT) / (images * positions)
-    matrix = gamma.to(x.dtype) @ inverse_factor(covariance, eps).to(x.dtype)
-    y = torch.baddbmm(beta.to(x.dtype).unsqueeze(-1), matrix, centred)
+    covariance = centred @ centred.mT / (images * positions)
+    matrix = gamma.to(rows.dtype) @ inverse_factor(covariance, eps)
+    y = torch.baddbmm(beta.to(rows.dtype).unsqueeze(-1), matrix, centred).to(x.dtype)
     y = y.view(numbers, n, images, positions).permute(2, 1, 0, 3)
-    return y, fine(mean.detach().squeeze(-1)), covariance.detach()
+    return y, mean.detach().squeeze(-1), covariance.detach()
 
 
-def _statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean (c, n), the covariance (c, n, n) and the inverse of its factor, in one pass if it is precise enough.
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean (c, n) and the covariance (c, n, n) from one pass, which loses the digits that `_is_precise` asks for."""
+    return _about_zero(*_moments(x, x), x)
 
-    E[xxᵀ] − μμᵀ in float32 loses the digits in which the mean square of a component exceeds the least pivot of V. If they
-    are many, the same is done again to the numbers as nearly whitened as is known so far, which lose none. Compilers take
-    the moments about the mean of one image instead, for a shift costs them nothing: it bounds the share of the mean by
-    N, since that image's deviation from the mean is itself a part of V.
+
+def _traced_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`_statistics` in float64 about the mean of one image, which costs compilers nothing.
+
+    It bounds the share of the mean by N, since that image's deviation from the mean is itself a part of V.
     """
-    if _traced():
-        shift = x[0].mean(-1)
-        shifted = [part - shift[i].unsqueeze(-1) for i, part in enumerate(x.unbind(1))]
-        mean, covariance = _about_zero(*_traced_moments(shifted, shifted, symmetric=True), x)
-        return mean + shift.t(), covariance, inverse_factor(covariance, eps)
-    mean, covariance = _about_zero(*_moments(x, x), x)
-    factor = inverse_factor(covariance, eps)
+    shift = fine(x[0].mean(-1))
+    shifted = [fine(part) - shift[i].unsqueeze(-1) for i, part in enumerate(x.unbind(1))]
+    mean, covariance = _about_zero(*_traced_moments(shifted, shifted, symmetric=True), x)
+    return mean + shift.t(), covariance
+
+
+def _is_precise(mean: Tensor, covariance: Tensor, factor: Tensor) -> bool:
+    """Whether E[xxᵀ] − μμᵀ, and sums of products with ΓW, keep their digits.
+
+    They lose those in which the mean square of a component exceeds the least pivot of V.
+    """
     squares = covariance.diagonal(dim1=-2, dim2=-1) + mean.square()
-    if bool((squares.amax(-1) * factor.diagonal(dim1=-2, dim2=-1).square().amax(-1) > ILL_CONDITIONED).any()):
-        shift, rough = mean.to(x.dtype), factor.to(x.dtype)
-        nearly = _mix(torch.zeros_like(shift), (rough, x - shift.t().unsqueeze(-1)))
-        mean, covariance = _about_zero(*_moments(nearly, nearly), x)
-        back, _ = torch.linalg.inv_ex(rough.to(factor.dtype))
-        mean = (back @ mean.unsqueeze(-1)).squeeze(-1) + shift
-        covariance = back @ covariance @ back.mT
-        factor = inverse_factor(covariance, eps)
-    return mean, covariance, factor
+    ratio = squares.amax(-1) * factor.diagonal(dim1=-2, dim2=-1).square().amax(-1)
+    return bool((ratio <= ILL_CONDITIONED).all())
 
 
 def _about_zero(products: Tensor, sums: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,8 +182,6 @@ def _about_zero(products: Tensor, sums: Tensor, x: Tensor) -> tuple[Tensor, Tens
 
 def _moments(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Return Σ l rᵀ and Σ l over images and positions. Shapes: maps (N, n, c, S) → (c, n, n) and (c, n), in float64."""
-    if _traced():
-        return _traced_moments(left.unbind(1), right.unbind(1), symmetric=False)
     n, numbers = left.shape[1:3]
     lefts = _rows(left)
     rights = lefts if left is right else _rows(right)
@@ -176,8 +198,6 @@ def _mix(offset: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
     A component of the result is a weighted sum of n rows of the map. torch's embedding bag does just that, reading each row
     once: on small maps three times as fast as batched products of such thin matrices.
     """
-    if _traced():
-        return _traced_mix(offset, *terms)
     x = terms[0][1]
     n, numbers, positions = x.shape[1:]
     images = min(x.shape[0], _images(x))
@@ -213,7 +233,7 @@ def _traced_moments(lefts: Sequence[Tensor], rights: Sequence[Tensor], symmetric
     sums, flat = moments[:, :n], moments[:, n:]
     if symmetric:
         flat = flat[:, symmetric_positions(n, flat.device).flatten()]
-    return flat.unflatten(-1, (n, n)), sums  # type: ignore[no-untyped-call]
+    return flat.reshape(*flat.shape[:-1], n, n), sums  # gradients of a batch of outputs know no `unflatten`
 
 
 def _traced_mix(offset: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
@@ -248,7 +268,15 @@ def _images(x: Tensor) -> int:
 
 
 def _in_chunks(x: Tensor) -> bool:
-    return type(x) is Tensor and x.device.type == "cpu" and x.shape[3] >= SMALLEST_MAP and x.shape[0] > 0
+    """Whether these are ordinary CPU tensors in plain eager mode, of maps that are worth it."""
+    is_plain = type(x) is Tensor and x.device.type == "cpu" and not _transformed() and forward_ad._current_level < 0
+    return is_plain and x.shape[3] >= SMALLEST_MAP and x.shape[0] > 0
+
+
+def _transformed(gradient: Tensor | None = None) -> bool:
+    """Whether `torch.func` is at work, or a gradient is that of a whole batch of outputs."""
+    batched = gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
+    return bool(batched or torch._C._are_functorch_transforms_active())
 
 
 def _traced() -> bool:
