@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 from lottery_samples import BOTH, files, prepared, run_alone, tiny_spec
+from rich.console import Console
 
 from fourfold import lottery
-from fourfold.lottery import presets
+from fourfold.cli.plan import print_plan
+from fourfold.lottery import planning, presets
 from fourfold.lottery.clock import Clock
 from fourfold.lottery.controls import run_controls
 from fourfold.record import RunStore, StopSpec
@@ -106,3 +108,29 @@ def test_a_narrow_network_takes_less_time_where_masks_save_none(monkeypatch):
     assert clock.narrow_seconds(perceptron, 0.1) == clock.level_seconds(perceptron, 0.1) < clock.level_seconds(perceptron)
     assert clock.level_seconds(convolutions, 0.1) == clock.level_seconds(convolutions)
     assert clock.narrow_seconds(convolutions, 0.1) == pytest.approx(0.1 * clock.level_seconds(convolutions))
+
+
+@pytest.mark.parametrize(
+    ("preset", "multiplies", "in_float32", "in_bf16", "precision", "said"),
+    [
+        ("conv4-cifar10", True, 2000.0, 900.0, None, 900.0),
+        ("conv4-cifar10", False, 2000.0, 900.0, None, None),
+        ("conv4-cifar10", True, 2000.0, 2100.0, None, None),
+        ("conv4-cifar10", True, 20.0, 9.0, None, None),  # too short to be timed twice
+        ("conv4-cifar10", True, 2000.0, 900.0, "bf16", None),
+        ("lenet-300-100-mnist", True, 2000.0, 900.0, None, None),
+    ],
+)
+def test_a_plan_says_what_bf16_would_save(
+    preset, multiplies, in_float32, in_bf16, precision, said, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(planning, "multiplies_bf16", lambda device: multiplies)
+    monkeypatch.setattr(
+        Clock, "level_seconds", lambda self, spec, density=1.0: in_bf16 if spec.train.precision == "bf16" else in_float32
+    )
+    spec = presets.get(preset)
+    spec = replace(spec, train=replace(spec.train, precision=precision))
+    plans = lottery.plan([spec], trials=1, out=tmp_path, device=CPU)
+    assert plans[0].bf16_level_seconds == said
+    print_plan(Console(width=200), plans, ["real"], trials=1, workers=1)
+    assert ("--precision bf16 would take 0.45 of that" in capsys.readouterr().out) == (said is not None)

@@ -114,6 +114,7 @@ def test_throughputs_belong_together(monkeypatch):
         assert speed.images == 2 * speed.spec.train.batch_size
         assert speed.ratio.low <= speed.ratio.median <= speed.ratio.high
         assert speed.ours.low / speed.plain.high <= speed.ratio.median <= speed.ours.high / speed.plain.low
+        assert speed.ours.low / speed.best.high <= speed.ratio_to_best.median <= speed.ours.high / speed.best.low
         assert epochs * whole / speed.ours.high <= speed.level_seconds * 1.001
         assert speed.level_seconds * 0.999 <= epochs * whole / speed.ours.low
         assert 0 < speed.operations < 1

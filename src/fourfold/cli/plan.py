@@ -34,6 +34,14 @@ def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], 
         )
     seconds = sum(plan.seconds for plan in plans) / min(workers, trials * len(plans))
     console.print(f"  about {format_duration(seconds)} left{end} with {count(workers, 'trial')} at a time", highlight=False)
+    in_bf16 = [plan.seconds * plan.bf16_level_seconds / plan.level_seconds for plan in plans if plan.bf16_level_seconds]
+    if seconds and len(in_bf16) == len(plans):
+        part = sum(in_bf16) / sum(plan.seconds for plan in plans)
+        console.print(
+            f"  this processor multiplies bfloat16: --precision bf16 would take {part:.2f} of that; "
+            "docs/studies.md says what it costs in accuracy",
+            highlight=False,
+        )
 
 
 def _until(spec: Spec) -> str:

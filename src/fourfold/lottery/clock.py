@@ -46,7 +46,7 @@ class Clock:
         With early stopping it is that of training to the last epoch.
         """
         epochs = spec.train.epochs * (2 if spec.prune.search == "continue" else 1)  # which trains a second network
-        if density == 1 or not _is_perceptron(spec):
+        if density == 1 or not is_perceptron(spec):
             return epochs * self._epoch_seconds(spec, 1.0)
         seconds = [epochs * self._epoch_seconds(spec, known) for known in DENSITIES]
         return float(np.interp(-math.log(density), [-math.log(known) for known in DENSITIES], seconds))
@@ -54,7 +54,7 @@ class Clock:
     def narrow_seconds(self, spec: Spec, density: float) -> float:
         """Return the time of one level of a narrower dense network, of as many weights as a density leaves of the whole one."""
         seconds = self.level_seconds(spec, density)
-        return seconds if _is_perceptron(spec) else seconds * density
+        return seconds if is_perceptron(spec) else seconds * density
 
     def _epoch_seconds(self, spec: Spec, density: float) -> float:
         steps = steps_per_epoch(data.info_for(spec.data).train_images - spec.data.validation, spec.train.batch_size)
@@ -84,7 +84,7 @@ class Clock:
         key = f"{probe.id} {density}"
         if key not in self._known:
             affordable = _PROBE_MACS // (3 * sizes_of(spec).macs * batch_size) if self.device.type == "cpu" else _BATCHES
-            most = _BATCHES if _is_perceptron(spec) or self.device.type != "cpu" else _BATCHES_OF_MAPS
+            most = _BATCHES if is_perceptron(spec) or self.device.type != "cpu" else _BATCHES_OF_MAPS
             count = batch_size * min(max(1, affordable), most)
             splits = splits_of(_random_images(spec, count), probe, self.device)
             network = build(probe, seed=0, device=self.device)
@@ -105,7 +105,8 @@ class Clock:
         return self._known[key]
 
 
-def _is_perceptron(spec: Spec) -> bool:
+def is_perceptron(spec: Spec) -> bool:
+    """Return whether all weights of the network are those of linear layers."""
     return all(layer.kind == "Linear" for layer in sizes_of(spec).layers if layer.weights)
 
 

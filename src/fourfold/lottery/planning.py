@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fourfold import data
-from fourfold.lottery.clock import Clock, sizes_of
+from fourfold.lottery.clock import Clock, is_perceptron, sizes_of
 from fourfold.lottery.controls import controls_left, controls_of, is_ticket
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
+from fourfold.train import multiplies_bf16
 
 FRACTION_PLANNED = 0.02
 """Trials that end by accuracy are planned down to this fraction of the real network; small networks often go on."""
@@ -22,6 +23,10 @@ PROCESS_BYTES = 2**29
 
 PARAMETER_BYTES = 80
 """Memory that training takes for each parameter, activations counted in: 72 were measured for ResNet-18 in batches of 100."""
+
+
+BF16_FROM_SECONDS = 60
+"""Levels that take longer in float32 are timed in bf16 too, to say what it would save."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,8 @@ class Plan:
     """Levels on disk, of all trials."""
     level_seconds: float
     """Estimated for the dense level; on a CPU those of perceptrons become shorter."""
+    bf16_level_seconds: float | None
+    """The same in bf16, where the spec does not ask for it; None where nothing would be saved, or too little to be timed."""
     seconds: float
     """Estimated work left for those levels, in seconds of one worker."""
     control_seconds: float
@@ -74,6 +81,7 @@ def plan(
                 levels=levels,
                 levels_done=sum(done),
                 level_seconds=clock.level_seconds(spec),
+                bf16_level_seconds=_bf16_level_seconds(clock, spec),
                 seconds=sum(clock.level_seconds(spec, spec.prune.density(level)) for level in left),
                 control_seconds=sum(
                     _control_seconds(clock, spec, control, level)
@@ -84,6 +92,16 @@ def plan(
             )
         )
     return plans
+
+
+def _bf16_level_seconds(clock: Clock, spec: Spec) -> float | None:
+    if spec.train.precision is not None or clock.device.type != "cpu" or not multiplies_bf16(clock.device):
+        return None
+    in_float32 = clock.level_seconds(spec)
+    if in_float32 < BF16_FROM_SECONDS or is_perceptron(spec):
+        return None
+    in_bf16 = clock.level_seconds(replace(spec, train=replace(spec.train, precision="bf16")))
+    return in_bf16 if in_bf16 < in_float32 else None
 
 
 def _controls_left(

@@ -16,7 +16,7 @@ from fourfold.lottery.levels import Experiment
 from fourfold.nn import named_weights
 from fourfold.record import Spec, TrainSpec, UserError
 from fourfold.record.train_spec import Precision
-from fourfold.train import train
+from fourfold.train import multiplies_bf16, train
 from fourfold.train.precision import computing
 
 SECONDS_A_ROUND = 1.0
@@ -65,9 +65,13 @@ class Throughput:
     ours: Spread
     """Training images a second."""
     plain: Spread
-    """The plain loop's."""
+    """The plain loop's, in float32 and torch's usual memory format."""
     ratio: Spread
     """`ours / plain`, of the same round."""
+    best: Spread
+    """The plain loop's at its best: images in channels last, products in bf16 where the processor multiplies it."""
+    ratio_to_best: Spread
+    """`ours / best`, of the same round."""
     level_seconds: float
     """Of a whole level, ours, by this throughput."""
     operations: float
@@ -106,9 +110,13 @@ def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data
     count = int(count * max(1.0, SECONDS_A_ROUND / seconds)) // epoch.batch_size * epoch.batch_size
     cut = _cut(image_set, min(count, len(whole.splits.train)))
     count = len(cut.train_labels)
-    ours, peer = _ours(whole, cut, epoch, density), _plain(whole, cut, epoch, density)
+    loops = [
+        _ours(whole, cut, epoch, density),
+        _plain(whole, cut, epoch, density),
+        _plain(whole, cut, epoch, density, at_its_best=True),
+    ]
     times = [
-        (_seconds(ours, device), _seconds(peer, device), _macs_a_second(device, epoch.precision), _bytes_a_second(device))
+        (*(_seconds(loop, device) for loop in loops), _macs_a_second(device, epoch.precision), _bytes_a_second(device))
         for _ in range(rounds)
     ]
     layers = whole.sizes.layers
@@ -125,9 +133,11 @@ def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data
         ours=speed,
         plain=Spread.of([count / theirs for _, theirs, *_ in times]),
         ratio=Spread.of([theirs / mine for mine, theirs, *_ in times]),
+        best=Spread.of([count / theirs for _, _, theirs, *_ in times]),
+        ratio_to_best=Spread.of([theirs / mine for mine, _, theirs, *_ in times]),
         level_seconds=spec.train.epochs * len(whole.splits.train) / speed.median,
-        operations=statistics.median(macs / mine / peak for mine, _, peak, _ in times),
-        transfer=statistics.median(moved / mine / peak for mine, _, _, peak in times),
+        operations=statistics.median(macs / mine / peak for mine, *_, peak, _ in times),
+        transfer=statistics.median(moved / mine / peak for mine, *_, peak in times),
     )
 
 
@@ -158,8 +168,12 @@ def _ours(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: floa
     return lambda: train(network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks)
 
 
-def _plain(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float) -> Callable[[], object]:
+def _plain(
+    whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float, *, at_its_best: bool = False
+) -> Callable[[], object]:
     spec, device = whole.spec, whole.device
+    layout = torch.channels_last if at_its_best else torch.contiguous_format
+    precision: Precision | None = "bf16" if at_its_best and multiplies_bf16(device) else None
     training, tests = (
         plain.loader(plain.Items(torch.from_numpy(images), torch.from_numpy(labels), spec, augment), epoch.batch_size, augment)
         for images, labels, augment in (
@@ -168,12 +182,15 @@ def _plain(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: flo
         )
     )
     network, weights, masks = _pruned(spec, density, device)
+    network.to(memory_format=layout)  # type: ignore[call-overload]
     taker = plain.optimizer(network, epoch)
 
     def run() -> float:
-        for images, labels in training:
-            plain.step(network, taker, weights, masks, images.to(device), labels.to(device))
-        return plain.evaluate(network, tests, device)
+        with computing(precision, device):
+            for images, labels in training:
+                batch = images.to(device, memory_format=layout)
+                plain.step(network, taker, weights, masks, batch, labels.to(device))
+            return plain.evaluate(network, tests, device)
 
     return run
 

@@ -2,7 +2,7 @@
 
 from fourfold.train.evaluation import Evaluation, evaluate
 from fourfold.train.loop import OutOfTimeError, Trained, TrainingFailedError, steps_per_epoch, train
-from fourfold.train.machine import describe_device, resolve_device, single_thread, versions
+from fourfold.train.machine import describe_device, multiplies_bf16, resolve_device, single_thread, versions
 from fourfold.train.ranks import ALONE, Ranks, join
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "describe_device",
     "evaluate",
     "join",
+    "multiplies_bf16",
     "resolve_device",
     "single_thread",
     "steps_per_epoch",

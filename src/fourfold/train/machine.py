@@ -48,6 +48,16 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({threads} thread{'s' if threads > 1 else ''}, {_processor()})"
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 numbers in hardware; False where a CPU's system does not say."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+    return False
+
+
 def versions() -> dict[str, str]:
     """Return the versions that a row's numbers depend on."""
     return {"fourfold": version("fourfold"), "torch": torch.__version__, "python": platform.python_version()}
