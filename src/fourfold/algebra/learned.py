@@ -69,10 +69,7 @@ class LearnedAlgebra(nn.Module):
 
         Shapes: weight (n, out, in, *kernel) → (n·out, n·in, *kernel), components blocked along both axes.
         """
-        n, out, num_in, *kernel = weight.shape
-        table = self.constants.to(weight.dtype).permute(2, 1, 0).reshape(n * n, n)
-        blocks = (table @ weight.reshape(n, -1)).view(n, n, out, num_in, *kernel)
-        return blocks.transpose(1, 2).reshape(n * out, n * num_in, *kernel)
+        return learned_matrix(self.constants, weight)
 
     def constants_tensor(self, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Tensor:
         """Return the structure constants as they are now; gradients flow back to the parameter."""
@@ -86,3 +83,14 @@ class LearnedAlgebra(nn.Module):
     def extra_repr(self) -> str:
         """Return the dimension and where it started from."""
         return f"n={self.n}, start={'random' if self.start is None else self.start.name!r}"
+
+
+def learned_matrix(constants: Tensor, weight: Tensor) -> Tensor:
+    """Return the real matrix of left multiplication by `weight` from structure constants.
+
+    Shapes: constants (n, n, n), weight (n, out, in, *kernel) → (n·out, n·in, *kernel).
+    """
+    n, out, num_in, *kernel = weight.shape
+    table = constants.to(weight.dtype).permute(2, 1, 0).reshape(n * n, n)
+    blocks = (table @ weight.reshape(n, -1)).view(n, n, out, num_in, *kernel)
+    return blocks.transpose(1, 2).reshape(n * out, n * num_in, *kernel)

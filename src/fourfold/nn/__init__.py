@@ -10,10 +10,12 @@ from fourfold.nn.activation import AmplitudeTanh, Cardioid, ModReLU
 from fourfold.nn.attention import MultiheadAttention
 from fourfold.nn.base import check_divisible
 from fourfold.nn.bilinear import Bilinear
+from fourfold.nn.caching import clear_cache
 from fourfold.nn.conv import Conv1d, Conv2d, Conv3d
 from fourfold.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fourfold.nn.convert import Conversion, LayerConversion, convert, convert_with_report, to_real
 from fourfold.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from fourfold.nn.eager import reference_path
 from fourfold.nn.embedding import Embedding, EmbeddingBag
 from fourfold.nn.fold import fold, fold_norms
 from fourfold.nn.heads import NormHead, RealPartHead
@@ -134,6 +136,7 @@ __all__ = [
     "WhiteningBatchNorm3d",
     "algebra_of",
     "check_divisible",
+    "clear_cache",
     "computed_weights",
     "computes_weights",
     "convert",
@@ -145,6 +148,7 @@ __all__ = [
     "layers_with_weights",
     "layout_of",
     "named_weights",
+    "reference_path",
     "stored_weights",
     "synchronise",
     "testing",

@@ -1,5 +1,6 @@
 """`MultiheadAttention` in every algebra."""
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from fourfold.algebra import Algebra
 from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.blocks import AsReal, BlockedLayer, draw_, real_matrix
+from fourfold.nn.caching import cached
 from fourfold.nn.linear import Linear
 from fourfold.record import UserError
 
@@ -92,8 +94,10 @@ class MultiheadAttention(BlockedLayer, nn.MultiheadAttention):
         """Return the attended values and, if wanted, the weights; the arguments are those of torch's layer."""
         if self.algebra.n == 1:
             return super().forward(*arguments, **options)
-        weights = self.real_weights()
-        out_proj = AsReal(self.out_proj, weight=weights.pop("out_proj.weight"))
+        weights = self.expanded_weights()
+        by_heads = partial(real_matrix, algebra=self.algebra, column_blocks=self.num_heads)
+        settings = self.algebra, self.num_heads
+        out_proj = AsReal(self.out_proj, weight=cached(self.out_proj, "by heads", by_heads, (self.out_proj.weight,), settings))
         # torch takes its fast path, where it may, on these real weights too
         return self._torch.forward(AsReal(self, out_proj=out_proj, **weights), *arguments, **options)  # type: ignore[arg-type]
 

@@ -1,16 +1,16 @@
 """What linear and convolution layers share: an algebra, sizes in real neurons, a stored weight and its real matrix."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Generator, Tensor, nn
 
-from fourfold.algebra import REAL, Algebra, get
+from fourfold.algebra import REAL, Algebra, LearnedAlgebra, get
+from fourfold.algebra.learned import learned_matrix
 from fourfold.nn import init
+from fourfold.nn.caching import cached
 from fourfold.nn.copying import deepcopied, is_copied_for_fusion
 from fourfold.nn.tracing import WholeLayer
 from fourfold.record import UserError
@@ -23,6 +23,8 @@ class AlgebraLayer(WholeLayer):
     weight: Tensor
     bias: Any
     groups: int = 1
+    _multiplies = True
+    """Whether the real matrix is that of multiplication by the stored weight."""
 
     def _use(self, algebra: Algebra) -> None:
         """Take an algebra after torch's constructor has run, and draw the weights for it."""
@@ -45,39 +47,40 @@ class AlgebraLayer(WholeLayer):
 
     def matrix(self) -> Tensor:
         """Return the real weight that torch's functional takes: (out, in / groups, *kernel)."""
-        return self._matrix_of(self.weight)
+        return self._matrix_of(*self._matrix_sources())
 
-    def _matrix_of(self, weight: Tensor) -> Tensor:
-        """Return the real matrix of a stored weight, which need not be the layer's own."""
+    def _matrix_sources(self) -> tuple[Tensor, ...]:
+        """Return the tensors that make the real matrix."""
+        algebra: object = self.algebra
+        return (self.weight, algebra.constants) if type(algebra) is LearnedAlgebra else (self.weight,)
+
+    def _matrix_of(self, weight: Tensor, constants: Tensor | None = None) -> Tensor:
+        """Return the real matrix of a stored weight, which need not be the layer's own, and of the constants if learned."""
         n = self.algebra.n
         if n == 1:
             return weight
+        expand = self.algebra.matrix if constants is None else partial(learned_matrix, constants)
         out, per_group, *kernel = weight.shape
         if self.groups == 1:
-            return self.algebra.matrix(weight.view(n, out // n, per_group, *kernel))
+            return expand(weight.view(n, out // n, per_group, *kernel))
         grouped = weight.view(n, self.groups, out // n // self.groups, per_group, *kernel).unbind(1)
-        return torch.cat([self.algebra.matrix(part) for part in grouped])
+        return torch.cat([expand(part) for part in grouped])
+
+    def _matrix_settings(self) -> tuple[Any, ...]:
+        """Return what else the real matrix depends on."""
+        return self.algebra, self.groups
+
+    def expanded(self) -> Tensor:
+        """Return `matrix()`, cached while the layer only evaluates: see `fourfold.nn.caching`."""
+        if self.algebra is REAL:
+            return self.weight
+        if type(self).matrix is not AlgebraLayer.matrix or type(self.algebra) not in (Algebra, LearnedAlgebra):
+            return self.matrix()  # a subclass makes another one, of who knows what
+        return cached(self, "matrix", self._matrix_of, self._matrix_sources(), self._matrix_settings())
 
     def is_product(self) -> bool:
         """Whether the layer is the product w·x of a fixed algebra: a subclass may make another matrix of its weight."""
-        return isinstance(self.algebra, Algebra) and type(self).matrix is AlgebraLayer.matrix
-
-    def _kept(self, name: str, make: Callable[[], Tensor], weight: Tensor) -> Tensor:
-        """Return `make()`, a function of the layer's `weight` alone: kept from call to call while the layer only evaluates.
-
-        That is in evaluation mode, without derivatives, and with a weight that no parametrization computes.
-        """
-        if self.training or torch.is_grad_enabled():
-            _KEPT.pop(self, None)
-            return make()
-        if weight is not self._parameters.get("weight") or weight.is_inference():
-            return make()
-        kept = _KEPT.get(self)
-        if kept is None or not kept.is_of(weight):
-            kept = _KEPT[self] = _Kept(weight.detach(), weight._version, float(weight.sum()))
-        if name not in kept.made:
-            kept.made[name] = make()
-        return kept.made[name]
+        return type(self.algebra) is Algebra and self._multiplies and type(self).matrix is AlgebraLayer.matrix
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Return a copy; to `torch.nn.utils.fuse_conv_bn_eval` and its like, of torch's real layer of the same function.
@@ -94,33 +97,6 @@ class AlgebraLayer(WholeLayer):
         """Return what torch prints between the brackets, and the algebra."""
         text = super().extra_repr()
         return text if self.algebra.n == 1 else f"{text}, algebra={self.algebra.name!r}"
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What was made from a weight, and how to see that the weight is still the same."""
-
-    weight: Tensor
-    """Shares the weight's memory and so keeps its address from being given to another."""
-    version: int
-    total: float
-    """Tells changes that torch does not count: those through `weight.data`."""
-    made: dict[str, Tensor] = field(default_factory=dict)
-
-    def is_of(self, weight: Tensor) -> bool:
-        known = self.weight
-        return (
-            weight.data_ptr() == known.data_ptr()
-            and weight._version == self.version
-            and weight.dtype == known.dtype
-            and weight.shape == known.shape
-            and weight.stride() == known.stride()
-            and float(weight.sum()) == self.total
-        )
-
-
-_KEPT: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
-"""Beside the layers, not in them, so that copies, pickles and state dicts have none of it."""
 
 
 def fan_in(layer: nn.Module) -> int:

@@ -48,19 +48,21 @@ class Bilinear(AlgebraLayer, nn.Bilinear):
         """Draw weight and bias afresh; only the first input's features count as inputs, as in torch."""
         draw_bilinear_(self, self.algebra, scheme, generator, form)
 
-    def matrix(self) -> Tensor:
+    _multiplies = False
+
+    def _matrix_of(self, weight: Tensor, constants: Tensor | None = None) -> Tensor:
         """Return the real weight that torch's functional takes: (out_features, in1_features, in2_features)."""
-        n, (out, in1, in2) = self.algebra.n, self.weight.shape
+        n, (out, in1, in2) = self.algebra.n, weight.shape
         if n == 1:
-            return self.weight
+            return weight
         # Column (a, i) of the matrix of W·x1 is the number W_oij · e_a; the matrix of *its* product with x2 is wanted.
-        columns = self.algebra.matrix(self.weight.view(n, out // n, in1, in2)).view(n, out // n, n, in1, in2)
+        columns = self.algebra.matrix(weight.view(n, out // n, in1, in2)).view(n, out // n, n, in1, in2)
         products = self.algebra.matrix(columns.permute(0, 1, 4, 2, 3))  # (out, n · in2, a, i)
         return products.permute(0, 2, 3, 1).reshape(out, n * in1, n * in2)
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         """Return Σ (W·x1)·x2 + b."""
-        return F.bilinear(input1, input2, self.matrix(), self.bias)
+        return F.bilinear(input1, input2, self.expanded(), self.bias)
 
 
 def draw_bilinear_(layer: nn.Bilinear, algebra: Algebra, scheme: str, generator: Generator | None, form: str) -> None:

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from fourfold.algebra import Algebra
 from fourfold.nn import init
+from fourfold.nn.caching import cached
 from fourfold.nn.components import NumberLayer
 from fourfold.nn.conv import regroup
 
@@ -85,3 +86,16 @@ class BlockedLayer(NumberLayer):
     def real_weights(self) -> dict[str, Tensor]:
         """Return the real matrices of the stored weights: the weights of torch's own layer, by the same names."""
         return {name: real_matrix(weight, self.algebra, *self._blocks(name)) for name, weight in self.stored_weights().items()}
+
+    def expanded_weights(self) -> dict[str, Tensor]:
+        """Return `real_weights()` of the stored weights, cached while the layer only evaluates: see `fourfold.nn.caching`."""
+        weights, algebra = self.stored_weights(), self.algebra
+        if algebra.n == 1:
+            return weights
+        blocks = tuple(self._blocks(name) for name in weights)
+
+        def make(*sources: Tensor) -> list[Tensor]:
+            return [real_matrix(source, algebra, *counts) for source, counts in zip(sources, blocks, strict=True)]
+
+        matrices = cached(self, "matrices", make, tuple(weights.values()), (algebra, blocks))
+        return dict(zip(weights, matrices, strict=True))

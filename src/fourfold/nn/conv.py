@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
-from fourfold.nn import few_products
+from fourfold.nn import cancellation, few_products
 from fourfold.nn.base import AlgebraLayer, check_divisible
+from fourfold.nn.caching import cached
 from fourfold.nn.native_convolution import by_native_kernels
 
 
@@ -17,39 +18,50 @@ class ConvLayer(AlgebraLayer):
     """What convolutions and transposed ones share: the products of their algebra, behind torch's own layer."""
 
     in_channels: int
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
+    stride: Any
+    dilation: Any
     transposed: bool
 
     def _products(self, input: Tensor, weight: Tensor) -> few_products.Products | None:
         """Return the algebra's few products where they are known and faster than the real matrix."""
-        axis = input.dim() - len(self.kernel_size) - 1
-        if axis not in (0, 1) or input.shape[axis] != self.in_channels:
+        n, rank = self.algebra.n, weight.dim() - 2
+        axis = input.dim() - rank - 1
+        channels = weight.shape[0] if self.transposed else weight.shape[1] * n * self.groups
+        if axis not in (0, 1) or input.shape[axis] != channels:
             return None
-        batched, n = input if axis else input.unsqueeze(0), self.algebra.n
-        pays = few_products.convolution_pays(batched, weight, n, self.stride, self.groups, self.transposed)
+        batched, stride = input if axis else input.unsqueeze(0), few_products.per_axis(self.stride, rank)
+        pays = few_products.convolution_pays(batched, weight, n, stride, self.groups, self.transposed)
         return few_products.PRODUCTS[input.dtype].get(self.algebra) if pays else None
 
     def _by_products(
         self, input: Tensor, weight: Tensor, products: few_products.Products, geometry: few_products.Geometry
-    ) -> Tensor:
-        """Convolve by the products; no channel moves, for a group joins numbers with numbers in each of them."""
-        n, groups = self.algebra.n, self.groups
+    ) -> Tensor | None:
+        """Convolve by the products, or return None where they would not be accurate.
+
+        No channel moves, for a group joins numbers with numbers in each of them.
+        """
+        n, groups, algebra = self.algebra.n, self.groups, self.algebra
 
         def expanded(input: Tensor, weight: Tensor) -> Tensor:
             grouped = regroup(input, 1, n, groups)
             return regroup(torch.convolution(grouped, self._matrix_of(weight), None, *geometry), 1, groups, n)
 
-        batched = input if input.dim() == len(self.kernel_size) + 2 else input.unsqueeze(0)
-        kernels = self._kept("products", partial(few_products.mixed_weight, products, weight), weight)
-        output = few_products.convolution(batched, weight, kernels, self.bias, products, geometry, expanded)
+        batched = input if input.dim() == weight.dim() else input.unsqueeze(0)
+        make = partial(few_products.prepared, products=products, groups=groups, transposed=self.transposed)
+        kernels, by_input, by_output = cached(self, "products", make, (weight,), (products, groups))
+        if not cancellation.of_output_is_kept(batched, by_input, algebra):
+            return None
+        reference = few_products.Reference(expanded, algebra, by_output)
+        output = few_products.convolution(batched, weight, kernels, self.bias, products, geometry, reference)
+        if not few_products.succeeded(output):
+            return None
         return output if batched is input else output.squeeze(0)
 
 
 class _Conv(ConvLayer):
     """What the convolutions share; `Conv2d` describes them."""
 
+    padding: Any
     padding_mode: Any
     _reversed_padding_repeated_twice: list[int]
 
@@ -99,30 +111,50 @@ class _Conv(ConvLayer):
         if n > 1 and self.is_product() and few_products.usable(input, weight, bias):
             products = self._products(input, weight)
             if products is not None:
-                padded, geometry = self._padded(input)
-                return self._by_products(padded, weight, products, geometry)
-            matrix = self._kept("matrix", self.matrix, weight)
-        else:
-            matrix = self.matrix()
+                padded, geometry = self._padded(input, weight)
+                output = self._by_products(padded, weight, products, geometry)
+                if output is not None:
+                    return output
+        matrix = self.expanded()
         if n == 1 or groups == 1:
             return self._conv_forward(input, matrix, bias)  # type: ignore[operator, no-any-return]
         # torch's groups are contiguous channels: bring each group's components together, and apart again.
         bias = None if bias is None else regroup(bias, 0, n, groups)
-        output = self._conv_forward(regroup(input, -len(self.kernel_size) - 1, n, groups), matrix, bias)  # type: ignore[operator]
-        return regroup(output, -len(self.kernel_size) - 1, groups, n)
+        channels = 1 - weight.dim()
+        output = self._conv_forward(regroup(input, channels, n, groups), matrix, bias)  # type: ignore[operator]
+        return regroup(output, channels, groups, n)
 
     def _convolved(self, input: Tensor, weight: Tensor) -> Tensor:
         """Return the convolution with a stored weight by its real matrix, without bias."""
         return self._conv_forward(input, self._matrix_of(weight.to(input.dtype)), None)  # type: ignore[operator, no-any-return]
 
-    def _padded(self, input: Tensor) -> tuple[Tensor, few_products.Geometry]:
-        """Return what to convolve: with the padding around it, where that is more than the same zeros on both sides."""
-        sides, zeros = self._reversed_padding_repeated_twice, (0,) * len(self.kernel_size)
-        geometry = few_products.Geometry(self.stride, tuple(sides[::-2]), self.dilation, False, zeros, self.groups)
-        if self.padding_mode == "zeros" and sides[::2] == sides[1::2]:
+    def _products(self, input: Tensor, weight: Tensor) -> few_products.Products | None:
+        if self.padding == "same" and any(step > 1 for step in few_products.per_axis(self.stride, weight.dim() - 2)):
+            return None  # torch refuses that
+        return super()._products(input, weight)
+
+    def _padded(self, input: Tensor, weight: Tensor) -> tuple[Tensor, few_products.Geometry]:
+        """Return what to convolve: with the padding around it, where that is more than the same zeros on both sides.
+
+        What is read is what torch's layer reads, at each call.
+        """
+        rank = weight.dim() - 2
+        stride, dilation, zeros = (
+            few_products.per_axis(self.stride, rank),
+            few_products.per_axis(self.dilation, rank),
+            (0,) * rank,
+        )
+        geometry = few_products.Geometry(stride, zeros, dilation, False, zeros, self.groups)
+        if self.padding_mode != "zeros":
+            return F.pad(input, self._reversed_padding_repeated_twice, self.padding_mode), geometry
+        if not isinstance(self.padding, str):
+            return input, geometry._replace(padding=few_products.per_axis(self.padding, rank))
+        if self.padding == "valid":
             return input, geometry
-        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-        return F.pad(input, sides, mode), geometry._replace(padding=zeros)
+        totals = [steps * (size - 1) for steps, size in zip(dilation, weight.shape[2:], strict=True)]
+        if all(total % 2 == 0 for total in totals):
+            return input, geometry._replace(padding=tuple(total // 2 for total in totals))
+        return F.pad(input, [side for total in reversed(totals) for side in (total // 2, total - total // 2)]), geometry
 
 
 def regroup(tensor: Tensor, axis: int, outer: int, inner: int) -> Tensor:

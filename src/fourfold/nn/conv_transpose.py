@@ -1,5 +1,6 @@
 """`ConvTranspose1d`, `ConvTranspose2d` and `ConvTranspose3d` in every algebra."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
+from fourfold.algebra.learned import learned_matrix
 from fourfold.nn import few_products
 from fourfold.nn.base import check_divisible
 from fourfold.nn.conv import ConvLayer, regroup
@@ -61,7 +63,8 @@ class _ConvTranspose(ConvLayer):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return the transposed convolution of x, plus the bias; `output_size` decides what the stride leaves open."""
-        n, groups, rank, weight, bias = self.algebra.n, self.groups, len(self.kernel_size), self.weight, self.bias
+        n, groups, weight, bias = self.algebra.n, self.groups, self.weight, self.bias
+        rank = weight.dim() - 2
         if n == 1:
             return super().forward(input, output_size)  # type: ignore[no-any-return]
         output_padding = tuple(
@@ -72,11 +75,16 @@ class _ConvTranspose(ConvLayer):
         if self.is_product() and few_products.usable(input, weight, bias):
             products = self._products(input, weight)
             if products is not None:
-                geometry = few_products.Geometry(self.stride, self.padding, self.dilation, True, output_padding, groups)
-                return self._by_products(input, weight, products, geometry)
-            matrix = self._kept("matrix", self.matrix, weight)
-        else:
-            matrix = self.matrix()
+                stride, padding, dilation = (
+                    few_products.per_axis(value, rank) for value in (self.stride, self.padding, self.dilation)
+                )
+                geometry = few_products.Geometry(
+                    stride, padding, dilation, True, few_products.per_axis(output_padding, rank), groups
+                )
+                output = self._by_products(input, weight, products, geometry)
+                if output is not None:
+                    return output
+        matrix = self.expanded()
         # torch's groups are contiguous channels: bring each group's components together, and apart again.
         bias = None if bias is None else regroup(bias, 0, n, groups)
         convolve = _FUNCTIONS[rank]
@@ -85,13 +93,14 @@ class _ConvTranspose(ConvLayer):
         )
         return regroup(output, -rank - 1, groups, n)
 
-    def _matrix_of(self, weight: Tensor) -> Tensor:
+    def _matrix_of(self, weight: Tensor, constants: Tensor | None = None) -> Tensor:
         n, groups = self.algebra.n, self.groups
         if n == 1:
             return weight
+        expand = self.algebra.matrix if constants is None else partial(learned_matrix, constants)
         numbers, per_group = weight.shape[0] // n, weight.shape[1]
         parts = weight.reshape(n, groups, numbers // groups, per_group, *weight.shape[2:]).transpose(2, 3).unbind(1)
-        return torch.cat([self.algebra.matrix(part).transpose(0, 1) for part in parts])
+        return torch.cat([expand(part).transpose(0, 1) for part in parts])
 
 
 class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):

@@ -9,15 +9,16 @@ The real matrix of the layer (`AlgebraLayer.matrix`) remains the reference, and 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from fourfold.algebra import COMPLEX, QUATERNION, Algebra
+from fourfold.nn import cancellation
+from fourfold.nn.eager import is_plain_eager
 
 CHUNK_BYTES = 1 << 20
 """Activations worked on at a time for each thread, so that what is mixed stays in the cache: 2 × slower without."""
@@ -77,28 +78,12 @@ with torch.device("cpu"):
 
 
 def usable(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether these are ordinary CPU tensors in plain eager mode, where a function of our own may stand in for torch's.
-
-    Compilers, exporters, autocast, `torch.func`, forward-mode derivatives and subclasses of tensors see the matrix.
-    """
-    if torch.is_autocast_enabled("cpu") or not is_eager():
+    """Whether these are ordinary CPU tensors of one type in plain eager mode (see `is_plain_eager`), without autocast."""
+    if not is_plain_eager(input, weight, bias) or torch.is_autocast_enabled("cpu"):
         return False
     dtype = input.dtype
-    plain = is_plain(input, dtype) and is_plain(weight, dtype) and (bias is None or is_plain(bias, dtype))
-    return plain and dtype in PRODUCTS and input.numel() > 0
-
-
-def is_eager() -> bool:
-    """Whether nothing compiles, exports, traces, transforms or differentiates forward what is computed now."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        return False
-    return not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
-
-
-def is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a tensor is an ordinary one of a type on the CPU."""
-    ordinary = type(tensor) in (Tensor, torch.nn.Parameter)
-    return ordinary and tensor.is_cpu and tensor.dtype == dtype and tensor.layout == torch.strided
+    alike = weight.dtype == dtype and (bias is None or bias.dtype == dtype)
+    return alike and dtype in PRODUCTS and input.numel() > 0
 
 
 class Geometry(NamedTuple):
@@ -112,8 +97,43 @@ class Geometry(NamedTuple):
     groups: int
 
 
+def per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return a size for every axis, given as torch's functional takes it: one for all, or each."""
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * rank if len(values) == 1 else values
+
+
 Expanded = Callable[[Tensor, Tensor], Tensor]
 """Computes the same layer without its bias from (input, weight) by the real matrix, for derivatives of derivatives."""
+
+
+class Prepared(NamedTuple):
+    """What is made of a stored weight for the products."""
+
+    weights: Tensor
+    """`mixed_weight`."""
+    by_input: Tensor
+    """`cancellation.weight_sizes`, as the next."""
+    by_output: Tensor
+
+
+class Reference(NamedTuple):
+    """The other way to compute a layer's gradients, and what says when it is taken."""
+
+    expanded: Expanded
+    algebra: Algebra
+    by_output: Tensor
+
+
+def prepared(weight: Tensor, products: Products, groups: int = 1, transposed: bool = False) -> Prepared:
+    """Make of a stored weight what the products take."""
+    sizes = cancellation.weight_sizes(weight, len(products.outputs), groups, transposed)
+    return Prepared(mixed_weight(products, weight), *sizes)
+
+
+def succeeded(output: Tensor) -> bool:
+    """Whether an output is finite: what is mixed with infinity is NaN, so then the matrix decides."""
+    return bool(output.detach().sum().isfinite())
 
 
 def convolution_pays(input: Tensor, weight: Tensor, n: int, stride: tuple[int, ...], groups: int, transposed: bool) -> bool:
@@ -146,14 +166,14 @@ def convolution(
     bias: Tensor | None,
     products: Products,
     geometry: Geometry,
-    expanded: Expanded,
+    reference: Reference,
 ) -> Tensor:
     """Return the convolution of an algebra by its few products.
 
     Shapes: as `Conv2d` or, `transposed`, `ConvTranspose2d` takes and stores them, with a batch axis; `kernels` is
     `mixed_weight(products, weight)`. A group joins numbers with numbers, and for that no channel has to move.
     """
-    output: Tensor = _Convolution.apply(input, weight, kernels, bias, products, geometry, expanded)  # type: ignore[no-untyped-call]
+    output: Tensor = _Convolution.apply(input, weight, kernels, bias, products, geometry, reference)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -169,11 +189,11 @@ class _Convolution(torch.autograd.Function):
         bias: Tensor | None,
         products: Products,
         geometry: Geometry,
-        expanded: Expanded,
+        reference: Reference,
     ) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x, weight, kernels)
-        ctx.products, ctx.geometry, ctx.expanded = products, geometry, expanded
+        ctx.products, ctx.geometry, ctx.reference = products, geometry, reference
         n, rank = products.outputs.shape
         biases = None if bias is None else (products.bias @ bias.view(n, -1)).flatten()
         output = x.new_empty(0)
@@ -190,8 +210,8 @@ class _Convolution(torch.autograd.Function):
         x, weight, kernels = ctx.saved_tensors
         needs_input, needs_weight, _, needs_bias, *_ = ctx.needs_input_grad
         bias_gradient = gradient.sum((0, *range(2, gradient.dim()))) if needs_bias else None
-        if torch.is_grad_enabled():
-            found = differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+        if by_matrix(ctx.reference, ctx.needs_input_grad, x, gradient):
+            found = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *found, None, bias_gradient, None, None, None
         products, geometry = ctx.products, ctx.geometry
         n, rank = products.outputs.shape
@@ -217,13 +237,13 @@ class _Convolution(torch.autograd.Function):
 
 
 def linear(
-    input: Tensor, weight: Tensor, matrices: Tensor, bias: Tensor | None, products: Products, expanded: Expanded
+    input: Tensor, weight: Tensor, matrices: Tensor, bias: Tensor | None, products: Products, reference: Reference
 ) -> Tensor:
     """Return W·x + b by an algebra's few products.
 
     Shapes: (rows, n·in), (n·out, in), (r·out, in), (n·out) → (rows, n·out); `matrices` is `mixed_weight(products, weight)`.
     """
-    output: Tensor = _Linear.apply(input, weight, matrices, bias, products, expanded)  # type: ignore[no-untyped-call]
+    output: Tensor = _Linear.apply(input, weight, matrices, bias, products, reference)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -249,11 +269,11 @@ class _Linear(torch.autograd.Function):
         matrices: Tensor,
         bias: Tensor | None,
         products: Products,
-        expanded: Expanded,
+        reference: Reference,
     ) -> Tensor:
         matrices = matrices.view(products.rank, -1, weight.shape[1])
         ctx.save_for_backward(x, weight, matrices)
-        ctx.products, ctx.expanded = products, expanded
+        ctx.products, ctx.reference = products, reference
         layers = torch.bmm(_apart(products.inputs, x), matrices.transpose(1, 2))
         output = _together(products.outputs, layers)
         return output if bias is None else output.add_(bias)
@@ -263,8 +283,8 @@ class _Linear(torch.autograd.Function):
         x, weight, matrices = ctx.saved_tensors
         needs_input, needs_weight, _, needs_bias, *_ = ctx.needs_input_grad
         bias_gradient = gradient.sum(0) if needs_bias else None
-        if torch.is_grad_enabled():
-            found = differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+        if by_matrix(ctx.reference, ctx.needs_input_grad, x, gradient):
+            found = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *found, None, bias_gradient, None, None
         products = ctx.products
         of_layers = _apart(products.outputs.t(), gradient)
@@ -279,11 +299,35 @@ class _Linear(torch.autograd.Function):
 
 def differentiable(
     expanded: Expanded, needed: tuple[bool, ...], input: Tensor, weight: Tensor, gradient: Tensor
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of input and weight by the real matrix, as functions that autograd can derive again."""
-    wanted = [tensor for tensor, needs in zip((input, weight), needed, strict=False) if needs]
-    found = iter(torch.autograd.grad(expanded(input, weight), wanted, gradient, create_graph=True) if wanted else ())
-    return tuple(next(found) if needs else None for needs in needed[:2])
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of input and weight by the real matrix, where wanted as functions that autograd can derive again."""
+    tensors, create_graph = (input, weight), torch.is_grad_enabled()
+    if torch._C._are_functorch_transforms_active():
+        _, pull_back = torch.func.vjp(expanded, *tensors)[:2]
+        by_input, by_weight = pull_back(gradient)
+        return by_input if needed[0] else None, by_weight if needed[1] else None
+    if not create_graph:
+        tensors = input.detach().requires_grad_(needed[0]), weight.detach().requires_grad_(needed[1])
+    wanted = [tensor for tensor, needs in zip(tensors, needed, strict=False) if needs]
+    if not wanted:
+        return None, None
+    with torch.enable_grad():
+        output = expanded(*tensors)
+    found = iter(torch.autograd.grad(output, wanted, gradient, create_graph=create_graph))
+    return next(found) if needed[0] else None, next(found) if needed[1] else None
+
+
+def by_matrix(reference: Reference, needed: tuple[bool, ...], x: Tensor, gradient: Tensor) -> bool:
+    """Whether the gradients by input and weight are to be those of the real matrix.
+
+    It is asked to derive again, or from several gradients at a time, or the products would not be accurate.
+    """
+    if torch.is_grad_enabled() or not is_plain_eager(gradient):
+        return True
+    algebra, (needs_input, needs_weight, *_) = reference.algebra, needed
+    if needs_input and not cancellation.of_input_gradient_is_kept(gradient, reference.by_output, algebra):
+        return True
+    return needs_weight and not cancellation.of_weight_gradient_is_kept(x, gradient, algebra)
 
 
 def mixed_weight(products: Products, weight: Tensor) -> Tensor:

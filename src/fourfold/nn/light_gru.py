@@ -147,7 +147,7 @@ class LiGRU(BlockedLayer):
         elif states.shape != expected:
             raise UserError(f"`hx` (of shape {tuple(states.shape)}) must have shape {expected}")
         directions, last = 1 + self.bidirectional, []
-        weights = self.real_weights()
+        weights = self.expanded_weights()
         for layer in range(self.num_layers):
             outputs = []
             for index in range(directions * layer, directions * (layer + 1)):

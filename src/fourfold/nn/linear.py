@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
-from fourfold.nn import few_products
+from fourfold.nn import cancellation, few_products
 from fourfold.nn.base import AlgebraLayer, check_divisible
+from fourfold.nn.caching import cached
+from fourfold.nn.eager import is_plain_eager
 
 
 class Linear(AlgebraLayer, nn.Linear):
@@ -43,26 +45,33 @@ class Linear(AlgebraLayer, nn.Linear):
         """Return W·x + b."""
         n, weight = self.algebra.n, self.weight
         usable = n > 1 and self.is_product() and few_products.usable(input, weight, self.bias)
-        if not usable or input.shape[-1:] != (self.in_features,):
-            return F.linear(input, self.matrix(), self.bias)
+        in_features, out_features = weight.shape[1] * n, weight.shape[0]
+        if not usable or input.shape[-1:] != (in_features,):
+            return F.linear(input, self.expanded(), self.bias)
 
-        rows = input.numel() // self.in_features
+        rows = input.numel() // in_features
         products = few_products.PRODUCTS[input.dtype].get(self.algebra)
-        if products is not None and not few_products.linear_pays(rows, self.in_features, self.out_features, products):
+        if products is not None and not few_products.linear_pays(rows, in_features, out_features, products):
             products = None
         if products is None and not _few_rows(rows, weight):
-            return F.linear(input, self._kept("matrix", self.matrix, weight), self.bias)
+            return F.linear(input, self.expanded(), self.bias)
 
         def expanded(input: Tensor, weight: Tensor) -> Tensor:
             return F.linear(input, self._matrix_of(weight))
 
-        flat = input if input.dim() == 2 else input.reshape(rows, self.in_features)  # no node of the graph for nothing
+        flat = input if input.dim() == 2 else input.reshape(rows, in_features)  # no node of the graph for nothing
         if products is not None:
-            matrices = self._kept("products", partial(few_products.mixed_weight, products, weight), weight)
-            output = few_products.linear(flat, weight, matrices, self.bias, products, expanded)
+            make = partial(few_products.prepared, products=products)
+            matrices, by_input, by_output = cached(self, "products", make, (weight,), (products,))
+            if not cancellation.of_output_is_kept(flat, by_input, self.algebra):
+                return F.linear(input, self.expanded(), self.bias)
+            reference = few_products.Reference(expanded, self.algebra, by_output)
+            output = few_products.linear(flat, weight, matrices, self.bias, products, reference)
+            if not few_products.succeeded(output):
+                return F.linear(input, self.expanded(), self.bias)
         else:
             output = _Components.apply(flat, weight, self.bias, _signs(self.algebra, input.dtype), expanded)  # type: ignore[no-untyped-call]
-        return output if input.dim() == 2 else output.view(*input.shape[:-1], self.out_features)
+        return output if input.dim() == 2 else output.view(*input.shape[:-1], out_features)
 
 
 def _few_rows(rows: int, weight: Tensor) -> bool:
@@ -87,7 +96,7 @@ class _Components(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.signs, ctx.expanded = signs, expanded
         rows, (n, pairs) = len(x), signs.shape
-        products = (x.view(rows * n, -1) @ weight.t()).view(rows, pairs, -1)
+        products = (x.reshape(rows * n, -1) @ weight.t()).view(rows, pairs, -1)
         added = torch.matmul(signs, products).view(rows, -1)
         return added if bias is None else added.add_(bias)
 
@@ -96,13 +105,13 @@ class _Components(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         bias_gradient = gradient.sum(0) if needs_bias else None
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not is_plain_eager(gradient):
             found = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *found, bias_gradient, None, None
         rows, n = len(x), len(ctx.signs)
         of_products = torch.matmul(ctx.signs.t(), gradient.reshape(rows, n, -1)).view(rows * n, -1)
         input_gradient = (of_products @ weight).view(x.shape) if needs_input else None
-        weight_gradient = of_products.t() @ x.view(rows * n, -1) if needs_weight else None
+        weight_gradient = of_products.t() @ x.reshape(rows * n, -1) if needs_weight else None
         return input_gradient, weight_gradient, bias_gradient, None, None
 
 

@@ -16,7 +16,19 @@ from torch import Tensor, nn
 
 from fourfold.algebra import COMPLEX, QUATERNION, Algebra
 from fourfold.native import convolution as native
-from fourfold.nn.few_products import PRODUCTS, Expanded, Products, differentiable, is_eager, is_plain, unmixed_weight
+from fourfold.nn import cancellation
+from fourfold.nn.eager import is_plain_eager
+from fourfold.nn.few_products import (
+    PRODUCTS,
+    Expanded,
+    Products,
+    Reference,
+    by_matrix,
+    differentiable,
+    per_axis,
+    succeeded,
+    unmixed_weight,
+)
 
 _ENABLED: ContextVar[bool] = ContextVar("native convolutions", default=False)
 
@@ -43,41 +55,48 @@ def by_native_kernels(layer: nn.Conv2d, algebra: Algebra, input: Tensor, expande
     They know images in channels last and layers whose stride is 1, in float32 and, under autocast, in bfloat16. (The input's
     gradient of a strided layer would be that of a layer whose stride is 1, with four times the work.)
     """
-    if not is_eager() or not _ENABLED.get() or torch.get_num_threads() != 1:
+    if torch.compiler.is_compiling() or not _ENABLED.get() or torch.get_num_threads() != 1:
         return None
     bf16 = torch.is_autocast_enabled("cpu")
     if (algebra, bf16) not in MINIMUM_MACS or (bf16 and torch.get_autocast_dtype("cpu") != torch.bfloat16):
         return None
     weight, bias = layer.weight, layer.bias
-    are_plain = all(is_plain(tensor, torch.float32) for tensor in ((weight,) if bias is None else (weight, bias)))
-    if not are_plain or not any(is_plain(input, dtype) for dtype in (torch.float32, torch.bfloat16)[: 1 + bf16]):
+    known = weight.dtype == torch.float32 and (bias is None or bias.dtype == torch.float32)
+    known = known and input.dtype in (torch.float32, torch.bfloat16)[: 1 + bf16]
+    if not known or not is_plain_eager(input, weight, bias):
         return None
     padding = _known_padding(layer)
     if padding is None or not _pays(layer, algebra, input) or not native.available(bf16):
         return None
-    products = PRODUCTS[torch.float32][algebra]
-    return convolution(input.bfloat16() if bf16 else input, weight, bias, products, padding, expanded)
+    by_input, by_output = cancellation.weight_sizes(weight, algebra.n, 1, transposed=False)
+    if not cancellation.of_output_is_kept(input, by_input, algebra):
+        return None
+    products, reference = PRODUCTS[torch.float32][algebra], Reference(expanded, algebra, by_output)
+    output = convolution(input.bfloat16() if bf16 else input, weight, bias, products, padding, reference)
+    return output if succeeded(output) else None
 
 
 def _known_padding(layer: nn.Conv2d) -> tuple[int, int] | None:
     """Return the zeros on each side of rows and columns; None for layers that the kernels do not know."""
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros" or layer.groups != 1:
         return None
-    if {*layer.stride, *layer.dilation} != {1}:
+    if {*per_axis(layer.stride, 2), *per_axis(layer.dilation, 2)} != {1}:
         return None
-    rows, columns = layer.padding
-    return (rows, columns) if rows < layer.kernel_size[0] and columns < layer.kernel_size[1] else None
+    rows, columns = per_axis(layer.padding, 2)
+    height, width = layer.weight.shape[2:]
+    return (rows, columns) if rows < height and columns < width else None
 
 
 def _pays(layer: nn.Conv2d, algebra: Algebra, input: Tensor) -> bool:
-    if input.dim() != 4 or input.shape[1] != layer.in_channels or not input.is_contiguous(memory_format=torch.channels_last):
+    out_channels, inputs = layer.weight.shape[:2]
+    outputs = out_channels // algebra.n
+    if input.dim() != 4 or input.shape[1] != inputs * algebra.n or not input.is_contiguous(memory_format=torch.channels_last):
         return False
-    inputs, outputs = layer.in_channels // algebra.n, layer.out_channels // algebra.n
     if inputs % 2 or outputs % MINIMUM_CHANNELS:
         return False
     if min(inputs, outputs) < MINIMUM_CHANNELS or max(inputs, outputs) > native.MOST_CHANNELS:
         return False
-    macs = input.numel() * layer.out_channels * math.prod(layer.kernel_size)
+    macs = input.numel() * out_channels * math.prod(layer.weight.shape[2:])
     return macs >= MINIMUM_MACS[algebra, torch.is_autocast_enabled("cpu")]
 
 
@@ -87,13 +106,14 @@ def convolution(
     bias: Tensor | None,
     products: Products,
     padding: tuple[int, int],
-    expanded: Expanded,
+    reference: Reference | None = None,
 ) -> Tensor:
     """Return the convolution of an algebra by its few products.
 
     Shapes: as `few_products.convolution`, the input in channels last, float32 or bfloat16; weight and bias are float32.
+    Without a reference there are only first derivatives, one at a time, however accurate.
     """
-    output: Tensor = _NativeConvolution.apply(input, weight, bias, products, padding, expanded)  # type: ignore[no-untyped-call]
+    output: Tensor = _NativeConvolution.apply(input, weight, bias, products, padding, reference)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -108,10 +128,10 @@ class _NativeConvolution(torch.autograd.Function):
         bias: Tensor | None,
         products: Products,
         padding: tuple[int, int],
-        expanded: Expanded,
+        reference: Reference | None,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.products, ctx.padding, ctx.expanded = products, padding, expanded
+        ctx.products, ctx.padding, ctx.reference = products, padding, reference
         kernel = weight.shape[2:]
         size = [side + 2 * pad - k + 1 for side, pad, k in zip(x.shape[2:], padding, kernel, strict=True)]
         layout = (*x.shape[2:], *size, *kernel, *padding)
@@ -124,8 +144,8 @@ class _NativeConvolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs_input, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         bias_gradient = gradient.sum((0, 2, 3)).float() if needs_bias else None
-        if torch.is_grad_enabled():
-            found = differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+        if ctx.reference is not None and by_matrix(ctx.reference, ctx.needs_input_grad, x, gradient):
+            found = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *found, bias_gradient, None, None, None
         products, padding = ctx.products, ctx.padding
         kernel = weight.shape[2:]

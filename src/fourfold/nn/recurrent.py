@@ -76,7 +76,7 @@ class _Recurrent(_Gated):
         """Return the outputs of all steps and the last state, as torch's layer does."""
         if self.algebra.n == 1:
             return super().forward(input, hx)
-        weights = self.real_weights()
+        weights = self.expanded_weights()
         flat = [weights[name] if name in weights else getattr(self, name) for name in self._flat_weights_names]
         real = AsReal(self, _flat_weights=flat, _update_flat_weights=lambda: None)
         output, state = self._torch.forward(real, input, hx)
@@ -120,7 +120,7 @@ class LSTM(_Recurrent, nn.LSTM):
     matrix of its own: weight_ih_l0 (4 · hidden_size, input_size / n) is four blocks of rows, each blocked by component, and
     likewise the others, with weight_hr_l0 (proj_size, hidden_size / n) one block.
 
-    torch's fused kernel does the work, on the real matrices, which are made once a call.
+    torch's fused kernel does the work, on the real matrices, which are made once a call in training and cached in evaluation.
 
     Raises:
         ValueError: a size is not divisible by the algebra's dimension n.
@@ -181,7 +181,7 @@ class _Cell(_Gated):
         """Return the next state, as torch's cell does."""
         if self.algebra.n == 1:
             return super().forward(input, hx)
-        return self._torch.forward(AsReal(self, **self.real_weights()), input, hx)
+        return self._torch.forward(AsReal(self, **self.expanded_weights()), input, hx)
 
 
 class RNNCell(_Cell, nn.RNNCell):

@@ -29,6 +29,7 @@ class _Rotation(AlgebraLayer):
 
     scale: Tensor | None
     real_part: str
+    _multiplies = False
 
     def _use(self, algebra: Algebra) -> None:
         """Take the quaternions after torch's constructor has run; `_rotate` draws the weights."""
@@ -78,18 +79,24 @@ class _Rotation(AlgebraLayer):
         rotations = unit(numbers.t()).t() * scale
         return {"weight": rotations.reshape(self.weight.shape), "scale": scale.reshape(self.scale.shape)}
 
-    def matrix(self) -> Tensor:
+    def _matrix_sources(self) -> tuple[Tensor, ...]:
+        return (self.weight,) if self.scale is None else (self.weight, self.scale)
+
+    def _matrix_settings(self) -> tuple[Any, ...]:
+        return self.groups, self.real_part
+
+    def _matrix_of(self, weight: Tensor, scale: Tensor | None = None) -> Tensor:
         """Return the real weight that torch's functional takes: (out, in / groups, *kernel).
 
         A quaternion of zero is no connection: its block is zero, whatever the scale, so that it can be pruned.
         """
-        out, *rest = self.weight.shape
-        numbers = self.weight.view(4, self.groups, out // 4 // self.groups, *rest)
+        out, *rest = weight.shape
+        numbers = weight.view(4, self.groups, out // 4 // self.groups, *rest)
         numbers = numbers.movedim(0, -1)  # (groups, out, in, *kernel, 4)
-        scale = norm(numbers) if self.scale is None else self.scale.view(numbers.shape[:-1]) * numbers.any(-1)
+        scale = norm(numbers) if scale is None else scale.view(numbers.shape[:-1]) * numbers.any(-1)
         blocks = F.pad(rotation_matrix(numbers), (1, 0, 1, 0))  # (groups, out, in, *kernel, 4, 4)
         if self.real_part == "carry":
-            blocks = blocks + self.weight.new_tensor([1.0, 0.0, 0.0, 0.0]).diag()
+            blocks = blocks + weight.new_tensor([1.0, 0.0, 0.0, 0.0]).diag()
         blocks = (blocks * scale[..., None, None]).movedim((-2, -1), (1, 3))  # (groups, 4, out, 4, in, *kernel)
         return blocks.flatten(3, 4).flatten(0, 2)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import functional as F
+
+from fourfold.nn.eager import is_plain_eager
 
 CHUNK = 2**19
 """Entries of a map that are mixed at a time: few enough for a shared cache, while a call costs tens of microseconds."""
@@ -269,8 +270,7 @@ def _images(x: Tensor) -> int:
 
 def _in_chunks(x: Tensor) -> bool:
     """Whether these are ordinary CPU tensors in plain eager mode, of maps that are worth it."""
-    is_plain = type(x) is Tensor and x.device.type == "cpu" and not _transformed() and forward_ad._current_level < 0
-    return is_plain and x.shape[3] >= SMALLEST_MAP and x.shape[0] > 0
+    return is_plain_eager(x) and x.shape[3] >= SMALLEST_MAP and x.shape[0] > 0
 
 
 def _transformed(gradient: Tensor | None = None) -> bool:
