@@ -26,6 +26,8 @@ from compiled_programs import expected, run_all
 from fourfold.deploy import artifact
 from fourfold.deploy.c.source import generate
 from fourfold.deploy.packing.bits import DamageError
+from fourfold.deploy.packing.container import seal
+from fourfold.deploy.packing.writing import write
 from fourfold.deploy.program import Program
 from fourfold.deploy.quantize import check_quantized
 from fourfold.deploy.shapes import work
@@ -75,9 +77,16 @@ def becomes_c(program: Program) -> bool:
         if "\n" in str(error):
             raise FailureError(f"no sentence: {error}") from error
         return False
-    if not source.isascii() and any(not letter.isprintable() and letter != "\n" for letter in source):
+    if not all(letter.isprintable() for letter in set(source) - {"\n"}):
         raise FailureError("control characters in C")
     return True
+
+
+def packs_again(program: Program) -> None:
+    """Raise unless a program that was read is packed and read as the same, but for its arrays."""
+    again = artifact.parse(seal(*write(program, "fp32", False)))
+    if structure(again) != structure(program):
+        raise FailureError("packed again, it is another")
 
 
 def is_small(program: Program) -> bool:
@@ -120,7 +129,7 @@ def fuzz(seed: int, first: int, count: int, compiled: int) -> tuple[dict[str, in
     contents = corpus()
     counts: dict[str, int] = collections.Counter()
     failures: list[str] = []
-    seen: set[str] = set()
+    seen: set[int] = set()
     waiting: list[tuple[int, Program]] = []
     memory_before = peak_memory()
     for number in range(first, first + count):
@@ -131,8 +140,13 @@ def fuzz(seed: int, first: int, count: int, compiled: int) -> tuple[dict[str, in
         try:
             program = read(content)
             counts["refused" if program is None else "read"] += 1
+            if program is not None and (key := hash(structure(program))) in seen:
+                program = None
             if program is not None:
+                seen.add(key)
+                counts["different"] += 1
                 counts["as C"] += becomes_c(program)
+                packs_again(program)
             if time.monotonic() - start > SECONDS:
                 raise FailureError(f"took {time.monotonic() - start:.0f} s")
             if peak_memory() - memory_before > MEMORY:
@@ -141,8 +155,7 @@ def fuzz(seed: int, first: int, count: int, compiled: int) -> tuple[dict[str, in
         except Exception as error:
             failures.append(f"seed {seed}, number {number}: {type(error).__name__}: {error!s:.300}")
             program = None
-        if program is not None and counts["compiled"] < compiled and structure(program) not in seen and is_small(program):
-            seen.add(structure(program))
+        if program is not None and counts["compiled"] < compiled and is_small(program):
             waiting.append((number, program))
             if len(waiting) == TOGETHER:
                 failures += compare(seed, waiting, MACHINES[counts["compiled"] // TOGETHER % len(MACHINES)])

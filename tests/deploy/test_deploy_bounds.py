@@ -1,8 +1,10 @@
 """Every bound of the table holds below it and at it, and no further; and what is refused costs nothing."""
 
 import math
+import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,3 +296,11 @@ def test_four_thousand_operations_become_c_in_seconds():
     start = time.process_time()
     generate(assemble((1,), relus(BOUNDS["operations"].largest)), "network")
     assert time.process_time() - start < 30
+
+
+def test_the_documented_table_is_the_one_that_is_checked():
+    page = (Path(__file__).parents[2] / "docs" / "artifact.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)` \| 2\^(\d+) ", page, re.MULTILINE)
+    assert {name: 2 ** int(power) for name, power in rows} == {name: bound.largest for name, bound in BOUNDS.items()}
+    assert "| `weights` | 2^27 weights, kept and pruned; and 2^24, and 2^12 for each byte" in page
+    assert (FREE_WEIGHTS, WEIGHTS_PER_BYTE) == (2**24, 2**12)

@@ -4,6 +4,7 @@ import math
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -174,7 +175,9 @@ def _quartiles(values: list[float]) -> tuple[float, float, float]:
 
 
 def _ours(program: Program, threads: int) -> Contender:
-    network = load(program, threads=threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the error says it
+        network = load(program, threads=threads)
     if network.notice:
         raise UserError(f"there is nothing to measure: {network.notice}")
     return Contender(

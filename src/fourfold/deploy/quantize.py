@@ -8,7 +8,6 @@ components of a number share because each of its outputs uses all of them. With 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,10 +133,10 @@ class Quantized:
         if missing:
             raise UserError(f"`program.ranges` must have a number for each value, but has none for {missing[0]}; calibrate it")
         self.program = program
+        self.levels = self._levels_of_values()
+        """Of every value. No cached property: that takes a lock, which a fork may leave held."""
 
-    @cached_property
-    def levels(self) -> tuple[Levels, ...]:
-        """Of every value."""
+    def _levels_of_values(self) -> tuple[Levels, ...]:
         found = [_levels(self.program.ranges[0], signed=True, largest=IMAGE_LEVELS)]
         for operation in self.program.operations:
             before = [found[value] for value in operation.inputs]
