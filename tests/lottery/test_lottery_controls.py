@@ -335,3 +335,37 @@ def test_workers_run_controls_after_their_trials(tmp_path):
     events.clear()
     lottery.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
     assert events == []
+
+
+def test_layers_that_are_left_out_stay_and_those_of_their_own_keep_their_weights(tmp_path):
+    prune = PruneSpec(fraction=0.4, skip=("fc1",), layer_fractions=("fc3:0.1",))
+    spec = replace(WIDE, prune=prune, stop=StopSpec(accuracy=0, max_level=2))
+    store, experiment = RunStore.create(tmp_path, spec), prepared(spec)
+    levels.run_trial(experiment, store, 0)
+    rows, totals = store.rows(0), {name: total for name, (_, total) in store.rows(0)[0].layers.items()}
+    assert [row.level for row in rows] == [0, 1, 2]
+    for row in rows:
+        assert row.layers["fc1"][0] == totals["fc1"]
+        assert row.layers["fc3"][0] == round(0.9**row.level * totals["fc3"])
+        assert row.layers["fc2"][0] == round(0.6**row.level * totals["fc2"])
+    others = [control for control in CONTROLS if control not in ("equal-macs", "small-dense")]
+    controls.run_controls(experiment, store, 0, others, [2])
+    for control in others:
+        (row,) = store.control_rows(0, control)
+        assert row.layers == rows[2].layers
+        assert row.mask == rows[2].mask or control != "random-init"
+    with pytest.raises(UserError, match=r"must be others with `prune\.skip` or `prune\.layer_fractions`"):
+        controls.check_controls([spec], ["equal-macs"], None)
+    with pytest.raises(UserError, match=r"^`skip` \(='fc9'\) names no module of the model; its layers: fc1, fc2, fc3"):
+        lottery.run(replace(spec, prune=PruneSpec(skip=("fc9",))), out=tmp_path)
+
+
+def test_gradual_pruning_prunes_layers_of_their_own_to_their_own_density(tmp_path):
+    prune = PruneSpec(fraction=0.4, schedule="gradual", skip=("fc1",), layer_fractions=("fc3:0.1",))
+    spec = replace(WIDE, prune=prune, stop=StopSpec(accuracy=0, max_level=1))
+    store = RunStore.create(tmp_path, spec)
+    levels.run_trial(prepared(spec), store, 0)
+    kept_of = {name: kept / total for name, (kept, total) in store.rows(0)[1].layers.items()}
+    assert kept_of["fc1"] == 1
+    assert kept_of["fc2"] == pytest.approx(0.6, abs=1e-3)
+    assert kept_of["fc3"] == pytest.approx(0.9, abs=1e-3)

@@ -28,6 +28,9 @@ from fourfold.record.settings import field_types
         ("train.early_stopping.patience", "3", 3),
         ("model.init_scale_linear", "2.5", 2.5),
         ("prune.score", "snip", "snip"),
+        ("prune.skip", "conv1+*.downsample", ("conv1", "*.downsample")),
+        ("prune.skip", "none", None),
+        ("prune.layer_fractions", "fc3:0.1", ("fc3:0.1",)),
         ("model.name", "lenet-12", "lenet-12"),
     ],
 )

@@ -127,6 +127,8 @@ def changed(spec, path):
         "classes": 5 if value is None else None,
         "norm": "whitening" if value is None else None,
         "precision": "bf16" if value is None else None,
+        "skip": ("fc1",) if value is None else None,
+        "layer_fractions": ("fc1:0.1",) if value is None else None,
     }
     if path[-1] in others:
         new = others[path[-1]]
@@ -164,7 +166,7 @@ def test_every_field_is_part_of_the_id(spec):
 def test_defaults_are_part_of_the_id():
     spec = make_spec()
     paths = leaves(spec)
-    assert len(paths) == 1 + 8 + 7 + 13 + 10 + 3
+    assert len(paths) == 1 + 8 + 7 + 13 + 12 + 3
     for path in paths:
         if path == ("train", "early_stopping"):
             base = make_spec(data=DataSpec(name="digits", validation=9))
@@ -202,6 +204,43 @@ def test_the_norm_is_part_of_the_id_and_its_absence_is_what_it_was_before_it():
         assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     with pytest.raises(UserError, match=r"^unknown model norm 'white'; known: whitening"):
         ModelSpec(name="resnet-18", norm="white")
+
+
+def test_layers_that_are_pruned_otherwise_are_part_of_the_id_and_their_absence_is_what_it_was_before_them():
+    prunes = [PruneSpec(), PruneSpec(skip=("fc1",)), PruneSpec(skip=["fc1", "*.norm"]), PruneSpec(layer_fractions=("fc3:0.1",))]
+    some = [make_spec(prune=prune) for prune in prunes]
+    assert len({spec.id for spec in some}) == 4
+    assert not {"skip", "layer_fractions"} & set(some[0].to_json()["prune"])
+    for spec in some:
+        assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("skip", value) for value in ("fc1", (), ("",), (1,), 3, {"fc1"})),
+        *(("layer_fractions", (text,)) for text in ("fc1", "fc1:", ":0.1", "fc1:1", "fc1:-0.1", "fc1:x", "fc1:nan", "")),
+    ],
+)
+def test_layers_that_are_none_are_one_sentence(field, value):
+    with pytest.raises(UserError, match=rf"^`prune\.{field}` \(=.*\) must be "):
+        PruneSpec(**{field: value})
+
+
+def test_a_trial_ends_when_nothing_is_left_of_what_it_prunes():
+    layers = {"conv1": 100, "body.fc": 1000, "body.head": 10}
+    top1 = [99.0] * 10
+    for prune, kept in (
+        (PruneSpec(fraction=0.5), round(1110 / 2**10)),
+        (PruneSpec(fraction=0.5, skip=("body",)), round(100 / 2**10)),
+        (PruneSpec(fraction=0.5, skip=("body.*",), layer_fractions=("conv1:0.1",)), round(100 * 0.9**10)),
+        (PruneSpec(fraction=0.5, layer_fractions=("*:0.9", "body.head:0")), 10),
+    ):
+        assert prune.num_pruned_to(layers, 10) == kept
+        assert make_spec(prune=prune).finished(top1, 1110, layers) == (kept == 0)
+        assert prune.num_pruned_to(layers, 0) == sum(
+            size for name, size in layers.items() if not prune.skip or not (name.startswith("body"))
+        )
 
 
 @pytest.mark.parametrize("classes", [0, 1, True, (), (3,), (3, 2), (3, 3), (-1, 2), "many"])

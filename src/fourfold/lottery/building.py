@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fourfold import data, models
+from fourfold import data, models, pruning
 from fourfold.nn import layers_with_weights
 from fourfold.record import Spec
 
@@ -65,6 +65,13 @@ def measure(spec: Spec, *, width: float = 1.0) -> models.Sizes:
     """Return the sizes of the spec's network.
 
     Raises:
-        UserError: unknown names, or sizes that do not fit each other.
+        UserError: unknown names, also of layers that are not pruned as the others, or sizes that do not fit each other.
     """
-    return models.measure(build(spec, device="meta", width=width), input_shape(spec))
+    network = build(spec, device="meta", width=width)
+    shares(spec, network)
+    return models.measure(network, input_shape(spec))
+
+
+def shares(spec: Spec, network: nn.Module) -> pruning.Shares:
+    """Return which weights of a network the spec prunes together, which with fractions of their own, and which not at all."""
+    return pruning.shares_of(network, spec.prune.skip or (), spec.prune.densities(1), spec.prune.unit)

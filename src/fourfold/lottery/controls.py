@@ -9,11 +9,11 @@ from functools import partial
 from time import perf_counter
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from fourfold import data, pruning
 from fourfold.lottery import rewinding
-from fourfold.lottery.building import build, measure, splits_of
+from fourfold.lottery.building import build, measure, shares, splits_of
 from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, train_level
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row, masks_of_row
@@ -44,10 +44,11 @@ def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before:
     """Return the masks with the numbers of every layer (or its rows) in another order, each with its own pattern."""
     found = {}
     for name, mask in masks.items():
-        n = units.dimension(name)
-        parts = mask.reshape(n, mask.shape[0] // n, -1) if units.unit == "row" else mask.reshape(n, -1, 1)
+        layout = units.layout(name)
+        numbers = layout.numbers(mask)  # (n, outputs, inputs, positions)
+        parts = numbers.flatten(2) if units.unit == "row" else numbers.flatten(1).unsqueeze(2)
         order = torch.randperm(parts.shape[1], generator=generator).to(mask.device)
-        found[name] = parts[:, order].reshape(mask.shape)
+        found[name] = layout.stored(parts[:, order].reshape(numbers.shape), tuple(mask.shape))
     return found
 
 
@@ -122,6 +123,10 @@ def check_controls(specs: Collection[Spec], controls: Collection[str], levels: C
             raise UserError(
                 f"`controls` (={list(controls)}) must be none with `prune.schedule` (='gradual'): masks are not given"
             )
+    if "equal-macs" in controls and any(spec.prune.skip or spec.prune.layer_fractions for spec in specs):
+        raise UserError(
+            "`controls` (=['equal-macs']) must be others with `prune.skip` or `prune.layer_fractions`: it ranks all layers"
+        )
     if "equal-macs" in controls and all(spec.model.algebra == "real" for spec in specs):
         raise UserError("`controls` (=['equal-macs']) must be others for the real network alone, which it is compared with")
 
@@ -213,14 +218,38 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
     rows = store.rows(trial)
     masks = masks_of_row(store, rows[level], weights)
     if control in MASKS:
-        before = (masks_of_row(store, earlier, weights) for earlier in rows[:level])
-        masks = MASKS[control](masks, units_of(network, spec.prune.unit), Generator().manual_seed(seed), before)
+        masks = _of_groups(
+            MASKS[control],
+            spec,
+            network,
+            masks,
+            seed,
+            before=lambda: (masks_of_row(store, earlier, weights) for earlier in rows[:level]),
+        )
     begun = Begin(train=spec.train)
     if level and control != "random-init" and spec.prune.rewind != "start":
         state = store.state(trial, len(rows))  # the point to rewind to passes from level to level
         begun = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
     trained = train_level(experiment, trial, level, network, masks, begun, on_epoch)
     return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start, control)
+
+
+def _of_groups(
+    make: MakeMask, spec: Spec, network: nn.Module, masks: Masks, seed: int, before: Callable[[], Iterable[Masks]]
+) -> Masks:
+    """Return another mask of what the ticket prunes together, and of each layer that it prunes by itself; the rest stays."""
+    units, parts, generator = units_of(network, spec.prune.unit), shares(spec, network), Generator().manual_seed(seed)
+    found = dict(masks)
+    for names in [parts.rest, *((name,) for name in parts.own)]:
+        if not names:
+            continue
+
+        def only(given: Masks, names: tuple[str, ...] = names) -> Masks:
+            return {name: given[name] for name in names}
+
+        own_units = units if names == parts.rest else replace(units, untouched=units.untouched - set(names))
+        found |= make(only(masks), own_units, generator, map(only, before()))
+    return found
 
 
 def small_width(spec: Spec, weights: int) -> float:

@@ -4,7 +4,7 @@ A level needs nothing but the spec, the trial number, its mask and, where weight
 doing it again gives the same row, and running a trial that was interrupted is the same as running it at all.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -258,19 +258,35 @@ def train_level(
 
 def successor_of(experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks) -> Masks:
     """Return the mask that the next level is trained under, from the network that is scored for it."""
-    one_shot = experiment.spec.prune.schedule == "one-shot"
-    return _pruned(experiment, trial, network, None if one_shot else masks, experiment.spec.prune.density(level + 1))
+    prune = experiment.spec.prune
+    given = None if prune.schedule == "one-shot" else masks
+    return _pruned(experiment, trial, network, given, prune.density(level + 1), prune.densities(level + 1))
 
 
-def _pruned(experiment: Experiment, trial: int, network: nn.Module, masks: Masks | None, density: float) -> Masks:
-    """Return the masks of a density by the spec's score, among what masks keep (None: everything)."""
+def _pruned(
+    experiment: Experiment,
+    trial: int,
+    network: nn.Module,
+    masks: Masks | None,
+    density: float,
+    densities: Mapping[str, float],
+) -> Masks:
+    """Return the masks of a density, and of some layers' own, by the spec's score, among what masks keep (None: everything)."""
     prune, device = experiment.spec.prune, experiment.device
     images = labels = None
     if prune.score in pruning.NEED_IMAGES:
         seed = derive_seed(trial, "score-images")
         images, labels = next(iter(experiment.splits.train.epoch(prune.score_images, seed, augment=False)))
     network.train(prune.score in SCORED_AT_START)  # running statistics are nothing yet
-    choice = Choice(density=density, score=prune.score, unit=prune.unit, scope=prune.scope, budget=prune.budget)
+    choice = Choice(
+        density=density,
+        score=prune.score,
+        unit=prune.unit,
+        scope=prune.scope,
+        budget=prune.budget,
+        skip=prune.skip or (),
+        densities=densities,
+    )
     return pruning.choose(
         network,
         choice,
@@ -305,9 +321,10 @@ class _Watch:
         end = max(1, round(GRADUAL_END * self._steps))
         if not self._gradual or step > end or (step % max(1, end // GRADUAL_TIMES) and step != end):
             return None
-        final = self._experiment.spec.prune.density(self._level)
-        density = pruning.gradual_density(step, begin=0, end=end, final=final)
+        prune, now = self._experiment.spec.prune, partial(pruning.gradual_density, step, begin=0, end=end)
+        densities = {name: now(final=final) for name, final in prune.densities(self._level).items()}
         training = self._network.training
-        self.masks = _pruned(self._experiment, self._trial, self._network, self.masks, density)
+        density = now(final=prune.density(self._level))
+        self.masks = _pruned(self._experiment, self._trial, self._network, self.masks, density, densities)
         self._network.train(training)
         return self.masks

@@ -1,6 +1,9 @@
 """`PruneSpec`: what is pruned from one level to the next, and what the next one starts from."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from fourfold.record.checks import check_choice, check_count, check_number
@@ -52,6 +55,12 @@ class PruneSpec:
     and trained on with one optimiser that is never reset (continue, paper 1's released code)."""
     score_images: int = 256
     """Training images that scores with derivatives look at."""
+    skip: tuple[str, ...] | None = None
+    """Modules whose weights all stay and do not count, by name or pattern, such as `conv1` or `*.downsample`; None means
+    that all are pruned."""
+    layer_fractions: tuple[str, ...] | None = None
+    """Layers of which each level removes another part, as `fc3:0.1`, a name or pattern and its `fraction`, the last that
+    fits; `fraction` is that of all others, taken together. None means that it is that of all."""
 
     def __post_init__(self) -> None:
         check_number(self, "prune", "fraction", 0.001, 1, "[)")
@@ -66,6 +75,7 @@ class PruneSpec:
         ):
             check_choice(self, "prune", name, choices)
         check_count(self, "prune", "score_images", 1)
+        self._check_layers()
         self._check_selection()
         self._check_rewinding()
 
@@ -79,6 +89,19 @@ class PruneSpec:
         if self.score in SCORED_AT_START and (self.schedule == "gradual" or self.rewind != "start"):
             setting = ("schedule", "gradual") if self.schedule == "gradual" else ("rewind", self.rewind)
             raise _conflict(setting, ("score", self.score), "which is taken of the start")
+
+    def _check_layers(self) -> None:
+        for name in ("skip", "layer_fractions"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not isinstance(value, tuple | list) or not value or not all(isinstance(text, str) and text for text in value):
+                raise UserError(f"`prune.{name}` (={value!r}) must be None or at least one name of a module")
+            object.__setattr__(self, name, tuple(value))
+        for text in self.layer_fractions or ():
+            name, colon, number = text.rpartition(":")
+            if not name or not colon or not 0 <= _number(number) < 1:
+                raise UserError(f"`prune.layer_fractions` (={text!r}) must be a name and a number in [0, 1), such as 'fc3:0.1'")
 
     def _check_rewinding(self) -> None:
         if self.rewind in ("step", "epoch"):
@@ -100,6 +123,38 @@ class PruneSpec:
     def density(self, level: int) -> float:
         """Return the density that a level is pruned to; 1 at level 0."""
         return float((1 - self.fraction) ** level)
+
+    def densities(self, level: int) -> dict[str, float]:
+        """Return the densities of the layers that have their own, by name or pattern, at a level."""
+        parts = (text.rpartition(":") for text in self.layer_fractions or ())
+        return {name: float((1 - float(number)) ** level) for name, _, number in parts}
+
+    def num_pruned_to(self, layers: Mapping[str, int], level: int) -> int:
+        """Return how many weights a level keeps of those that are pruned at all, from the weights of each layer by name."""
+        rest, kept = 0, 0
+        for layer, weights in layers.items():
+            if any(_fits(layer, pattern) for pattern in self.skip or ()):
+                continue
+            own = [density for pattern, density in self.densities(level).items() if _fits(layer, pattern)]
+            if own:
+                kept += round(own[-1] * weights)
+            else:
+                rest += weights
+        return kept + round(self.density(level) * rest)
+
+
+def _fits(layer: str, pattern: str) -> bool:
+    """Whether a pattern names a layer, or a module that it is in."""
+    parts = layer.split(".")
+    return any(fnmatchcase(".".join(parts[:depth]), pattern) for depth in range(1, len(parts) + 1))
+
+
+def _number(text: str) -> float:
+    """Return the number that a text means; NaN if it means none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _conflict(setting: tuple[str, str], other: tuple[str, str], reason: str) -> UserError:

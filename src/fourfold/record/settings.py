@@ -9,11 +9,11 @@ from typing import Any, Literal, Union, get_args, get_origin
 from fourfold.record.errors import UserError, unknown
 from fourfold.record.spec import Spec
 
-Value = bool | int | float | str | tuple[int, ...] | None
+Value = bool | int | float | str | tuple[int, ...] | tuple[str, ...] | None
 """What a field of a spec may hold."""
 
 TUPLE = "+"
-"""Joins the numbers of a tuple in text: commas part the values of a list."""
+"""Joins the numbers or names of a tuple in text: commas part the values of a list."""
 
 
 def field_types() -> dict[str, Any]:
@@ -135,6 +135,8 @@ def _parse(part: Any, text: str) -> Value:
         return text if text in get_args(part) else None
     if get_origin(part) is tuple:
         words = [] if text == "()" else text.split(TUPLE)
+        if get_args(part)[0] is str:
+            return tuple(words)
         return tuple(map(int, words)) if all(word.isdecimal() for word in words) else None
     if part is str:
         return text
@@ -154,7 +156,8 @@ def _wanted(parts: tuple[Any, ...]) -> str:
         if get_origin(part) is Literal:
             names.append(" or ".join(sorted(get_args(part))))
         elif get_origin(part) is tuple:
-            names.append(f"whole numbers joined by {TUPLE}, or ()")
+            kind = "names" if get_args(part)[0] is str else "whole numbers"
+            names.append(f"{kind} joined by {TUPLE}, or ()")
         else:
             names.append({bool: "true or false", int: "a whole number", float: "a number", str: "a name"}.get(part, "none"))
     return " or ".join(names)

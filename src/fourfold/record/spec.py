@@ -19,7 +19,7 @@ from fourfold.record.train_spec import EarlyStopping, TrainSpec
 SPEC_VERSION = 2
 """Raised whenever a field is removed or changes its meaning, or is added and not among `ADDED`."""
 
-ADDED = {"data": ("classes",), "model": ("norm",), "train": ("precision",)}
+ADDED = {"data": ("classes",), "model": ("norm",), "train": ("precision",), "prune": ("skip", "layer_fractions")}
 """Fields that were added later, by part: at None they are left out of the JSON, so that ids from before them stay."""
 
 AlgebraName = Literal["real", "complex", "quaternion", "octonion", "phm"]
@@ -188,12 +188,22 @@ class Spec:
         """The same experiment with the real network of the same neurons."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, algebra="real"))
 
-    def finished(self, top1: list[float], num_weights: int) -> bool:
+    def finished(self, top1: list[float], num_weights: int, layers: Mapping[str, int] | None = None) -> bool:
         """Whether a trial with these accuracies (percent, level 0 first) has no further level.
 
-        It ends by its stop rule, or when the next level would keep none of the network's `num_weights` weights.
+        It ends by its stop rule, or when the next level would keep none of the weights that are pruned.
+
+        Args:
+            top1: The accuracies.
+            num_weights: The network's weights.
+            layers: Those of each layer, by name; needed where layers are skipped or have fractions of their own.
         """
-        return bool(top1) and (self.stop.reached(top1) or round(self.prune.density(len(top1)) * num_weights) == 0)
+        prune, level = self.prune, len(top1)
+        if layers is None or not (prune.skip or prune.layer_fractions):
+            left = round(prune.density(level) * num_weights)
+        else:
+            left = prune.num_pruned_to(layers, level)
+        return bool(top1) and (self.stop.reached(top1) or left == 0)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values, with the version of its form."""

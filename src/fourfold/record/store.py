@@ -155,7 +155,10 @@ class RunStore:
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""
         rows = self.rows(trial)
-        return bool(rows) and self.spec().finished([row.top1 for row in rows], rows[0].weights_total)
+        if not rows:
+            return False
+        layers = {name: total for name, (_, total) in rows[0].layers.items()}
+        return self.spec().finished([row.top1 for row in rows], rows[0].weights_total, layers)
 
     def append(self, row: Row) -> None:
         """Write a row, of a level or of a control, to disk before returning."""
