@@ -20,7 +20,7 @@ def test_examples_run_and_print_what_they_say(capsys: pytest.CaptureFixture[str]
         torch.manual_seed(0)
         exec(compile(IMPORTS + "".join(EXAMPLES), "docs/pruning.md", "exec"), {})
     said = printed("".join(EXAMPLES))
-    assert "".join(EXAMPLES).count("print(") == len(said) == 5
+    assert "".join(EXAMPLES).count("print(") == len(said) == 7
     assert capsys.readouterr().out.splitlines() == said
 
 
