@@ -61,6 +61,42 @@ _FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (
 )
 
 
+class First(nn.Module):
+    """The first of the outputs of a layer that has several, of attention to its own input."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        arguments = [x] * (3 if isinstance(self.layer, nn.MultiheadAttention) else 1)
+        return self.layer(*arguments)[0]  # type: ignore[no-any-return]
+
+
+_MORE: tuple[Callable[[int, int], nn.Module], ...] = (
+    lambda c, f: First(nn.LSTM(f, 8, batch_first=True)),
+    lambda c, f: First(fnn.GRU(f, 8, batch_first=True, algebra="quaternion")),
+    lambda c, f: First(fnn.LiGRU(f, 8, batch_first=True, algebra="complex")),
+    lambda c, f: First(nn.MultiheadAttention(f, 2, batch_first=True)),
+    lambda c, f: First(fnn.MultiheadAttention(f, 2, batch_first=True, algebra="complex")),
+    lambda c, f: First(nn.MaxPool2d(2, return_indices=True)),
+    lambda c, f: nn.TransformerEncoderLayer(f, 2, 8, batch_first=True),
+    lambda c, f: fnn.convert(nn.TransformerEncoderLayer(f, 2, 8, batch_first=True)),
+    lambda c, f: fnn.PHMLinear(f, 8, n=4),
+    lambda c, f: fnn.PHMConv2d(c, 8, 3, n=2),
+    lambda c, f: fnn.RotationLinear(f, 8),
+    lambda c, f: fnn.RotationConv2d(c, 8, 3),
+    lambda c, f: nn.Unflatten(1, (2, c // 2)),
+    lambda c, f: fnn.MaxPool2d(2, algebra="quaternion"),
+    lambda c, f: fnn.MaxPool1d(2, algebra="complex"),
+    lambda c, f: fnn.AdaptiveMaxPool2d(2, algebra="quaternion"),
+    lambda c, f: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+    lambda c, f: nn.AvgPool2d(2, ceil_mode=True),
+    lambda c, f: nn.MaxPool2d(3, 1, 1),
+)
+"""Modules with other arguments, and those that are often between two layers."""
+
+
 class RandomNetwork(nn.Module):
     """Runs its steps one after the other; a step is a module, a function, or the number of steps that a shortcut spans."""
 
@@ -106,6 +142,8 @@ def _grow(model: RandomNetwork, x: Tensor, draw: random.Random) -> Tensor:
         if module is not None:
             if draw.random() < 0.1:
                 module = nn.Sequential(nn.Identity(), module, nn.Identity())
+            elif isinstance(module, nn.TransformerEncoderLayer):
+                _share(module, model, draw)
             step = ("module", len(model.steps))
         elif choice < 0.85 and len(model.steps):
             step = ("module", draw.randrange(len(model.steps)))  # once more
@@ -129,6 +167,14 @@ def _grow(model: RandomNetwork, x: Tensor, draw: random.Random) -> Tensor:
         if module is not None:
             del model.steps[-1]
     return x
+
+
+def _share(encoder: nn.TransformerEncoderLayer, model: RandomNetwork, draw: random.Random) -> None:
+    """Let an encoder, which is traced as a whole, use a linear layer that the network has elsewhere."""
+    linears = [step for step in model.steps if type(step) is nn.Linear]
+    fitting = [step for step in linears if step.weight.shape == encoder.linear1.weight.shape]
+    if fitting:
+        encoder.linear1 = draw.choice(fitting)
 
 
 def _first_shape(model: RandomNetwork, x: Tensor) -> tuple[int, ...]:
@@ -163,6 +209,11 @@ def _weighted(x: Tensor, draw: random.Random) -> nn.Module | None:
 
 def _other(x: Tensor, draw: random.Random) -> nn.Module | None:
     """Any module of torch's or ours that can be made."""
+    if draw.random() < 0.3:
+        try:
+            return draw.choice(_MORE)(x.shape[1], x.shape[-1])
+        except Exception:
+            return None
     cls, arguments = draw.choice(_CLASSES), draw.choice(_ARGUMENTS)(x.shape[1], x.shape[-1])
     options = {"algebra": draw.choice(("complex", "quaternion"))} if cls.__module__.startswith("fourfold") else {}
     try:

@@ -229,6 +229,119 @@ def test_what_is_not_covered_stays_as_it_is(model, shape):
     assert [p.shape for p in small.parameters()] == [p.shape for p in model.parameters()]
 
 
+def flipped(output: torch.Tensor) -> torch.Tensor:
+    return output.flip(1)
+
+
+@pytest.mark.parametrize("where", ["0", "1", "1.0", "1.1", "2", "3"])
+@pytest.mark.parametrize("kind", ["hook", "pre-hook", "forward", "global"])
+def test_what_hooks_see_and_change_stays_as_it_is(kind, where):
+    layers = [nn.Linear(8, 8), nn.Sequential(nn.Tanh(), nn.Linear(8, 8)), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 3)]
+    model = used(nn.Sequential(*layers), (8,))
+    module, handle = model.get_submodule(where), None
+    if kind == "hook":
+        module.register_forward_hook(lambda m, i, o: flipped(o))
+    elif kind == "pre-hook":
+        module.register_forward_pre_hook(lambda m, i: flipped(i[0]))
+    elif kind == "forward":
+        before = module.forward
+        module.forward = lambda x: flipped(before(x))
+    else:
+        handle = nn.modules.module.register_module_forward_hook(lambda m, i, o: o * 2 if type(m) is nn.Linear else o)
+    try:
+        masks = pruning.dense(named_weights(model))
+        for mask in list(masks.values())[:-1]:
+            mask[:3] = False
+        check(model, masks, (8,))
+    finally:
+        if handle:
+            handle.remove()
+
+
+@pytest.mark.parametrize("first", ["real", "complex"])
+@pytest.mark.parametrize(
+    "pool",
+    [lambda **o: fnn.MaxPool2d(2, **o), lambda **o: fnn.AdaptiveMaxPool2d(1, **o), lambda **o: fnn.MaxPool2d(3, 2, 1, **o)],
+)
+def test_poolings_by_norm_lose_whole_numbers_alone(pool, first):
+    model = used(
+        nn.Sequential(
+            fnn.Conv2d(4, 16, 3, algebra=first), pool(algebra="quaternion"), nn.Flatten(), nn.LazyLinear(6), nn.Linear(6, 2)
+        ),
+        (4, 6, 6),
+    )
+    masks = pruning.dense(named_weights(model))
+    n = model[0].algebra.n
+    rows = masks["0.weight"].view(n, 16 // n, -1)
+    rows[:, 0] = False  # of one quaternion a part
+    rows[:, 1::4] = False  # and another as a whole
+    small = check(model, masks, (4, 6, 6))
+    assert small[0].out_channels == 12
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "told"),
+    [
+        (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)), (8, 8), True),
+        (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)), (8, 8), False),
+        (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm2d(8), nn.Linear(8, 2)), (8, 8, 8), True),
+        (nn.Sequential(nn.Conv1d(8, 8, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 2)), (8, 8), False),
+        (nn.Sequential(nn.Conv1d(8, 8, 1), nn.AdaptiveAvgPool2d((8, 4)), nn.Flatten(), nn.Linear(32, 2)), (8, 4), True),
+    ],
+    ids=repr,
+)
+def test_what_works_on_another_axis_of_the_same_length_stays(model, shape, told):
+    model = used(model, shape)
+    masks = pruning.dense(named_weights(model))
+    masks["0.weight"][:3] = False
+    expected = [p.shape for p in model.parameters()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    small = pruning.shrink(model, masks, shape=shape if told else None)
+    assert [p.shape for p in small.parameters()] == expected
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    check(model, masks, shape)
+
+
+def test_batch_norm_of_features_is_crossed_where_they_are_known_to_be():
+    for model, shape, told in (
+        (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)), (8,), (8,)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)), (2, 4), None),
+    ):
+        model = used(model, shape)
+        masks = pruning.dense(named_weights(model))
+        next(iter(masks.values()))[:3] = False
+        small = pruning.shrink(model, masks, shape=told)
+        assert small[-1].in_features == 5
+        pruning.apply_(model, masks)
+        torch.testing.assert_close(small(images(shape)), model(images(shape)))
+
+
+def test_a_layer_that_a_module_uses_within_stays():
+    shared = nn.Linear(8, 8)
+    encoder = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+    encoder.linear1 = shared
+    model = used(nn.Sequential(shared, nn.ReLU(), nn.Linear(8, 8), encoder), (3, 8))
+    masks = pruning.dense(named_weights(model))
+    masks["0.weight"][:3] = False
+    assert check(model, masks, (3, 8))[0].out_features == 8
+
+
+def test_a_forward_that_keeps_what_it_sees_leaves_no_symbols_behind():
+    class Keeping(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen = self[0](x)
+            return self[1](self.seen)
+
+    model = used(Keeping(nn.Linear(8, 8), nn.Linear(8, 2)), (8,))
+    model.seen = None
+    masks = pruning.dense(named_weights(model))
+    masks["0.weight"][:3] = False
+    small = pruning.shrink(model, masks)
+    assert small.seen is None
+    assert model.seen is None
+    assert small[0].out_features == 5
+
+
 def test_modes_stay_and_what_cannot_be_followed_is_refused():
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout().eval(), nn.Linear(2, 2))
     assert [layer.training for layer in pruning.shrink(model, pruning.dense(named_weights(model)))] == [True, False, True]
