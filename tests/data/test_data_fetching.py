@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import logging
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from fake_files import write_cifar10, write_mnist
 from fourfold import data
+from fourfold.data import places
 from fourfold.data.official import SOURCES
 from fourfold.record import UserError
 
@@ -237,8 +239,16 @@ def test_an_archive_that_is_none(tmp_path, cifar, monkeypatch):
     assert everything(tmp_path / "here") == []
 
 
-def test_a_download_that_fails_leaves_no_folders(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.url])
+def test_a_download_that_fails_names_a_folder_that_is_there_and_in_which_the_file_is_found(name, tmp_path):
     wanted = tmp_path / "new" / "folder"
-    with pytest.raises(UserError, match="cannot be downloaded"):
-        data.download("mnist", wanted, base_url="http://127.0.0.1:9/")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="cannot be downloaded") as caught:
+        data.download(name, wanted, base_url="http://127.0.0.1:9/")
+    file, folder = re.search(r"or put (\S+) into (\S+) by hand$", str(caught.value)).groups()
+    assert list(Path(folder).iterdir()) == []
+    (Path(folder) / file).write_bytes(b"")
+    source = SOURCES[name]
+    if file == source.archive:
+        assert places.find_archive(source.archives[0], source, wanted) == Path(folder) / file
+    else:
+        assert places.find(next(each for each in source.files if each.name == file), wanted) == Path(folder) / file

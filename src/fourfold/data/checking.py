@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.data.archives import unpack_archives
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
 from fourfold.data.idx import read_idx
@@ -67,6 +68,7 @@ def check(name: str, directory: Path | None = None) -> list[Finding]:
     directory = data_directory(directory)
     if name not in SOURCES:
         return [Finding(what=name, state="official", text="part of scikit-learn, needs no files")]
+    unpack_archives(name, directory)
     if is_packed(name, directory):
         return _check_packed(about, directory)
     source = SOURCES[name]

@@ -1,11 +1,11 @@
 """Downloads of the official files, each compared with its official checksum before it gets its name."""
 
-import contextlib
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
+from fourfold.data.archives import unpack_archives
 from fourfold.data.datasets import info
 from fourfold.data.official import SOURCES, OfficialFile, Source
 from fourfold.data.places import absence, data_directory, find
@@ -33,42 +33,37 @@ def download(name: str, directory: Path | None = None, base_url: str | None = No
     if name not in SOURCES:
         return []
     source = SOURCES[name]
+    unpacked = unpack_archives(name, directory)
     absent = [file for file in source.files if find(file, directory) is None]
     if not absent:
-        return []
+        return unpacked
     url = base_url or source.url
     if url is None:
         raise UserError(absence(name, directory, absent[0].name))
     url = url.rstrip("/") + "/"
     bar = sys.stderr.isatty() if progress is None else progress
-    new_folders = _absent_folders(directory / absent[0].folders[0])
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if source.archive is None:
-            return [_retrieve(url, file.name, file.md5, directory / file.folders[0], bar) for file in absent]
-        return _unpack(url, source, absent, directory, bar)
-    except UserError:
-        for folder in new_folders:
-            with contextlib.suppress(OSError):  # one that holds something by now stays
-                folder.rmdir()
-        raise
+            homes = [directory / file.folders[0] for file in absent]
+            return [_retrieve(url, file.name, file.md5, home, home, bar) for file, home in zip(absent, homes, strict=True)]
+        return unpacked + _unpack(url, source, absent, directory, bar)
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror or error}); choose another --data-dir") from error
 
 
-def _absent_folders(folder: Path) -> list[Path]:
-    """Return the folder and those above it that are not there yet, innermost first."""
-    return [path for path in (folder, *folder.parents) if not path.exists()]
+def _retrieve(url: str, file: str, md5: str | None, folder: Path, home: Path, progress: bool) -> Path:
+    """Download one file into `folder`; it gets its name only once its checksum is right.
 
-
-def _retrieve(url: str, file: str, md5: str | None, folder: Path, progress: bool) -> Path:
-    """Download one file into `folder`; it gets its name only once its checksum is right."""
+    Where that fails, the sentence names the folder `home`, in which the file would be found, and which is there then.
+    """
     import pooch  # imports requests: only where there is something to download
     import requests
 
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
-    by_hand = f"try again later, or put {file} into {folder} by hand"
+    by_hand = f"try again later, or put {file} into {home} by hand"
+    home.mkdir(parents=True, exist_ok=True)
     try:
         return Path(pooch.retrieve(url + file, f"md5:{md5}", fname=file, path=folder, downloader=downloader))
     except requests.RequestException as error:
@@ -84,7 +79,7 @@ def _unpack(url: str, source: Source, absent: list[OfficialFile], directory: Pat
     members = [f"{file.folders[0]}/{file.name}" for file in absent]
     with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as name:
         scratch = Path(name)
-        path = _retrieve(url, source.archive, source.archive_md5, scratch, progress)
+        path = _retrieve(url, source.archive, source.archive_md5, scratch, directory, progress)
         try:
             with tarfile.open(path) as archive:
                 for member in members:

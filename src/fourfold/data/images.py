@@ -16,7 +16,7 @@ from fourfold.data.folders import read_folder
 from fourfold.data.idx import read_idx
 from fourfold.data.official import SOURCES, Source
 from fourfold.data.packed import open_split
-from fourfold.data.places import data_directory, find, missing, require, where
+from fourfold.data.places import absence, data_directory, find, missing, where
 from fourfold.data.shards import Shard, Split, is_packed, listed, packed_folder
 from fourfold.data.split import stratified
 from fourfold.record.errors import UserError
@@ -70,8 +70,12 @@ def load(name: str, directory: Path | None = None, download: bool = True) -> Ima
         return _digits(about)
     directory = data_directory(directory)
     if missing(name, directory):
+        from fourfold.data.archives import unpack_archives
+
+        unpack_archives(name, directory)
+    if absent := missing(name, directory):
         if not download or SOURCES[name].url is None:
-            require(name, directory)
+            raise UserError(absence(name, directory, absent[0].name))
         from fourfold.data.fetching import download as fetch
 
         fetch(name, directory)

@@ -23,6 +23,16 @@ class OfficialFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One archive as its authors publish it."""
+
+    name: str
+    """File name without a folder."""
+    roles: tuple[Role, ...] = ("train", "test", "names")
+    """Which files are in it; those of a role may be parted among several."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """The files of one data set and where to get them."""
 
@@ -35,6 +45,8 @@ class Source:
     """Base address of the downloads; None where a registration is asked for."""
     archive: str | None = None
     """The one archive to download, which holds all the files; None if they are downloaded one by one."""
+    archives: tuple[Archive, ...] = ()
+    """What all the files come in, where it may be put by hand; empty if they come one by one."""
     archive_md5: str | None = None
     """MD5 of that archive."""
     label_key: str = "labels"
@@ -65,9 +77,14 @@ def _cifar(folder: str, archive: str, md5: str, files: tuple[tuple[str, Role, st
         ),
         url="https://www.cs.toronto.edu/~kriz/",
         archive=archive,
+        archives=(Archive(name=archive),),
         archive_md5=md5,
         label_key=labels,
     )
+
+
+_TRAIN_PARTS = {64: ("train_part1", "train_part2"), 32: ("train",), 16: ("train",)}
+"""How the archives of a downsampled ImageNet's training images are named."""
 
 
 def _imagenet(size: int) -> Source:
@@ -85,9 +102,13 @@ def _imagenet(size: int) -> Source:
             for name, split in names
         ),
         url=None,
+        archives=(
+            *(Archive(name=f"{folder}_{part}.zip", roles=("train",)) for part in _TRAIN_PARTS[size]),
+            Archive(name=f"{folder}_val.zip", roles=("test",)),
+        ),
         first_label=1,
         elsewhere=f"get `Downsampled image data ({size}x{size})` from https://image-net.org/download-images.php, which asks "
-        f"for a registration, and unpack both zip files into {{directory}}/{folder}",
+        f"for a registration, and put the zip files into {{directory}}, or unpack them into {{directory}}/{folder}",
     )
 
 
@@ -140,7 +161,8 @@ SOURCES: dict[str, Source] = {
             OfficialFile(name="val_annotations.txt", role="test", folders=("tiny-imagenet-200/val", "val"), md5=None),
         ),
         url=None,
-        elsewhere="get http://cs231n.stanford.edu/tiny-imagenet-200.zip and unpack it into {directory}",
+        archives=(Archive(name="tiny-imagenet-200.zip"),),
+        elsewhere="get http://cs231n.stanford.edu/tiny-imagenet-200.zip and put it into {directory}, or unpack it there",
     ),
     "imagenet64": _imagenet(64),
     "imagenet32": _imagenet(32),

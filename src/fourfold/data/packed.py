@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from fourfold.data.archives import unpack_archives
 from fourfold.data.batches import read_batch
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo, info
@@ -53,6 +54,7 @@ def pack(name: str, directory: Path | None = None) -> Iterator[tuple[int, int]]:
 
 def _missing_shards(about: DataInfo, directory: Path, folder: Path) -> Iterator[tuple[int, int]]:
     official = files(about.name)
+    unpack_archives(about.name, directory)
     shards = listed(folder) if (folder / LIST).exists() else []
     if [shard.source for shard in shards] != [file.name for file in official[: len(shards)]]:
         raise BadFileError(folder / LIST, "lists other files than the official ones", "delete the folder to pack anew")

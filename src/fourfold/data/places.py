@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fourfold.data.datasets import DATASETS, DataInfo
-from fourfold.data.official import SOURCES, OfficialFile
+from fourfold.data.official import SOURCES, Archive, OfficialFile, Source
 from fourfold.data.shards import is_packed, packed_folder
 from fourfold.record.errors import UserError
 
@@ -24,14 +24,42 @@ def data_directory(directory: Path | None = None) -> Path:
 
 
 def find(file: OfficialFile, directory: Path) -> Path | None:
-    """Return where a file lies below the data directory, gzipped or not, or None if it is not there."""
+    """Return where a file lies below the data directory, gzipped or not, or None if it is not there.
+
+    Raises:
+        UserError: the directory cannot be looked into.
+    """
     # A gzipped file is preferred: it carries a checksum of its own, which reading it verifies.
     names = (file.name, file.name.removesuffix(".gz"))
     for folder in file.folders:
         for name in names:
-            if (directory / folder / name).is_file():
+            if _is_file(directory / folder / name):
                 return directory / folder / name
     return None
+
+
+def find_archive(archive: Archive, source: Source, directory: Path) -> Path | None:
+    """Return where an official archive lies: in the data directory, or in a folder in which its files belong."""
+    for folder in dict.fromkeys((".", *(folder for file in source.files for folder in file.folders))):
+        if _is_file(directory / folder / archive.name):
+            return directory / folder / archive.name
+    return None
+
+
+def archives_here(name: str, directory: Path) -> list[Path]:
+    """Return the official archives that hold what a data set lacks below the data directory; none if one is not there."""
+    roles = {file.role for file in missing(name, directory)}
+    source = SOURCES.get(name)
+    wanted = [archive for archive in source.archives if roles & set(archive.roles)] if source else []
+    found = [find_archive(archive, SOURCES[name], directory) for archive in wanted]
+    return [path for path in found if path is not None] if None not in found else []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UserError(f"cannot look for {path} ({error.strerror or error}); choose another --data-dir") from error
 
 
 def missing(name: str, directory: Path) -> list[OfficialFile]:
@@ -53,9 +81,9 @@ def where(name: str, directory: Path | None = None) -> Path | None:
 
 
 def require(name: str, directory: Path | None = None) -> None:
-    """Raise `UserError` if a data set is not below the data directory; nothing is read or downloaded."""
+    """Raise `UserError` if neither a data set nor its archives are below the data directory; nothing is read or downloaded."""
     directory = data_directory(directory)
-    if absent := missing(name, directory):
+    if (absent := missing(name, directory)) and not archives_here(name, directory):
         raise UserError(absence(name, directory, absent[0].name))
 
 
@@ -67,8 +95,14 @@ def absence(name: str, directory: Path, file: str) -> str:
 
 
 def listing(directory: Path | None = None) -> list[tuple[DataInfo, str]]:
-    """Return every data set with where it is found, such as a folder, `part of scikit-learn` or `not here`."""
-    return [
-        (about, "part of scikit-learn" if name not in SOURCES else str(where(name, directory) or "not here"))
-        for name, about in DATASETS.items()
-    ]
+    """Return every data set with where it is found, such as a folder, an archive, `part of scikit-learn` or `not here`."""
+    return [(about, _found(name, data_directory(directory))) for name, about in DATASETS.items()]
+
+
+def _found(name: str, directory: Path) -> str:
+    if name not in SOURCES:
+        return "part of scikit-learn"
+    if folder := where(name, directory):
+        return str(folder)
+    archives = archives_here(name, directory)
+    return f"in {', '.join(map(str, archives))}" if archives else "not here"
