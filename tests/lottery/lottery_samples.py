@@ -8,6 +8,7 @@ import torch
 
 from fourfold import lottery
 from fourfold.lottery import serving
+from fourfold.lottery.saving import CheckpointEvery
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
 from fourfold.train import single_thread
 
@@ -55,10 +56,19 @@ def _read_if_there(file: Path) -> bytes:
         return b""
 
 
-def serve(spec: Spec, out: Path, *, clock: serving.Clock | None = None, send=lambda kind, **content: None, keep=()) -> None:
-    """Run trial 0 here as a worker does: with its folder, its lock, its clock and its events."""
+def serve(
+    spec: Spec,
+    out: Path,
+    *,
+    clock: serving.Clock | None = None,
+    send=lambda kind, **content: None,
+    keep=(),
+    checkpoint: CheckpointEvery = "auto",
+) -> None:
+    """Run trial 0 here as a worker does: with its folder, its lock, its clock, its checkpoints and its events."""
+    store = RunStore.create(out, spec)
     with single_thread():
-        serving.run_trial_here(prepared(spec), RunStore.create(out, spec), 0, clock or serving.Clock(None), send, keep)
+        serving.run_trial_here(prepared(spec), store, 0, clock or serving.Clock(None), send, keep, checkpoint=checkpoint)
 
 
 def results(rows: list[Row]) -> list[dict]:

@@ -1,4 +1,4 @@
-"""A budget stops a run cleanly between epochs, and costs it nothing but time."""
+"""A budget stops a run cleanly between two steps, and costs it nothing but time."""
 
 import re
 import time
@@ -21,26 +21,33 @@ SOURCES = Path(fourfold.__file__).parent
 
 @settings(derandomize=True, deadline=None)
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=20), st.floats(0, 100))
-def test_training_ends_before_an_epoch_that_would_be_too_late(epochs, deadline):
+def test_work_ends_before_a_piece_that_would_be_too_late(pieces, deadline):
     now = [0.0]
     clock = serving.Clock.until(deadline, now=lambda: now[0])
-    for seconds in epochs:
+    for seconds in pieces:
         now[0] += seconds
         if now[0] + seconds > deadline + 1e-9:
+            assert clock.late(seconds)
             with pytest.raises(OutOfTimeError):
                 clock.tick()
             return
         if now[0] + seconds < deadline - 1e-9:
+            assert not clock.late(seconds)
             clock.tick()
         else:
             return  # as near as doubles tell
 
 
 @pytest.mark.parametrize("make", [serving.Clock, serving.Clock.until])
-def test_without_a_budget_the_clock_never_rings(make):
+def test_without_a_budget_the_clock_never_rings_but_where_it_is_stopped(make):
     seconds = count(step=1e9)
     clock = make(None, now=lambda: next(seconds))
     for _ in range(10):
+        clock.tick()
+        assert not clock.late(1e9)
+    clock.stopped.set()
+    assert clock.late(0)
+    with pytest.raises(OutOfTimeError):
         clock.tick()
 
 
@@ -86,19 +93,24 @@ def test_nothing_measures_a_duration_by_the_time_of_day():
 
 @pytest.mark.parametrize("algebra", BOTH)
 def test_a_run_stopped_by_its_budget_again_and_again_gives_the_same_rows(algebra, tmp_path, alone):
-    spec = tiny_spec(algebra, epochs=3)
+    spec = tiny_spec(algebra, epochs=3, levels=3)
     complete = alone(spec)
-    told, done = [], []
+    told, places = [], []
     while not (told and told[-1] == "finished"):
-        ticks = count()  # a second an epoch
-        clock = serving.Clock.until(6, now=lambda: next(ticks))  # noqa: B023
-        serve(spec, tmp_path, clock=clock, send=lambda kind, **content: told.append(kind))
+        ticks = count()  # a second whenever it is asked for
+
+        def send(kind, **content):
+            told.append(kind)
+            if kind == "out-of-time":
+                places.append(content["message"])
+
+        serve(spec, tmp_path, clock=serving.Clock.until(6, now=lambda: next(ticks)), send=send)  # noqa: B023
         rows = RunStore(tmp_path / spec.id).rows(0)
         assert results(rows) == results(complete.rows(0))[: len(rows)]
-        done.append(len(rows))
-        assert len(done) < 9
-    assert done == [1, 2, 3, 4, 5]
-    assert told.count("out-of-time") == len(done) - 1
+        assert len(places) < 99
+    assert len(places) >= 3
+    assert len(set(places)) == len(places)
+    assert all(re.fullmatch(r"level \d, epoch \d of 3, step \d+ of 24", place) for place in places)
 
 
 def test_a_tiny_budget_is_told_and_then_costs_nothing(ran, alone):

@@ -162,7 +162,7 @@ int main(void)
             for (int64_t i = 0; i < count; i++) all[3][i] = 1;
             take(&of, batch, FEATURES, FEATURES, 1, all[14], labels, 1, 1e-3);
             take(&of, batch, FEATURES, 1, batch, all[14], labels, 2, 1e-3);
-            take_many(&of, &images, IMAGES, members, labels, batch, 3, rates);
+            take_many(&of, &images, IMAGES, members, labels, batch, 3, rates, 0);
             evaluate(&of, &images, IMAGES, members, labels, batch, &right);
         }
         for (unsigned i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);

@@ -7,18 +7,22 @@ from fourfold.record.errors import UserError
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, flag: str = "--budget") -> float:
     """Return the seconds of `90`, `90s`, `9m`, `1.5h`, `1h30m` or `2d`.
+
+    Args:
+        text: What was given.
+        flag: For what.
 
     Raises:
         UserError: it is none of these, or not above 0.
     """
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip() or any(not u for _, u in parts[:-1]):
-        raise UserError(f"`--budget` (={text!r}) must be a duration such as 90s, 9m or 1h30m")
+        raise UserError(f"`{flag}` (={text!r}) must be a duration such as 90s, 9m or 1h30m")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if not seconds > 0:
-        raise UserError(f"`--budget` (={text!r}) must be above 0")
+        raise UserError(f"`{flag}` (={text!r}) must be above 0")
     return seconds
 
 

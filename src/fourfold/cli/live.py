@@ -53,8 +53,8 @@ def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterato
                 clusters.append(str(event.message))
                 console.print(event.message, highlight=False)
             elif event.kind == "notice":
-                console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
-            elif event.kind in ("failed", "out-of-time"):
+                console.print(f"{event.spec.data.name if event.trial is None else name}: {event.message}", highlight=False)
+            elif event.kind in ("failed", "out-of-time", "stopped"):
                 console.print(f"{name}: {_ending(event)}", highlight=False)
 
         yield take
@@ -78,10 +78,12 @@ def _print_line(console: Console, event: Event) -> None:
     elif event.kind == "cluster":
         console.print(event.message, highlight=False)
     elif event.kind == "notice":
-        console.print(f"{event.spec.data.name}: {event.message}", highlight=False)
+        console.print(f"{event.spec.data.name if event.trial is None else name}: {event.message}", highlight=False)
     elif event.kind == "kept":
         console.print(f"{name} level {event.level}: {event.message}", highlight=False)
-    elif event.kind in ("failed", "out-of-time"):
+    elif event.kind == "resumed":
+        console.print(f"{name}: level {event.level} goes on at {event.message}", highlight=False)
+    elif event.kind in ("failed", "out-of-time", "stopped"):
         console.print(f"{name}: {_ending(event)}", highlight=False)
 
 
@@ -90,7 +92,10 @@ def _collapse(row: Row) -> str:
 
 
 def _ending(event: Event) -> str:
-    return f"failed at {event.message}" if event.kind == "failed" else "the time budget is spent"
+    if event.kind == "failed":
+        return f"failed at {event.message}"
+    why = "the time budget is spent" if event.kind == "out-of-time" else "stopped"
+    return f"{why} at {event.message}" if event.message else why
 
 
 class _Board:
@@ -127,6 +132,12 @@ class _Board:
             self.running[key] = f"{control}level {event.level}, epoch {event.epoch} of {epochs}, top-1 {event.top1:.1f} %"
         elif event.kind == "kept":
             self.notes.append(f"{key[0]} trial {key[1]} level {event.level}: {event.message}")
+        elif event.kind in ("checkpoint", "resumed"):
+            control = "" if event.control == TICKET else f"{event.control} "
+            what = "saved at" if event.kind == "checkpoint" else "goes on at"
+            self.running[key] = f"{control}level {event.level}, {what} {event.message}"
+        elif event.kind == "notice":
+            self.notes.append(f"{key[0]} trial {key[1]}: {event.message}")
         else:
             self.running.pop(key, None)
             if event.kind != "finished":

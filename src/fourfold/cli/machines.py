@@ -11,6 +11,8 @@ from fourfold.cli.arguments import Maybe
 from fourfold.cli.duration import parse_duration
 from fourfold.record import Cluster, Row, Spec, UserError
 
+AUTO = "auto"
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,7 +30,10 @@ class Machines:
     workers: Maybe[int] = None
     """Trials at a time; default one a core, or one on a GPU."""
     budget: Maybe[str] = None
-    """Stop cleanly within this time, such as 9m or 1h30m."""
+    """Stop cleanly within this time, such as 9m or 1h30m, at an optimiser step."""
+    checkpoint: str = AUTO
+    """When a level is saved while it is trained: epoch, off, or a time such as 5m; default after every epoch and every 5m
+    inside one, as long as that takes no more than a hundredth of the time."""
     executor: str = "local"
     """local, or ray: a cluster, or without an address a Ray of its own on this machine."""
     address: Maybe[str] = None
@@ -42,6 +47,11 @@ class Machines:
     def budget_seconds(self) -> float | None:
         """The time there is; None is any."""
         return None if self.budget is None else parse_duration(self.budget)
+
+    @property
+    def checkpoint_every(self) -> str | float:
+        """When a level is saved while it is trained, as `lottery.run` takes it."""
+        return self.checkpoint if self.checkpoint in (AUTO, "epoch", "off") else parse_duration(self.checkpoint, "--checkpoint")
 
     @property
     def cluster(self) -> Cluster | None:
@@ -79,7 +89,7 @@ class Machines:
 
     def check_early(self, *, dry_run: bool = False) -> None:
         """Raise `UserError` for what can be seen before torch is imported; a dry run needs no cluster to be there."""
-        _ = self.budget_seconds
+        _ = self.budget_seconds, self.checkpoint_every
         if self.cluster and not dry_run:
             self.cluster.greet()
 
@@ -101,6 +111,7 @@ class Machines:
             "workers": self.workers,
             "budget_seconds": self.budget_seconds,
             "cluster": self.cluster,
+            "checkpoint": self.checkpoint_every,
         }
         return lottery.run(specs, trials=trials, out=out, on_event=on_event, **(here | settings))
 

@@ -7,7 +7,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fourfold.record import RunStore, UserError, find_runs
+from fourfold.record import TICKET, RunStore, UserError, find_runs
+from fourfold.record.checkpoints import where
 
 COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "state", "beside its tickets")
 
@@ -51,7 +52,8 @@ def _lines(store: RunStore) -> list[tuple[str, ...]]:
     """Return a line a trial, or one that says that there is none yet."""
     running = store.locked("run")
     lines: list[tuple[str, ...]] = []
-    for trial in store.trials():
+    places = _places(store)
+    for trial in sorted({*store.trials(), *places}):
         rows = store.rows(trial)
         failure = store.failure(trial)
         if failure:
@@ -60,9 +62,20 @@ def _lines(store: RunStore) -> list[tuple[str, ...]]:
             state = "finished"
         else:
             state = "running" if running else "unfinished: the same command goes on"
+            state += "".join(f"; {place}" for place in places.get(trial, ()))
         fraction, top1 = (f"{100 * rows[-1].fraction_of_real:.2f} %", f"{rows[-1].top1:.2f} %") if rows else ("", "")
         lines.append((store.path.name, str(trial), str(len(rows)), fraction, top1, state, _beside(store, trial)))
     return lines or [(store.spec().id, "", "0", "", "", "running" if running else "nothing finished yet", "")]
+
+
+def _places(store: RunStore) -> dict[int, list[str]]:
+    """Return where the trials are that have a checkpoint inside a level, in words."""
+    found: dict[int, list[str]] = {}
+    for training, position in store.checkpoints.positions().items():
+        control = "" if training.control == TICKET else f"{training.control} "
+        stage = f" ({training.stage})" if training.stage else ""
+        found.setdefault(training.trial, []).append(f"{control}level {training.level}{stage} saved at {where(position)}")
+    return found
 
 
 def _beside(store: RunStore, trial: int) -> str:

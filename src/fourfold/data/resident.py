@@ -97,7 +97,12 @@ class Resident:
         return Pixels(bytes=self._images.flatten(1).contiguous(), scale=scale, offset=offset)
 
     def epoch(
-        self, batch_size: int, seed: int, augment: bool = True, share: Callable[[range], slice] | None = None
+        self,
+        batch_size: int,
+        seed: int,
+        augment: bool = True,
+        share: Callable[[range], slice] | None = None,
+        first: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once, shuffled: images float32 (B, C, H, W) and labels int64 (B,).
 
@@ -109,9 +114,10 @@ class Resident:
             seed: decides order and augmentation.
             augment: whether the spec's crop and flip are applied.
             share: which of a batch's places have their images yielded, the labels always being all; None means all.
+            first: batches left out at the beginning; they cost nothing.
         """
         order = self.order(seed, augment)
-        for start in range(0, len(self), batch_size):
+        for start in range(first * batch_size, len(self), batch_size):
             whole = slice(start, min(start + batch_size, len(self)))
             images, _ = self.batch(order, share(range(whole.start, whole.stop)) if share else whole)
             yield images, order.labels[whole]

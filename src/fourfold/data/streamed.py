@@ -111,11 +111,18 @@ class Streamed(Resident):
         return False
 
     def epoch(
-        self, batch_size: int, seed: int, augment: bool = True, share: Callable[[range], slice] | None = None
+        self,
+        batch_size: int,
+        seed: int,
+        augment: bool = True,
+        share: Callable[[range], slice] | None = None,
+        first: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once, as `Resident.epoch` does."""
         order = self.order(seed, augment)
-        wholes = _slices(len(self), batch_size)
+        wholes = _slices(len(self), batch_size)[first:]
+        if not wholes:
+            return
         chosen = [share(range(whole.start, whole.stop)) if share else whole for whole in wholes]
         members = torch.cat([order.members[part] for part in chosen])
         # Shares differ in the last, smaller batch alone, which may leave nothing to this process.

@@ -17,12 +17,13 @@ from fourfold.lottery.building import build, measure, shares, splits_of
 from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, train_level
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row, masks_of_row
+from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks, Units, units_of
 from fourfold.record import CONTROLS, KEEPS_TRAINED, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.errors import unknown
-from fourfold.train import TrainingFailedError
+from fourfold.train import Trained, TrainingFailedError
 
 CHAINED = frozenset({"equal-macs"})
 """Controls whose mask comes from their own level before, so that all levels up to the last one asked for are run."""
@@ -179,11 +180,15 @@ def run_controls(
     levels: Collection[int] | None = None,
     on_row: OnRow = lambda row: None,
     on_epoch: OnControlEpoch = lambda control, level, epoch: None,
+    saving: Saving | None = None,
 ) -> None:
     """Run the controls of a trial's levels that are not on disk yet; the arguments are those of `controls_left`.
 
+    A control that was begun goes on from its checkpoint, if `saving` has one.
+
     Raises:
         UserError: the trial's rows are of other data than the experiment's, or a file is missing or damaged.
+        OutOfTimeError: a training was told to end.
     """
     if experiment.data is not None:
         store.check_data(experiment.data, [trial])
@@ -197,19 +202,29 @@ def run_controls(
                 row = replace(store.rows(trial)[level], control=control)
             elif control == "equal-macs":
                 twin = twin or _real_experiment(experiment)
-                row = _equal_macs(twin, store, trial, level, told)
+                row = _equal_macs(twin, store, trial, level, told, saving)
             elif control == "small-dense":
-                row = _small_dense(experiment, store, trial, level, told)
+                row = _small_dense(experiment, store, trial, level, told, saving)
             else:
-                row = _same_network(experiment, store, trial, control, level, told)
+                row = _same_network(experiment, store, trial, control, level, told, saving)
         except TrainingFailedError as failure:
             store.fail(trial, level, str(failure), control)
+            store.checkpoints.drop(trial, level, control)
             continue
         store.append(row)
+        store.checkpoints.drop(trial, level, control)
         on_row(row)
 
 
-def _same_network(experiment: Experiment, store: RunStore, trial: int, control: str, level: int, on_epoch: OnEpoch) -> Row:
+def _same_network(
+    experiment: Experiment,
+    store: RunStore,
+    trial: int,
+    control: str,
+    level: int,
+    on_epoch: OnEpoch,
+    saving: Saving | None,
+) -> Row:
     """Train the ticket's network under another mask, or from other weights."""
     start, spec = perf_counter(), experiment.spec
     seed = derive_seed(trial, f"control-{control}", level)
@@ -230,8 +245,25 @@ def _same_network(experiment: Experiment, store: RunStore, trial: int, control: 
     if level and control != "random-init" and spec.prune.rewind != "start":
         state = store.state(trial, len(rows))  # the point to rewind to passes from level to level
         begun = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
-    trained = train_level(experiment, trial, level, network, masks, begun, on_epoch)
-    return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start, control)
+    trained, seconds = _trained(experiment, trial, level, network, masks, begun, on_epoch, saving, control)
+    return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start + seconds, control)
+
+
+def _trained(
+    experiment: Experiment,
+    trial: int,
+    level: int,
+    network: nn.Module,
+    masks: Masks,
+    begun: Begin,
+    on_epoch: OnEpoch,
+    saving: Saving | None,
+    control: str,
+) -> tuple[Trained, float]:
+    """Train a control's network; return what came of it, and the seconds before it was resumed."""
+    saver = saving.of(level, network, masks, control=control) if saving else None
+    trained = train_level(experiment, trial, level, network, masks, begun, on_epoch, saver=saver)
+    return trained, saver.seconds_before if saver else 0.0
 
 
 def _of_groups(
@@ -265,15 +297,18 @@ def small_width(spec: Spec, weights: int) -> float:
     return min(candidates, key=lambda width: abs(measure(spec, width=width).weights - weights))
 
 
-def _small_dense(experiment: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch) -> Row:
+def _small_dense(
+    experiment: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch, saving: Saving | None
+) -> Row:
     """Train the narrower network that has as many weights as the ticket."""
     start, spec = perf_counter(), experiment.spec
     width = small_width(spec, store.rows(trial)[level].weights)
     small = replace(experiment, sizes=measure(spec, width=width))
     network = build(spec, derive_seed(trial, "weights"), width=width).to(experiment.device)
     masks = pruning.dense(named_weights(network))
-    trained = train_level(small, trial, level, network, masks, Begin(train=spec.train), on_epoch)
-    return make_row(small, trial, level, network, masks, trained, perf_counter() - start, "small-dense")
+    begun = Begin(train=spec.train)
+    trained, seconds = _trained(small, trial, level, network, masks, begun, on_epoch, saving, "small-dense")
+    return make_row(small, trial, level, network, masks, trained, perf_counter() - start + seconds, "small-dense")
 
 
 def _real_experiment(experiment: Experiment) -> Experiment:
@@ -285,18 +320,19 @@ def _real_experiment(experiment: Experiment) -> Experiment:
     return replace(experiment, spec=twin, splits=splits, sizes=experiment.sizes_real)
 
 
-def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch) -> Row:
+def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch, saving: Saving | None) -> Row:
     """Train the real network under its own mask of as many MACs as the ticket has, and leave the next level's mask."""
     start = perf_counter()
     network = build(twin.spec, derive_seed(trial, "weights")).to(twin.device)
     weights = named_weights(network)
     masks = pruning.unpack(store.mask(trial, level, "equal-macs"), weights) if level else pruning.dense(weights)
-    trained = train_level(twin, trial, level, network, masks, Begin(train=twin.spec.train), on_epoch)
+    begun = Begin(train=twin.spec.train)
+    trained, seconds = _trained(twin, trial, level, network, masks, begun, on_epoch, saving, "equal-macs")
     rows = store.rows(trial)
     if level + 1 < len(rows):
         units = units_of(network, twin.spec.prune.unit)
         scores, macs = pruning.magnitude_scores(weights, units), rows[level + 1].macs
         successor = pruning.select_macs(scores, masks, macs, twin.sizes.macs_per_weight, units, per_mac=False)
         store.save_mask(trial, level + 1, pruning.pack(successor), "equal-macs")
-    row = make_row(twin, trial, level, network, masks, trained, perf_counter() - start, "equal-macs")
+    row = make_row(twin, trial, level, network, masks, trained, perf_counter() - start + seconds, "equal-macs")
     return replace(row, run=store.spec().id)

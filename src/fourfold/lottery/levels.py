@@ -19,12 +19,13 @@ from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row, masks_of_row
+from fourfold.lottery.saving import Saving, TrainingSaver
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Choice, Masks
 from fourfold.record import SCORED_AT_START, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.store import Arrays
-from fourfold.train import ALONE, Ranks, Trained, TrainingFailedError, steps_per_epoch, train
+from fourfold.train import ALONE, OutOfTimeError, Ranks, Trained, TrainingFailedError, steps_per_epoch, train
 
 OnRow = Callable[[Row], None]
 
@@ -100,10 +101,12 @@ def run_trial(
     on_epoch: OnEpoch = lambda level, epoch: None,
     keep: Collection[int] = (),
     on_kept: OnKept = lambda level, message: None,
+    saving: Saving | None = None,
 ) -> None:
     """Run the levels of a trial that are not yet on disk, until its spec says stop; of levels in `keep`, keep the weights.
 
-    Those of them that are on disk without their weights are trained again at the end.
+    Those of them that are on disk without their weights are trained again at the end. A level that was begun goes on from its
+    checkpoint, if `saving` has one; it may raise `OutOfTimeError`.
     """
     gradual = experiment.spec.prune.schedule == "gradual"
     if experiment.data is not None:
@@ -119,9 +122,10 @@ def run_trial(
         mask = store.mask(trial, level) if level and not gradual else None
         carried = store.state(trial, level) if level and carries(experiment.spec) else None
         try:
-            done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried)
+            done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried, saving)
         except TrainingFailedError as failure:
             store.fail(trial, level, str(failure))
+            store.checkpoints.drop(trial, level)
             return
         if done.carried:
             store.save_state(trial, level + 1, done.carried)
@@ -130,19 +134,21 @@ def run_trial(
         elif level:
             store.save_mask(trial, level, done.mask)
         store.append(done.row)
+        store.checkpoints.drop(trial, level)
         store.drop_states(trial, before=level + 1)
         on_row(done.row)
-    keep_done(store, trial, keep, partial(_again, experiment, store, on_epoch), on_kept)
+    keep_done(store, trial, keep, partial(_again, experiment, store, on_epoch, saving and saving.off), on_kept)
 
 
-def _again(experiment: Experiment, store: RunStore, on_epoch: OnEpoch, row: Row) -> tuple[Row, Arrays]:
+def _again(experiment: Experiment, store: RunStore, on_epoch: OnEpoch, saving: Saving | None, row: Row) -> tuple[Row, Arrays]:
     """Train the level of a row again, and those before it where it needs what they leave; nothing is written."""
     trial, state = row.trial, Arrays()
     carried: Arrays | None = None
     for level in range(0 if carries(experiment.spec) else row.level, row.level + 1):
         given = level > 0 and experiment.spec.prune.schedule != "gradual"
         mask = store.mask(trial, level) if given else None
-        done = run_level(experiment, trial, level, mask, on_epoch, state.update if level == row.level else ignore, carried)
+        on_trained = state.update if level == row.level else ignore
+        done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried, saving)
         carried = done.carried or None
     return done.row, state
 
@@ -181,6 +187,7 @@ def run_level(
     on_epoch: OnEpoch = lambda level, epoch: None,
     on_trained: Callable[[Arrays], None] = ignore,
     carried: Arrays | None = None,
+    saving: Saving | None = None,
 ) -> Level:
     """Rewind, train under the level's mask, and return the row and what the next level needs.
 
@@ -192,29 +199,39 @@ def run_level(
         on_epoch: Called after every epoch; it may raise to give up.
         on_trained: Called with the trained state, pruned weights left out.
         carried: What the level before has left beside the mask; None at level 0, and where specs rewind to the start.
+        saving: The trial's checkpoints; None means that there are none.
 
     Raises:
         TrainingFailedError: the loss became nan or infinite.
+        OutOfTimeError: the training was told to end.
     """
     start, spec = perf_counter(), experiment.spec
+    searches = spec.prune.search == "continue" and carried is not None
     network = build(spec, derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
     masks = pruning.unpack(packed, weights) if packed else pruning.dense(weights)
     at_start = successor_of(experiment, trial, level, network, masks) if spec.prune.score in SCORED_AT_START else None
     begun = rewinding.begin(spec, network, masks, carried, experiment.steps_per_epoch)
     watch = _Watch(experiment, trial, level, network, masks)
-    trained = train_level(experiment, trial, level, network, masks, begun, on_epoch, watch)
+    saver = saving.of(level, network, masks, watch=watch, then_more=searches) if saving else None
+    trained = train_level(experiment, trial, level, network, masks, begun, on_epoch, watch, saver)
     masks = watch.masks
     on_trained(pruning.compress(network.state_dict(), masks))
+    start -= saver.seconds_before if saver else 0.0
     if spec.prune.schedule == "gradual":
         row = make_row(experiment, trial, level, network, masks, trained, perf_counter() - start)
         return Level(row=row, mask=pruning.pack(masks), successor=None, carried={})
 
     scored, found = network, dict(watch.point)
-    if spec.prune.search == "continue" and carried is not None:
+    if searches:
+        assert carried is not None
         scored = build(spec, derive_seed(trial, "weights")).to(experiment.device)
         moments = rewinding.load_search(scored, masks, carried)
-        searched = train_level(experiment, trial, level, scored, masks, Begin(train=spec.train, moments=moments), on_epoch)
+        begun, saver = Begin(train=spec.train, moments=moments), None
+        if saving:
+            saver = saving.of(level, scored, masks, stage="search")
+        searched = train_level(experiment, trial, level, scored, masks, begun, on_epoch, saver=saver)
+        start -= saver.seconds_before if saver else 0.0
     else:
         searched = trained
     if spec.prune.schedule == "one-shot" and carried is not None and at_start is None:
@@ -237,23 +254,31 @@ def train_level(
     begun: Begin,
     on_epoch: OnEpoch,
     watch: "_Watch | None" = None,
+    saver: TrainingSaver | None = None,
 ) -> Trained:
-    """Train a network under masks, on the images of the level in their order."""
+    """Train a network under masks, on the images of the level in their order, from where its saver says it was."""
     weights = named_weights(network)
+    resumed = saver.load() if saver else None
+    masks = watch.masks if watch else masks
     pruning.apply_(weights, masks)
-    return train(
-        network,
-        experiment.splits,
-        begun.train,
-        seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
-        weights=weights,
-        masks=masks,
-        on_epoch=lambda epoch: on_epoch(level, epoch),
-        first_step=begun.first_step,
-        moments=begun.moments,
-        on_step=watch.on_step if watch and watch.needed else None,
-        ranks=experiment.ranks,
-    )
+    try:
+        return train(
+            network,
+            experiment.splits,
+            begun.train,
+            seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
+            weights=weights,
+            masks=masks,
+            on_epoch=lambda epoch: on_epoch(level, epoch),
+            first_step=begun.first_step,
+            moments=begun.moments,
+            on_step=watch.on_step if watch and watch.needed else None,
+            ranks=experiment.ranks,
+            saver=saver,
+            resumed=resumed,
+        )
+    except OutOfTimeError as ending:
+        raise OutOfTimeError(saver.ended(str(ending)) if saver else str(ending)) from None
 
 
 def successor_of(experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks) -> Masks:
@@ -313,6 +338,17 @@ class _Watch:
     def needed(self) -> bool:
         """Whether there is anything to do."""
         return self._gradual or self._point_at > 0
+
+    def state(self) -> Arrays:
+        """Return what a checkpoint has to hold of this: the point once it is noted, and the masks once they change."""
+        masks = pruning.pack(self.masks) if self._gradual else {}
+        return self.point | {f"masks/{name}": bits for name, bits in masks.items()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take up a state."""
+        self.point = {name: array for name, array in arrays.items() if name.startswith("point/")}
+        if masks := rewinding.arrays_below(arrays, "masks/"):
+            self.masks = pruning.unpack(masks, named_weights(self._network))
 
     def on_step(self, step: int) -> Masks | None:
         """Note the point to rewind to, or return the masks of gradual pruning if it is time for others."""

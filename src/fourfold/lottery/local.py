@@ -18,6 +18,7 @@ from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.planning import trial_memory
 from fourfold.lottery.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import all_rows
+from fourfold.lottery.saving import AUTO, CheckpointEvery, check_checkpoint
 from fourfold.lottery.serving import Controls
 from fourfold.lottery.together import Work, check_launch, run_together
 from fourfold.record import Cluster, Row, RunStore, Spec, UserError, launched
@@ -42,12 +43,13 @@ def run(
     control_levels: Sequence[int] | None = None,
     cluster: Cluster | None = None,
     parts: int | None = None,
+    checkpoint: CheckpointEvery = AUTO,
     on_event: OnEvent = lambda event: None,
 ) -> list[Row]:
     """Run what is missing of some specs' trials, and return all their rows, those of the controls last.
 
-    Every level is on disk before the next begins, so a run that ended in any way goes on when it is called again, and
-    its rows are those of a run that was never interrupted.
+    Every level is on disk before the next begins, and a level that takes long has a checkpoint, so a run that ended in any
+    way goes on when it is called again, and its rows are those of a run that was never interrupted.
 
     In a process that torchrun started, all its processes train one network after the other together: each must make the
     same call, and all return the same rows.
@@ -61,13 +63,15 @@ def run(
         data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache, into which they are downloaded.
         workers: Trials at a time; default: as many as cores on a CPU, where each is a process, one on a GPU, where they share
             one. With a cluster: at most so many; None leaves it to Ray.
-        budget_seconds: Stop before this much time has gone; what was begun and not finished is not kept.
+        budget_seconds: Stop before this much time has gone, at an optimiser step, and keep a checkpoint.
         keep: Levels whose trained weights are kept; `load_trained` reads them. A level that is done without them is trained
             again.
         controls: Controls to run after a trial, names of `fourfold.record.CONTROLS`.
         control_levels: Levels that they are run for; None means all that the trial has.
         cluster: The Ray cluster that runs the trials; None runs them here, without Ray.
         parts: Under torchrun: parts of each batch, which the processes share; None means `default_parts`.
+        checkpoint: When a level is saved while it is trained: `auto` (after every epoch, and every five minutes inside one, as
+            long as that takes no more than a hundredth of the time), `epoch`, `off`, or seconds.
         on_event: Called in this thread with everything that happens.
 
     Raises:
@@ -76,7 +80,7 @@ def run(
     specs = specs_of(specs)
     out, data_dir = Path(out), Path(data_dir) if data_dir else None
     deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
-    check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels, cluster, parts)
+    check(specs, trials, workers, budget_seconds, device, keep, controls, control_levels, cluster, parts, checkpoint)
     if launch := launched():
         work = Work(
             specs=specs,
@@ -87,6 +91,7 @@ def run(
             keep=keep,
             controls=Controls(names=controls, levels=control_levels),
             parts=parts,
+            checkpoint=checkpoint,
         )
         return run_together(work, launch, resolve_device(device), on_event)
     memory, digests = 0, {}
@@ -121,6 +126,7 @@ def run(
             "device": device,
             "deadline": deadline,
             "keep": list(keep),
+            "checkpoint": checkpoint,
             "controls": list(controls),
             "control_levels": None if control_levels is None else list(control_levels),
         }
@@ -168,6 +174,7 @@ def check(
     control_levels: Sequence[int] | None = None,
     cluster: Cluster | None = None,
     parts: int | None = None,
+    checkpoint: CheckpointEvery = AUTO,
 ) -> None:
     """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
     if trials < 1:
@@ -190,6 +197,7 @@ def check(
         _check_precisions(specs, resolve_device(device))
     check_launch(specs, workers, parts)
     check_controls(specs, controls, control_levels)
+    check_checkpoint(checkpoint)
     for spec in specs:
         measure(spec)
         _check_rewinding(spec)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import torch
 
 from fourfold.record import TICKET, Row, Spec, UserError, launched
 
-ENDINGS = ("finished", "failed", "out-of-time")
+ENDINGS = ("finished", "failed", "out-of-time", "stopped")
 """The kinds of event after which a trial has no other."""
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
@@ -26,6 +27,12 @@ WORKER = [sys.executable, "-m", "fourfold.lottery.worker"]
 
 LOCK_WAIT_SECONDS = 1
 """Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
+
+STOP = "stop\n"
+"""The line that tells a worker to end its trials at their next step."""
+
+STOP_SECONDS = 30.0
+"""How long workers may take to come to their next step, which an evaluation may keep them from, and to write checkpoints."""
 
 LOOK_SECONDS = 0.1
 """How often an idle lane looks whether another has given a trial back."""
@@ -43,8 +50,9 @@ class Event:
     """Something that happened in a trial."""
 
     kind: str
-    """epoch, row, kept (a level that was done), connectivity, finished, failed (for good: the loss became nan), out-of-time,
-    notice (of data or machines), or cluster (what it consists of from now on)."""
+    """epoch, row, kept (a level that was done), connectivity, checkpoint (was written), resumed (a level goes on from one),
+    finished, failed (for good: the loss became nan), out-of-time, stopped (by Ctrl-C), notice (of data, machines or a
+    checkpoint), or cluster (what it consists of from now on)."""
     spec: Spec
     trial: int | None = None
     control: str = TICKET
@@ -122,10 +130,31 @@ class Pool:
         self._workers: list[_Worker] = [self._shared] if self._shared else []
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._closing = False
+        self._closing = self._stopping = False
 
     def events(self) -> Iterator[Event]:
-        """Run all tasks; yield what happens. Workers end with this generator, however it ends."""
+        """Run all tasks; yield what happens. Workers end with this generator, however it ends.
+
+        Ctrl-C lets trials end at their next step, a second one ends them at once.
+
+        Raises:
+            KeyboardInterrupt: they were ended so.
+        """
+        with _on_interrupt(self.stop):
+            yield from self._events_of_all()
+        if self._stopping:
+            raise KeyboardInterrupt
+
+    def stop(self) -> None:
+        """Let all trials end at their next step, and begin no others; who takes too long is killed."""
+        self._stopping = True
+        for worker in self._workers:
+            worker.stop()
+        kill = threading.Timer(STOP_SECONDS, lambda: [worker.kill() for worker in self._workers])
+        kill.daemon = True
+        kill.start()
+
+    def _events_of_all(self) -> Iterator[Event]:
         threads = [threading.Thread(target=self._tend, args=(lane,), daemon=True) for lane in range(self._lanes)]
         try:
             for thread in threads:
@@ -139,7 +168,7 @@ class Pool:
                     ended += 1
                 else:
                     yield event
-            while not self._todo.empty():  # after the deadline
+            while not self._stopping and not self._todo.empty():  # after the deadline
                 task = self._todo.get()
                 yield Event(kind="out-of-time", spec=task.spec, trial=task.trial)
         finally:
@@ -154,7 +183,7 @@ class Pool:
             if worker is None:
                 worker = _Worker(1)
                 self._workers.append(worker)
-            while not self._closing and not self._late() and lane < self._lanes and self._unfinished:
+            while not self._closing and not self._stopping and not self._late() and lane < self._lanes and self._unfinished:
                 with contextlib.suppress(queue.Empty):
                     self._follow(self._todo.get(timeout=LOOK_SECONDS), worker)
             if worker is not self._shared:
@@ -189,6 +218,9 @@ class Pool:
                     self._unfinished -= 1
                 return
         code = worker.kill()
+        if self._stopping:
+            self._events.put(Event(kind="stopped", spec=task.spec, trial=task.trial))
+            return
         raise UserError(
             f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {code}; out of memory?); "
             "all rows so far are safe, the same command goes on"
@@ -246,6 +278,13 @@ class _Worker:
             with self._lock:
                 del self._followers[task.key]
 
+    def stop(self) -> None:
+        """Tell the process to end its tasks at their next step."""
+        assert self._process.stdin is not None
+        with self._lock, contextlib.suppress(BrokenPipeError, ValueError):  # it may be gone
+            self._process.stdin.write(STOP)
+            self._process.stdin.flush()
+
     def kill(self) -> int:
         """End the process, and return how it ended."""
         assert self._process.stdin is not None
@@ -278,3 +317,24 @@ class _Worker:
             value = json.loads(line)
             return [self._followers[value["run"], value["trial"]]]
         return followers
+
+
+@contextlib.contextmanager
+def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first Ctrl-C; the next one is a `KeyboardInterrupt`. Only where nobody else has a use for it."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) != signal.default_int_handler
+    ):
+        yield
+        return
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=stop, daemon=True).start()  # which takes locks that this thread may hold
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

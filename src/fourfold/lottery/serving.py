@@ -15,6 +15,7 @@ import torch
 
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
+from fourfold.lottery.saving import OFF, CheckpointEvery, Saving
 from fourfold.lottery.stability import Line, run_stability
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device
@@ -42,6 +43,8 @@ class Server:
         self._experiments: dict[str, Experiment] = {}
         self._kept = experiments_kept
         self._preparing = threading.Lock()
+        self.stopped = threading.Event()
+        """Set to end all trials at their next step."""
 
     def serve(self, task: dict[str, Any], write: Callable[[str], None]) -> None:
         """Run a trial; whatever becomes of it is an event, written as a line of JSON in the thread of the trial."""
@@ -51,6 +54,7 @@ class Server:
             write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}))
 
         clock = Clock(task["time_of_day"]) if "time_of_day" in task else Clock.until(task["deadline"])
+        clock.stopped = self.stopped
         out, trial = Path(task["out"]), task["trial"]
         try:
             experiment = self._prepared(spec, task)
@@ -60,7 +64,7 @@ class Server:
             else:
                 controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
                 store = RunStore.create(out, spec)
-                run_trial_here(experiment, store, trial, clock, send, task["keep"], controls)
+                run_trial_here(experiment, store, trial, clock, send, task["keep"], controls, task["checkpoint"])
         except UserError as error:
             send("error", message=str(error))
         except torch.OutOfMemoryError:
@@ -102,7 +106,7 @@ def disk_failure(store: RunStore, error: OSError) -> UserError:
 
 
 class Clock:
-    """Ends a training when the next epoch would not be done in time; the first of several ranks decides.
+    """Says when work ends: at a deadline, or when somebody stops it; the first of several ranks decides.
 
     Time is that of the monotonic clock, which nobody sets: a budget of an hour is an hour of running.
 
@@ -115,6 +119,8 @@ class Clock:
     def __init__(self, deadline: float | None, ranks: Ranks = ALONE, now: Callable[[], float] = time.monotonic) -> None:
         self.end = None if deadline is None else now() + (deadline - time.time())
         self.last = now()
+        self.stopped = threading.Event()
+        """Set by who wants an end now."""
         self._ranks, self._now = ranks, now
 
     @classmethod
@@ -124,10 +130,14 @@ class Clock:
         clock.end = end
         return clock
 
+    def late(self, ahead_seconds: float) -> bool:
+        """Return whether work shall end now rather than go on for so long."""
+        return self.stopped.is_set() or (self.end is not None and self._now() + ahead_seconds > self.end)
+
     def tick(self) -> None:
-        """Note the end of an epoch (or the start); raise `OutOfTimeError` if another like it would end after the deadline."""
+        """Note the end of a piece of work (or the start); raise `OutOfTimeError` if another would end after the deadline."""
         now = self._now()
-        late = self.end is not None and now + (now - self.last) > self.end
+        late = self.stopped.is_set() or (self.end is not None and now + (now - self.last) > self.end)
         if self._ranks.from_first(bytes([late])) == bytes([True]):
             raise OutOfTimeError
         self.last = now
@@ -141,15 +151,26 @@ def run_trial_here(
     send: Callable[..., None],
     keep: Collection[int],
     controls: Controls = NO_CONTROLS,
+    checkpoint: CheckpointEvery = OFF,
 ) -> None:
-    """Run one trial in this process, then its controls, and send their events."""
+    """Run one trial in this process, then its controls, and send their events.
+
+    Args:
+        experiment: What all trials share.
+        store: The run.
+        trial: The trial.
+        clock: Ends it.
+        send: Called with every event.
+        keep: Levels whose weights are kept.
+        controls: Those that follow.
+        checkpoint: When a level is saved while it is trained.
+    """
 
     def on_row(row: Row) -> None:
         send("row", line=row.to_line())
 
     def on_epoch(level: int, epoch: Epoch, control: str = TICKET) -> None:
         send("epoch", control=control, level=level, epoch=epoch.epoch, top1=epoch.top1)
-        clock.tick()
 
     def on_kept(level: int, message: str) -> None:
         send("kept", level=level, message=message)
@@ -157,13 +178,14 @@ def run_trial_here(
     def on_control_epoch(control: str, level: int, epoch: Epoch) -> None:
         on_epoch(level, epoch, control)
 
+    saving = Saving(store=store, trial=trial, ends=clock, every=checkpoint, data=experiment.data, tell=send)
     try:
         clock.tick()
         with _held(store, trial):
-            run_trial(experiment, store, trial, on_row, on_epoch, keep, on_kept)
-            run_controls(experiment, store, trial, controls.names, controls.levels, on_row, on_control_epoch)
-    except OutOfTimeError:
-        send("out-of-time")
+            run_trial(experiment, store, trial, on_row, on_epoch, keep, on_kept, saving)
+            run_controls(experiment, store, trial, controls.names, controls.levels, on_row, on_control_epoch, saving)
+    except OutOfTimeError as ending:
+        _send_ending(clock, send, str(ending))
         return
     failures = [store.failure(trial), *(store.failure(trial, control) for control in controls.names)]
     failure = next((failure for failure in failures if failure), None)
@@ -189,11 +211,16 @@ def run_stability_here(
         with _held(store, trial):
             run_stability(experiment, store, trial, line, on_row)
     except OutOfTimeError:
-        send("out-of-time")
+        _send_ending(clock, send, None)
     except TrainingFailedError as failure:
         send("failed", message=f"its connectivity: {failure}")
     else:
         send("finished")
+
+
+def _send_ending(clock: Clock, send: Callable[..., None], where: str | None) -> None:
+    """Tell that a trial has ended before its time, and where."""
+    send("stopped" if clock.stopped.is_set() else "out-of-time", message=where or None)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fourfold.record import Row, RunStore
+from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.train import Ranks
 
 
@@ -39,6 +40,11 @@ class SharedStore(RunStore):
         if self._ranks.first:
             super().drop_states(trial, before)
 
+    @property
+    def checkpoints(self) -> CheckpointFolder:
+        """The checkpoints of the levels that are being trained; rank 0 alone writes them."""
+        return CheckpointFolder(self.path / "checkpoints", self._read, writes=self._ranks.first)
+
     @contextlib.contextmanager
     def lock(self, name: str, wait_seconds: float = 0) -> Iterator[None]:
         """Hold the run (or one trial of it) alone."""
@@ -48,7 +54,7 @@ class SharedStore(RunStore):
     def sweep(self) -> None:
         """Remove what writes that a crash cut short have left."""
         if self._ranks.first:
-            super().sweep()
+            RunStore(self.path).sweep()  # which reads, and the others do not
 
     def _read(self, file: Path) -> bytes:
         content = _ABSENT

@@ -15,6 +15,7 @@ from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.pool import Event, OnEvent, Task
 from fourfold.lottery.rows import all_rows
+from fourfold.lottery.saving import CheckpointEvery
 from fourfold.lottery.serving import LOCK_WAIT_SECONDS, Clock, Controls, check_same_data, run_trial_here
 from fourfold.lottery.shared_store import SharedStore
 from fourfold.nn import is_batch_norm
@@ -37,6 +38,7 @@ class Work:
     keep: Sequence[int]
     controls: Controls
     parts: int | None
+    checkpoint: CheckpointEvery
 
 
 def check_launch(specs: Sequence[Spec], workers: int | None, parts: int | None) -> None:
@@ -109,7 +111,8 @@ def _run_trial(
         if ranks.first:
             on_event(task.event({"event": kind, **content}))
 
-    run_trial_here(experiment, store, trial, Clock.until(work.deadline, ranks), send, work.keep, work.controls)
+    clock = Clock.until(work.deadline, ranks)
+    run_trial_here(experiment, store, trial, clock, send, work.keep, work.controls, work.checkpoint)
 
 
 def _load_data(work: Work, ranks: Ranks, launch: Launch, on_event: OnEvent) -> dict[str, str]:
@@ -140,4 +143,5 @@ def _settings(work: Work, device: torch.device) -> dict[str, Any]:
         "controls": list(work.controls.names),
         "control_levels": None if work.controls.levels is None else list(work.controls.levels),
         "parts": work.parts,
+        "checkpoint": work.checkpoint,
     }

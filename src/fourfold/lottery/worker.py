@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
+from fourfold.lottery.pool import STOP
 from fourfold.lottery.serving import Server, own_stream
 from fourfold.train import single_thread
 
@@ -23,7 +24,8 @@ def main() -> None:
     lanes = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     events = take_standard_output()
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    server = Server(experiments_kept=lanes)
+    threading.Thread(target=_read, args=(tasks, server), daemon=True).start()
     writing = threading.Lock()
 
     def write(line: str) -> None:
@@ -31,7 +33,6 @@ def main() -> None:
             events.write(line + "\n")
             events.flush()
 
-    server = Server(experiments_kept=lanes)
     for _ in range(1, lanes):
         threading.Thread(target=_lane, args=(server, tasks, write), daemon=True).start()
     _lane(server, tasks, write)
@@ -50,9 +51,12 @@ def _lane(server: Server, tasks: "queue.SimpleQueue[str]", write: Callable[[str]
             server.serve(json.loads(tasks.get()), write)
 
 
-def _read(tasks: "queue.SimpleQueue[str]") -> None:
+def _read(tasks: "queue.SimpleQueue[str]", server: Server) -> None:
     for line in sys.stdin:
-        tasks.put(line)
+        if line == STOP:
+            server.stopped.set()
+        else:
+            tasks.put(line)
     os._exit(0)  # the parent is gone: stop in the middle of whatever it is
 
 

@@ -122,11 +122,11 @@ double take(const struct perceptron *of, int64_t batch, int64_t features, int64_
 }
 
 /* Take steps on `count` images in the order of their numbers and labels, the last batch perhaps smaller; the first step
- * counts as `step`, and each has its rate. Return the sum of the images' losses, each before its step. */
+ * counts as `step`, and each has its rate. Return `sum` and the images' losses, each before its step, added up one step after
+ * the other: in whichever parts an epoch is taken, its sum is the same to the last bit. */
 double take_many(const struct perceptron *of, const struct images *images, int64_t count, const int64_t *members,
-                 const int64_t *labels, int64_t batch_size, int64_t step, const double *rates)
+                 const int64_t *labels, int64_t batch_size, int64_t step, const double *rates, double sum)
 {
-    double sum = 0;
     for (int64_t first = 0; first < count; first += batch_size) {
         int64_t batch = count - first < batch_size ? count - first : batch_size;
         fetch(images, members + first, batch, padded(batch), of->met, of->layers->input);

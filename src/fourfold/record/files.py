@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def append_line(file: Path, line: str) -> None:
@@ -22,6 +24,7 @@ def append_line(file: Path, line: str) -> None:
             raise
 
 
+<<<<<<< HEAD
 def write_atomically(file: Path, content: bytes, *, read_back: bool = False) -> None:
     """Write a whole file or none of it.
 
@@ -33,10 +36,21 @@ def write_atomically(file: Path, content: bytes, *, read_back: bool = False) -> 
     Raises:
         OSError: it cannot be written, or another content was read back.
     """
+=======
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write a whole file or none of it."""
+    with replacing(file) as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose content is the file's once all of it is on disk; if anything goes wrong the file stays as it is."""
+>>>>>>> 8255d92 (train, lottery: checkpoints inside a level, and an end at the next step)
     part = file.parent / f".{file.name}.{os.getpid()}.part"
     try:
         with part.open("wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         if read_back and part.read_bytes() != content:

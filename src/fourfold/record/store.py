@@ -1,9 +1,10 @@
-"""The files of a run: `spec.json`, `rows-<trial>.jsonl`, `masks/…`, `states/…`, and `weights/…` if asked for.
+"""The files of a run: `spec.json`, `rows-<trial>.jsonl`, `masks/…`, `states/…`, `checkpoints/…`, and `weights/…` if asked for.
 
 A level exists once its row is there. Its successor's mask is written first, so what a level needs is always on disk:
 the spec, the trial number, one bit-packed mask and, where weights pass from level to level, one state. Nothing written is
 ever changed, but a state is removed when its successor's row is there, and a line that a crash tore off is dropped by the
-next writer. Controls have rows of their own, `rows-<trial>-<control>.jsonl`, in the order in which they were run, and so
+next writer. A level that is being trained has a checkpoint, which is replaced by later ones and removed when its row is there.
+Controls have rows of their own, `rows-<trial>-<control>.jsonl`, in the order in which they were run, and so
 has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overlaps.jsonl`.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.errors import UserError
 from fourfold.record.files import append_line, write_atomically
 from fourfold.record.rows import TICKET, Row
@@ -215,6 +217,11 @@ class RunStore:
         files = (self.path / "weights").glob(f"{trial}-*.safetensors")
         return sorted(int(file.stem.partition("-")[2]) for file in files)
 
+    @property
+    def checkpoints(self) -> CheckpointFolder:
+        """The checkpoints of the levels that are being trained."""
+        return CheckpointFolder(self.path / "checkpoints", self._read)
+
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
         text = json.dumps({"trial": trial, "level": level, "reason": reason})
@@ -261,9 +268,15 @@ class RunStore:
             return False
 
     def sweep(self) -> None:
-        """Remove what writes that a crash cut short have left; only for the holder of the run's lock."""
+        """Remove what a crash has left: parts of files, and checkpoints of levels with rows; for who holds the run's lock."""
         for left in self.path.rglob(".*.part"):
             left.unlink(missing_ok=True)
+        for training in self.checkpoints.positions():
+            rows = (
+                self.rows(training.trial) if training.control == TICKET else self.control_rows(training.trial, training.control)
+            )
+            if any(row.level == training.level for row in rows):
+                self.checkpoints.drop(training.trial, training.level, training.control)
 
     def _lines(self, file: Path) -> list[tuple[str, str]]:
         """Return the whole lines of a file, each with where it stands; a file that is not there has none."""

@@ -1,17 +1,21 @@
 """One network trained and evaluated."""
 
+from fourfold.train.checkpoint import Checkpoint, OutOfTimeError, Saver, Wanted
 from fourfold.train.evaluation import Evaluation, evaluate
-from fourfold.train.loop import OutOfTimeError, Trained, TrainingFailedError, steps_per_epoch, train
+from fourfold.train.loop import Trained, TrainingFailedError, steps_per_epoch, train
 from fourfold.train.machine import describe_device, multiplies_bf16, resolve_device, single_thread, versions
 from fourfold.train.ranks import ALONE, Ranks, join
 
 __all__ = [
     "ALONE",
+    "Checkpoint",
     "Evaluation",
     "OutOfTimeError",
     "Ranks",
+    "Saver",
     "Trained",
     "TrainingFailedError",
+    "Wanted",
     "describe_device",
     "evaluate",
     "join",

@@ -118,7 +118,8 @@ class CapturedSteps(Steps, InEpoch):
         self._images = images
         device = images.device
         self._at = _Place(spec.batch_size, device)
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        """The sum of the losses of the epoch's images so far, each before its step."""
         self._rate = torch.zeros((), device=device)
         self._rates = torch.zeros(-(-len(images) // spec.batch_size), device=device)
         self._order = images.order(0)
@@ -133,8 +134,14 @@ class CapturedSteps(Steps, InEpoch):
             mine.copy_(given)
         self._rates.copy_(rates)
         self._at.go_to(first)
-        self._loss.zero_()
+        self.loss.zero_()
         self._start(first)
+
+    def skip(self, step: int, loss: Tensor) -> None:
+        """Go on at a later step of the epoch that was begun, as `EachStep.skip` does."""
+        self._skip(step)
+        self._at.go_to(step)
+        self.loss.copy_(loss)
 
     def go_on(self, steps: int) -> Tensor:
         """Take so many steps, or those left; return the sum of the losses of the epoch's images, each before its step."""
@@ -147,7 +154,7 @@ class CapturedSteps(Steps, InEpoch):
         if rest:
             self._step(rest)
         self.taken += self._next - begun
-        return self._loss
+        return self.loss
 
     def _recorded(self, record: Record) -> Replay:
         """Return a recorded step; everything that warming up and recording changed is put back to what it was."""
@@ -182,7 +189,7 @@ class CapturedSteps(Steps, InEpoch):
     def _step(self, count: int) -> None:
         self._rate.copy_(self._rates.index_select(0, self._at.number)[0])
         images, labels = self._images.batch(self._order, self._at.next(count))
-        self._loss.add_(self._take(images, labels) * count)
+        self.loss.add_(self._take(images, labels) * count)
         self._at.move(count)
 
 

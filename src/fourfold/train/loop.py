@@ -1,29 +1,25 @@
 """The training loop."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from time import perf_counter
 
 from torch import Tensor, nn
 
 from fourfold.data import Splits
-from fourfold.record import EarlyStopping, Epoch, TrainSpec
+from fourfold.record import Epoch, TrainSpec
+from fourfold.train.checkpoint import Checkpoint, Pauses, Saver
 from fourfold.train.evaluation import Evaluation, evaluate
 from fourfold.train.fastest import fastest_evaluation, fastest_steps, in_epochs
 from fourfold.train.precision import in_precision
+from fourfold.train.progress import Progress, Stopper
 from fourfold.train.ranks import ALONE, Ranks
-from fourfold.train.sparse_steps import SparseSteps
-from fourfold.train.steps import Steps, rates
+from fourfold.train.steps import Steps
 
 
 class TrainingFailedError(Exception):
     """The loss is no longer a number; the message says in which epoch."""
-
-
-class OutOfTimeError(Exception):
-    """The time budget does not allow another epoch."""
 
 
 OnStep = Callable[[int], Mapping[str, Tensor] | None]
@@ -64,6 +60,8 @@ def train(
     moments: Mapping[str, Tensor] | None = None,
     on_step: OnStep | None = None,
     ranks: Ranks = ALONE,
+    saver: Saver | None = None,
+    resumed: Checkpoint | None = None,
 ) -> Trained:
     """Train a network in place, and measure it on the test set after every epoch.
 
@@ -83,15 +81,22 @@ def train(
         on_step: Called after every step with the number of steps since the beginning of the schedule; the masks that it
             may return prune the network from then on.
         ranks: The processes that train the network together, each calling this with equal arguments.
+        saver: Saves the training now and then, and may end it; None trains to the end.
+        resumed: Where to go on; all other arguments are those of the training that was saved, but for `masks`, which are
+            those that `on_step` returned last.
 
     Raises:
         ValueError: `first_step` leaves no step to take.
         UserError: the device does not compute in the spec's precision.
         TrainingFailedError: the loss became nan or infinite.
+        OutOfTimeError: the saver has ended the training.
     """
     per_epoch = steps_per_epoch(len(splits.train), spec.batch_size)
     if not 0 <= first_step < spec.epochs * per_epoch:
         raise ValueError(f"`first_step` (={first_step}) must lie in [0, {spec.epochs * per_epoch}), the steps of the training")
+    if resumed:
+        network.load_state_dict(resumed.below("network/"))  # into the memory that is there, so its layout stays
+        moments = resumed.below("moments/")
     steps = fastest_steps(
         network, spec, weights or {}, masks or {}, splits.train, moments, one_by_one=on_step is not None, ranks=ranks
     )
@@ -101,35 +106,44 @@ def train(
     if spec.early_stopping:
         assert splits.validation is not None, "Spec asks for validation images wherever it asks for early stopping"
         validate = fastest_evaluation(steps, network, splits.validation, ranks)
-        stopper = _Stopper(network, validate, spec.early_stopping)
-    curve: list[Epoch] = []
-    for epoch in range(first_step // per_epoch, spec.epochs):
+        stopper = Stopper(network, validate, spec.early_stopping)
+    progress = Progress(network, steps, epochs, stopper, spec.epochs, first_step, ranks)
+    if resumed:
+        progress.restore(resumed)
+    pauses = Pauses(saver, progress.checkpoint, splits.train.device, ranks)
+    test: Evaluation | None = None
+    evaluation_seconds = 0.0
+    while not progress.ended:
         network.train()
-        first = max(0, first_step - epoch * per_epoch)
-        epochs.begin(seed_of_epoch(epoch), rates(spec, epoch, per_epoch), first)
-        while epochs.left and not (stopper and stopper.stopped):
-            summed = epochs.go_on(1 if on_step else stopper.until_look(steps) if stopper else epochs.left)
+        progress.begin(seed_of_epoch, spec)
+        while epochs.left and not progress.stopped:
+            count = pauses.at_most(1 if on_step else stopper.until_look(steps) if stopper else epochs.left)
+            taken = steps.taken
+            epochs.go_on(count)
             if on_step and (changed := on_step(first_step + steps.taken)) is not None:
                 assert isinstance(steps, Steps)
                 steps.prune(weights or {}, changed)
             if stopper:
                 stopper.look(steps)
+            pauses.after(steps.taken - taken)
+        pauses.pause(ahead_seconds=evaluation_seconds)
+        start = perf_counter()
         steps.put_back()
         test = evaluate_test()
-        train_loss = ranks.sum(summed).sum().item() / epochs.seen
+        train_loss = ranks.sum(epochs.loss).sum().item() / epochs.seen
         for name, value in (("training", train_loss), ("test", test.loss)):
             if not math.isfinite(value):
-                raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {epoch + 1}")
-        curve.append(Epoch(epoch=epoch + 1, train_loss=train_loss, top1=test.top1, loss=test.loss))
-        on_epoch(curve[-1])
-        if stopper and stopper.stopped:
-            break
+                raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {progress.epoch + 1}")
+        progress.end_epoch(Epoch(epoch=progress.epoch + 1, train_loss=train_loss, top1=test.top1, loss=test.loss))
+        on_epoch(progress.curve[-1])
+        evaluation_seconds = perf_counter() - start
+        pauses.pause(epoch_ended=True, finished=progress.ended)
     if stopper:
         stopper.restore()
         test = evaluate(network, splits.test, ranks)
     return Trained(
-        epochs=tuple(curve),
-        test=test,
+        epochs=tuple(progress.curve),
+        test=test or evaluate_test(),
         validation=evaluate(network, splits.validation, ranks) if splits.validation else None,
         steps=steps.taken,
         engine=steps.engine,
@@ -142,37 +156,3 @@ def train(
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Return the optimiser steps of an epoch; the last batch may be smaller."""
     return math.ceil(images / batch_size)
-
-
-class _Stopper:
-    """Looks at the validation loss now and then, and keeps the weights of its minimum."""
-
-    def __init__(self, network: nn.Module, validate: Callable[[], Evaluation], spec: EarlyStopping) -> None:
-        self.network, self.validate, self.spec = network, validate, spec
-        self.best_loss = math.inf
-        self.best_state: dict[str, Any] | None = None
-        self.waited = 0
-
-    @property
-    def stopped(self) -> bool:
-        return self.waited >= self.spec.patience
-
-    def until_look(self, steps: Steps | SparseSteps) -> int:
-        """Return the steps to take until it is time to look."""
-        return self.spec.every - steps.taken % self.spec.every
-
-    def look(self, steps: Steps | SparseSteps) -> None:
-        """Look, if it is time to."""
-        if steps.taken % self.spec.every:
-            return
-        steps.put_back()
-        loss = self.validate().loss
-        if loss < self.best_loss:
-            self.best_loss, self.best_state, self.waited = loss, copy.deepcopy(self.network.state_dict()), 0
-        else:
-            self.waited += 1
-
-    def restore(self) -> None:
-        """Take back the best weights seen; training that ended before the first look keeps its last ones."""
-        if self.best_state is not None:
-            self.network.load_state_dict(self.best_state)

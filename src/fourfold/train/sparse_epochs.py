@@ -65,11 +65,21 @@ class SparseEpochs(SparseSteps, InEpoch):
         if len(rates) < first + self.left:
             raise ValueError(f"`rates` (of {len(rates)} steps) must have one for each of the {first + self.left} steps")
 
+    @property
+    def loss(self) -> Tensor:
+        """The sum of the losses of the epoch's images so far, each before its step."""
+        return torch.tensor(self._loss, dtype=torch.float64)
+
+    def skip(self, step: int, loss: Tensor) -> None:
+        """Go on at a later step of the epoch that was begun, as `EachStep.skip` does."""
+        self._skip(step)
+        self._loss = loss.item()
+
     def go_on(self, steps: int) -> Tensor:
         """Take so many steps, or those left; return the sum of the losses of the epoch's images, each before its step."""
         begun, places = self._move(steps)
         rates, members, labels = self._rates[begun:], self._order.members[places], self._order.labels[places]
-        self._loss += kernels().take_many(
+        self._loss = kernels().take_many(
             self.room(self.batch_size).perceptron,
             self._pixels.given,
             len(members),
@@ -78,9 +88,10 @@ class SparseEpochs(SparseSteps, InEpoch):
             self.batch_size,
             self.steps_behind + 1,
             rates.data_ptr(),
+            self._loss,
         )
         self.taken += self._next - begun
-        return torch.tensor(self._loss, dtype=torch.float64)
+        return self.loss
 
     def evaluation(self, images: Resident) -> "SparseEvaluation | None":
         """Return what evaluates the network as the steps have left it; None where that is left to PyTorch."""

@@ -177,8 +177,12 @@ class SparseSteps:
                 layer.module.weight.copy_(layer.spread(self._parameters[layer.weights]))
                 layer.module.bias.copy_(self._parameters[layer.bias])
 
-    def moments(self) -> dict[str, Tensor]:
-        """Return what `Steps.moments` does; those of pruned weights are zero."""
+    def resume(self, taken: int) -> None:
+        """Count so many of the steps that the moments had seen as this training's own."""
+        self._before, self.taken = self._before - taken, taken
+
+    def moments(self, *, copy: bool = True) -> dict[str, Tensor]:
+        """Return what `Steps.moments` does, always as copies; those of pruned weights are zero."""
         averages = {"mean": self._mean, "square": self._square} if self._spec.optimizer == "adam" else {"mean": self._mean}
         found = {"steps": torch.tensor(self.steps_behind)}
         for layer in self._layers:

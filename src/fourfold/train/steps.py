@@ -1,7 +1,6 @@
 """Optimiser steps of any network, in plain PyTorch: what every faster path is measured against."""
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import Protocol
 
 import torch
@@ -45,6 +44,15 @@ class InEpoch:
         self._next += min(steps, self.left)
         return begun, slice(begun * self.batch_size, min(self._next * self.batch_size, self._count))
 
+    def _skip(self, step: int) -> None:
+        """Count the steps up to one as taken: they were, before a checkpoint."""
+        self._next = step
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Steps of the epoch that were left out at its beginning, and the number of its next step."""
+        return self._first, self._next
+
 
 class OneByOne(Protocol):
     """Steps that are taken on one batch after the other."""
@@ -85,10 +93,16 @@ class EachStep(InEpoch):
             first: Steps to leave out at the beginning.
         """
         self._start(first)
-        batches = self._images.epoch(self.batch_size, seed, share=self._share)
-        self._batches: Iterator[tuple[Tensor, Tensor]] = islice(batches, first, None)
-        self._rates = rates.tolist()
-        self._loss = torch.zeros((), dtype=torch.float64, device=self._images.labels.device)
+        self._seed, self._rates = seed, rates.tolist()
+        self._batches = self._batches_from(first)
+        self.loss = torch.zeros((), dtype=torch.float64, device=self._images.labels.device)
+        """The sum of the losses of the epoch's images so far, each before its step."""
+
+    def skip(self, step: int, loss: Tensor) -> None:
+        """Go on at a later step of the epoch that was begun, where the sum of the losses is known."""
+        self._skip(step)
+        self._batches = self._batches_from(step)
+        self.loss = loss.to(self.loss.device)
 
     def go_on(self, steps: int) -> Tensor:
         """Take so many steps, or those left; return the sum of the losses of the epoch's images, each before its step."""
@@ -96,8 +110,11 @@ class EachStep(InEpoch):
         for rate in self._rates[begun : self._next]:
             images, labels = next(self._batches)
             self._steps.learning_rate = rate
-            self._loss = self._loss + self._steps.take(images, labels) * len(labels)
-        return self._loss
+            self.loss = self.loss + self._steps.take(images, labels) * len(labels)
+        return self.loss
+
+    def _batches_from(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._images.epoch(self.batch_size, self._seed, share=self._share, first=first)
 
 
 class Steps:
@@ -140,14 +157,22 @@ class Steps:
         self._pruned, self._keep = _maskers(weights, masks)
         self._mask()
 
-    def moments(self) -> dict[str, Tensor]:
-        """Return the optimiser's averages by parameter, `<name>.mean` and (of Adam) `<name>.square`, and its `steps`."""
+    def resume(self, taken: int) -> None:
+        """Count so many of the steps that the moments had seen as this training's own."""
+        self._before, self.taken = self._before - taken, taken
+
+    def moments(self, *, copy: bool = True) -> dict[str, Tensor]:
+        """Return the optimiser's averages by parameter, `<name>.mean` and (of Adam) `<name>.square`, and its `steps`.
+
+        Args:
+            copy: Whether they stay as they are when more steps are taken.
+        """
         found = {"steps": torch.tensor(self._before + self.taken)}
         for name, parameter in self._network.named_parameters():
             state = self._optimizer.state.get(parameter, {})
             for ours, theirs in MOMENTS[type(self._optimizer)].items():
                 if state.get(theirs) is not None:
-                    found[f"{name}.{ours}"] = state[theirs].detach().clone()
+                    found[f"{name}.{ours}"] = state[theirs].detach().clone() if copy else state[theirs].detach()
         return found
 
     def _load(self, moments: Mapping[str, Tensor]) -> None:
@@ -156,7 +181,8 @@ class Steps:
             keys = MOMENTS[type(self._optimizer)]
             state = {theirs: moments[f"{name}.{ours}"] for ours, theirs in keys.items() if f"{name}.{ours}" in moments}
             if state:
-                self._optimizer.state[parameter] = {k: v.to(parameter, copy=True) for k, v in state.items()}
+                # In the parameter's own layout in memory, which fused optimisers take for granted.
+                self._optimizer.state[parameter] = {k: torch.empty_like(parameter).copy_(v) for k, v in state.items()}
                 self._optimizer.state[parameter]["step"] = torch.tensor(float(self._before), device=parameter.device)
 
     def take(self, images: Tensor, labels: Tensor) -> Tensor:
