@@ -8,7 +8,7 @@ from lottery_samples import prepared, tiny_spec
 
 from fourfold import lottery
 from fourfold.lottery.controls import run_controls
-from fourfold.lottery.saving import Saving
+from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import DataSpec, EarlyStopping, PruneSpec, RunStore, Spec
 from fourfold.train import OutOfTimeError, single_thread
 
@@ -78,7 +78,7 @@ def run_in_pieces(spec: Spec, out: Path, controls=(), seed: int = 0, **settings)
     """Run it as `run` does, ended again and again; return how often it was."""
     ends = EndsAtSteps(seed, 20 if "lenet" in spec.model.name else 5)
     store, count = RunStore.create(out, spec), 0
-    saving = Saving(store=store, trial=0, ends=ends, every="epoch", **settings)
+    saving = Saving(store=store, trial=0, ends=ends, rule=Rule("epoch"), **settings)
     while True:
         try:
             run(spec, out, controls, saving)

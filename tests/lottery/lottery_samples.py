@@ -8,7 +8,7 @@ import torch
 
 from fourfold import lottery
 from fourfold.lottery import serving
-from fourfold.lottery.saving import CheckpointEvery
+from fourfold.lottery.saving import Rule
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
 from fourfold.train import single_thread
 
@@ -63,12 +63,12 @@ def serve(
     clock: serving.Clock | None = None,
     send=lambda kind, **content: None,
     keep=(),
-    checkpoint: CheckpointEvery = "auto",
+    rule: Rule | None = None,
 ) -> None:
     """Run trial 0 here as a worker does: with its folder, its lock, its clock, its checkpoints and its events."""
     store = RunStore.create(out, spec)
     with single_thread():
-        serving.run_trial_here(prepared(spec), store, 0, clock or serving.Clock(None), send, keep, checkpoint=checkpoint)
+        serving.run_trial_here(prepared(spec), store, 0, clock or serving.Clock(None), send, keep, rule=rule or Rule())
 
 
 def results(rows: list[Row]) -> list[dict]:

@@ -52,7 +52,7 @@ class Remote:
 def run(monkeypatch, out, attempts, trials=1, looks=lambda: NODES, controls=(), **request):
     """Run trials through a bridge without Ray, and return the remote function, what was told and the store."""
     store, told = RunStore.create(out, SPEC), []
-    task = {"spec": SPEC.to_json(), "out": str(out), "data_dir": None, "deadline": None, "keep": []}
+    task = {"spec": SPEC.to_json(), "out": str(out), "data_dir": None, "deadline": None, "keep": [], "checkpoint": "auto"}
     task |= {"controls": controls, "control_levels": None}
     lines = [json.dumps(task | {"trial": trial}) for trial in range(trials)]
 

@@ -8,7 +8,7 @@ import pytest
 from checkpoint_samples import CONTROLS, EndsAtSteps, run, run_in_pieces, specs
 from lottery_samples import results, tiny_spec
 
-from fourfold.lottery.saving import Saving
+from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import RunStore
 from fourfold.record.checkpoints import where
 from fourfold.train import OutOfTimeError
@@ -38,7 +38,7 @@ def stopped_level(spec, out, pauses_before=9):
     told = []
     store, ends = RunStore.create(out, spec), EndsAtSteps(0, 1)
     ends.left = pauses_before
-    saving = Saving(store=store, trial=0, ends=ends, every="epoch", tell=lambda kind, **about: told.append((kind, about)))
+    saving = Saving(store=store, trial=0, ends=ends, rule=Rule("epoch"), tell=lambda kind, **about: told.append((kind, about)))
     with pytest.raises(OutOfTimeError):
         run(spec, out, saving=saving)
     (file,) = (store.path / "checkpoints").iterdir()
@@ -50,7 +50,7 @@ def finish(spec, out):
     told, store = [], RunStore.create(out, spec)
     ends = SimpleNamespace(late=lambda ahead_seconds: False)
     tell = lambda kind, **about: told.append((kind, about))  # noqa: E731
-    run(spec, out, saving=Saving(store=store, trial=0, ends=ends, every="epoch", tell=tell))
+    run(spec, out, saving=Saving(store=store, trial=0, ends=ends, rule=Rule("epoch"), tell=tell))
     return told
 
 

@@ -15,6 +15,7 @@ from lottery_samples import results, run_alone, tiny_spec
 
 from fourfold.lottery import chain, parcels
 from fourfold.record import PruneSpec, Row, RunStore, UserError
+from fourfold.record.checkpoints import Training
 from fourfold.train import versions
 
 PLAIN = tiny_spec("quaternion", levels=4)
@@ -22,7 +23,15 @@ CARRYING = replace(PLAIN, prune=PruneSpec(fraction=0.5, rewind="step", rewind_to
 
 
 def message(spec, trial=0, **changes) -> str:
-    task = {"spec": spec.to_json(), "trial": trial, "data_dir": None, "device": "cpu", "deadline": None, "keep": []}
+    task = {
+        "spec": spec.to_json(),
+        "trial": trial,
+        "data_dir": None,
+        "device": "cpu",
+        "deadline": None,
+        "keep": [],
+        "checkpoint": "auto",
+    }
     return json.dumps(task | {"controls": [], "control_levels": None, "versions": versions()} | changes)
 
 
@@ -56,6 +65,36 @@ def test_a_chain_that_is_cut_goes_on_elsewhere_with_the_same_rows_and_files(spec
         assert sorted(file.name for file in (store.path / kind).glob("*")) == names
         for name in names:
             assert (store.path / kind / name).read_bytes() == (alone(spec).path / kind / name).read_bytes()
+
+
+def test_a_chain_that_is_cut_inside_a_level_goes_on_elsewhere_where_its_checkpoint_was(tmp_path, monkeypatch, alone):
+    monkeypatch.setattr(chain, "HOME_SECONDS", 0.0)
+    spec, asked = tiny_spec("quaternion", levels=2, epochs=3), {"checkpoint": "epoch"}
+    store = RunStore.create(tmp_path, spec)
+    made = [*itertools.chain.from_iterable(chain.run_chain(message(spec, **asked), {}))]
+    rows = [number for number, (line, _) in enumerate(made) if json.loads(line)["event"] == "row"]
+    take_home(store, [made[: rows[1] - 1]])  # all but the last epoch of level 1
+    assert list(store.checkpoints.positions()) == [Training(0, 1)]
+    events = take_home(store, chain.run_chain(message(spec, **asked), parcels.pack(store, 0, every_mask=False)))
+    assert [event["event"] for event in events] == ["resumed", "epoch", "row", "finished"]
+    assert (events[0]["level"], events[0]["message"]) == (1, "epoch 3 of 3, step 0 of 24")
+    assert results(store.rows(0)) == results(alone(spec).rows(0))
+    assert store.checkpoints.positions() == {}
+
+
+def test_checkpoints_go_home_at_most_every_few_minutes(tmp_path):
+    spec = tiny_spec(levels=1, epochs=5)
+    made = itertools.chain.from_iterable(chain.run_chain(message(spec, checkpoint="epoch"), {}))
+    assert {json.loads(line)["event"] for line, _ in made} == {"epoch", "row", "finished"}
+
+
+def test_a_checkpoint_that_finds_no_room_at_home_ends_nothing(tmp_path, alone):
+    store = RunStore.create(tmp_path, PLAIN)
+    (store.path / "checkpoints").write_text("in the way")
+    warning = parcels.accept(store, {"checkpoints/0-0.safetensors": b""}, None)
+    assert warning.startswith(f"no checkpoint could be written to {store.path} (")
+    assert parcels.accept(store, {}, alone(PLAIN).rows(0)[0]) is None
+    assert len(store.rows(0)) == 1
 
 
 def test_kept_weights_and_controls_come_home(tmp_path):

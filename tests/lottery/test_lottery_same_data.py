@@ -178,7 +178,8 @@ def test_connectivity_is_of_the_data_of_its_level(store, images, others):
 
 
 def test_a_process_that_reads_other_data_than_the_run_does_not_begin(images, others, tmp_path):
-    task = {"spec": SPEC.to_json(), "trial": 0, "data_dir": str(others), "device": "cpu", "deadline": None, "keep": []}
+    task = {"spec": SPEC.to_json(), "trial": 0, "data_dir": str(others), "device": "cpu", "deadline": None}
+    task |= {"keep": [], "checkpoint": "auto"}
     task |= {"controls": [], "control_levels": None, "data": data.load("mnist", images).digest, "out": str(tmp_path / "runs")}
     told = []
     serving.Server(experiments_kept=1).serve(task, lambda line: told.append(json.loads(line)))

@@ -1,5 +1,6 @@
 """Whole runs by several processes: the rows and masks of one, whatever kills them, and one sentence for every mistake."""
 
+import itertools
 import os
 import re
 import signal
@@ -18,8 +19,8 @@ from fourfold import cli, lottery, pruning, report
 from fourfold.lottery import clock, levels, serving
 from fourfold.models import registry, resnet
 from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
+from fourfold.train import checkpoint, single_thread
 from fourfold.train import ranks as train_ranks
-from fourfold.train import single_thread
 
 pytestmark = needs_ranks
 
@@ -152,17 +153,17 @@ def command(monkeypatch, tmp_path):
     return lambda world=2: fork_ranks(world, lambda rank: cli.main([*words, "--device", "cpu"]), tmp_path / "said")
 
 
-def in_level_1(monkeypatch, victim: int, act) -> None:
-    """Let one rank do something after the first epoch of level 1."""
+def in_level_1(monkeypatch, victim: int, act, level_of_act: int = 1) -> None:
+    """Let one rank do something after the first epoch of level 1, or another."""
     run_trial = levels.run_trial
 
-    def other(experiment, store, trial, on_row, on_epoch, keep):
+    def other(experiment, store, trial, on_row, on_epoch, *others):
         def told(level, epoch):
-            if level == 1 and os.environ["RANK"] == str(victim):
+            if level == level_of_act and os.environ["RANK"] == str(victim):
                 act()
             on_epoch(level, epoch)
 
-        run_trial(experiment, store, trial, on_row, told, keep)
+        run_trial(experiment, store, trial, on_row, told, *others)
 
     monkeypatch.setattr(serving, "run_trial", other)
 
@@ -224,6 +225,45 @@ def test_the_first_rank_decides_when_the_budget_is_spent(tmp_path, run_by):
 
     assert [(one.code, one.said) for one in fork_ranks(2, work, tmp_path / "said")] == [(0, "")] * 2
     assert results(RunStore(tmp_path / "runs-2" / spec.id).rows(0)) == results(RunStore(run_by(2) / spec.id).rows(0))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "worlds"), [(perceptrons(), (2, 4, 1)), (convolutions(), (2,))], ids=["perceptrons", "batch norm"]
+)
+def test_ranks_that_are_ended_inside_a_level_go_on_at_the_same_step(chosen, worlds, tmp_path, run_by, monkeypatch):
+    """Rank 0 alone decides and writes; where rows do not depend on the number of ranks, another number may go on."""
+    monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.0)
+    out, places = tmp_path / "runs", []
+
+    def work(rank):
+        calls = itertools.count()
+        monkeypatch.setattr(serving.Clock, "late", lambda clock, ahead: rank == 0 and next(calls) % 6 == 5)
+
+        def say(event):
+            if event.kind in ("out-of-time", "resumed"):
+                print(event.kind, event.message)
+
+        lottery.run(chosen, trials=1, out=out, device="cpu", checkpoint="epoch", on_event=say)
+
+    for world in itertools.islice(itertools.cycle(worlds), 20):
+        ended = fork_ranks(world, work, tmp_path / "said")
+        assert [one.code for one in ended] == [0] * world, ended
+        assert [one.said for one in ended[1:]] == [""] * (world - 1)
+        places += re.findall("resumed (.*)", ended[0].said)
+        if all(RunStore(out / spec.id).finished(0) for spec in chosen):
+            break
+    assert len(places) >= 2 * len(chosen)
+    for spec in chosen:
+        assert results(RunStore(out / spec.id).rows(0)) == results(RunStore(run_by(2) / spec.id).rows(0))
+        assert not list((out / spec.id / "checkpoints").iterdir())
+
+
+def test_ctrl_c_ends_all_ranks_at_a_step_and_rank_0_says_so(tmp_path, command, monkeypatch):
+    in_level_1(monkeypatch, 0, lambda: os.kill(os.getpid(), signal.SIGINT), level_of_act=0)
+    ended = command()
+    assert [one.code for one in ended] == [130, 0]
+    assert sentences(ended) == ["fourfold: stopped; all finished levels are on disk, the same command goes on"]
+    assert re.search(r"real trial 0: stopped at level 1, epoch 1 of 1, step \d of 8\n", ended[0].said)
 
 
 def test_ranks_of_different_commands_do_not_begin(tmp_path):
@@ -294,12 +334,12 @@ lottery.presets.PRESETS["tiny"] = lambda: tiny_spec(levels=2, batch_size=205)
 report.build = lambda runs, out: out / "index.html"
 run_trial = levels.run_trial
 
-def dying(experiment, store, trial, on_row, on_epoch, keep):
+def dying(experiment, store, trial, on_row, on_epoch, *others):
     def told(level, epoch):
         if level == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGKILL)
         on_epoch(level, epoch)
-    run_trial(experiment, store, trial, on_row, told, keep)
+    run_trial(experiment, store, trial, on_row, told, *others)
 
 serving.run_trial = dying
 cli.main(sys.argv[1:])

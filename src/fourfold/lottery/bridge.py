@@ -36,7 +36,10 @@ LOOK_SECONDS = 2.0
 """How often it is seen whether the cluster is there and what it consists of."""
 
 DEATHS = 5
-"""Workers that a trial may lose one after the other, with no level finished in between, before it is given up."""
+"""Workers that a trial may lose one after the other, with no level finished or saved in between, before it is given up."""
+
+WAY_SECONDS, WAY_SHARE = 10.0, 0.1
+"""How much earlier than the run trials on other machines end where there is a budget, at most, and as a part of it."""
 
 PAUSE_SECONDS = 1.0
 """Before a trial is handed to Ray again, for each death in a row."""
@@ -184,7 +187,7 @@ class _Bridge:
                 if reason is None:
                     return
                 await self._look()  # where the whole cluster is gone, the trial is not to blame
-                deaths = 1 if attempt.num_rows else deaths + 1
+                deaths = 1 if attempt.came_on else deaths + 1
                 if deaths == DEATHS:
                     times = f"{DEATHS} times in a row"
                     told = f"trial {task.trial} of {task.spec.id} was given up after it lost its worker {times}: {reason}"
@@ -203,8 +206,9 @@ class _Attempt:
 
     def __init__(self, task: _Task, say: Callable[..., None]) -> None:
         self._task, self._say = task, say
-        self.num_rows = 0
-        """Rows written."""
+        self.came_on = False
+        """Whether a row or a checkpoint was written."""
+        self._warned = False
 
     async def run(self, remote: Any) -> str | None:
         """Run the trial; return None when it has ended, or the reason why it has not."""
@@ -240,17 +244,24 @@ class _Attempt:
                 assert row.level == self._level, f"level {row.level} where {self._level} is next"
                 self._level += 1
             try:
-                parcels.accept(self._task.store, files, row)
+                warning = parcels.accept(self._task.store, files, row)
             except OSError as error:
                 raise disk_failure(self._task.store, error) from error
-            self.num_rows += row is not None
+            if warning and not self._warned:
+                self._warned = True
+                self._say(self._task, "notice", message=warning)
+            self.came_on = self.came_on or row is not None or (value["event"] == "checkpoint" and not warning)
 
 
 def for_another_machine(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a task whose deadline is a time of day, for monotonic clocks of two machines have nothing in common."""
+    """Return a task whose deadline is a time of day, for monotonic clocks of two machines have nothing in common.
+
+    It is a little earlier, so that a checkpoint comes home in time.
+    """
     if message["deadline"] is None:
         return {**message}
-    return {**message, "time_of_day": time.time() + (message["deadline"] - time.monotonic())}
+    left = message["deadline"] - time.monotonic()
+    return {**message, "time_of_day": time.time() + left - min(WAY_SECONDS, WAY_SHARE * left)}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ from fourfold.train import single_thread, versions
 PARCEL_SECONDS = 0.5
 """How often what has happened in a trial is sent: each parcel costs both ends some milliseconds, as long as a small epoch."""
 
+HOME_SECONDS = 180.0
+"""From one checkpoint to the next: each is sent home, and may be as large as the network three times over."""
+
 Parcel = list[tuple[str, Files]]
 """Events as lines of JSON, in order, each with the files that it left."""
 
@@ -67,14 +70,18 @@ def run_chain(message: str, files: Files) -> Iterator[Parcel]:
         sent = set(files)
 
         def write(line: str) -> None:
-            new = {} if json.loads(line)["event"] == "epoch" else parcels.made(store, trial, sent)
-            sent.update(new)
+            kind = json.loads(line)["event"]
+            if kind == "checkpoint":
+                new = parcels.checkpoints(store, trial)
+            else:
+                new = {} if kind == "epoch" else parcels.made(store, trial, sent)
+                sent.update(new)
             events.put((line, new))
 
         def work() -> None:
             try:
                 with single_thread(), own_stream():
-                    _SERVER.serve({**task, "out": folder}, write)
+                    _SERVER.serve({**task, "out": folder, "least_seconds": HOME_SECONDS}, write)
             finally:
                 ended.set()
 

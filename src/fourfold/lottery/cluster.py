@@ -31,7 +31,7 @@ RETURN_SECONDS = 600
 """How long a cluster that was lost is waited for."""
 
 STALLS = 5
-"""How often a cluster may be lost with no level finished in between before the run ends."""
+"""How often a cluster may be lost with no level finished or saved in between before the run ends."""
 
 CLOSE_SECONDS = 15
 """How long a bridge may take to end in order."""
@@ -94,7 +94,7 @@ class Connection:
                     yield Event(kind="notice", spec=task.spec, message=value["message"])
                 else:
                     yield task.event(value)
-                rows += kind == "row"
+                rows += kind in ("row", "checkpoint")
                 if kind in (*ENDINGS, "lost"):
                     del left[task.key]
                 if not left:

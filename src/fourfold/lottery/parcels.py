@@ -10,7 +10,10 @@ from fourfold.record.files import write_atomically
 Files = dict[str, bytes]
 """Contents of files by their paths below the run's folder."""
 
-_NAME = re.compile(r"(rows|failed)-\d+(-[a-z-]+)?\.jsonl?|(masks|states|weights)/\d+-\d+(-[a-z-]+)?\.safetensors")
+_NAME = re.compile(
+    r"(rows|failed)-\d+(-[a-z-]+)?\.jsonl?|(masks|states|weights)/\d+-\d+(-[a-z-]+)?\.safetensors|"
+    r"checkpoints/\d+-\d+(-[a-z-]+)?(\.search)?\.safetensors"
+)
 
 
 def pack(store: RunStore, trial: int, *, every_mask: bool) -> Files:
@@ -31,7 +34,13 @@ def pack(store: RunStore, trial: int, *, every_mask: bool) -> Files:
         f"failed-{trial}-*.json",
         f"masks/{trial}-{level}.safetensors",
         f"states/{trial}-{level}.safetensors",
+        *_checkpoints(trial),
     )
+
+
+def checkpoints(store: RunStore, trial: int) -> Files:
+    """Return the checkpoints of a trial."""
+    return _read(store.path, *_checkpoints(trial))
 
 
 def made(store: RunStore, trial: int, known: Collection[str]) -> Files:
@@ -54,13 +63,29 @@ def unpack(store: RunStore, files: Files) -> None:
         write_atomically(file, content)
 
 
-def accept(store: RunStore, files: Files, row: Row | None) -> None:
-    """Write what a machine has sent, in the order that keeps a level whole: its files, then its row."""
-    unpack(store, files)
+def accept(store: RunStore, files: Files, row: Row | None) -> str | None:
+    """Write what a machine has sent, in the order that keeps a level whole: its files, then its row.
+
+    Returns:
+        The sentence for a checkpoint that could not be written, which is no reason to end a run; None otherwise.
+    """
+    saved = {name: content for name, content in files.items() if name.startswith("checkpoints/")}
+    unpack(store, {name: content for name, content in files.items() if name not in saved})
     if row is not None:
         store.append(row)
+        store.checkpoints.drop(row.trial, row.level, row.control)
         if row.control == TICKET:
             store.drop_states(row.trial, before=row.level + 1)
+    try:
+        unpack(store, saved)
+    except OSError as error:
+        return f"no checkpoint could be written to {store.path} ({error.strerror}); the training goes on without"
+    return None
+
+
+def _checkpoints(trial: int) -> tuple[str, ...]:
+    """Return the patterns of a trial's checkpoints."""
+    return (f"checkpoints/{trial}-*.safetensors",)
 
 
 def _read(folder: Path, *patterns: str, known: Collection[str] = ()) -> Files:

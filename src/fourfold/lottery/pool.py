@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from fourfold.lottery.interrupts import on_interrupt
 from fourfold.record import TICKET, Row, Spec, UserError, launched
 
 ENDINGS = ("finished", "failed", "out-of-time", "stopped")
@@ -140,7 +140,7 @@ class Pool:
         Raises:
             KeyboardInterrupt: they were ended so.
         """
-        with _on_interrupt(self.stop):
+        with on_interrupt(self.stop):
             yield from self._events_of_all()
         if self._stopping:
             raise KeyboardInterrupt
@@ -317,24 +317,3 @@ class _Worker:
             value = json.loads(line)
             return [self._followers[value["run"], value["trial"]]]
         return followers
-
-
-@contextlib.contextmanager
-def _on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first Ctrl-C; the next one is a `KeyboardInterrupt`. Only where nobody else has a use for it."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) != signal.default_int_handler
-    ):
-        yield
-        return
-
-    def handle(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Thread(target=stop, daemon=True).start()  # which takes locks that this thread may hold
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -49,10 +49,12 @@ class Rule:
     Args:
         every: `auto`: after every epoch, and every five minutes inside one, but for no more than a hundredth of the time;
             `epoch`: after every epoch; `off`: never; seconds: when so many have passed.
+        least_seconds: From one to the next in any case, but for the one that a training ends with.
     """
 
-    def __init__(self, every: CheckpointEvery = AUTO) -> None:
+    def __init__(self, every: CheckpointEvery = AUTO, least_seconds: float = 0.0) -> None:
         check_checkpoint(every)
+        self._least_seconds = least_seconds
         self.on = every != OFF
         self._at_epochs = every in (AUTO, EPOCH)
         self._seconds = AUTO_SECONDS if every == AUTO else None if isinstance(every, str) else every
@@ -71,7 +73,8 @@ class Rule:
 
     def affords(self, *, since_seconds: float, write_seconds: float) -> bool:
         """Return whether writing costs a small part of the time since the last checkpoint, where that matters."""
-        return self.on and (self._share is None or write_seconds <= self._share * since_seconds)
+        costs_little = self._share is None or write_seconds <= self._share * since_seconds
+        return self.on and costs_little and since_seconds >= self._least_seconds
 
 
 class Ends(Protocol):
@@ -102,7 +105,7 @@ class Saving:
     store: RunStore
     trial: int
     ends: Ends
-    every: CheckpointEvery = AUTO
+    rule: Rule = field(default_factory=Rule)
     data: str | None = None
     """SHA-256 of the images and labels, which a checkpoint names; None leaves it open."""
     tell: Tell = lambda kind, **about: None
@@ -113,7 +116,7 @@ class Saving:
     @property
     def off(self) -> "Saving":
         """The same without checkpoints: it only ends trainings."""
-        return replace(self, every=OFF)
+        return replace(self, rule=Rule(OFF))
 
     def of(
         self,
@@ -154,7 +157,7 @@ class TrainingSaver:
     ) -> None:
         self._saving, self._training, self._masks, self._watch, self._then_more = saving, training, masks, watch, then_more
         self._shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        self._rule = Rule(saving.every)
+        self._rule = saving.rule
         self._begun = self._since = saving.now()
         self._write_seconds: float | None = None
         self._kept = False

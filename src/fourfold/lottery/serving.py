@@ -15,7 +15,7 @@ import torch
 
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
-from fourfold.lottery.saving import OFF, CheckpointEvery, Saving
+from fourfold.lottery.saving import OFF, Rule, Saving
 from fourfold.lottery.stability import Line, run_stability
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device
@@ -64,7 +64,8 @@ class Server:
             else:
                 controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
                 store = RunStore.create(out, spec)
-                run_trial_here(experiment, store, trial, clock, send, task["keep"], controls, task["checkpoint"])
+                rule = Rule(task["checkpoint"], task.get("least_seconds", 0.0))
+                run_trial_here(experiment, store, trial, clock, send, task["keep"], controls, rule)
         except UserError as error:
             send("error", message=str(error))
         except torch.OutOfMemoryError:
@@ -151,7 +152,7 @@ def run_trial_here(
     send: Callable[..., None],
     keep: Collection[int],
     controls: Controls = NO_CONTROLS,
-    checkpoint: CheckpointEvery = OFF,
+    rule: Rule | None = None,
 ) -> None:
     """Run one trial in this process, then its controls, and send their events.
 
@@ -163,7 +164,7 @@ def run_trial_here(
         send: Called with every event.
         keep: Levels whose weights are kept.
         controls: Those that follow.
-        checkpoint: When a level is saved while it is trained.
+        rule: When a level is saved while it is trained; None: never.
     """
 
     def on_row(row: Row) -> None:
@@ -178,7 +179,7 @@ def run_trial_here(
     def on_control_epoch(control: str, level: int, epoch: Epoch) -> None:
         on_epoch(level, epoch, control)
 
-    saving = Saving(store=store, trial=trial, ends=clock, every=checkpoint, data=experiment.data, tell=send)
+    saving = Saving(store=store, trial=trial, ends=clock, rule=rule or Rule(OFF), data=experiment.data, tell=send)
     try:
         clock.tick()
         with _held(store, trial):

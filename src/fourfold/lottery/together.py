@@ -1,6 +1,7 @@
 """`run` in processes that torchrun started: all of them train one network, trial after trial."""
 
 import contextlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ import torch
 from fourfold import data
 from fourfold.lottery.building import build
 from fourfold.lottery.controls import controls_left
+from fourfold.lottery.interrupts import on_interrupt
 from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.pool import Event, OnEvent, Task
 from fourfold.lottery.rows import all_rows
-from fourfold.lottery.saving import CheckpointEvery
+from fourfold.lottery.saving import CheckpointEvery, Rule
 from fourfold.lottery.serving import LOCK_WAIT_SECONDS, Clock, Controls, check_same_data, run_trial_here
 from fourfold.lottery.shared_store import SharedStore
 from fourfold.nn import is_batch_norm
@@ -73,7 +75,17 @@ def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnE
 
     Raises:
         UserError: a mistake, or a rank that is gone; said by one rank, while the others end silently.
+        KeyboardInterrupt: Ctrl-C ended the training at a step.
     """
+    stopped = threading.Event()
+    with on_interrupt(stopped.set, patient=True):
+        rows = _run_together(work, launch, device, on_event, stopped)
+    if stopped.is_set():
+        raise KeyboardInterrupt
+    return rows
+
+
+def _run_together(work: Work, launch: Launch, device: torch.device, on_event: OnEvent, stopped: threading.Event) -> list[Row]:
     with join(launch, device) as ranks, single_thread():
         ranks.agree_on_settings(_settings(work, device))
         digests = _load_data(work, ranks, launch, on_event)
@@ -94,12 +106,19 @@ def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnE
                 for spec, store in zip(work.specs, stores, strict=True):
                     left = controls_left(store, trial, work.controls.names, work.controls.levels)
                     if not store.finished(trial) or left or not_kept(store, trial, work.keep):
-                        _run_trial(work, spec, store, trial, ranks, device, on_event)
+                        _run_trial(work, spec, store, trial, ranks, device, on_event, stopped)
             return all_rows(stores, work.trials, list(work.controls.names))
 
 
 def _run_trial(
-    work: Work, spec: Spec, store: SharedStore, trial: int, ranks: Ranks, device: torch.device, on_event: OnEvent
+    work: Work,
+    spec: Spec,
+    store: SharedStore,
+    trial: int,
+    ranks: Ranks,
+    device: torch.device,
+    on_event: OnEvent,
+    stopped: threading.Event,
 ) -> None:
     ranks = replace(ranks, parts=work.parts or default_parts(spec, ranks.world, device))
     experiment = replace(Experiment.prepare(spec, work.data_dir, device, download=False), ranks=ranks)
@@ -112,7 +131,8 @@ def _run_trial(
             on_event(task.event({"event": kind, **content}))
 
     clock = Clock.until(work.deadline, ranks)
-    run_trial_here(experiment, store, trial, clock, send, work.keep, work.controls, work.checkpoint)
+    clock.stopped = stopped
+    run_trial_here(experiment, store, trial, clock, send, work.keep, work.controls, Rule(work.checkpoint))
 
 
 def _load_data(work: Work, ranks: Ranks, launch: Launch, on_event: OnEvent) -> dict[str, str]:

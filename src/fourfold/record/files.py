@@ -24,7 +24,6 @@ def append_line(file: Path, line: str) -> None:
             raise
 
 
-<<<<<<< HEAD
 def write_atomically(file: Path, content: bytes, *, read_back: bool = False) -> None:
     """Write a whole file or none of it.
 
@@ -36,24 +35,25 @@ def write_atomically(file: Path, content: bytes, *, read_back: bool = False) -> 
     Raises:
         OSError: it cannot be written, or another content was read back.
     """
-=======
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a whole file or none of it."""
-    with replacing(file) as stream:
+    with replacing(file, content if read_back else None) as stream:
         stream.write(content)
 
 
 @contextlib.contextmanager
-def replacing(file: Path) -> Iterator[BinaryIO]:
-    """Yield a stream whose content is the file's once all of it is on disk; if anything goes wrong the file stays as it is."""
->>>>>>> 8255d92 (train, lottery: checkpoints inside a level, and an end at the next step)
+def replacing(file: Path, expected: bytes | None = None) -> Iterator[BinaryIO]:
+    """Yield a stream whose content is the file's once all of it is on disk; if anything goes wrong the file stays as it is.
+
+    Args:
+        file: The file.
+        expected: What must be read back before it takes the old file's place; None reads nothing.
+    """
     part = file.parent / f".{file.name}.{os.getpid()}.part"
     try:
         with part.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        if read_back and part.read_bytes() != content:
+        if expected is not None and part.read_bytes() != expected:
             raise OSError(errno.EIO, "another content was read back than was written")
         part.replace(file)
     except BaseException:
