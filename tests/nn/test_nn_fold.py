@@ -107,3 +107,77 @@ def test_bad_input_is_named() -> None:
     for norm in (nn.BatchNorm2d(8, track_running_stats=False), WhiteningBatchNorm2d(8, track_running_stats=False)):
         with pytest.raises(UserError, match=r"`track_running_stats` \(=False\)"):
             fold(conv, norm)
+
+
+class Block(nn.Module):
+    """A block as networks have it: layers and norms are attributes, and the forward says what follows what."""
+
+    def __init__(self, algebra: str, whitens: bool) -> None:
+        super().__init__()
+        kind = fnn.WhiteningBatchNorm2d if whitens else fnn.BatchNorm2d
+        self.first, self.second = (fnn.Conv2d(8, 8, 3, padding=1, algebra=algebra) for _ in range(2))
+        self.norms = nn.ModuleList([kind(8, algebra=algebra) for _ in range(2)])
+        self.shared, self.its_norm = fnn.Conv2d(8, 8, 1, algebra=algebra), kind(8, algebra=algebra)
+        self.used_twice, self.other_norm = fnn.Conv2d(8, 8, 1, algebra=algebra), kind(8, algebra=algebra)
+        self.hooked, self.hooked_norm = fnn.Conv2d(8, 8, 1, algebra=algebra), kind(8, algebra=algebra)
+        self.hooked.register_forward_hook(lambda module, arguments, output: output + 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norms[0](self.first(x)).relu()
+        y = self.norms[1](self.second(y)) + x
+        y = self.its_norm(self.shared(y)) + self.shared(x)
+        between = self.used_twice(y)
+        return self.hooked_norm(self.hooked(self.other_norm(between) + between))
+
+
+@pytest.mark.parametrize("whitens", [False, True])
+@pytest.mark.parametrize("algebra", ["real", "quaternion"])
+def test_norms_are_folded_where_a_trace_shows_them(algebra: str, whitens: bool) -> None:
+    torch.manual_seed(0)
+    block = Block(algebra, whitens)
+    model = nn.Sequential(block, nn.Sequential(Block(algebra, whitens), nn.ReLU()))
+    x = torch.randn(4, 8, 5, 5)
+    model(x)
+    folded = fnn.fold_norms(model)
+    torch.testing.assert_close(folded(x), model.eval()(x), atol=1e-4, rtol=1e-3)
+    for part in (folded[0], folded[1][0]):
+        assert isinstance(part, Block)
+        assert [isinstance(norm, nn.Identity) for norm in part.norms] == [True, True]
+        for kept in ("its_norm", "other_norm", "hooked_norm"):
+            assert isinstance(getattr(part, kept), nn.BatchNorm2d)
+    assert isinstance(block.norms[0], nn.BatchNorm2d)
+
+
+class Unclear(nn.Module):
+    """Whether the norm follows the layer depends on what is given, on the mode, or on the values."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.layer, self.norm = how, nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        y = self.layer(x)
+        if self.how == "given" and mask is None:
+            y = y.relu()
+        if self.how == "values" and x.sum() > 0:
+            y = y + 1
+        if self.how == "stored":
+            self.seen = y
+        return self.norm(y)
+
+
+@pytest.mark.parametrize("how", ["given", "values", "stored", "always"])
+def test_norms_stay_where_a_trace_does_not_show_all(how: str) -> None:
+    torch.manual_seed(0)
+    model, x = Unclear(how).requires_grad_(False), torch.randn(3, 4, 2, 2).abs()
+    model(x)
+    folded = fnn.fold_norms(model)
+    torch.testing.assert_close(folded(x), model.eval()(x))
+    torch.testing.assert_close(folded(x, x), model.eval()(x, x))
+    assert isinstance(folded.norm, nn.Identity) == (how == "always")
+
+
+def test_what_is_no_model_is_told() -> None:
+    for function in (fnn.fold_norms, fnn.to_real, fnn.convert):
+        with pytest.raises(ValueError, match=r"`model` \(=None\) must be a torch.nn.Module"):
+            function(None)

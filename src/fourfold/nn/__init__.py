@@ -17,6 +17,7 @@ from fourfold.nn.convert import Conversion, LayerConversion, convert, convert_wi
 from fourfold.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from fourfold.nn.eager import reference_path
 from fourfold.nn.embedding import Embedding, EmbeddingBag
+from fourfold.nn.features import cat, chunk, split, stack
 from fourfold.nn.fold import fold, fold_norms
 from fourfold.nn.heads import NormHead, RealPartHead
 from fourfold.nn.init import FORMS, SCHEMES
@@ -135,7 +136,9 @@ __all__ = [
     "WhiteningBatchNorm2d",
     "WhiteningBatchNorm3d",
     "algebra_of",
+    "cat",
     "check_divisible",
+    "chunk",
     "clear_cache",
     "computed_weights",
     "computes_weights",
@@ -149,6 +152,8 @@ __all__ = [
     "layout_of",
     "named_weights",
     "reference_path",
+    "split",
+    "stack",
     "stored_weights",
     "synchronise",
     "testing",

@@ -1,5 +1,6 @@
 """`convert`: any torch model to an algebra, from scratch or by projection of its weights; `to_real`: back to torch.nn."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from fourfold.algebra import REAL, Algebra
+from fourfold.algebra import ALGEBRAS, REAL, Algebra
 from fourfold.nn.base import AlgebraLayer, fixed
 from fourfold.nn.blocks import BlockedLayer
 from fourfold.nn.conversion.projection import project_, real_weights
+from fourfold.nn.conversion.rearranging import rearrange_
 from fourfold.nn.conversion.replacing import (
     allow_fused_encoders_,
     make,
@@ -27,6 +29,7 @@ from fourfold.nn.conversion.selecting import (
     has_weights,
     layers_of,
     leave_tied,
+    modules_of,
     nothing_to_convert,
     num_parameters,
     output_layer,
@@ -94,9 +97,11 @@ def convert(
     convolutions, embeddings, and subclasses that override torch's methods. `convert_with_report` says which, and why.
 
     The features between two layers are seen as blocked by component ([r…, x…, y…, z…]). The result is a proper network for any
-    order of them, but a function that splits features, or a module that reads the weights of another instead of calling it,
-    may be better skipped. Layers used in several places, and weights shared by several layers, stay shared; device, dtype,
-    training flags, `requires_grad` and hooks stay; optimisers must be made anew.
+    order of them. Where a trace by `torch.fx` shows that a module's forward joins or parts features by `torch.cat`, `chunk` or
+    `split`, the converted one calls `fourfold.nn.cat` and its like, which keep numbers whole; a warning names other places.
+    A module that reads the weights of another instead of calling it may be better skipped. Layers used in several places, and
+    weights shared by several layers, stay shared; device, dtype, training flags, `requires_grad` and hooks stay; optimisers
+    must be made anew.
 
     Args:
         model: Any torch model; it is not changed.
@@ -105,9 +110,12 @@ def convert(
             unless it ends a transformer or recurrent network. `algebra`, or the algebra's name, converts it too.
         skip: Names of modules that stay as they are, with all inside them; patterns such as `*.downsample`; or classes.
         weights: `scratch` draws the converted layers afresh, with the variance of the real ones that torch draws; batch norms
-            start afresh, too. `project` takes the nearest weights in least squares and copies all else: exact if the weights
-            have the algebra's form, else a start for training that depends on the order of the neurons.
+            start afresh, too. `project` takes the nearest weights in least squares and copies all else, forwards too: exact if
+            the weights have the algebra's form, else a start for training that depends on the order of the neurons.
         seed: What `scratch` draws from, whatever torch's global state; None draws from that state.
+
+    Warns:
+        UserWarning: features may leave the algebra where a forward joins or parts them.
 
     Raises:
         ValueError: an unknown name; nothing to convert; a layer whose weights are computed (pruned, parametrized) or not there
@@ -142,6 +150,7 @@ def convert_with_report(
     layers = layers_of(model)
     left = dict.fromkeys(output_layer(model, layers) if head == "real" else [], "output layer, with `head`='real'")
     left |= dict.fromkeys(skipped(model, layers, skip), "skipped")
+    untouched = modules_of(model, layers, skip)
     made: dict[str, nn.Module] = {}
     with _drawing(model, seed if weights == "scratch" else 0):
         for name, layer in layers.items():
@@ -159,6 +168,8 @@ def convert_with_report(
     errors = {name: project_(layer, layers[name]) for name, layer in made.items()} if weights == "project" else {}
     replace_((layers[name], layer) for name, layer in made.items())
     refuse_fused_encoders_(model)
+    if algebra.n > 1:
+        _rearrange(model, algebra, untouched, weights)
     rows = tuple(
         LayerConversion(
             name=name,
@@ -173,10 +184,25 @@ def convert_with_report(
     return Conversion(model=model, layers=rows, before=before, after=_size(model))
 
 
+def _rearrange(model: nn.Module, algebra: Algebra, untouched: list[nn.Module], weights: str) -> None:
+    """Keep numbers whole where forwards join and part features, and warn of where they do not."""
+    keep_function = weights == "project" or algebra.name not in ALGEBRAS
+    places = rearrange_(model, algebra, untouched, keep_function)
+    if places:
+        kept = " (`weights`='project' keeps what the model computes)" if weights == "project" else ""
+        warnings.warn(
+            f"features may leave the algebra {algebra.name!r} where they are joined or parted component by component{kept}: in "
+            f"{'; '.join(places)}. Use fourfold.nn.cat, chunk and split there, or `skip` these modules",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def to_real(model: nn.Module) -> nn.Module:
     """Return a copy of a model in which torch's layers compute what ours did, from the expanded weights.
 
-    Its state dict loads into the plain architecture, as it was before `convert`. Grouped convolutions are the exception: their
+    Its state dict loads into the plain architecture, as it was before `convert`, unless that joined or parted features in
+    another order than the converted one does. Grouped convolutions are the exception: their
     groups join whole numbers, so torch needs one group, zeros and all. Torch's own layers stay, and ours that hold no matrices,
     such as pooling by norm and whitening. Parametrized weights are baked in.
 

@@ -1,13 +1,15 @@
 """Folding batch norm, of components or whitening, into the layer before it: one real layer in place of two, for inference."""
 
-import copy
 import math
+from collections import Counter
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from fourfold.nn.convert import to_real
+from fourfold.nn.convert import check_module, to_real
+from fourfold.nn.tracing import own_graph
+from fourfold.nn.weights import copied
 from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.record import UserError
 
@@ -30,7 +32,7 @@ def fold(layer: nn.Module, norm: nn.Module) -> nn.Module:
     Raises:
         ValueError: other layers, other channels, a norm without running statistics, or torch groups across which it mixes.
     """
-    if not isinstance(layer, Layer) or not isinstance(norm, _NORMS):
+    if not isinstance(layer, Layer) or not isinstance(norm, _NORMS) or isinstance(norm, nn.SyncBatchNorm):
         raise UserError(f"a batch norm folds into a linear or convolution layer, not {_kind(norm)} into {_kind(layer)}")
     real = to_real(layer)
     assert isinstance(real, Layer)
@@ -57,22 +59,58 @@ def fold(layer: nn.Module, norm: nn.Module) -> nn.Module:
 def fold_norms(model: nn.Module) -> nn.Module:
     """Return a copy of a model, in evaluation mode, in which every batch norm that can be is folded into the layer before it.
 
-    Those are the norms next to a linear or convolution layer in the same `nn.Sequential`, which all networks of
-    `fourfold.models` are made of. An `nn.Identity` stands in each one's place, so that all names and positions stay. Others
-    stay, and so do those that `fold` refuses.
+    Those are the norms behind a linear or convolution layer in the same `nn.Sequential`, or in a module's own `forward` as a
+    trace by `torch.fx` shows it: the layer is called once and its output goes to the norm alone. An `nn.Identity` stands in
+    each norm's place, so that all names and positions stay. Others stay, and so do those that `fold` refuses or that have
+    hooks, which would see something else.
     """
-    model = copy.deepcopy(model).eval()
-    for sequence in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
-        slots = list(sequence._modules.items())
-        for (first, layer), (second, norm) in pairwise(slots):
-            if isinstance(layer, Layer) and isinstance(norm, _NORMS):
-                try:
-                    folded = fold(layer, norm)
-                except UserError:
-                    continue
-                setattr(sequence, first, folded.eval())
-                setattr(sequence, second, nn.Identity())
+    check_module("model", model)
+    model = copied(model).eval()
+    for module in list(model.modules()):
+        for first, second in _pairs(module):
+            layer, norm = module.get_submodule(first), module.get_submodule(second)
+            if not isinstance(layer, Layer) or not isinstance(norm, _NORMS) or _has_hooks(layer) or _has_hooks(norm):
+                continue
+            try:
+                folded = fold(layer, norm)
+            except UserError:
+                continue
+            _put(module, first, folded.eval())
+            _put(module, second, nn.Identity())
     return model
+
+
+def _pairs(module: nn.Module) -> list[tuple[str, str]]:
+    """Return the names of two modules within another of which the second is called with the first one's output alone."""
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        return list(pairwise(module._modules))
+    if type(module).__module__.startswith(("torch.", "fourfold.nn.")):
+        return []
+    graph = own_graph(module)
+    calls = [node for node in graph.nodes if node.op == "call_module"] if graph is not None else []
+    times = Counter(id(module.get_submodule(str(node.target))) for node in calls)
+    whole = {str(node.target) for node in calls}
+    pairs = []
+    for node in calls:
+        before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        names = str(before.target), str(node.target)
+        # What is called from elsewhere, too, within a module that is called as a whole, must stay.
+        inside = any(name.startswith(f"{other}.") for name in names for other in whole)
+        if not inside and all(times[id(module.get_submodule(name))] == 1 for name in names):
+            pairs.append(names)
+    return pairs
+
+
+def _put(module: nn.Module, name: str, value: nn.Module) -> None:
+    path, _, attribute = name.rpartition(".")
+    setattr(module.get_submodule(path), attribute, value)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    names = [name for name in vars(module) if name.endswith("_hooks") and "state_dict" not in name]
+    return any(vars(module)[name] for name in names)
 
 
 def scaling(norm: nn.Module) -> tuple[Tensor, Tensor]:

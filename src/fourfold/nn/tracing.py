@@ -45,14 +45,21 @@ def own_graph(module: nn.Module) -> fx.Graph | None:
     None if that cannot be told: a trace fails, depends on which optional arguments are given, or the call changes the
     module. Nothing of the module is changed.
     """
+    if "forward" in vars(module):  # a trace begins with the class's
+        return None
     try:
         parameters = inspect.signature(module.forward).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
         graphs = [_trace(module, arguments) for arguments in ([{}, defaults] if defaults else [{}])]
     except Exception:  # the code is the user's: whatever it raises, it cannot be followed
         return None
-    calls = [[(node.op, str(node.target)) for node in graph.nodes if node.op.startswith("call")] for graph in graphs]
+    calls = [[(node.op, str(node.target)) for node in graph.nodes if _is_of_user(node)] for graph in graphs]
     return graphs[0] if all(found == calls[0] for found in calls) else None
+
+
+def _is_of_user(node: fx.Node) -> bool:
+    """Whether a node is a call in the traced code: the tracer itself asserts that arguments left out are None."""
+    return node.op.startswith("call") and getattr(node.target, "__name__", "") != "_assert_is_none"
 
 
 def _trace(module: nn.Module, concrete_args: dict[str, Any]) -> fx.Graph:

@@ -67,20 +67,30 @@ def skipped(model: nn.Module, layers: dict[str, nn.Module], skip: Skip, argument
     Raises:
         ValueError: a name or pattern fits no module.
     """
+    chosen = {id(part) for module in modules_of(model, layers, skip, argument) for part in module.modules()}
+    return [name for name, layer in layers.items() if id(layer) in chosen]
+
+
+def modules_of(model: nn.Module, layers: dict[str, nn.Module], skip: Skip, argument: str = "skip") -> list[nn.Module]:
+    """Return the modules that `skip` names, by whatever of their names or classes; see `skipped`.
+
+    Raises:
+        ValueError: a name or pattern fits no module.
+    """
     entries = (skip,) if isinstance(skip, str | type) or not isinstance(skip, Iterable) else tuple(skip)
     for entry in entries:
         if not isinstance(entry, str | type):
-            raise UserError(f"`skip` (={entry!r}) must be a name, a pattern, a class of modules or several of these")
+            raise UserError(f"`{argument}` (={entry!r}) must be a name, a pattern, a class of modules or several of these")
     modules = list(model.named_modules(remove_duplicate=False))
     for entry in entries:
         if isinstance(entry, str) and not any(fnmatchcase(name, entry) for name, _ in modules):
             listed = ", ".join(list(layers)[:8]) + (", …" if len(layers) > 8 else "")
             raise UserError(f"`{argument}` (={entry!r}) names no module of the model; its layers: {listed}")
-    chosen: set[int] = set()
-    for name, module in modules:
-        if any(fnmatchcase(name, entry) if isinstance(entry, str) else isinstance(module, entry) for entry in entries):
-            chosen.update(id(part) for part in module.modules())
-    return [name for name, layer in layers.items() if id(layer) in chosen]
+
+    def is_meant(name: str, module: nn.Module) -> bool:
+        return any(fnmatchcase(name, entry) if isinstance(entry, str) else isinstance(module, entry) for entry in entries)
+
+    return [module for name, module in modules if is_meant(name, module)]
 
 
 def output_layer(model: nn.Module, layers: dict[str, nn.Module]) -> list[str]:

@@ -1,0 +1,176 @@
+"""Functions of torch that join and part features, in the forwards of converted models: rewritten where a trace shows them.
+
+Between layers of an algebra, `torch.cat` of features must join components with components: see `fourfold.nn.features`.
+"""
+
+import copy
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from fourfold.algebra import Algebra
+from fourfold.nn.base import AlgebraLayer
+from fourfold.nn.blocks import BlockedLayer
+from fourfold.nn.conv import ConvLayer
+from fourfold.nn.copying import deepcopied
+from fourfold.nn.features import cat_features, chunk_features, split_features
+from fourfold.nn.tracing import own_graph
+
+JOINS = {torch.cat, torch.concat, torch.concatenate}
+PARTS: dict[Any, Any] = {
+    torch.chunk: chunk_features,
+    torch.split: split_features,
+    "chunk": chunk_features,
+    "split": split_features,
+}
+"""Functions and methods that part features, and what keeps numbers whole in their place."""
+UNKNOWN = {torch.tensor_split, F.glu, "tensor_split"}
+"""Those that nothing here replaces."""
+NAMES = {"cat", "concat", "concatenate", "chunk", "split", "tensor_split", "glu"}
+
+
+def rearrange_(model: nn.Module, algebra: Algebra, untouched: Iterable[nn.Module], keep_function: bool) -> list[str]:
+    """Rewrite what joins and parts features in the forwards of a converted model; return the places that stay as they are.
+
+    A forward is rewritten if one trace shows all that it does: it does not branch on what it is given or on the mode, and
+    changes nothing. Its module stays what it is otherwise, also for `isinstance`.
+
+    Args:
+        model: The model, changed in place.
+        algebra: What its layers are in.
+        untouched: Modules that stay as they are, with all inside them.
+        keep_function: Whether to rewrite nothing, and return all places.
+    """
+    places = []
+    spared = {id(part) for module in untouched for part in module.modules()}
+    for name, module in model.named_modules():
+        if id(module) in spared:
+            continue
+        if isinstance(module, nn.GLU):
+            places.append(_place(name, module, "glu"))
+        if type(module).__module__.startswith(("torch.", "fourfold.")):
+            continue
+        found, graph = _followed(module, model, algebra)
+        if graph is not None and not keep_function:
+            replace_forward_(module, graph)
+        elif found:
+            places.append(_place(name, module, ", ".join(sorted(found))))
+    return places
+
+
+def _followed(module: nn.Module, model: nn.Module, algebra: Algebra) -> tuple[set[str], fx.Graph | None]:
+    """Return which functions a module's own forward joins and parts features by, and the forward without them."""
+    graphs = []
+    for training in (True, False):
+        twin = copy.copy(module)
+        twin.training = training
+        graphs.append(own_graph(twin))
+    first, second = graphs
+    if first is None or second is None or first.python_code("self").src != second.python_code("self").src:
+        return set(_mentioned(module)), None
+    found, is_whole = set(), True
+    for node in list(first.nodes):
+        if node.op not in ("call_function", "call_method"):
+            continue
+        if node.target in UNKNOWN:
+            found.add(_name(node))
+            is_whole = False
+        elif node.target in JOINS or node.target in PARTS:
+            replaced = _replace(node, module, model, algebra)
+            if replaced is not None:
+                found.add(_name(node))
+                is_whole &= replaced
+    return found, first if found and is_whole else None
+
+
+def _replace(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebra) -> bool | None:
+    """Let a node call what keeps numbers whole. False if it cannot, None if it does not touch features."""
+    joins = node.target in JOINS
+    names = ("tensors", "dim") if joins else ("input", "chunks" if "chunk" in _name(node) else "split_size_or_sections", "dim")
+    given = dict(zip(names, node.args, strict=False)) | {names[0] if k == "self" else k: v for k, v in node.kwargs.items()}
+    dim = given.get("dim", 0)
+    maps = _maps(node, module, model)
+    if isinstance(dim, int) and dim not in (1, -1, -maps - 1):
+        return None
+    if not isinstance(dim, int) or not set(given) <= set(names):
+        return False
+    node.target = cat_features if joins else PARTS[node.target]
+    node.op = "call_function"
+    node.args = tuple(given[name] for name in names if name in given and name != "dim")
+    node.kwargs = {"dim": dim, "maps": maps, "algebra": algebra.name}
+    return True
+
+
+def _maps(node: fx.Node, module: nn.Module, model: nn.Module) -> int:
+    """Return the number of axes of positions of the maps that the nearest layers work on, or 0."""
+    ranks: list[int] = []
+    pending, seen = [node], {node}
+    while pending:
+        for other in (one for found in [pending.pop()] for one in (*found.all_input_nodes, *found.users)):
+            if other in seen:
+                continue
+            seen.add(other)
+            if other.op == "call_module":
+                ranks += _ranks(module.get_submodule(str(other.target)))
+            else:
+                pending.append(other)
+    return max(ranks or _ranks(model), default=0)
+
+
+def _ranks(module: nn.Module) -> list[int]:
+    """Return the number of axes of positions that the layers of an algebra in a module work on."""
+    layers = [part for part in module.modules() if isinstance(part, AlgebraLayer | BlockedLayer) and part.algebra.n > 1]
+    return [len(layer.kernel_size) if isinstance(layer, ConvLayer) else 0 for layer in layers]
+
+
+def _mentioned(module: nn.Module) -> Iterator[str]:
+    """Return the functions of `NAMES` that the code of a module's forward speaks of."""
+    code = getattr(inspect.unwrap(module.forward), "__code__", None)
+    return (name for name in getattr(code, "co_names", ()) if name in NAMES)
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", node.target))
+
+
+def _place(name: str, module: nn.Module, what: str) -> str:
+    forward = inspect.unwrap(module.forward)
+    code = getattr(forward, "__code__", None)
+    line = f", {code.co_filename}:{code.co_firstlineno}" if code is not None and not isinstance(module, nn.GLU) else ""
+    return f"{name or 'the model'} ({type(module).__name__}{line}: {what})"
+
+
+class Rearranged(nn.Module):
+    """What takes the place of a module's class, before that class: its forward is that of a graph."""
+
+    graph: fx.Graph
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Return a copy of the same class."""
+        return deepcopied(self, memo)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Say how a copy is made, as this class is found nowhere: from the module's own class and the graph."""
+        return _new, (type(self).__bases__[1], type(self).graph), dict(vars(self))
+
+
+def replace_forward_(module: nn.Module, graph: fx.Graph) -> None:
+    """Let a module compute what a graph says, and stay what it is otherwise."""
+    module.__class__ = _class(type(module), graph)
+
+
+def _class(kind: type[nn.Module], graph: fx.Graph) -> type[nn.Module]:
+    code = graph.python_code("self")
+    names = dict(code.globals)
+    exec(compile(code.src, f"<forward of {kind.__qualname__}, rewritten by fourfold.convert>", "exec"), names)
+    shown = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (Rearranged, kind), {"forward": names["forward"], "graph": graph, **shown})
+
+
+def _new(kind: type[nn.Module], graph: fx.Graph) -> nn.Module:
+    made = _class(kind, graph)
+    return made.__new__(made)
