@@ -357,3 +357,12 @@ def test_encodings_are_checked(change, sentence):
 
 def test_pooling_by_norm_of_real_numbers_is_torchs():
     assert kinds(assert_lowers(fnn.MaxPool2d(2), (4, 5, 5))) == [MaxPool]
+
+
+def test_models_without_weights_are_told() -> None:
+    lazy = nn.Sequential(nn.LazyLinear(4))
+    with torch.device("meta"):
+        meta = nn.Sequential(nn.Linear(4, 4))
+    for model, message in ((lazy, "lazy layers, without weights yet"), (meta, "on the meta device, without weights")):
+        with pytest.raises(UserError, match=message):
+            deploy.lower(model, (4,))

@@ -190,3 +190,13 @@ def test_pruned_weights_can_be_held_at_zero_while_training_on():
 def test_a_model_without_weights_cannot_be_pruned():
     with pytest.raises(ValueError, match="no linear or convolution layer"):
         prune(torch.nn.ReLU(), density=0.5)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+@pytest.mark.parametrize("unit", ["weight", "element", "row"])
+@pytest.mark.parametrize("sizes", [(0, 8), (8, 0)])
+def test_layers_without_inputs_or_outputs_are_pruned_with_the_others(unit: str, sizes: tuple[int, int]) -> None:
+    model = nn.Sequential(nn.Linear(*sizes), nn.Linear(8, 8), nn.Linear(8, 4))
+    masks = prune(model, density=0.5, unit=unit)
+    assert masks["0.weight"].numel() == 0
+    assert masks["1.weight"].any()

@@ -16,6 +16,7 @@ from fourfold.deploy.program import Array, Encoding, Program, Shape
 from fourfold.deploy.reference import run
 from fourfold.deploy.shapes import assemble
 from fourfold.nn import LayerTracer
+from fourfold.nn.weights import check_there
 from fourfold.record import UserError
 
 _TOLERANCE = 0.02
@@ -50,6 +51,7 @@ def lower(
         UserError: a layer or function that cannot be deployed, a forward that depends on the numbers it is given, weights
             that are not finite, or shapes that do not fit.
     """
+    check_there(model)
     if _Tracer().is_leaf_module(model, "") or "forward" in vars(model):  # a trace begins with the class's forward
         model = nn.Sequential(OrderedDict(layer=model))
     start: Shape = tuple(int(size) for size in shape)

@@ -118,7 +118,7 @@ def _selected(
         return select(scores, masks, density, group.units, group.scope)
     # Units of many weights would be kept before units of few, such as a real output layer's, by their size alone.
     values = additive(choice.score, scores)
-    each = {name: value / group.units.split(name, masks[name]).shape[1] for name, value in values.items()}
+    each = {name: value / max(1, group.units.split(name, masks[name]).shape[1]) for name, value in values.items()}
     return select(each, masks, density, group.units, group.scope)
 
 

@@ -109,7 +109,9 @@ def _sums(name: str, values: Tensor, units: Units) -> Tensor:
 
 def _norm(parts: Tensor) -> Tensor:
     """Return the Euclidean norm of every row in float64, scaled by a power of two so that no square over- or underflows."""
-    if parts.shape[1] == 1 or parts.numel() == 0:
+    if parts.numel() == 0:  # units of no entries, as rows of a layer without inputs
+        return parts.new_zeros(len(parts))
+    if parts.shape[1] == 1:
         return parts[:, 0].abs()
     largest = parts.double().abs().amax(1)
     exponents = torch.frexp(torch.where(largest.isfinite(), largest, 1)).exponent  # 0 of 0

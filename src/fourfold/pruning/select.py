@@ -171,7 +171,7 @@ def _without_untouched(masks: Masks, density: float, units: Units) -> tuple[Mask
         return pruned, density
     total = sum(mask.numel() for mask in masks.values())
     untouched = sum(int(mask.sum()) for name, mask in masks.items() if name in units.untouched)
-    left = (density * total - untouched) / sum(mask.numel() for mask in pruned.values())
+    left = (density * total - untouched) / max(1, sum(mask.numel() for mask in pruned.values()))
     return pruned, min(1.0, max(0.0, left))
 
 

@@ -124,7 +124,7 @@ def _maps(node: fx.Node, module: nn.Module, model: nn.Module) -> int:
 def _ranks(module: nn.Module) -> list[int]:
     """Return the number of axes of positions that the layers of an algebra in a module work on."""
     layers = [part for part in module.modules() if isinstance(part, AlgebraLayer | BlockedLayer) and part.algebra.n > 1]
-    return [len(layer.kernel_size) if isinstance(layer, ConvLayer) else 0 for layer in layers]
+    return [layer.weight.dim() - 2 if isinstance(layer, ConvLayer) else 0 for layer in layers]
 
 
 def _mentioned(module: nn.Module) -> Iterator[str]:
