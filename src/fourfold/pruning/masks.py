@@ -101,9 +101,9 @@ def kept(masks: Masks) -> dict[str, int]:
 
 
 def collapsed(masks: Masks) -> tuple[str, ...]:
-    """Return the weights of which nothing is kept while something is kept of others: a layer that passes nothing on."""
+    """Return the weights of which nothing is kept, though there were some, while something is kept of others."""
     counts = kept(masks)
-    return tuple(name for name, count in counts.items() if count == 0 and any(counts.values()))
+    return tuple(name for name, count in counts.items() if count == 0 < masks[name].numel() and any(counts.values()))
 
 
 def pack(masks: Masks) -> dict[str, np.ndarray]:
