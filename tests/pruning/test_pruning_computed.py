@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from fourfold import models, pruning
+from fourfold import deploy, models, pruning
 from fourfold import nn as fnn
 from fourfold.nn import named_weights
 from fourfold.pruning import Choice, choose
@@ -169,6 +169,7 @@ def test_networks_without_weights_yet_are_refused() -> None:
         for call in (
             lambda model=model: pruning.prune(model, density=0.5),
             lambda model=model: pruning.shrink(model, {}),
+            lambda model=model: deploy.lower(model, (4,)),
         ):
             with pytest.raises(ValueError, match=f"^{sentence}"):
                 call()

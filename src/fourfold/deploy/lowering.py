@@ -48,8 +48,8 @@ def lower(
         provenance: What is known of the network's making, as text.
 
     Raises:
-        UserError: a layer or function that cannot be deployed, a forward that depends on the numbers it is given, weights
-            that are not finite, or shapes that do not fit.
+        UserError: weights that are not there yet or not finite, a layer or function that cannot be deployed, a forward that
+            depends on the numbers it is given, or shapes that do not fit.
     """
     check_there(model)
     if _Tracer().is_leaf_module(model, "") or "forward" in vars(model):  # a trace begins with the class's forward
