@@ -219,6 +219,33 @@ def test_a_model_that_is_none_is_one_sentence(value: Any) -> None:
         pruning.prune(nn.Linear(2, 2), density=0.5, budget="macs", macs_per_weight=models.measure(nn.Linear(2, 2), (2,)))
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: pruning.prune_to_latency(lambda d: {}, lambda masks: 1.0, "0.1"),
+        lambda: pruning.gradual_density(1, begin=0, end=2, final="0.1"),
+        lambda: pruning.gradual_density("1", begin=0, end=2, final=0.1),
+        lambda: pruning.gradual_density(1, begin=2, end=2, final=0.1),
+        lambda: pruning.num_kept("0.5", 10),
+        lambda: pruning.num_kept(None, 10),
+        lambda: pruning.magnitude({"a": torch.ones(4)}, pruning.dense({"a": torch.ones(4)}), "0.5"),
+        lambda: pruning.select_n_of_m({}, {}, "2", 4),
+        lambda: pruning.apply_(None, {}),
+        lambda: pruning.apply_("model", {}),
+    ],
+)
+def test_the_pieces_of_pruning_refuse_values_of_the_wrong_kind(call: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"^`"):
+        call()
+
+
+def test_rows_of_complex_weights_are_ranked_by_their_length() -> None:
+    layer = nn.Linear(2, 3, bias=False, dtype=torch.complex64)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[3j, 4], [1, 2j], [5, 1j]]))
+    assert choose(layer, Choice(density=2 / 3, unit="row"))["weight"].all(1).tolist() == [True, False, True]
+
+
 def test_a_network_without_any_weight_left_is_told() -> None:
     model, _ = fitting()
     with pytest.warns(UserWarning, match="no weight is left in the whole network"):

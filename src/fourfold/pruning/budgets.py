@@ -103,8 +103,8 @@ def prune_to_latency(
     Raises:
         ValueError: even the network without weights takes longer.
     """
-    if not seconds > 0:
-        raise UserError(f"`seconds` (={seconds}) must be above 0")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise UserError(f"`seconds` (={seconds!r}) must be above 0")
     masks = masks_at(1.0)
     taken = latency(masks)
     if taken <= seconds:

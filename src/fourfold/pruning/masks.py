@@ -34,6 +34,8 @@ def apply_(weights: Mapping[str, Tensor] | nn.Module, masks: Mapping[str, Tensor
     """
     if isinstance(weights, nn.Module):
         weights = named_weights(weights, leave_computed=True)
+    if not isinstance(weights, Mapping):
+        raise UserError(f"`weights` (={type(weights).__name__}) must be a network, or its weights by name")
     masks = matched(masks, weights)
     with torch.no_grad():
         for name, weight in weights.items():

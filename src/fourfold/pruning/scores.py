@@ -113,9 +113,10 @@ def _norm(parts: Tensor) -> Tensor:
         return parts.new_zeros(len(parts))
     if parts.shape[1] == 1:
         return parts[:, 0].abs()
-    largest = parts.double().abs().amax(1)
+    lengths = parts.abs().double()
+    largest = lengths.amax(1)
     exponents = torch.frexp(torch.where(largest.isfinite(), largest, 1)).exponent  # 0 of 0
-    scaled = parts.double() * power_of_two(-exponents).unsqueeze(1)
+    scaled = lengths * power_of_two(-exponents).unsqueeze(1)
     norms: Tensor = torch.linalg.vector_norm(scaled, dim=1)
     return norms * power_of_two(exponents)
 
