@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
+from fourfold.cli.streams import prepare_streams, say
 from fourfold.record.errors import RankError, UserError
 from fourfold.record.launch import launched
+from fourfold.record.text import shortened
 
 __all__ = ["COMMANDS", "main"]
 
@@ -50,17 +52,19 @@ fourfold --version         prints the version
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; end with exit code 2 and one sentence where the user can mend something."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     try:
         _run(words)
     except UserError as error:
         rank = 0 if isinstance(error, RankError) else _rank()
         if rank:
             time.sleep(HEAR_SECONDS)
-        print(f"fourfold: rank {rank}: {error}" if rank else f"fourfold: {error}", file=sys.stderr)
+        sentence = shortened(str(error))
+        say(f"fourfold: rank {rank}: {sentence}" if rank else f"fourfold: {sentence}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if not _rank():
-            print("\nfourfold: stopped; all finished levels are on disk, the same command goes on", file=sys.stderr)
+            say("\nfourfold: stopped; all finished levels are on disk, the same command goes on", sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         sys.stderr.close()

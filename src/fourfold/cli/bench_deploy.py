@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.arguments import AnyNumber, Maybe
+from fourfold.cli.printing import make_console
 from fourfold.cli.tickets import calibration_images, test_set
 from fourfold.record import UserError
 
@@ -58,20 +58,20 @@ def command(
     if images < 0:
         raise UserError(f"`images` (={images}) must be at least 0")
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    console = Console(soft_wrap=True, width=250)
+    console = make_console(250)
     named = [f"{name} {version}" for name, version in versions().items()]
     device = ", ".join([describe_device(resolve_device("cpu")), *named, compiler(), f"threads: {threads}"])
-    console.print(device, highlight=False)
+    console.print(device)
     records: list[Record] = []
     said: list[str] = []
     for path in artifacts:
         records += _measured(path, artifact.read(path), threads, batch, rounds, images, data_dir, said)
     for sentence in dict.fromkeys(said):
-        console.print(sentence, highlight=False)
+        console.print(sentence)
     console.print(_table(records, batch))
     if out is not None:
         for line in _write(out, records, batch[0], device):
-            console.print(line, highlight=False)
+            console.print(line)
 
 
 def _measured(

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from fourfold.cli.arguments import Maybe
 from fourfold.cli.changes import changed
 from fourfold.cli.duration import format_duration
+from fourfold.cli.printing import WIDTH, make_console
 
 if TYPE_CHECKING:
     from fourfold.lottery.throughput import Spread
@@ -51,7 +51,7 @@ def command(
     specs = [
         changed(lottery.presets.get(preset, algebra=name), {"precision": precision}) for preset in presets for name in algebra
     ]
-    console = Console(soft_wrap=True, width=200)
+    console = make_console(WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("preset", "algebra"):
         table.add_column(title, no_wrap=True)
@@ -60,7 +60,7 @@ def command(
     place = resolve_device(device)
     with single_thread():
         about = ", ".join(f"{name} {number}" for name, number in versions().items())
-        console.print(f"{describe_device(place)}, {about}; density {100 * density:g} %, {rounds} rounds", highlight=False)
+        console.print(f"{describe_device(place)}, {about}; density {100 * density:g} %, {rounds} rounds")
         measured = lottery.measure_throughput(specs, density=density, rounds=rounds, device=place, data_dir=data_dir)
         with Progress(console=console, transient=True) as progress:
             for speed in progress.track(measured, total=len(specs), description="measuring"):

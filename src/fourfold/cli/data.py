@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.arguments import Maybe
+from fourfold.cli.printing import WIDTH, make_console
+from fourfold.cli.streams import say
 from fourfold.record.errors import UserError, unknown
 
 ACTIONS = ("list", "get", "check", "pack")
@@ -50,14 +51,14 @@ def _list(data_dir: Path | None) -> None:
     for info, where in data.listing(data_dir):
         image = f"{info.channels}×{info.size}×{info.size}"
         table.add_row(info.name, f"{info.train_images:,}", f"{info.test_images:,}", image, str(info.num_classes), where)
-    Console(soft_wrap=True, width=200).print(table)
+    make_console(WIDTH).print(table)
 
 
 def _get(name: str, data_dir: Path | None) -> None:
     from fourfold import data
 
     written = data.download(name, data_dir)
-    print("\n".join(f"downloaded {path}" for path in written) or f"{name} is here already; nothing was downloaded")
+    say("\n".join(f"downloaded {path}" for path in written) or f"{name} is here already; nothing was downloaded")
 
 
 def _pack(name: str, data_dir: Path | None) -> None:
@@ -69,7 +70,7 @@ def _pack(name: str, data_dir: Path | None) -> None:
         task = progress.add_task(f"packing {name}")
         for done, total in data.pack(name, data_dir):
             progress.update(task, completed=done, total=total)
-    print(f"{name} is packed in {data.where(name, data_dir)}; the official batches are not needed any more")
+    say(f"{name} is packed in {data.where(name, data_dir)}; the official batches are not needed any more")
 
 
 def _check(name: str, data_dir: Path | None) -> None:
@@ -82,6 +83,6 @@ def _check(name: str, data_dir: Path | None) -> None:
     for finding in findings:
         size = "" if finding.size is None else f"{finding.size:,}"
         table.add_row(finding.what, size, finding.state, finding.text)
-    Console(soft_wrap=True, width=200).print(table, highlight=False)
+    make_console(WIDTH).print(table)
     if not all(finding.usable for finding in findings):
         sys.exit(1)

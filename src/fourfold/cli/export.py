@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from fourfold.cli.arguments import Flag, Maybe
+from fourfold.cli.streams import say
 from fourfold.cli.tickets import calibration_images, program_of
 from fourfold.record import RunStore, UserError, find_runs
 from fourfold.record.errors import unknown
@@ -66,7 +67,7 @@ def command(
     if to == "torch":
         path = out or Path(f"{name}-torch.safetensors")
         _write_state(network, path)
-        print(_written(path))
+        say(_written(path))
         return
     from fourfold import deploy
 
@@ -77,27 +78,27 @@ def command(
     if to == "onnx":
         path = out or Path(f"{name}.onnx")
         deploy.to_onnx(program, path)
-        print(_written(path))
+        say(_written(path))
     elif to == "c":
         if values == "int8" and images is None:
             raise UserError(f"`--values int8` must have images to calibrate with: {dataset} is not here; --data-dir says where")
         stored = _as_stored(program, values, images, ranges)
         for file in deploy.to_c(stored, out or Path(f"{name}-c")):
-            print(_written(file))
+            say(_written(file))
         _print_movement(stored)
     else:
         path = out or Path(f"{name}.safetensors")
         packed = deploy.pack(program, path, values=values, entropy=entropy, calibrate=images, ranges=ranges)
-        print(_written(path))
+        say(_written(path))
         _print_movement(packed)
         if values == "int8" and images is None:
-            print(f"without ranges for int8 arithmetic: {dataset} is not here; --data-dir says where it is")
+            say(f"without ranges for int8 arithmetic: {dataset} is not here; --data-dir says where it is")
 
 
 def _print_movement(packed: "Program") -> None:
     """Print how far rounding moved the logits, where `pack` has compared them."""
     if "logits moved" in packed.provenance:
-        print(f"logits moved by {packed.provenance['logits moved']}")
+        say(f"logits moved by {packed.provenance['logits moved']}")
 
 
 def _as_stored(program: "Program", values: str, images: object, ranges: str) -> "Program":

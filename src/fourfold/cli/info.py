@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.arguments import Flag, Maybe
+from fourfold.cli.printing import WIDTH, make_console, titled
 from fourfold.record import ModelSpec, UserError
 from fourfold.record.spec import AlgebraName, Head
 
@@ -35,7 +36,7 @@ def command(
     """
     for name in algebra:
         ModelSpec(name=model or "any", algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
-    console = Console(soft_wrap=True, width=200)
+    console = make_console(WIDTH)
     if tables:
         console.print(paper_1_table())
         console.print()
@@ -66,7 +67,7 @@ def _layers(console: Console, model: str, algebra: str, sizes: "models.Sizes", c
     table.add_section()
     table.add_row("total", "", "", "", f"{sizes.weights:,}", f"{sizes.parameters:,}", f"{sizes.macs:,}")
     title = models.MODELS[models.canonical_name(model)].title
-    console.print(f"[bold]{title}, {algebra}, {classes} classes, input {_times(models.input_shape(model, algebra))}[/bold]")
+    console.print(titled(f"{title}, {algebra}, {classes} classes, input {_times(models.input_shape(model, algebra))}"))
     console.print(table)
     console.print()
 

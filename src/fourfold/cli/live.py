@@ -14,6 +14,7 @@ from rich.text import Text
 from fourfold import report
 from fourfold.lottery import Event
 from fourfold.record import TICKET, Row, RunStore, Spec, Value, get_field
+from fourfold.record.text import plain
 from fourfold.report.compare import at_fraction
 
 SHOWN = 8
@@ -47,15 +48,14 @@ def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterato
                 progress.advance(task)
                 console.print(
                     f"{name} level {row.level}: {row.validation:.2f} % of the held-out images ({row.provenance.seconds:.1f} s)",
-                    highlight=False,
                 )
             elif event.kind == "cluster" and event.message not in clusters[-1:]:  # a study joins it again and again
                 clusters.append(str(event.message))
-                console.print(event.message, highlight=False)
+                console.print(event.message)
             elif event.kind == "notice":
-                console.print(f"{event.spec.data.name if event.trial is None else name}: {event.message}", highlight=False)
+                console.print(f"{event.spec.data.name if event.trial is None else name}: {event.message}")
             elif event.kind in ("failed", "out-of-time", "stopped"):
-                console.print(f"{name}: {_ending(event)}", highlight=False)
+                console.print(f"{name}: {_ending(event)}")
 
         yield take
 
@@ -73,18 +73,17 @@ def _print_line(console: Console, event: Event) -> None:
         console.print(
             f"{name} level {row.level}: {100 * row.fraction_of_real:.2f} % of real, density {100 * row.density:.2f} %, "
             f"top-1 {row.top1:.2f} % ({row.provenance.seconds:.1f} s){_collapse(row)}",
-            highlight=False,
         )
     elif event.kind == "cluster":
-        console.print(event.message, highlight=False)
+        console.print(event.message)
     elif event.kind == "notice":
-        console.print(f"{event.spec.data.name if event.trial is None else name}: {event.message}", highlight=False)
+        console.print(f"{event.spec.data.name if event.trial is None else name}: {event.message}")
     elif event.kind == "kept":
-        console.print(f"{name} level {event.level}: {event.message}", highlight=False)
+        console.print(f"{name} level {event.level}: {event.message}")
     elif event.kind == "resumed":
-        console.print(f"{name}: level {event.level} goes on at {event.message}", highlight=False)
+        console.print(f"{name}: level {event.level} goes on at {event.message}")
     elif event.kind in ("failed", "out-of-time", "stopped"):
-        console.print(f"{name}: {_ending(event)}", highlight=False)
+        console.print(f"{name}: {_ending(event)}")
 
 
 def _collapse(row: Row) -> str:
@@ -149,8 +148,8 @@ class _Board:
         running = [f"{algebra} trial {trial}: {what}" for (algebra, trial), what in self.running.items()]
         others = [f"{len(running) - SHOWN} more"] if len(running) > SHOWN else []
         told = " · ".join(running[:SHOWN] + others) or "starting"
-        lines = [Text(note) for note in self.notes[-SHOWN:]]
-        return Group(self._table(), *lines, Text(f"{seconds // 60}:{seconds % 60:02} {self.cluster}{told}", style="dim"))
+        lines = [Text(plain(note)) for note in self.notes[-SHOWN:]]
+        return Group(self._table(), *lines, Text(plain(f"{seconds // 60}:{seconds % 60:02} {self.cluster}{told}"), style="dim"))
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")

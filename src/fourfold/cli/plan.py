@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from fourfold.cli.duration import format_duration
-from fourfold.cli.printing import count
+from fourfold.cli.printing import count, titled
 from fourfold.record import Spec
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], trials: int, workers: int) -> None:
     """Print the plans of specs that share preset, network and data, a line each under its name, and the time of all."""
     spec = plans[0].spec
-    console.print(
-        f"[bold]{spec.preset}[/bold]: {spec.model.name} on {spec.data.name}, {count(trials, 'trial')} of each, "
-        f"{100 * spec.prune.fraction:g} % of the remaining weights pruned a level, {_until(spec)}",
-        highlight=False,
+    said = (
+        f": {spec.model.name} on {spec.data.name}, {count(trials, 'trial')} of each, "
+        f"{100 * spec.prune.fraction:g} % of the remaining weights pruned a level, {_until(spec)}"
     )
+    console.print(titled(spec.preset, said))
     end = "" if spec.stop.max_level is not None else " to 2 % of real"
     width = max(10, *map(len, names))
     for plan, name in zip(plans, names, strict=True):
@@ -30,17 +30,15 @@ def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], 
         console.print(
             f"  {name:{width}} {plan.sizes.weights:>10,} weights ({percent:5.1f} % of real's parameters), "
             f"{plan.sizes.macs:,} MACs; {levels}{done} → {plan.folder}",
-            highlight=False,
         )
     seconds = sum(plan.seconds for plan in plans) / min(workers, trials * len(plans))
-    console.print(f"  about {format_duration(seconds)} left{end} with {count(workers, 'trial')} at a time", highlight=False)
+    console.print(f"  about {format_duration(seconds)} left{end} with {count(workers, 'trial')} at a time")
     in_bf16 = [plan.seconds * plan.bf16_level_seconds / plan.level_seconds for plan in plans if plan.bf16_level_seconds]
     if seconds and len(in_bf16) == len(plans):
         part = sum(in_bf16) / sum(plan.seconds for plan in plans)
         console.print(
             f"  this processor multiplies bfloat16: --precision bf16 would take {part:.2f} of that; "
             "docs/studies.md says what it costs in accuracy",
-            highlight=False,
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from fourfold.cli.arguments import AnyNumber
+from fourfold.cli.streams import say
 from fourfold.record import UserError
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def command(
         warnings.simplefilter("ignore")  # the notice says it in a line
         network = load(program)
     if network.notice:
-        print(network.notice, file=sys.stderr)
+        say(network.notice, sys.stderr)
     for name, array in pixels:
-        print(f"{name}: {_ranking(network(array[None])[0], program.class_names, top)}")
+        say(f"{name}: {_ranking(network(array[None])[0], program.class_names, top)}")
 
 
 def _images(path: Path, encoding: "Encoding") -> "list[tuple[str, NDArray[np.uint8]]]":

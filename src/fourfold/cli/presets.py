@@ -1,7 +1,8 @@
 """`fourfold presets`."""
 
-from rich.console import Console
 from rich.table import Table
+
+from fourfold.cli.printing import WIDTH, make_console
 
 
 def command() -> None:
@@ -24,4 +25,4 @@ def command() -> None:
             f"{100 * (1 - spec.prune.fraction):g} %",
             (preset.__doc__ or "").splitlines()[0],
         )
-    Console(soft_wrap=True, width=200).print(table)
+    make_console(WIDTH).print(table)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from fourfold.cli.streams import say
+
 
 def command(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),),
@@ -19,4 +21,4 @@ def command(
     from fourfold import report
 
     page = report.build(runs, out)
-    print(f"wrote {page}, and figures and tables beside it")
+    say(f"wrote {page}, and figures and tables beside it")

@@ -12,6 +12,7 @@ from rich.table import Table
 from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.duration import format_duration
 from fourfold.cli.machines import HERE, Flags, Machines
+from fourfold.cli.printing import make_console
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.record.errors import unknown
 
@@ -46,7 +47,7 @@ def command(
 
     given = next((f"--{name}" for name, is_given in {"scale": scale != 1, "dry-run": dry_run}.items() if is_given), None)
     given = given or machines.first_given
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+    console = make_console(None if sys.stdout.isatty() else 200)
     if what == CLAIMS:
         if given:
             raise UserError(f"`claims` are judged by rows that are there: {given} is for figures")
@@ -97,11 +98,11 @@ def _run(console: Console, name: str, scale: float, out: Path, machines: Machine
         label = name if scale == 1 else f"{name}-scale-{scale:g}"
         folders = [out / spec.id for spec in (*there, *to_run)]
         page = report.build(folders, out / f"{label}-report")
-        console.print(report.summary(row for run in report.read_runs(folders) for row in run.rows), highlight=False)
+        console.print(report.summary(row for run in report.read_runs(folders) for row in run.rows))
         for picture in sorted((page.parent / "figures").glob("*.png")):
             if any(picture.stem.endswith(f"-{kind}") for kind in figure.pictures):
-                console.print(f"figure  {picture}", highlight=False)
-        console.print(f"page    {page}", highlight=False)
+                console.print(f"figure  {picture}")
+        console.print(f"page    {page}")
     if any(RunStore(out / spec.id).failure(trial) for spec in to_run for trial in range(trials)):
         sys.exit(1)
 
@@ -121,7 +122,6 @@ def _forecast(console: Console, figures: "dict[str, PaperFigure]", scale: float,
         console.print(
             f"{name:13}  about {format_duration(left.seconds)} for {left.levels} levels{done}, {workers} at a time: {presets}; "
             f"{trials} trial{'s' if trials > 1 else ''} of each, {' and '.join(figure.algebras)}",
-            highlight=False,
         )
 
 
@@ -171,8 +171,8 @@ def _claims(console: Console, runs: tuple[Path, ...], out: Path) -> None:
         table.add_column(column)
     for one in judged:
         table.add_row(one.name, one.ours.verdict, ours_in_words(one), theirs_in_words(one), one.command or "")
-    console.print(table, highlight=False)
-    console.print(f"\n{count_sentence(judged)}\nclaims  {out / 'claims.md'}\npage    {page}", highlight=False)
+    console.print(table)
+    console.print(f"\n{count_sentence(judged)}\nclaims  {out / 'claims.md'}\npage    {page}")
 
 
 def _table(console: Console, name: str) -> None:

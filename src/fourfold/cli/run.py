@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
 
 from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.changes import changed, parse_settings
@@ -14,7 +13,7 @@ from fourfold.cli.duration import format_duration
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
-from fourfold.cli.printing import count
+from fourfold.cli.printing import count, make_console
 from fourfold.record import TICKET, RunStore, UserError, launched
 
 if TYPE_CHECKING:
@@ -97,20 +96,20 @@ def command(
     machines.check(specs, trials, keep=keep, controls=controls, control_levels=levels, parts=parts)
     launch = launched()
     is_first = launch is None or launch.rank == 0
-    console = Console(soft_wrap=True)
+    console = make_console()
     if is_first:
         place = machines.place
         plans = lottery.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
         print_plan(console, plans, algebra, trials, machines.at_a_time)
         if settings:
-            console.print(f"  with {', '.join(settings)}", highlight=False)
+            console.print(f"  with {', '.join(settings)}")
         if controls:
             of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
             seconds = sum(plan.control_seconds for plan in plans) / min(machines.at_a_time, trials * len(plans))
             told = f"  then, of {of}, {', '.join(controls)}: about {format_duration(seconds)}"
-            console.print(told, highlight=False)
+            console.print(told)
         if launch:
-            console.print(f"  {count(launch.world, 'rank')} share each training; the estimate is that of one", highlight=False)
+            console.print(f"  {count(launch.world, 'rank')} share each training; the estimate is that of one")
     if dry_run:
         return
     with (
@@ -131,13 +130,13 @@ def command(
         return
     if rows:
         console.print()
-        console.print(report.summary(row for row in rows if row.control == TICKET), highlight=False)
+        console.print(report.summary(row for row in rows if row.control == TICKET))
         page = report.build([out / spec.id for spec in specs], out / f"{specs[0].preset}-report")
-        console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}", highlight=False)
+        console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}")
     stores = [RunStore(out / spec.id) for spec in specs]
     for store in stores:
         for sentence in _never_reached(store, trials, keep):
-            console.print(sentence, highlight=False)
+            console.print(sentence)
     if any(store.failure(trial) for store in stores for trial in range(trials)):
         sys.exit(1)
     if not (controls and levels and all(store.finished(trial) for store in stores for trial in range(trials))):

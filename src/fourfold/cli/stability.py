@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.progress import Progress
 
 from fourfold.cli.arguments import Maybe
 from fourfold.cli.duration import parse_duration
 from fourfold.cli.levels import parse_levels
-from fourfold.cli.printing import print_table
+from fourfold.cli.printing import WIDTH, make_console, print_table
 from fourfold.record import UserError, find_runs
 
 
@@ -54,7 +53,7 @@ def command(
     for store in stores:
         check_line(store, line)
     total = sum(len(missing(store, trial, line)) for store in stores for trial in store.trials())
-    console = Console(soft_wrap=True, width=200)
+    console = make_console(WIDTH)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=total)
 
@@ -62,10 +61,10 @@ def command(
             name = f"{event.spec.preset} {event.spec.model.algebra} trial {event.trial}"
             if event.kind == "connectivity":
                 progress.advance(task)
-                console.print(f"{name} level {event.level}, {event.message}", highlight=False)
+                console.print(f"{name} level {event.level}, {event.message}")
             elif event.kind in ("failed", "out-of-time"):
                 why = event.message if event.kind == "failed" else "the time budget is spent; the same command goes on"
-                console.print(f"{name}: {why}", highlight=False)
+                console.print(f"{name}: {why}")
 
         lottery.stability(
             stores,

@@ -7,6 +7,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from fourfold.cli.printing import make_console
 from fourfold.record import TICKET, RunStore, UserError, find_runs
 from fourfold.record.checkpoints import where
 
@@ -29,10 +30,10 @@ def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.ar
             lines += _lines(store)
         except UserError as error:
             damaged.append(str(error))
-    console = Console()
+    console = make_console(soft_wrap=False)
     _print(console, lines)
     for sentence in damaged:
-        console.print(sentence, highlight=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
 
 
 def _print(console: Console, lines: list[tuple[str, ...]]) -> None:

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.changes import changed
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
-from fourfold.cli.printing import print_table
+from fourfold.cli.printing import WIDTH, make_console, print_table, titled
 from fourfold.record import Spec, UserError
 from fourfold.record.errors import unknown
 
@@ -49,20 +48,20 @@ def command(
     from fourfold.cli.live import follow
     from fourfold.lottery import studies
 
-    console = Console(soft_wrap=True, width=200)
+    console = make_console(WIDTH)
     if name is None:
         for known, study in studies.STUDIES.items():
-            console.print(f"{known:16}{study.question}", highlight=False)
+            console.print(f"{known:16}{study.question}")
         return
     if name not in studies.STUDIES:
         raise unknown("study", name, studies.STUDIES, "`fourfold study` describes them")
     study = studies.STUDIES[name]
     changes = {"epochs": epochs, "prune_fraction": prune_fraction, "max_level": max_level}
     spec = changed(lottery.presets.get(base), changes)
-    console.print(f"[bold]{name}[/bold] of {base}: {study.question}", highlight=False)
+    console.print(titled(name, f" of {base}: {study.question}"))
     if any(value is not None for value in changes.values()):
         said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
-        console.print(f"  with {said}, for every variant", highlight=False)
+        console.print(f"  with {said}, for every variant")
     variants = []
     first, *others = studies.specs(name, spec)
     for variant in (first, *others):
@@ -71,7 +70,7 @@ def command(
         except UserError as error:
             if variant.model.algebra == first.model.algebra:
                 raise  # without it there is no question
-            console.print(f"  without {variant.model.algebra}: {error}", highlight=False)
+            console.print(f"  without {variant.model.algebra}: {error}")
         else:
             variants.append(variant)
     machines.check(variants, trials)
@@ -89,7 +88,7 @@ def command(
         for table in report.study_tables(experiment, variants[0].id, study.equal):
             print_table(console, table)
     page = report.build(folders, out / f"{variants[0].preset}-report")
-    console.print(f"\npage    {page}", highlight=False)
+    console.print(f"\npage    {page}")
 
 
 def _name(variant: Spec, variants: list[Spec]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.duration import format_duration
 from fourfold.cli.machines import HERE, Flags
-from fourfold.cli.printing import count
+from fourfold.cli.printing import count, make_console, titled
 from fourfold.record import Spec, UserError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def command(
         check_study(study)
         points, known = study, bases
     machines.check(known, trials)
-    console = Console(soft_wrap=True)
+    console = make_console()
     _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, study is not None)
     plans = lottery.plan(known[: len(bases)], trials=trials, out=out, device=machines.place)
     _print_time(console, plans, points * trials * (level + 1), machines.at_a_time, out)
@@ -102,18 +102,16 @@ def _print_budget(
 ) -> None:
     spec = specs[0]
     algebras = " and ".join(each.model.algebra for each in specs) + (" with equal budgets" if len(specs) > 1 else "")
-    console.print(
-        f"[bold]{spec.preset}[/bold]: {spec.model.name} on {spec.data.name}; {algebras}: "
+    said = (
+        f": {spec.model.name} on {spec.data.name}; {algebras}: "
         f"{'a study' if is_study else 'a grid'} of {count(points, 'point')}, {count(trials, 'trial')} of each, "
-        f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'} a level, to level {level}",
-        highlight=False,
+        f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'} a level, to level {level}"
     )
+    console.print(titled(spec.preset, said))
     images = f"{spec.data.validation:,} held-out training images"
-    console.print(f"  compared by the accuracy of level {level} on {images}, never by the test set", highlight=False)
+    console.print(f"  compared by the accuracy of level {level} on {images}, never by the test set")
 
 
 def _print_time(console: Console, plans: "list[Plan]", levels: int, workers: int, out: Path) -> None:
     seconds = levels * sum(plan.level_seconds for plan in plans) / min(workers, levels * len(plans))
-    console.print(
-        f"  about {format_duration(seconds)} in all with {count(workers, 'trial')} at a time → {out}", highlight=False
-    )
+    console.print(f"  about {format_duration(seconds)} in all with {count(workers, 'trial')} at a time → {out}")

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.live import short
+from fourfold.cli.printing import WIDTH, make_console
 from fourfold.lottery.sweep import Outcome, Space, at_the_edge, ranked
 
 
@@ -27,12 +27,12 @@ def print_result(found: Mapping[str, Sequence[Outcome]], space: Space, points: i
             values = [short(value) for value in outcome.settings.values()]
             accuracy = f"{outcome.mean:.2f}{spread} ({len(outcome.validation)})"
             table.add_row(algebra, place, *values, accuracy, test, outcome.spec.id)
-    console = Console(soft_wrap=True, width=200)
+    console = make_console(WIDTH)
     console.print()
-    console.print(table, highlight=False)
+    console.print(table)
     for algebra, outcomes in found.items():
         for sentence in _sentences(outcomes, space, points):
-            console.print(f"{algebra}: {sentence}", highlight=False)
+            console.print(f"{algebra}: {sentence}")
 
 
 def _sentences(outcomes: Sequence[Outcome], space: Space, points: int) -> list[str]:

@@ -15,9 +15,9 @@ def check_choice(settings: Any, owner: str, name: str, choices: Any) -> None:
 
 
 def check_text(settings: Any, owner: str, name: str) -> None:
-    """Check that a field is a string that is not empty."""
+    """Check that a field is a string of characters that can be printed, and not empty."""
     value = getattr(settings, name)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise UserError(f"`{owner}.{name}` (={value!r}) must be a name")
 
 

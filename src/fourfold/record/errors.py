@@ -2,12 +2,18 @@
 
 from collections.abc import Iterable
 
+from fourfold.record.text import sentence
+
 
 class UserError(ValueError):
     """A mistake that the user can mend, said in one sentence: what, the value, what would be right.
 
-    The command line prints it without a traceback and ends with exit code 2.
+    The command line prints it without a traceback and ends with exit code 2. Control characters, which names and paths may
+    have, are written out in it.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message))
 
 
 class RankError(UserError):

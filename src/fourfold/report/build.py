@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fourfold.record import Row, UserError
+from fourfold.record.files import write_atomically
 from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge
 from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
 from fourfold.report.gap_tables import all_tables, gap_records
 from fourfold.report.plots import Heat, Plot, accuracy_plots, control_plots, layer_plot, training_plots
 from fourfold.report.runs import read_runs
 from fourfold.report.stability import stability_records
-from fourfold.report.tables import level_records, summary_records, to_csv
+from fourfold.report.tables import level_records, markdown, summary_records, to_csv
 from fourfold.report.words import sentences
 
 if TYPE_CHECKING:
@@ -45,18 +46,18 @@ def build(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Pat
         figures.mkdir(parents=True, exist_ok=True)
         for experiment, slug in zip(found, slugs(found), strict=True):
             _write_figures(experiment, figures, slug)
-        (out / "tables.md").write_text(tables(found), encoding="utf-8")
+        _write(out / "tables.md", tables(found))
         for name, records in (("levels", level_records), ("summary", summary_records), ("gaps", gap_records)):
             rows = [record for experiment in found for record in records(experiment)]
-            (out / f"{name}.csv").write_text(to_csv(rows), encoding="utf-8", newline="")
+            _write(out / f"{name}.csv", to_csv(rows))
         stability = [record for experiment in found for record in stability_records(experiment)]
         if stability:
-            (out / "stability.csv").write_text(to_csv(stability), encoding="utf-8", newline="")
+            _write(out / "stability.csv", to_csv(stability))
         judged = judge(found) if every_claim or concerns_claims(found) else ()
         if judged:
             _write_claims(judged, out)
         index = out / "index.html"
-        index.write_text(page(found, judged), encoding="utf-8")
+        _write(index, page(found, judged))
     except OSError as error:
         raise UserError(f"cannot write the report to {out} ({error.strerror}); choose another --out") from error
     return index
@@ -66,7 +67,7 @@ def tables(found: Iterable[Experiment]) -> str:
     """Return all tables as Markdown, one section an experiment."""
     parts = ["# Tables", ""]
     for experiment in found:
-        parts += [f"## {experiment.preset}", "", " ".join(sentences(experiment)), ""]
+        parts += [f"## {markdown(experiment.preset)}", "", " ".join(sentences(experiment)).replace("<", "\\<"), ""]
         parts += [table.to_markdown() for table in all_tables(experiment)]
     return "\n".join(parts)
 
@@ -92,9 +93,9 @@ def slugs(found: Sequence[Experiment]) -> list[str]:
 def _write_claims(judged: Sequence[Judged], out: Path) -> None:
     records = claim_records(judged)
     text = f"# Claims\n\n{count_sentence(judged)}\n\n{claims_table(judged).to_markdown()}"
-    (out / "claims.md").write_text(text, encoding="utf-8")
-    (out / "claims.csv").write_text(to_csv(records), encoding="utf-8", newline="")
-    (out / "claims.json").write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write(out / "claims.md", text)
+    _write(out / "claims.csv", to_csv(records))
+    _write(out / "claims.json", json.dumps(records, indent=1, ensure_ascii=False) + "\n")
 
 
 def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
@@ -107,6 +108,11 @@ def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
         drawn.append((heat, draw_heat(heat)))
     for plot, figure in drawn:
         file = folder / f"{slug}-{plot.name}"
-        Path(f"{file}.png").write_bytes(png(figure))
-        Path(f"{file}.svg").write_bytes(svg(figure))
-        Path(f"{file}.csv").write_text(to_csv(plot.records()), encoding="utf-8", newline="")
+        write_atomically(Path(f"{file}.png"), png(figure))
+        write_atomically(Path(f"{file}.svg"), svg(figure))
+        _write(Path(f"{file}.csv"), to_csv(plot.records()))
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a whole file or none of it, so that whoever reads the last report meanwhile is not disturbed."""
+    write_atomically(file, text.encode(errors="backslashreplace"))

@@ -42,21 +42,28 @@ class Table:
         """Return the table in GitHub's Markdown, with its note below."""
 
         def line(cells: Iterable[str]) -> str:
-            return f"| {' | '.join(_markdown(cell) for cell in cells)} |"
+            return f"| {' | '.join(markdown(cell) for cell in cells)} |"
 
         ruler = ["---", *("---" if self.of_words else "---:" for _ in self.columns[1:])]
         body = [line(self.columns), f"| {' | '.join(ruler)} |", *(line(row) for row in self.rows)]
-        return "\n".join([f"### {_markdown(self.title)}", "", *body, "", self.note, ""])
+        return "\n".join([f"### {markdown(self.title)}", "", *body, "", self.note, ""])
 
 
 def to_csv(records: Sequence[Record]) -> str:
-    """Return records as CSV with a header; a missing value is an empty cell, numbers keep all their digits."""
+    """Return records as CSV with a header; a missing value is an empty cell, numbers keep all their digits.
+
+    Words that a spreadsheet would take for a formula begin with an apostrophe, which it does not show.
+    """
     stream = io.StringIO()
     if records:
         writer = csv.DictWriter(stream, fieldnames=list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({name: _no_formula(value) for name, value in record.items()} for record in records)
     return stream.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def level_records(experiment: Experiment) -> list[Record]:
@@ -229,7 +236,7 @@ def _gaps(point: Point, real: Curve | None) -> tuple[float | None, float | None]
     )
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
     """Escape what would end a cell or start markup."""
     for character in "\\|<>`*_[]":
         text = text.replace(character, f"\\{character}")

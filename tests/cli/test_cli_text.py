@@ -1,0 +1,173 @@
+"""Whatever text leaves the program is shown as it is, on every terminal, and nothing in it is obeyed."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_samples import call, make_run, make_spec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.table import Table
+
+import fourfold
+from fourfold.cli import COMMANDS, printing, streams
+from fourfold.record import RunStore, Spec, UserError
+from fourfold.record.text import LONGEST, plain, shortened
+
+NASTY = [
+    "exp [v2]",
+    "x[/y]",
+    "[/]",
+    "[bold]x[/bold]",
+    ":smile:",
+    "a\\[b]",
+    "[link=file:///]x[/link]",
+    "[red",
+    "\\",
+    "{x}",
+    "%s",
+]
+TEXTS = st.text(st.characters(codec=None), max_size=40) | st.sampled_from(NASTY)
+ENCODINGS = ("utf-8", "latin-1", "ascii", "cp1252")
+
+
+def printed(write, encoding="utf-8"):
+    """What arrives on a standard output of an encoding."""
+    content, before = io.BytesIO(), sys.stdout
+    sys.stdout = io.TextIOWrapper(content, encoding=encoding, errors="strict", newline="")
+    try:
+        streams.prepare_streams()
+        write()
+        sys.stdout.flush()
+        return content.getvalue().decode(encoding)
+    finally:
+        sys.stdout = before
+
+
+def table_of(text):
+    table = Table(box=None, title=text)
+    table.add_column(text, no_wrap=True)
+    table.add_row(text)
+    return table
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(TEXTS, st.sampled_from(ENCODINGS))
+def test_any_text_can_be_printed_anywhere_and_no_control_character_arrives(text, encoding):
+    console = printing.make_console(400)
+
+    def write():
+        console.file = sys.stdout
+        console.print(text)
+        console.print(printing.titled(text, text))
+        console.print(table_of(text))
+        streams.say(text)
+
+    arrived = printed(write, encoding)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", arrived.replace("\t", ""))
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_markup_is_printed_as_it_is(text):
+    def write():
+        console = printing.make_console(400)
+        for each in (text, printing.titled(text), table_of(text)):
+            console.print(each)
+
+    assert printed(write).count(text) == 2 + 3  # a line, a title, and the title, column and cell of a table
+
+
+def test_what_a_terminal_cannot_show_is_the_nearest():
+    assert printed(lambda: streams.say("a → b, 8×8 ± 1 … “x” é 漢"), "ascii") == 'a -> b, 8x8 +- 1 ... "x" e \\u6f22\n'
+    assert printed(lambda: streams.say("8×8 → é"), "latin-1") == "8×8 -> é\n"
+    assert printed(lambda: streams.say("8×8 → é")) == "8×8 → é\n"
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.text(st.characters(codec=None), max_size=60))
+def test_a_sentence_is_one_line_without_control_characters(text):
+    message = str(UserError(f"{text} must be another"))
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", message)
+    assert message.endswith(" must be another")
+    message.encode()
+
+
+def test_text_is_kept_but_for_control_characters():
+    assert plain("a [b] → ü\n\tc") == "a [b] → ü\n\tc"
+    assert plain("\x1b[31mred\x07\x9b\u202e\ud800") == "\\x1b[31mred\\x07\\x9b\\u202e\\ud800"
+
+
+@pytest.mark.parametrize("length", [0, 499, 500, 501, 10_000])
+def test_long_texts_lose_their_middle(length):
+    text = "".join(chr(97 + number % 26) for number in range(length))
+    found = shortened(text)
+    assert len(found) == min(length, LONGEST)
+    assert found == text or (text.startswith(found[:300]) and text.endswith(found[-150:]))
+
+
+def test_a_long_mistake_is_a_short_sentence(here):
+    ended = call("run", "x" * 10_000)
+    assert ended.code == 2
+    assert len(ended.err) < LONGEST + 20
+    assert ended.err.endswith("`fourfold presets` describes them\n")
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_paths_are_printed_as_they_are(name, here):
+    (here / name.replace("/", "_")).mkdir()
+    out = here / name.replace("/", "_")
+    store = make_run(out, levels={0: 1})
+    status = call("status", out)
+    assert (status.code, status.err) == (0, "")
+    report = call("report", store.path, "--out", out / "page")
+    assert report.out == f"wrote {out / 'page' / 'index.html'}, and figures and tables beside it\n"
+    missing = call("status", out / "[/nowhere]")
+    assert missing.err == f"fourfold: there is no {out / '[/nowhere]'}; name a run's folder or one that holds runs\n"
+    (out / "[x].bin").write_bytes(b"no artifact")
+    assert "Traceback" not in call("predict", out / "[x].bin", out / "[/x].png").err
+
+
+def test_what_a_run_says_of_itself_is_not_obeyed(here):
+    store = make_run(here / "runs", levels={0: 1})
+    store.fail(0, 1, "\x1b[31mred [bold]x[/bold] [/]")
+    status = call("status", "runs")
+    assert status.code == 0
+    assert "\\x1b[31mred [bold]x[/bold] [/]" in status.out
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "\ud800", "\u202ecod"])
+def test_a_name_that_cannot_be_printed_is_none(name):
+    with pytest.raises(UserError, match=r"^`spec.preset` \(=.*\) must be a name$"):
+        Spec(**{**vars(make_spec()), "preset": name})
+
+
+SCRIPT = f"""
+import contextlib, io, sys
+from fourfold.cli import main
+commands = {list(COMMANDS)!r}
+for words in [["--help"], *([*name.split(), "--help"] for name in commands), ["presets"], ["data"], ["study"], ["info"]]:
+    with contextlib.suppress(SystemExit):
+        main(words)
+main(["run", "digits", "--trials", "1", "--epochs", "1", "--max-level", "0", "--algebra", "real", "--out", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [(["-OO"], {}), ([], {"PYTHONIOENCODING": "ascii"}), ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})],
+    ids=["without docstrings", "an ASCII terminal", "a C locale"],
+)
+def test_commands_run_without_docstrings_and_where_nothing_but_ascii_is_known(flags, environment, tmp_path):
+    environment = {**os.environ, **environment, "PYTHONPATH": str(Path(fourfold.__file__).parent.parent)}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    ended = subprocess.run([sys.executable, *flags, "-c", SCRIPT, str(tmp_path / "é")], env=environment, capture_output=True)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    said = ended.stdout.decode()
+    assert "Paper 1, figure 4a." in said
+    assert "trial 0 level 0" in said
+    (store,) = (RunStore(path) for path in (tmp_path / "é").glob("digits-real-*"))
+    assert len(store.rows(0)) == 1
