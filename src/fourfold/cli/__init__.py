@@ -13,7 +13,7 @@ from typing import Any
 from fourfold.cli.streams import prepare_streams, say
 from fourfold.record.errors import RankError, UserError
 from fourfold.record.launch import launched
-from fourfold.record.text import shortened
+from fourfold.record.text import sentence, shortened
 
 __all__ = ["COMMANDS", "main"]
 
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rank = 0 if isinstance(error, RankError) else _rank()
         if rank:
             time.sleep(HEAR_SECONDS)
-        sentence = shortened(str(error))
-        say(f"fourfold: rank {rank}: {sentence}" if rank else f"fourfold: {sentence}", sys.stderr)
+        told = shortened(str(error))
+        say(f"fourfold: rank {rank}: {told}" if rank else f"fourfold: {told}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if not _rank():
@@ -69,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a disk or a folder that does not do what is asked of it
+        where = "" if error.filename is None else f"{error.filename}: "
+        say(f"fourfold: {shortened(sentence(f'{where}{error.strerror or error}'))}", sys.stderr)
+        sys.exit(2)
 
 
 def _run(words: list[str]) -> None:
@@ -106,8 +110,16 @@ def _dispatch(words: list[str]) -> None:
         raise UserError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}; `fourfold --help` describes them")
     if launched() and name != "run":
         raise UserError(f"`fourfold {name}` runs in one process: start it without torchrun")
+    _check_no_empty(rest)
     command = import_module(f"fourfold.cli.{name.replace(' ', '_')}").command
     _parse(command, f"fourfold {name}", rest)()
+
+
+def _check_no_empty(words: list[str]) -> None:
+    """Raise `UserError` for an option whose value is empty, such as a variable of a script that was never set."""
+    for option, word in itertools.pairwise(["", *words]):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            raise UserError(f"`{word.rstrip('=') or option or 'an argument'}` (='') must not be empty")
 
 
 def _parse(command: Callable[..., None], program: str, words: list[str]) -> Callable[[], None]:

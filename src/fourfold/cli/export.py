@@ -1,5 +1,6 @@
 """`fourfold export`."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,7 @@ def command(
         )
     store = _find(run)
     _check_kept(store, trial, level)
-    name = f"{store.spec().id}-{trial}-{level}"
+    name = re.sub(r"[^A-Za-z0-9._-]+|^\.+", "-", f"{store.spec().id}-{trial}-{level}")  # a stranger's run has any name
 
     from fourfold import lottery
 

@@ -93,6 +93,8 @@ def command(
     lottery.check_trackers(track)
     if track_dir and not track:
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
+    if levels is not None and not controls:
+        raise UserError(f"`--control-levels` (={' '.join(control_levels)}) is for controls: name some with --controls")
     machines.check(specs, trials, keep=keep, controls=controls, control_levels=levels, parts=parts)
     launch = launched()
     is_first = launch is None or launch.rank == 0

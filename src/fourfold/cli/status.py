@@ -1,5 +1,6 @@
 """`fourfold status`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,14 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.printing import make_console
+from fourfold.cli.streams import say
 from fourfold.record import TICKET, RunStore, UserError, find_runs
 from fourfold.record.checkpoints import where
+from fourfold.record.text import shortened
 
 COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "state", "beside its tickets")
 
 
 def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),)) -> None:
     """Show how far runs have come: trials, levels, the weights and accuracy of the last level, controls and their levels.
+
+    Ends with exit code 1 if a run cannot be read.
 
     Args:
         runs: Folders of runs, or folders that hold them.
@@ -33,7 +38,9 @@ def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.ar
     console = make_console(soft_wrap=False)
     _print(console, lines)
     for sentence in damaged:
-        console.print(sentence, soft_wrap=True)
+        say(f"fourfold: {shortened(sentence)}", sys.stderr)
+    if damaged:
+        sys.exit(1)
 
 
 def _print(console: Console, lines: list[tuple[str, ...]]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fourfold.data.places import data_directory, listing, require, where
     from fourfold.data.preparing import Splits, prepare
     from fourfold.data.resident import Order, Resident
-    from fourfold.data.subset import info_for
+    from fourfold.data.subset import check_counts, info_for
 
 __all__ = [
     "DATASETS",
@@ -29,6 +29,7 @@ __all__ = [
     "Resident",
     "Splits",
     "check",
+    "check_counts",
     "data_directory",
     "download",
     "encoded_channels",
@@ -51,6 +52,7 @@ _LAZY = {
     "Resident": "resident",
     "Splits": "preparing",
     "check": "checking",
+    "check_counts": "subset",
     "data_directory": "places",
     "download": "fetching",
     "info_for": "subset",

@@ -1,6 +1,7 @@
 """Tiny-ImageNet as it is published: folders of small JPEGs, a list of classes, and a table of validation images."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def read_folder(path: Path, about: DataInfo) -> tuple[NDArray[np.uint8], NDArray
                 )
             files.append(path.parent / "images" / match[1])
             labels.append(classes.index(match[2]))
+        if not files:
+            raise BadFileError(path, "lists no images", "one line for each validation image is right")
     images = np.empty((len(files), about.channels, about.size, about.size), dtype=np.uint8)
     for place, file in enumerate(files):
         images[place] = _decode(file, about.size)
@@ -72,9 +75,16 @@ def _decode(path: Path, size: int) -> NDArray[np.uint8]:
     from PIL import Image  # comes with matplotlib; only for this data set
 
     try:
-        with Image.open(path, formats=["JPEG"]) as image:
+        if not path.is_file():
+            raise BadFileError(path, "is not a file", "the published image is right")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a picture of another size is never decoded
+            image = Image.open(path, formats=["JPEG"])
+        with image:
             if image.size != (size, size):
                 raise BadFileError(path, f"is {image.size[0]}×{image.size[1]} pixels", f"{size}×{size} is right")
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except OSError as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, BadFileError):
+            raise
         raise BadFileError(path, f"cannot be read as a JPEG ({error})", "the published image is right") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fourfold.data.datasets import DATASETS, DataInfo
 from fourfold.data.official import SOURCES, Archive, OfficialFile, Source
-from fourfold.data.shards import is_packed, packed_folder
+from fourfold.data.shards import is_file, is_packed, packed_folder
 from fourfold.record.errors import UserError
 
 ENVIRONMENT = "FOURFOLD_DATA"
@@ -33,7 +33,7 @@ def find(file: OfficialFile, directory: Path) -> Path | None:
     names = (file.name, file.name.removesuffix(".gz"))
     for folder in file.folders:
         for name in names:
-            if _is_file(directory / folder / name):
+            if is_file(directory / folder / name):
                 return directory / folder / name
     return None
 
@@ -41,7 +41,7 @@ def find(file: OfficialFile, directory: Path) -> Path | None:
 def find_archive(archive: Archive, source: Source, directory: Path) -> Path | None:
     """Return where an official archive lies: in the data directory, or in a folder in which its files belong."""
     for folder in dict.fromkeys((".", *(folder for file in source.files for folder in file.folders))):
-        if _is_file(directory / folder / archive.name):
+        if is_file(directory / folder / archive.name):
             return directory / folder / archive.name
     return None
 
@@ -53,13 +53,6 @@ def archives_here(name: str, directory: Path) -> list[Path]:
     wanted = [archive for archive in source.archives if roles & set(archive.roles)] if source else []
     found = [find_archive(archive, SOURCES[name], directory) for archive in wanted]
     return [path for path in found if path is not None] if None not in found else []
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise UserError(f"cannot look for {path} ({error.strerror or error}); choose another --data-dir") from error
 
 
 def missing(name: str, directory: Path) -> list[OfficialFile]:

@@ -14,8 +14,7 @@ from fourfold.data.images import ImageSet
 from fourfold.data.resident import Resident, lay_out
 from fourfold.data.split import stratified
 from fourfold.data.streamed import Rows, Streamed, streams
-from fourfold.data.subset import members_of
-from fourfold.record.errors import UserError
+from fourfold.data.subset import check_counts, members_of
 from fourfold.record.spec import DataSpec
 
 VALIDATION_SEED = 0
@@ -69,12 +68,7 @@ def prepare(
     kept, labels = members_of(image_set.train_labels, spec)
     test_kept, test_labels = members_of(image_set.test_labels, spec)
     count = len(labels)
-    for what, found in (("training", labels), ("test", test_labels)):
-        if not len(found):
-            of = f" of `data.classes` (={spec.classes})" if spec.classes else ""
-            raise UserError(f"{about.name} has no {what} images{of}: name other classes or other data")
-    if spec.validation >= count:
-        raise UserError(f"`data.validation` (={spec.validation}) must be less than the {count} training images of {about.name}")
+    check_counts(image_set, spec)
     mean, std = normalization(spec, about)
 
     def splits_of(images: NDArray[np.uint8], kept: Chosen, labels: NDArray[np.int64], choices: list[Chosen]) -> list[Resident]:

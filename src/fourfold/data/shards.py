@@ -8,6 +8,7 @@ from typing import Literal
 
 from fourfold.data.damage import BadFileError
 from fourfold.data.official import SOURCES, OfficialFile
+from fourfold.record.errors import UserError
 
 VERSION = 1
 LIST = "packed.json"
@@ -40,7 +41,19 @@ def files(name: str) -> list[OfficialFile]:
 def is_packed(name: str, directory: Path) -> bool:
     """Whether all of a data set has been packed."""
     folder = packed_folder(name, directory)
-    return folder is not None and (folder / LIST).is_file() and len(listed(folder)) == len(files(name))
+    return folder is not None and is_file(folder / LIST) and len(listed(folder)) == len(files(name))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file.
+
+    Raises:
+        UserError: that cannot be seen, as a folder may not be read or a name is too long.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UserError(f"cannot look for {path} ({error.strerror or error}); choose another --data-dir") from error
 
 
 def listed(folder: Path) -> list[Shard]:
@@ -59,7 +72,7 @@ def listed(folder: Path) -> list[Shard]:
         shards = [Shard(**shard) for shard in content["shards"]]
         if any(shard.split not in ("train", "test") or type(shard.images) is not int or shard.images < 1 for shard in shards):
             raise ValueError("a shard of no split, or without images")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, BadFileError):
             raise
         raise BadFileError(path, f"is not a list of shards ({error})", "delete the folder to pack anew") from error

@@ -1,6 +1,7 @@
 """Some of a data set's classes, as a `DataSpec` names them. No torch in this file, so that plans can be made without it."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from fourfold.data.datasets import DataInfo, info
 from fourfold.record.errors import UserError
 from fourfold.record.spec import DataSpec
+
+if TYPE_CHECKING:
+    from fourfold.data.images import ImageSet
 
 CLASSES_SEED = 0
 """Draws the classes where their number is given: the same for every algebra, trial and machine."""
@@ -58,3 +62,22 @@ def members_of(labels: NDArray[np.int64], spec: DataSpec) -> tuple[NDArray[np.in
         return None, labels
     kept = np.flatnonzero(np.isin(labels, classes))
     return kept, np.searchsorted(classes, labels[kept]).astype(np.int64)
+
+
+def check_counts(image_set: "ImageSet", spec: DataSpec) -> None:
+    """Check that a spec leaves images to train and test on.
+
+    Raises:
+        UserError: its classes have none, or all training images would be held out.
+    """
+    about = image_set.info
+    _, labels = members_of(image_set.train_labels, spec)
+    _, test_labels = members_of(image_set.test_labels, spec)
+    for what, found in (("training", labels), ("test", test_labels)):
+        if not len(found):
+            of = f" of `data.classes` (={spec.classes})" if spec.classes else ""
+            raise UserError(f"{about.name} has no {what} images{of}: name other classes or other data")
+    if spec.validation >= len(labels):
+        raise UserError(
+            f"`data.validation` (={spec.validation}) must be less than the {len(labels)} training images of {about.name}"
+        )

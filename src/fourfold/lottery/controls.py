@@ -16,7 +16,7 @@ from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, shares, splits_of
 from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, train_level
 from fourfold.lottery.rewinding import Begin
-from fourfold.lottery.rows import make_row, masks_of_row
+from fourfold.lottery.rows import make_row, mask_of_level, masks_of_row
 from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
@@ -325,7 +325,11 @@ def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_ep
     start = perf_counter()
     network = build(twin.spec, derive_seed(trial, "weights")).to(twin.device)
     weights = named_weights(network)
-    masks = pruning.unpack(store.mask(trial, level, "equal-macs"), weights) if level else pruning.dense(weights)
+    masks = (
+        pruning.unpack(mask_of_level(store, trial, level, twin.sizes, "equal-macs"), weights)
+        if level
+        else pruning.dense(weights)
+    )
     begun = Begin(train=twin.spec.train)
     trained, seconds = _trained(twin, trial, level, network, masks, begun, on_epoch, saving, "equal-macs")
     rows = store.rows(trial)

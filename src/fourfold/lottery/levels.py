@@ -18,7 +18,7 @@ from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.rewinding import Begin
-from fourfold.lottery.rows import make_row, masks_of_row
+from fourfold.lottery.rows import make_row, mask_of_level, masks_of_row
 from fourfold.lottery.saving import Saving, TrainingSaver
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
@@ -119,7 +119,7 @@ def run_trial(
             if level in keep:
                 store.save_weights(trial, level, state)
 
-        mask = store.mask(trial, level) if level and not gradual else None
+        mask = mask_of_level(store, trial, level, experiment.sizes) if level and not gradual else None
         carried = store.state(trial, level) if level and carries(experiment.spec) else None
         try:
             done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried, saving)
@@ -146,7 +146,7 @@ def _again(experiment: Experiment, store: RunStore, on_epoch: OnEpoch, saving: S
     carried: Arrays | None = None
     for level in range(0 if carries(experiment.spec) else row.level, row.level + 1):
         given = level > 0 and experiment.spec.prune.schedule != "gradual"
-        mask = store.mask(trial, level) if given else None
+        mask = mask_of_level(store, trial, level, experiment.sizes) if given else None
         on_trained = state.update if level == row.level else ignore
         done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried, saving)
         carried = done.carried or None

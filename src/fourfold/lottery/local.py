@@ -16,14 +16,18 @@ from fourfold.lottery.cluster import Connection
 from fourfold.lottery.controls import check_controls, controls_left
 from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.planning import trial_memory
-from fourfold.lottery.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, Task, default_workers
+from fourfold.lottery.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, Event, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import all_rows
 from fourfold.lottery.saving import AUTO, CheckpointEvery, check_checkpoint
 from fourfold.lottery.serving import Controls
 from fourfold.lottery.together import Work, check_launch, run_together
 from fourfold.record import Cluster, Row, RunStore, Spec, UserError, launched
+from fourfold.record.checks import check_file_name, check_number_of
 from fourfold.train import resolve_device, steps_per_epoch, versions
 from fourfold.train.precision import check_precision
+
+MOST_TRIALS = 1_000_000
+"""More can only be a slip of the keyboard, and would take days to be planned."""
 
 ALGEBRAS_OF_A_NAME = ("real", "quaternion")
 """What the name of a preset stands for where no algebra is named."""
@@ -98,6 +102,9 @@ def run(
     for spec in {spec.data.name: spec for spec in specs}.values():
         images = data.load(spec.data.name, data_dir)  # downloads and complains here, before anything is written
         memory = max(memory, *(trial_memory(other, images) for other in specs if other.data.name == spec.data.name))
+        for other in specs:
+            if other.data.name == spec.data.name:
+                data.check_counts(images, other.data)
         digests[spec.data.name] = images.digest
         for notice in images.notices:
             on_event(Event(kind="notice", spec=spec, message=notice))
@@ -177,10 +184,8 @@ def check(
     checkpoint: CheckpointEvery = AUTO,
 ) -> None:
     """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
-    if trials < 1:
-        raise UserError(f"`trials` (={trials}) must be at least 1")
-    if workers is not None and workers < 1:
-        raise UserError(f"`workers` (={workers}) must be at least 1")
+    check_number_of("trials", trials, 1, MOST_TRIALS)
+    check_number_of("workers", workers, 1, MOST_WORKERS)
     if budget_seconds is not None and not budget_seconds > 0:
         raise UserError(f"`budget_seconds` (={budget_seconds}) must be above 0")
     if any(level < 0 for level in keep):
@@ -198,8 +203,12 @@ def check(
     check_launch(specs, workers, parts)
     check_controls(specs, controls, control_levels)
     check_checkpoint(checkpoint)
+    if control_levels is not None and not controls:
+        raise UserError(f"`control_levels` (={list(control_levels)}) must be left out without `controls`, which it is for")
     for spec in specs:
+        check_file_name("spec.preset", spec.preset)
         measure(spec)
+        _check_images(spec)
         _check_rewinding(spec)
         last = spec.stop.max_level
         for name, levels in (("keep", keep), ("control_levels", control_levels or ())):
@@ -222,6 +231,23 @@ def _check_device(device: str, cluster: Cluster) -> None:
         raise UserError(f"`device` (={device!r}) must be auto, cpu or cuda on a cluster")
     if device == "cpu" and cluster.gpus_per_trial is not None:
         raise UserError(f"`gpus_per_trial` (={cluster.gpus_per_trial}) must be left out with `device` (='cpu')")
+
+
+def _check_images(spec: Spec) -> None:
+    """Refuse sizes that the official images do not have: batches, crops and held-out images beyond them."""
+    about = data.info_for(spec.data)
+    if spec.data.validation >= about.train_images:
+        raise UserError(
+            f"`data.validation` (={spec.data.validation}) must be less than the {about.train_images} training images of "
+            f"{about.name}"
+        )
+    if spec.data.crop is not None and spec.data.crop >= about.size:
+        raise UserError(f"`data.crop` (={spec.data.crop}) must be below the {about.size} pixels of {about.name}'s images")
+    if spec.train.batch_size > about.train_images:
+        raise UserError(
+            f"`train.batch_size` (={spec.train.batch_size}) must be at most the {about.train_images} training images of "
+            f"{about.name}"
+        )
 
 
 def _check_rewinding(spec: Spec) -> None:

@@ -34,6 +34,9 @@ STOP = "stop\n"
 STOP_SECONDS = 30.0
 """How long workers may take to come to their next step, which an evaluation may keep them from, and to write checkpoints."""
 
+MOST_WORKERS = 10_000
+"""More processes than this can only be a slip of the keyboard."""
+
 LOOK_SECONDS = 0.1
 """How often an idle lane looks whether another has given a trial back."""
 

@@ -99,6 +99,24 @@ def mask_of_row(store: RunStore, row: Row) -> Arrays:
     return mask
 
 
+def mask_of_level(store: RunStore, trial: int, level: int, sizes: models.Sizes, control: str = TICKET) -> Arrays:
+    """Return the mask on disk that a level is to be trained under, bit-packed.
+
+    Raises:
+        UserError: it is missing or damaged, or of another network.
+    """
+    mask = store.mask(trial, level, control)
+    expected = {f"{layer.name}.weight": (-(-layer.weights // 8),) for layer in sizes.layers if layer.weights}
+    if {name: bits.shape for name, bits in mask.items()} != expected or any(bits.dtype.str != "|u1" for bits in mask.values()):
+        raise UserError(
+            f"the mask of level {level} of trial {trial} in {store.path} is not one of its network: it has other names, types or "
+            "lengths"
+        )
+    if not any(bits.any() for bits in mask.values()):
+        raise UserError(f"the mask of level {level} of trial {trial} in {store.path} keeps no weight")
+    return mask
+
+
 def masks_of_row(store: RunStore, row: Row, weights: Mapping[str, Tensor]) -> Masks:
     """Return what `mask_of_row` does as masks of the weights; those of the dense level keep everything."""
     return pruning.unpack(mask_of_row(store, row), weights) if row.level else pruning.dense(weights)

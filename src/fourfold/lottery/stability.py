@@ -14,10 +14,14 @@ from time import perf_counter
 from fourfold import data, pruning
 from fourfold.lottery.connectivity import connectivity
 from fourfold.lottery.levels import Experiment
-from fourfold.lottery.pool import LOCK_WAIT_SECONDS, OnEvent, Pool, Task, default_workers
+from fourfold.lottery.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import mask_of_row
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
+from fourfold.record.checks import check_number_of
 from fourfold.train import describe_device, resolve_device, steps_per_epoch, versions
+
+MOST_POINTS = 10_000
+"""Networks on a line; each is an evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,9 @@ def stability(
     Raises:
         UserError: a mistake in the arguments, the data or the folders, in one sentence.
     """
+    check_number_of("workers", workers, 1, MOST_WORKERS)
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise UserError(f"`budget_seconds` (={budget_seconds}) must be above 0")
     for store in stores:
         check_line(store, line)
         check_masks(store, line)
@@ -104,8 +111,7 @@ def check_line(store: RunStore, line: Line) -> None:
             f"{store.path.name} (`prune.rewind`={spec.prune.rewind!r}) must begin every level at the start: "
             "the copies of other levels would need their states"
         )
-    if line.points < 2:
-        raise UserError(f"`points` (={line.points}) must be at least 2")
+    check_number_of("points", line.points, 2, MOST_POINTS)
     images = data.info_for(spec.data).train_images - spec.data.validation
     last = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
     if not all(0 <= step < last for step in line.steps):

@@ -1,10 +1,13 @@
 """What the dataclasses of a spec ask of their fields; each mistake is one sentence."""
 
+import re
 from typing import Any, get_args
 
 from fourfold.record.errors import UserError, unknown
 
 _LARGEST_COUNT = 10**9
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_choice(settings: Any, owner: str, name: str, choices: Any) -> None:
@@ -19,6 +22,15 @@ def check_text(settings: Any, owner: str, name: str) -> None:
     value = getattr(settings, name)
     if not isinstance(value, str) or not value or not value.isprintable():
         raise UserError(f"`{owner}.{name}` (={value!r}) must be a name")
+
+
+def check_file_name(name: str, value: str) -> None:
+    """Check that a value can name a folder on every system, and stays inside the one that it is put into."""
+    if not _FILE_NAME.fullmatch(value):
+        raise UserError(
+            f"`{name}` (={value!r}) must be at most 100 letters (of ASCII), digits, dots, hyphens and underscores, and begin with "
+            "a letter or a digit: folders are named by it"
+        )
 
 
 def check_flag(settings: Any, owner: str, name: str) -> None:
@@ -47,6 +59,22 @@ def check_count(settings: Any, owner: str, name: str, low: int) -> None:
 def check_whole(name: str, value: Any, low: int) -> None:
     """Check that a value is a whole number of at least `low`, under the name that the sentence shall have."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise UserError(f"`{name}` (={value!r}) must be a whole number of at least {low}")
+        raise UserError(f"`{name}` (={_shown(value)}) must be a whole number of at least {low}")
     if value > _LARGEST_COUNT:
-        raise UserError(f"`{name}` (={value!r}) must be at most {_LARGEST_COUNT:,}")
+        raise UserError(f"`{name}` (={_shown(value)}) must be at most {_LARGEST_COUNT:,}")
+
+
+def check_number_of(name: str, value: int | None, low: int, most: int) -> None:
+    """Check how many of something were asked for; None leaves it open."""
+    if value is not None and value < low:
+        raise UserError(f"`{name}` (={_shown(value)}) must be at least {low}")
+    if value is not None and value > most:
+        raise UserError(f"`{name}` (={_shown(value)}) must be at most {most:,}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a sentence; Python writes out no whole number of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"

@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from fourfold.record.errors import UserError
+from fourfold.record.reading import READING_ERRORS, build, parse_object
 
 TICKET = "ticket"
 """`Row.control` of a level that is no control."""
@@ -123,18 +123,36 @@ class Row:
 
     @classmethod
     def from_line(cls, line: str, source: str = "row") -> "Row":
-        """Read a row back; unknown fields (of a later version) are ignored, missing ones are a `UserError`."""
+        """Read a row back; unknown fields (of a later version) are ignored.
+
+        Raises:
+            UserError: a field is missing, of another type, not finite, or says what no level can be.
+        """
         try:
-            value: Mapping[str, Any] = json.loads(line)
-            known = {f.name for f in fields(cls)}
-            kept = {k: v for k, v in value.items() if k in known}
-            kept["layers"] = {name: (int(k), int(n)) for name, (k, n) in value["layers"].items()}
-            kept["epochs"] = tuple(Epoch(**e) for e in value["epochs"])
-            known = {f.name for f in fields(Provenance)}
-            kept["provenance"] = Provenance(**{k: v for k, v in value["provenance"].items() if k in known})
-            return cls(**kept)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            row = build(cls, parse_object(line))
+            row.check()
+        except READING_ERRORS as error:
             raise UserError(f"{source} is not a row of fourfold ({error!r})") from error
+        return row
+
+    def check(self) -> None:
+        """Raise `ValueError` for numbers that no level can have."""
+        counts = (self.weights, self.weights_total, self.parameters, self.parameters_total, self.macs, self.macs_dense)
+        for name, holds in (
+            ("trial", self.trial >= 0),
+            ("level", self.level >= 0),
+            ("control", self.control == TICKET or self.control in CONTROLS),
+            ("layers", len(self.layers) > 0 and all(0 <= kept <= total and total > 0 for kept, total in self.layers.values())),
+            ("top1", 0 <= self.top1 <= 100),
+            ("top5", self.top5 is None or 0 <= self.top5 <= 100),
+            ("fraction_of_real", self.fraction_of_real > 0),
+            ("density", 0 <= self.density <= 1),
+            ("parameters_real", self.parameters_real > 0),
+            ("weights, parameters or macs", min(*counts, self.macs_real, self.stored_bytes, self.steps) >= 0),
+            ("epochs", all(epoch.epoch > 0 for epoch in self.epochs)),
+        ):
+            if not holds:
+                raise ValueError(f"no level has such {name}")
 
     @property
     def collapsed(self) -> tuple[str, ...]:

@@ -226,7 +226,7 @@ class Spec:
         rest = {k: v for k, v in value.items() if k != "spec_version"}
         try:
             spec = _build(cls, rest, "")
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{source} is not a spec of this version ({error})") from error
         assert isinstance(spec, cls)
         return spec

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 
 from fourfold.record.errors import UserError
+from fourfold.record.reading import READING_ERRORS, build, parse_object
 from fourfold.record.rows import Provenance
 
 
@@ -57,14 +58,12 @@ class ConnectivityRow:
             UserError: it is no such row.
         """
         try:
-            value = json.loads(line)
-            found = value["connectivity"]
-            value["connectivity"] = Connectivity(
-                step=found["step"], **{name: tuple(map(float, found[name])) for name in ("positions", "errors", "losses")}
-            )
-            value["provenance"] = Provenance(**value["provenance"])
-            return cls(**value)
-        except (ValueError, TypeError, KeyError) as error:
+            row = build(cls, parse_object(line))
+            points = row.connectivity
+            if not len(points.positions) == len(points.errors) == len(points.losses) >= 2:
+                raise ValueError("a line has at least two points, each with an error and a loss")
+            return row
+        except READING_ERRORS as error:
             raise UserError(f"{source} is no row of connectivity ({error!r})") from error
 
 
@@ -120,8 +119,6 @@ class OverlapRow(Overlap):
             UserError: it is no such row.
         """
         try:
-            value = json.loads(line)
-            one, other = value["trials"]
-            return cls(**(value | {"trials": (int(one), int(other))}))
-        except (ValueError, TypeError, KeyError) as error:
+            return build(cls, parse_object(line))
+        except READING_ERRORS as error:
             raise UserError(f"{source} is no row of an overlap ({error!r})") from error

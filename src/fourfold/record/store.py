@@ -9,6 +9,7 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 """
 
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from fourfold.record.checkpoints import CheckpointFolder
+from fourfold.record.checks import check_file_name
 from fourfold.record.errors import UserError
 from fourfold.record.files import append_line, write_atomically
+from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.rows import TICKET, Row
 from fourfold.record.spec import Spec
 from fourfold.record.stability import ConnectivityRow, OverlapRow
@@ -52,6 +55,7 @@ class RunStore:
         Raises:
             UserError: the folder cannot be written, or holds a run of another spec or version, or of other data.
         """
+        check_file_name("spec.preset", spec.preset)
         store = cls(out / spec.id)
         file = store.path / "spec.json"
         if file.exists():
@@ -109,12 +113,9 @@ class RunStore:
     def _spec_json(self) -> dict[str, Any]:
         file = self.path / "spec.json"
         try:
-            value = json.loads(self._read(file).decode())
-            if not isinstance(value, dict):
-                raise TypeError("not a JSON object")
-        except (OSError, ValueError, TypeError) as error:
+            return parse_object(self._read(file).decode())
+        except (OSError, ValueError) as error:
             raise UserError(f"{file} cannot be read as a spec ({error})") from error
-        return value
 
     def trials(self) -> list[int]:
         """Return the trials that have rows or failed, in order."""
@@ -122,8 +123,19 @@ class RunStore:
         return sorted({int(name[1] or name[2]) for name in names if name})
 
     def rows(self, trial: int) -> list[Row]:
-        """Return a trial's rows, level by level; a line torn off by a crash is left out."""
-        return self._read_rows(self._rows_file(trial))
+        """Return a trial's rows, level by level; a line torn off by a crash is left out.
+
+        Raises:
+            UserError: a row is damaged, or is not that of its place.
+        """
+        rows = self._read_rows(trial, TICKET)
+        for level, row in enumerate(rows):
+            if row.level != level:
+                raise UserError(
+                    f"{self._rows_file(trial)}:{level + 1} is the row of level {row.level}, where that of level {level} "
+                    "belongs; take out what was copied there, or remove the file and run the trial again"
+                )
+        return rows
 
     def controls(self) -> list[tuple[int, str]]:
         """Return the trials and names of the controls that have rows, in order."""
@@ -131,8 +143,16 @@ class RunStore:
         return sorted((int(name[1]), name[2]) for name in names if name)
 
     def control_rows(self, trial: int, control: str) -> list[Row]:
-        """Return the rows of a trial's control by level; a line torn off by a crash is left out."""
-        return sorted(self._read_rows(self._rows_file(trial, control)), key=lambda row: row.level)
+        """Return the rows of a trial's control by level; a line torn off by a crash is left out.
+
+        Raises:
+            UserError: a row is damaged, or is there twice.
+        """
+        rows = sorted(self._read_rows(trial, control), key=lambda row: row.level)
+        for row, after in itertools.pairwise(rows):
+            if row.level == after.level:
+                raise UserError(f"{self._rows_file(trial, control)} has level {row.level} twice; take one of its rows out")
+        return rows
 
     def connectivity(self, trial: int) -> list[ConnectivityRow]:
         """Return what is known of the connectivity of a trial's levels; a line torn off by a crash is left out."""
@@ -151,8 +171,13 @@ class RunStore:
         """Write how much the trials' masks agree, in place of what was known."""
         write_atomically(self.path / "overlaps.jsonl", "".join(row.to_line() + "\n" for row in rows).encode())
 
-    def _read_rows(self, file: Path) -> list[Row]:
-        return [Row.from_line(*line) for line in self._lines(file)]
+    def _read_rows(self, trial: int, control: str) -> list[Row]:
+        lines = self._lines(self._rows_file(trial, control))
+        rows = [Row.from_line(*line) for line in lines]
+        for row, (_, place) in zip(rows, lines, strict=True):
+            if (row.trial, row.control) != (trial, control):
+                raise UserError(f"{place} is a row of {row.control} of trial {row.trial}, which belongs into another file")
+        return rows
 
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""
@@ -196,9 +221,9 @@ class RunStore:
 
     def drop_states(self, trial: int, before: int) -> None:
         """Remove the states of a trial's levels before one whose own state is there."""
-        for file in (self.path / "states").glob(f"{trial}-*.safetensors"):
-            if int(file.stem.partition("-")[2]) < before:
-                file.unlink(missing_ok=True)
+        for level in self._levels_in("states", trial):
+            if level < before:
+                self._arrays_file("states", trial, level).unlink(missing_ok=True)
 
     def save_weights(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` was trained to, pruned weights left out."""
@@ -214,8 +239,12 @@ class RunStore:
 
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
-        files = (self.path / "weights").glob(f"{trial}-*.safetensors")
-        return sorted(int(file.stem.partition("-")[2]) for file in files)
+        return self._levels_in("weights", trial)
+
+    def _levels_in(self, kind: str, trial: int) -> list[int]:
+        """Return the levels of a trial that have a file in a folder, in order; files of other names are not ours."""
+        files = (self.path / kind).glob(f"{trial}-*.safetensors")
+        return sorted(int(name[1]) for file in files if (name := re.fullmatch(rf"{trial}-(\d+)\.safetensors", file.name)))
 
     @property
     def checkpoints(self) -> CheckpointFolder:
@@ -229,11 +258,14 @@ class RunStore:
 
     def failure(self, trial: int, control: str = TICKET) -> str | None:
         """Return how a trial failed, such as `level 3: the loss became nan`, or None."""
+        file = self._failure_file(trial, control)
         try:
-            value = json.loads(self._read(self._failure_file(trial, control)).decode())
+            value = parse_object(self._read(file).decode())
+            return f"level {int(value['level'])}: {value['reason']}"
         except FileNotFoundError:
             return None
-        return f"level {value['level']}: {value['reason']}"
+        except (OSError, *READING_ERRORS) as error:
+            raise UserError(f"{file} does not say how the trial failed ({error!r}); delete it to try again") from error
 
     @contextlib.contextmanager
     def lock(self, name: str, wait_seconds: float = 0) -> Iterator[None]:
@@ -289,6 +321,8 @@ class RunStore:
         return [(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
 
     def _read(self, file: Path) -> bytes:
+        if file.exists() and not file.is_file():
+            raise OSError("it is not a file")  # reading a pipe would wait for ever
         return file.read_bytes()
 
     def _write(self, file: Path, content: bytes) -> None:
@@ -340,6 +374,8 @@ def find_runs(*paths: Path) -> list[RunStore]:
         try:
             if not path.exists():
                 raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
+            if path.is_dir():
+                next(path.iterdir(), None)  # a folder that may not be read has no runs for `rglob`, and says nothing
             found.update(file.parent for file in path.rglob("spec.json"))
         except OSError as error:
             raise UserError(f"cannot look for runs in {path} ({error.strerror})") from error
