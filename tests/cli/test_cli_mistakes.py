@@ -67,7 +67,7 @@ MISTAKES = [
         "run digits --max-level 2 --controls inverted --control-levels 0 3",
         r"`control_levels` \(=\[0, 3\]\) names a level after the last one, 2",
     ),
-    ("run digits --budget=", r"`--budget` \(=''\) must be a duration such as 90s, 9m or 1h30m"),
+    ("run digits --budget=", r"`--budget` \(=''\) must not be empty"),
     ("run digits --budget soon", r"`--budget` \(='soon'\) must be a duration such as 90s, 9m or 1h30m"),
     ("run digits --budget 0m", r"`--budget` \(='0m'\) must be above 0"),
     ("run digits --budget=-5m", r"`--budget` \(='-5m'\) must be a duration such as 90s, 9m or 1h30m"),

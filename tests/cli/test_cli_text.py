@@ -112,8 +112,12 @@ def test_long_texts_lose_their_middle(length):
 def test_a_long_mistake_is_a_short_sentence(here):
     ended = call("run", "x" * 10_000)
     assert ended.code == 2
-    assert len(ended.err) < LONGEST + 20
-    assert ended.err.endswith("`fourfold presets` describes them\n")
+    assert ended.err.startswith("fourfold: unknown preset 'xxx")
+    assert ended.err.endswith("vgg16-cifar10; `fourfold presets` describes them\n")
+    assert len(ended.err) < 2000
+    path = "y" * 200 + "/" + "z" * 200 + "/" + "w" * 200
+    ended = call("status", path)
+    assert (ended.code, len(ended.err)) == (2, LONGEST + len("fourfold: \n"))
 
 
 @pytest.mark.parametrize("name", NASTY)

@@ -39,16 +39,24 @@ def test_a_row_is_synced_whole_before_append_returns(store, monkeypatch):
     file, synced = store.path / "rows-0.jsonl", []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, file.read_bytes())))
     store.append(make_row())
-    assert synced == [(file.stat().st_ino, (make_row().to_line() + "\n").encode())]
+    line = (make_row().to_line() + "\n").encode()
+    assert synced == [(file.stat().st_ino, line), (store.path.stat().st_ino, line)]  # its name too, as it is new
+    store.append(make_row(level=1))
+    assert [inode for inode, _ in synced[2:]] == [file.stat().st_ino]
 
 
 def test_a_mask_is_synced_whole_before_it_has_its_name(store, monkeypatch):
-    seen = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append([f.name for f in (store.path / "masks").iterdir()]))
+    seen, folder = [], store.path / "masks"
+
+    def fsync(descriptor):
+        seen.append((os.fstat(descriptor).st_ino, [file.name for file in folder.iterdir()]))
+
+    monkeypatch.setattr(os, "fsync", fsync)
     store.save_mask(0, 1, {"a": np.zeros(4, np.uint8)})
-    assert len(seen) == 1
-    assert all(name.startswith(".") for name in seen[0])
-    assert [f.name for f in (store.path / "masks").iterdir()] == ["0-1.safetensors"]
+    (file, unnamed), (of_folder, named) = seen
+    assert all(name.startswith(".") for name in unnamed)
+    assert file == (folder / "0-1.safetensors").stat().st_ino
+    assert (of_folder, named) == (folder.stat().st_ino, ["0-1.safetensors"])
 
 
 def test_a_row_that_could_not_be_synced_is_not_there(store, monkeypatch):

@@ -8,24 +8,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_samples import make_row
 
-from fourfold.record import Epoch, Provenance, Row, UserError
+from fourfold.record import CONTROLS, Epoch, Provenance, Row, UserError
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**62)
 FLOATS = ("density", "fraction_of_real", "top1", "loss", "train_loss")
+percents = st.floats(0, 100)
+epochs = st.builds(Epoch, epoch=st.integers(1, 2**62), train_loss=numbers, top1=numbers, loss=numbers)
+
+
+@st.composite
+def layers(draw):
+    """Kept and all weights of some layers; each has some."""
+    totals = draw(st.dictionaries(st.text(max_size=5), st.integers(1, 2**62), min_size=1, max_size=3))
+    return {name: (draw(st.integers(0, total)), total) for name, total in totals.items()}
+
 
 rows = st.builds(
     Row,
-    **dict.fromkeys(("run", "preset", "dataset", "model", "algebra", "control", "mask"), st.text(max_size=9)),
-    **dict.fromkeys(FLOATS, numbers),
-    **dict.fromkeys(
-        ("trial", "level", "weights", "weights_total", "parameters", "parameters_total", "parameters_real"), counts
-    ),
+    **dict.fromkeys(("run", "preset", "dataset", "model", "algebra", "mask"), st.text(max_size=9)),
+    control=st.sampled_from(["ticket", *CONTROLS]),
+    **dict.fromkeys(("loss", "train_loss"), numbers),
+    density=st.floats(0, 1),
+    fraction_of_real=st.floats(0, exclude_min=True, allow_infinity=False),
+    top1=percents,
+    **dict.fromkeys(("trial", "level", "weights", "weights_total", "parameters", "parameters_total"), counts),
     **dict.fromkeys(("macs", "macs_dense", "macs_real", "stored_bytes", "steps"), counts),
-    top5=st.none() | numbers,
+    parameters_real=st.integers(1, 2**62),
+    top5=st.none() | percents,
     validation=st.none() | numbers,
-    layers=st.dictionaries(st.text(max_size=5), st.tuples(counts, counts), max_size=3),
-    epochs=st.lists(st.builds(Epoch, epoch=counts, train_loss=numbers, top1=numbers, loss=numbers), max_size=3).map(tuple),
+    layers=layers(),
+    epochs=st.lists(
+        st.builds(Epoch, epoch=st.integers(1, 2**62), train_loss=numbers, top1=numbers, loss=numbers), max_size=3
+    ).map(tuple),
     provenance=st.builds(
         Provenance,
         seconds=numbers,

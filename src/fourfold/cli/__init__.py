@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rank = 0 if isinstance(error, RankError) else _rank()
         if rank:
             time.sleep(HEAR_SECONDS)
-        told = shortened(str(error))
+        told = error.shown
         say(f"fourfold: rank {rank}: {told}" if rank else f"fourfold: {told}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

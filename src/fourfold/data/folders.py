@@ -76,7 +76,7 @@ def _decode(path: Path, size: int) -> NDArray[np.uint8]:
 
     try:
         if not path.is_file():
-            raise BadFileError(path, "is not a file", "the published image is right")
+            raise BadFileError(path, "cannot be read as a JPEG (it is not a file)", "the published image is right")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a picture of another size is never decoded
             image = Image.open(path, formats=["JPEG"])

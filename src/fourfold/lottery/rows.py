@@ -109,8 +109,8 @@ def mask_of_level(store: RunStore, trial: int, level: int, sizes: models.Sizes, 
     expected = {f"{layer.name}.weight": (-(-layer.weights // 8),) for layer in sizes.layers if layer.weights}
     if {name: bits.shape for name, bits in mask.items()} != expected or any(bits.dtype.str != "|u1" for bits in mask.values()):
         raise UserError(
-            f"the mask of level {level} of trial {trial} in {store.path} is not one of its network: it has other names, types or "
-            "lengths"
+            f"the mask of level {level} of trial {trial} in {store.path} is not one of its network: it has other names, types "
+            "or lengths"
         )
     if not any(bits.any() for bits in mask.values()):
         raise UserError(f"the mask of level {level} of trial {trial} in {store.path} keeps no weight")

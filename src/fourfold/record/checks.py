@@ -28,8 +28,8 @@ def check_file_name(name: str, value: str) -> None:
     """Check that a value can name a folder on every system, and stays inside the one that it is put into."""
     if not _FILE_NAME.fullmatch(value):
         raise UserError(
-            f"`{name}` (={value!r}) must be at most 100 letters (of ASCII), digits, dots, hyphens and underscores, and begin with "
-            "a letter or a digit: folders are named by it"
+            f"`{name}` (={value!r}) must be at most 100 letters (of ASCII), digits, dots, hyphens and underscores, and begin "
+            "with a letter or a digit: folders are named by it"
         )
 
 

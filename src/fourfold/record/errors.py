@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fourfold.record.text import sentence
+from fourfold.record.text import LONGEST, sentence, shortened
 
 
 class UserError(ValueError):
@@ -14,6 +14,13 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(sentence(message))
+        self.longest: int | None = LONGEST
+        """Characters that are shown of it; None shows all."""
+
+    @property
+    def shown(self) -> str:
+        """What the command line prints: of a sentence that is too long, its beginning and its end."""
+        return str(self) if self.longest is None else shortened(str(self), self.longest)
 
 
 class RankError(UserError):
@@ -21,6 +28,8 @@ class RankError(UserError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
-    """Return the error for a name that is in none of our tables, listing those that are."""
+    """Return the error for a name that is in none of our tables, listing those that are: all of them, however many."""
     listed = ", ".join(sorted(known))
-    return UserError(f"unknown {kind} {str(name)!r}; known: {listed}{'; ' + hint if hint else ''}")
+    error = UserError(f"unknown {kind} {shortened(str(name), 100)!r}; known: {listed}{'; ' + hint if hint else ''}")
+    error.longest = None
+    return error
