@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 def append_line(file: Path, line: str) -> None:
     """Write a line behind the whole lines of a file, or none of it."""
+    is_new = not file.exists()
     with file.open("ab") as stream:
         whole = file.read_bytes().rfind(b"\n") + 1
         if whole != stream.tell():
@@ -22,6 +23,8 @@ def append_line(file: Path, line: str) -> None:
             with contextlib.suppress(OSError):
                 stream.truncate(whole)
             raise
+    if is_new:
+        sync_folder(file.parent)
 
 
 def write_atomically(file: Path, content: bytes, *, read_back: bool = False) -> None:
@@ -56,6 +59,19 @@ def replacing(file: Path, expected: bytes | None = None) -> Iterator[BinaryIO]:
         if expected is not None and part.read_bytes() != expected:
             raise OSError(errno.EIO, "another content was read back than was written")
         part.replace(file)
+        sync_folder(file.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to disk: without it, a file whose content is there may have no name after a power loss."""
+    if os.name != "posix":
+        return  # other systems open no folders
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems have nothing to sync
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
