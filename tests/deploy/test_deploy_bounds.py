@@ -3,6 +3,7 @@
 import math
 import re
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +15,17 @@ from random_programs import random_program
 
 from fourfold import deploy
 from fourfold.algebra import ALGEBRAS
-from fourfold.deploy import quantize, reference
+from fourfold.deploy import artifact, quantize, reference
 from fourfold.deploy.bounds import BOUNDS, FREE_WEIGHTS, WEIGHTS_PER_BYTE, check, check_weights
 from fourfold.deploy.c.lists import LARGEST_STEP, _chain
 from fourfold.deploy.c.source import generate
 from fourfold.deploy.c.step import Draft
 from fourfold.deploy.checking import check_table
 from fourfold.deploy.packing.bits import DamageError
-from fourfold.deploy.packing.container import unseal
+from fourfold.deploy.packing.container import seal, unseal
 from fourfold.deploy.packing.products import coding_from_json
 from fourfold.deploy.packing.reading import Reader
+from fourfold.deploy.packing.writing import write
 from fourfold.deploy.program import Add, Affine, AveragePool, Convolution, Encoding, Linear, MaxPool, Product, Relu
 from fourfold.deploy.runtime import load
 from fourfold.deploy.shapes import assemble, encoded_shape, output_shape
@@ -304,3 +306,21 @@ def test_the_documented_table_is_the_one_that_is_checked():
     assert {name: 2 ** int(power) for name, power in rows} == {name: bound.largest for name, bound in BOUNDS.items()}
     assert "| `weights` | 2^27 weights, kept and pruned; and 2^24, and 2^12 for each byte" in page
     assert (FREE_WEIGHTS, WEIGHTS_PER_BYTE) == (2**24, 2**12)
+
+
+@pytest.mark.parametrize(("values", "density"), [("codebook", 1), ("int8", 0.5), ("int8", 0.001)])
+def test_reading_takes_at_most_the_documented_bytes_for_each_weight(values, density):
+    """Of weights that entropy coding brings to a 500th of a byte, too."""
+    kept = np.random.default_rng(0).random((1, 2**11, 2**10)) < density
+    weights = Product(weight=np.where(kept, np.float32(1.5), np.float32(0)), bias=None, table=REAL)
+    program = assemble((2**10,), [Linear(name="a", inputs=(0,), output=1, product=weights)])
+    content = seal(*write(program, values, entropy=True))
+    if density == 1:
+        assert len(content) < kept.size / 400
+    tracemalloc.start()
+    try:
+        artifact.parse(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= 16 * kept.size + 2**22

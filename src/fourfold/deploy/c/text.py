@@ -46,11 +46,12 @@ def share_of(count: int) -> str:
 
 def array(kind: str, name: str, values: NDArray[np.generic]) -> str:
     """Return the definition of a constant array; an empty one gets one zero, since C has no empty arrays."""
-    flat = values.ravel()
-    words = [number(value) for value in flat.tolist()] if kind == "float" else [str(value) for value in flat.tolist()]
-    words = words or ["0"]
-    lines = [", ".join(words[start : start + A_LINE]) + "," for start in range(0, len(words), A_LINE)]
-    return f"static const {kind} {name}[{len(words)}] = {{\n{indent(lines)}\n}};\n"
+    flat, written = values.ravel(), number if kind == "float" else str
+    # Line by line: as Python's objects all numbers at once would take ten times the memory.
+    starts = range(0, flat.size, A_LINE)
+    lines = (", ".join(map(written, flat[start : start + A_LINE].tolist())) + "," for start in starts)
+    content = indent(lines) or indent(["0,"])
+    return f"static const {kind} {name}[{flat.size or 1}] = {{\n{content}\n}};\n"
 
 
 def template(name: str) -> str:
