@@ -153,6 +153,16 @@ def test_other_files_are_refused(tmp_path, content, sentence):
         deploy.read(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize(
+    "shape", [[1] * 5000, [0, 2**63 - 1], [0, 2**40, 2**40], [2**64]], ids=["axes", "long", "large", "beyond"]
+)
+def test_tensors_that_are_no_arrays_are_refused(tmp_path, shape):
+    header = json.dumps({"a": {"dtype": "U8", "shape": shape, "data_offsets": [0, int(0 not in shape)]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"a" * (0 not in shape))
+    with pytest.raises(UserError, match=r"a.safetensors is no artifact that this fourfold can read: it"):
+        deploy.read(tmp_path / "a.safetensors")
+
+
 def test_a_tensor_that_nothing_uses_is_refused():
     described, tensors = unseal(CONTENTS["fp32", False])
     with pytest.raises(DamageError, match="nothing uses its tensor 'more'"):

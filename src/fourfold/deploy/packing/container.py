@@ -73,4 +73,7 @@ def _array(name: str, tensor: Any) -> NDArray[Any]:
     if dtype is None:
         raise DamageError(f"its tensor {name!r:.40} is of type {tensor['dtype']}, which no artifact has")
     flat: NDArray[Any] = np.frombuffer(tensor["data"], dtype)
-    return flat.reshape(tensor["shape"])
+    try:
+        return flat.reshape(tensor["shape"])
+    except ValueError as error:  # more axes than arrays can have, or without a number longer than they can be
+        raise DamageError(f"its tensor {name!r:.40} is no array ({error})") from error
