@@ -122,6 +122,8 @@ class Pauses:
         self._since, self._count = now(), 1
         self._saved: tuple[int, int] | None = None
         """Epoch and step of what was saved last."""
+        self._came_on = False
+        """Whether anything was done since the training began or was resumed: each time it comes on, if only by a step."""
         self.left = 1
         """Steps until the next one."""
 
@@ -136,6 +138,7 @@ class Pauses:
             OutOfTimeError: the training shall end here.
         """
         self.left -= steps
+        self._came_on = True
         if self.left <= 0:
             self.pause()
 
@@ -155,7 +158,8 @@ class Pauses:
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()  # steps were queued: only now have they been taken
         wanted = self._agreed(epoch_ended, finished, ahead_seconds)
-        if wanted.save or wanted.end:
+        self._came_on = self._came_on or epoch_ended
+        if self._came_on and (wanted.save or wanted.end):
             checkpoint = self._checkpoint()
             place = checkpoint.epoch, checkpoint.step
             if wanted.save and place != self._saved:
