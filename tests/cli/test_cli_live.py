@@ -59,6 +59,44 @@ def test_the_table_starts_from_the_rows_on_disk(tmp_path):
     assert table(console) == {"0": ["100.00", "90.00", "(1)"], "1": ["50.00", "80.00", "(1)"]}
 
 
+INSIDE = "epoch 3 of 9, step 7 of 24"
+
+
+def events_of_checkpoints():
+    yield Event(kind="resumed", spec=REAL, trial=0, level=3, message=INSIDE)
+    yield Event(kind="checkpoint", spec=QUATERNION, trial=1, level=2, message=INSIDE, control="inverted")
+    yield Event(kind="notice", spec=REAL, trial=0, level=3, message="the disk is full")
+    yield Event(kind="stopped", spec=REAL, trial=1, message=f"level 4, {INSIDE}")
+    yield Event(kind="out-of-time", spec=QUATERNION, trial=0, message=f"level 5, {INSIDE}")
+
+
+def test_where_a_level_was_saved_goes_on_and_ended_is_shown_on_a_terminal(tmp_path):
+    console = terminal()
+    with follow(console, [REAL, QUATERNION], 2, tmp_path) as take:
+        for event in events_of_checkpoints():
+            take(event)
+    text = console.export_text()
+    assert "real trial 0: the disk is full" in text
+    assert f"real trial 1: stopped at level 4, {INSIDE}" in text
+    assert f"quaternion trial 0: the time budget is spent at level 5, {INSIDE}" in text
+    last = text.splitlines()[-1]
+    assert f"real trial 0: level 3, goes on at {INSIDE}" in last
+    assert f"quaternion trial 1: inverted level 2, saved at {INSIDE}" in last
+
+
+def test_where_a_level_goes_on_and_ended_is_a_line_elsewhere(tmp_path):
+    console = Console(record=True, width=160, file=io.StringIO())
+    with follow(console, [REAL, QUATERNION], 2, tmp_path) as take:
+        for event in events_of_checkpoints():
+            take(event)
+    assert console.export_text().splitlines() == [
+        f"real trial 0: level 3 goes on at {INSIDE}",
+        "real trial 0: the disk is full",
+        f"real trial 1: stopped at level 4, {INSIDE}",
+        f"quaternion trial 0: the time budget is spent at level 5, {INSIDE}",
+    ]
+
+
 def test_below_the_table_is_what_runs_and_what_ended(tmp_path):
     console = terminal()
     with follow(console, [REAL, QUATERNION], 2, tmp_path) as take:

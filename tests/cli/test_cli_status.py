@@ -9,6 +9,7 @@ from rich.console import Console
 
 from fourfold.cli import status as cli_status
 from fourfold.record import CONTROLS
+from fourfold.record.checkpoints import Training
 
 
 def status(*words):
@@ -28,6 +29,23 @@ def test_every_trial_has_a_line_with_its_last_level(here):
         [name, "2", "1", "100.00", "%", "90.00", "%", *["unfinished:", "the", "same", "command", "goes", "on"]],
         [name, "5", "0", *["failed", "at", "level", "0:", "the", "loss", "became", "nan", "in", "epoch", "1"]],
     ]
+
+
+def test_a_trial_inside_a_level_has_a_line_that_says_where_it_was_saved(here):
+    store = make_run(here / "runs", levels={0: 1})
+    position = {"epoch": 2, "epochs": 9, "step": 7, "steps": 24}
+    store.checkpoints.save(Training(0, 0), {}, position, {})  # of a level that has its row by now
+    store.checkpoints.save(Training(0, 1), {}, position, {})
+    store.checkpoints.save(Training(3, 0), {}, position | {"epoch": 9}, {})
+    store.checkpoints.save(Training(3, 0, "inverted"), {}, position, {})
+    (store.path / "checkpoints" / "4-0.safetensors").write_bytes(b"cut off")
+    _, first, second, third = [" ".join(line) for line in status()]
+    assert first.endswith("the same command goes on; level 1 saved at epoch 3 of 9, step 7 of 24")
+    assert second.startswith(
+        f"{store.path.name} 3 0 unfinished: the same command goes on; inverted level 0 saved at epoch 3 of 9"
+    )
+    assert second.endswith("; level 0 saved at its end")
+    assert third.endswith("; level 0 saved at an unknown place (damaged)")
 
 
 def test_controls_are_counted(here):

@@ -28,7 +28,7 @@ pytestmark = [
 
 KILLS = int(os.environ.get("FOURFOLD_KILLS", "2"))
 LONG = "FOURFOLD_KILLS" in os.environ
-EPOCHS = {"convolutions": 12, "bf16": 12, "batch norm": 12, "early stopping": 200, "gradual": 100, "rewound to an epoch": 300}
+EPOCHS = {"convolutions": 12, "bf16": 12, "batch norm": 12, "early stopping": 1000, "gradual": 100, "rewound to an epoch": 300}
 EVERY_SECONDS = 0.25 if LONG else 0.02
 """Between checkpoints."""
 

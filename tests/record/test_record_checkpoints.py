@@ -104,7 +104,7 @@ def test_another_format_is_named(file, monkeypatch):
 def test_a_position_is_read_without_the_rest(file):
     assert read_position(file) == POSITION
     assert where(POSITION) == "epoch 4 of 40, step 7 of 24"
-    assert where(POSITION | {"epoch": 40}) == "trained to its end"
+    assert where(POSITION | {"epoch": 40}) == "its end"
     file.write_bytes(file.read_bytes()[:100])
     assert read_position(file) is None
     assert read_position(file.parent / "absent") is None

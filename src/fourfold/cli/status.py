@@ -80,6 +80,8 @@ def _places(store: RunStore) -> dict[int, list[str]]:
     """Return where the trials are that have a checkpoint inside a level, in words."""
     found: dict[int, list[str]] = {}
     for training, position in store.checkpoints.positions().items():
+        if training.control == TICKET and training.level < len(store.rows(training.trial)):
+            continue  # the next run sweeps it
         control = "" if training.control == TICKET else f"{training.control} "
         stage = f" ({training.stage})" if training.stage else ""
         found.setdefault(training.trial, []).append(f"{control}level {training.level}{stage} saved at {where(position)}")

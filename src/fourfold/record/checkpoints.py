@@ -206,7 +206,7 @@ def where(position: Mapping[str, Any]) -> str:
     if "epoch" not in position:
         return "an unknown place (damaged)"
     if position["epoch"] >= position["epochs"]:
-        return "trained to its end"
+        return "its end"
     return f"epoch {position['epoch'] + 1} of {position['epochs']}, step {position['step']} of {position['steps']}"
 
 
