@@ -1,12 +1,15 @@
 """A level that was ended at any step goes on from its checkpoint, and no bit of any row is different."""
 
 import hashlib
+import os
+import resource
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from checkpoint_samples import CONTROLS, EndsAtSteps, run, run_in_pieces, specs
-from lottery_samples import results, tiny_spec
+from lottery_samples import prepared, results, tiny_spec
 
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import RunStore
@@ -121,3 +124,30 @@ def test_checkpoints_of_levels_with_rows_are_swept(tmp_path):
     file.with_name("0-9.safetensors").write_bytes(content)
     store.sweep()
     assert [left.name for left in file.parent.iterdir()] == ["0-9.safetensors"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_disk_without_room_for_a_checkpoint_leaves_the_last_one_and_no_part_of_another(tmp_path, alone):
+    spec = tiny_spec(levels=1, epochs=3)
+    prepared(spec)
+    store, file, _ = stopped_level(spec, tmp_path)
+    content = file.read_bytes()
+    child = os.fork()
+    if child == 0:  # the kernel refuses whatever would make a file longer than that
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, resource.RLIM_INFINITY))
+        told = []
+        ends = SimpleNamespace(late=lambda ahead_seconds: len(told) > 1)  # at once
+        tell = lambda kind, **about: told.append((kind, about.get("message", "")))  # noqa: E731
+        try:
+            run(spec, tmp_path, saving=Saving(store=store, trial=0, ends=ends, rule=Rule("epoch"), tell=tell))
+        except OutOfTimeError as ending:
+            lost = str(ending).endswith(", and could not be saved there")
+            os._exit(7 if lost and [kind for kind, _ in told] == ["resumed", "notice"] else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert file.read_bytes() == content
+    assert [*file.parent.iterdir()] == [file]
+    finish(spec, tmp_path)
+    assert results(store.rows(0)) == results(alone(spec).rows(0))

@@ -227,7 +227,11 @@ class TrainingSaver:
 
     def ended(self, where: str) -> str:
         """Return where the training was ended, in words."""
-        return f"{self._name}, {where}{'' if self._kept else '; nothing of it is kept'}"
+        if not self._rule.on:
+            where += "; nothing of it is kept"
+        elif not self._kept:
+            where += ", and could not be saved there"
+        return f"{self._name}, {where}"
 
     def _expected_write_seconds(self) -> float:
         if self._write_seconds is None:
