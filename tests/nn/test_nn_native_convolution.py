@@ -172,3 +172,18 @@ def test_autocast_computes_in_bf16_with_gradients_in_float32(calls):
     assert y.dtype == torch.bfloat16
     y.float().square().sum().backward()
     assert layer.weight.grad.dtype == torch.float32
+
+
+def test_components_of_very_different_size_keep_the_real_matrix(calls):
+    need_kernels(False)
+    layer, x = layer_of(QUATERNION, 16, 16), drawn(30, 64, 8, 8)
+    sizes = torch.tensor([1.0, 1e-4, 1e-4, 1e-4])
+    with torch.no_grad():
+        layer.weight.mul_(sizes.repeat_interleave(16).view(-1, 1, 1, 1))
+        x = last(x * sizes.repeat_interleave(16).view(1, -1, 1, 1))
+        exact = nn.functional.conv2d(x.double(), layer.matrix().double(), layer.bias.double(), padding=1)
+        with native_convolutions():
+            y = layer(x)
+    assert not calls
+    for mine, theirs in zip(y.chunk(4, 1), exact.chunk(4, 1), strict=True):
+        assert (mine - theirs).norm() < 1e-5 * theirs.norm()
