@@ -22,7 +22,7 @@ SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "24"))
 ARM_SEEDS = range(1, 1 + 2 * int(os.environ.get("FOURFOLD_SWEEP_ARM", "4")), 2)
 """Random programs in int8 that are tried under the emulator."""
 
-MACHINES = {"native": ("-march=native",), "portable": ("-DPORTABLE",), "plain": ()}
+MACHINES = {"native": ("-march=native",), "portable": ("-DPORTABLE",), "bytewise": ("-DPORTABLE", "-DBYTEWISE"), "plain": ()}
 if platform.machine() in ("x86_64", "AMD64"):
     MACHINES["SSSE3"] = ("-mssse3",)
 

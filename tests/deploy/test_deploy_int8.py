@@ -15,9 +15,10 @@ from sklearn.datasets import load_digits
 from fourfold import algebra as algebras
 from fourfold import nn as fnn
 from fourfold.deploy import lowering, quantize, reference, whole_reference
-from fourfold.deploy.c.lists import Lists, make_lists
+from fourfold.deploy.c.lists import Lists, component_lists, make_lists
 from fourfold.deploy.c.whole_halves import has_halves, run_tables
 from fourfold.deploy.c.whole_runs import CARRIED, FLUSH, make_runs, own_entries
+from fourfold.deploy.c.whole_words import WordRuns, word_tables
 from fourfold.deploy.program import Convolution, Linear, Product
 from fourfold.deploy.runtime import load
 from fourfold.deploy.shapes import assemble
@@ -92,7 +93,7 @@ def test_halves_hold_every_weight_once_and_never_more_than_16_bits(seed, largest
     product = Product(
         weight=weight * (random.random(weight.shape) < 0.4), bias=None, table=algebras.get(OF_DIMENSION[n]).left_table
     )
-    lists = component_lists(product)
+    lists = single_components(product)
     lengths, places, weights = (integers_of(table) for table in run_tables(lists, n, largest_level))
     entries, found = zip(places, weights, strict=True), []
     for _ in range(lists.counts.size):
@@ -110,10 +111,49 @@ def test_halves_hold_every_weight_once_and_never_more_than_16_bits(seed, largest
     ]
 
 
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(seeds, st.sampled_from([quantize.IMAGE_LEVELS, quantize.VALUE_LEVELS]))
+def test_runs_of_words_keep_every_entry_and_end_before_16_bits_are_full(seed, largest_level):
+    random = np.random.default_rng(seed)
+    n = int(random.choice([1, 2, 4, 8]))
+    product = make_product(random, n, 4, 9, (3, 3), str(random.choice(["weights", "numbers", "all", "none"])))
+    codes, _ = quantize.quantized_weights(product, np.full(4, 1e-9))
+    where = np.arange(81).reshape(9, 3, 3) * int(random.choice([1, 900]))
+    lists = own_entries(make_lists(codes, where))
+    if not WordRuns.fits(lists, largest_level):
+        assert lists.patterns[0].weights > 1
+        lists = component_lists(codes, where, 1)
+        assert WordRuns.fits(lists, largest_level)
+    runs = WordRuns(lists, largest_level)
+    counts, entries, flushes = iter(runs.counts), iter(lists.weights), False
+    for group in range(lists.groups):
+        most = np.zeros((lists.outputs, 2))  # of what the sums may hold: gained, and lost
+        for number, pattern in enumerate(lists.patterns):
+            seen = 0
+            while count := next(counts):
+                seen += count % FLUSH
+                for _ in range(count % FLUSH):
+                    entry = next(entries)
+                    for term in pattern.terms:
+                        gain = term.sign * entry[term.weight]
+                        most[term.output] += max(gain, 0), max(-gain, 0)
+                assert most.max() * largest_level < 2**15
+                if count >= FLUSH:
+                    most[:], flushes = 0, True
+            assert seen == lists.counts[group, number]
+    assert (next(counts, None), next(entries, None)) == (None, None)
+    assert runs.flushes == flushes
+    tables = word_tables(lists, runs)
+    if lists.patterns[0].weights == 1:
+        words = np.array(list(integers_of(tables[tables.index("@entries") :])), np.int64)[: len(lists.steps)]
+        assert np.array_equal(words & 0xFFFF, lists.steps)
+        assert np.array_equal((words >> 16).astype(np.uint16).astype(np.int16), lists.weights[:, 0])
+
+
 OF_DIMENSION = {4: "quaternion", 8: "octonion"}
 
 
-def component_lists(product: Product) -> Lists:
+def single_components(product: Product) -> Lists:
     """Return the lists of single components, whatever would be faster."""
     weight = product.weight
     for row in range(weight.shape[1]):  # one component of a number alone makes single ones cheaper

@@ -103,7 +103,7 @@ def make_lists(product: Product, where: Integers, groups: int = 1) -> Lists:
         return _dense(product, where, together)
     if n > 1 and numbers < alone:
         return _whole_numbers(product, where)
-    return _components(product, where, groups)
+    return component_lists(product, where, groups)
 
 
 def turned_lists(product: Product) -> Lists:
@@ -148,7 +148,8 @@ def number_pattern(product: Product) -> Pattern:
     return Pattern(weights=product.n, terms=tuple(terms))
 
 
-def _components(product: Product, where: Integers, groups: int) -> Lists:
+def component_lists(product: Product, where: Integers, groups: int) -> Lists:
+    """Return a layer's weights as lists of single components, whatever would be fastest; see `make_lists`."""
     weight = product.weight
     n, rows, inputs = weight.shape[:3]
     group_of_row = np.arange(rows) * groups // rows

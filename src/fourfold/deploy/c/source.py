@@ -77,7 +77,7 @@ class Numbers:
     words: dict[str, str]
 
 
-WHOLE_KERNELS = ("whole_vectors.c", "whole_sdot.c", "whole_kernels.c", "whole_numbers.c")
+WHOLE_KERNELS = ("whole_vectors.c", "whole_sdot.c", "whole_words.c", "whole_kernels.c", "whole_numbers.c")
 """The int8 kernels of machines other than x86, the choice among all, and those of linear layers."""
 
 X86_KERNELS = (

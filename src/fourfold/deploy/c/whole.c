@@ -1,8 +1,22 @@
+#if defined(__GNUC__) && defined(__arm__) && defined(__ARM_FEATURE_SAT) && defined(__ARM_FP) && (__ARM_FP & 4) && \
+    !defined(__SOFTFP__) && !defined(PORTABLE)
+#define SATURATES
+#endif
+
 /* A layer's sum as a level: cut to a whole number, from 0 to `largest`. No sum of products of floats, which some machines
  * round once and others twice: so all give the same level. */
 INLINE uint8_t level_of(int32_t sum, float factor, int largest)
 {
-    const float scaled = (float)sum * factor;
+    float scaled = (float)sum * factor;
+#if defined(SATURATES)
+    if (largest == 127) { /* what does not fit becomes the nearest integer that does, and is then cut to seven bits */
+        uint32_t level;
+        __asm__("vcvt.s32.f32 %0, %0" : "+t"(scaled));
+        memcpy(&level, &scaled, sizeof level);
+        __asm__("usat %0, #7, %0" : "+r"(level));
+        return (uint8_t)level;
+    }
+#endif
     return (uint8_t)(scaled > 0 ? scaled < largest ? scaled : largest : 0);
 }
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fourfold.deploy.c.layout import Plane
-from fourfold.deploy.c.lists import Lists, Pattern, make_lists
+from fourfold.deploy.c.lists import Integers, Lists, Pattern, component_lists, make_lists
 from fourfold.deploy.c.places import read_places
 from fourfold.deploy.c.step import Draft, Step, wiped
 from fourfold.deploy.c.text import array, share_of
 from fourfold.deploy.c.whole_runs import FLUSH, Runs, make_runs, own_entries
+from fourfold.deploy.c.whole_words import PIXELS, WordRuns, WordWalk, word_tables
 from fourfold.deploy.program import Convolution
 from fourfold.deploy.quantize import Codes
 
@@ -50,11 +51,19 @@ def add_whole_convolution(draft: Draft, operation: Convolution) -> None:
     lists = own_entries(make_lists(codes.product, where, operation.groups))
     runs = make_runs(lists, draft.quantized.levels[operation.inputs[0]].largest)
     draft.buffers[operation.output] = draft.buffer(made.size)
-    draft.steps.append(_walk(draft, operation, lists, runs, codes, source, made, buffer))
+    draft.steps.append(_walk(draft, operation, lists, runs, codes, where, source, made, buffer))
 
 
 def _walk(
-    draft: Draft, operation: Convolution, lists: Lists, runs: Runs, codes: Codes, source: Plane, made: Plane, reads: int
+    draft: Draft,
+    operation: Convolution,
+    lists: Lists,
+    runs: Runs,
+    codes: Codes,
+    where: Integers,
+    source: Plane,
+    made: Plane,
+    reads: int,
 ) -> Step:
     assert draft.quantized is not None
     span, numbers, patterns = made.span, range(lists.outputs), len(lists.patterns)
@@ -67,13 +76,12 @@ def _walk(
     kernel = f"{least}_{LARGEST_SIGNED if signed else LARGEST_BYTE}" if least > 1 else "1"
     name = f"KERNEL_{kernel}"
     picks = ", ".join(f"vectors_{k} = {tile(span, lists, KERNELS[k])}" for k in KERNELS)
-    tables = (
+    entries = (
         array("uint8_t", "@runs", np.array(runs.counts))
         + array("uint16_t", "@steps", np.array(runs.steps))
         + array("int8_t", "@weights", np.array(runs.weights))
-        + array("int32_t", "@bias", bias[lists.channels])
-        + array("float", "@factor", codes.factor[lists.channels])
     )
+    scaling = array("int32_t", "@bias", bias[lists.channels]) + array("float", "@factor", codes.factor[lists.channels])
     body = [
         *(f"typedef {name}({kind}) {kind};" for kind in ("pair", "words", "totals")),
         f"enum {{ {picks} }};",
@@ -112,13 +120,29 @@ def _walk(
         "    }",
         "}",
     ]
+    if span >= PIXELS:
+        input_largest = draft.quantized.levels[operation.inputs[0]].largest
+        if not WordRuns.fits(lists, input_largest):  # whole numbers of an image's levels
+            lists = component_lists(codes.product, where, operation.groups)
+        walk = WordWalk(
+            lists=lists,
+            runs=WordRuns(lists, input_largest),
+            span=span,
+            input_step=input_step,
+            output_step=output_step * made.length,
+            group_step=group_step * made.length,
+            to=f"y + {made.origin}",
+            largest=largest,
+        )
+        body = ["#if defined(WORDS_OF_PIXELS)", *walk.body(), "#else", *body, "#endif"]
+        entries = f"#if defined(WORDS_OF_PIXELS)\n{word_tables(lists, walk.runs)}#else\n{entries}#endif\n"
     if output_step == 1:  # a group's outputs are neighbours
         body += wiped(made, zero, f"first * {group_step}", f"(last - first) * {group_step}")
     else:
         body += [line for a in numbers for line in wiped(made, zero, f"first + {a * output_step}", "last - first")]
     comment = f"{operation.name}: convolution, {lists.described(codes.product)}"
     writes = draft.buffers[operation.output]
-    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
+    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=entries + scaling)
 
 
 def tile(span: int, lists: Lists, kernel: Kernel) -> int:

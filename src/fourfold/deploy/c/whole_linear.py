@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fourfold.deploy.c.linear import DENSE, SUMS, begin_list, interleave, multiply_adds, real_list, start_groups
+from fourfold.deploy.c.linear import DENSE, begin_list, interleave, multiply_adds, start_groups
 from fourfold.deploy.c.lists import Lists, make_lists
 from fourfold.deploy.c.step import LOGITS, Draft, Step
 from fourfold.deploy.c.text import array, share_of
@@ -89,7 +89,14 @@ def _tables(lists: Lists) -> list[str]:
 
 def _one_at_a_time(lists: Lists, n: int) -> list[str]:
     if n == 1:
-        return real_list(lists, "uint8_t", ["sum0"] * SUMS)  # a turn of several costs fewer instructions
+        return [
+            *begin_list(lists, "uint8_t"),
+            "        for (; left >= 4; left -= 4, step += 4, weight += 4)",
+            "            sum0 = gain_four(sum0, &from, step, weight);",
+            "        for (; left; left--)",
+            "            sum0 += *weight++ * *(from += *step++);",
+            "    }",
+        ]
     lines = []
     for pattern in lists.patterns:
         lines += begin_list(lists, "uint8_t")

@@ -59,12 +59,12 @@ def make_runs(lists: Lists, largest_level: int) -> Runs:
     # The largest Σ code that a run may add to an output, or take away, beside what an earlier run left.
     limit = (LARGEST_WORD - (1 << CARRIED) + 1) // largest_level
     runs, start, entries, steps = Runs(), 0, lists.weights.astype(int).tolist(), lists.steps.tolist()
-    signs = [_signs(pattern) for pattern in lists.patterns]
+    signs = [signs_of(pattern) for pattern in lists.patterns]
     for counts in lists.counts.tolist():
         filled, most = [0] * (2 * lists.outputs), np.zeros(2 * lists.outputs, np.int64)
         for pattern, count in enumerate(counts):
             chosen = slice(start, start + count)
-            reaches = _reach(signs[pattern], lists.weights[chosen])
+            reaches = reach_of(signs[pattern], lists.weights[chosen])
             listed = list(zip(steps[chosen], entries[chosen], reaches.tolist(), strict=True))
             filled = _append_list(runs, listed, signs[pattern], limit, filled)
             most += reaches.sum(axis=0)
@@ -102,12 +102,12 @@ def _append_list(runs: Runs, entries: list[tuple[int, list[int], Reach]], signs:
 def _split(step: int, entry: list[int], signs: Array) -> list[tuple[int, list[int], Reach]]:
     """Return a number as several of one component each: their sums always fit."""
     alone = np.diag(np.array(entry, np.float32))
-    reaches = _reach(signs, alone).tolist()
+    reaches = reach_of(signs, alone).tolist()
     parts = zip(alone.astype(int).tolist(), reaches, strict=True)
     return [(0 if part else step, codes, reach) for part, (codes, reach) in enumerate(parts)]
 
 
-def _signs(pattern: Pattern) -> Array:
+def signs_of(pattern: Pattern) -> Array:
     """Return (outputs, weights): the sign with which a weight comes into an output."""
     rows = sorted({term.output for term in pattern.terms})
     signs = np.zeros((len(rows), pattern.weights), np.float32)
@@ -116,7 +116,8 @@ def _signs(pattern: Pattern) -> Array:
     return signs
 
 
-def _reach(signs: Array, entries: Array) -> NDArray[np.int64]:
+def reach_of(signs: Array, entries: Array) -> NDArray[np.int64]:
+    """Return (entries, 2 · outputs): what each entry adds to each output at most, and then what it takes away."""
     terms = entries[:, None, :] * signs
     both = np.concatenate([np.maximum(terms, 0).sum(axis=2), np.maximum(-terms, 0).sum(axis=2)], axis=1)
     return both.astype(np.int64)
