@@ -19,7 +19,8 @@ from torch import nn
 from fourfold import deploy, models, pruning
 from fourfold import nn as fnn
 from fourfold.deploy import quantize, reference, whole_reference
-from fourfold.deploy.program import Encoding, Program
+from fourfold.deploy.program import Encoding, Linear, Product, Program
+from fourfold.deploy.shapes import assemble
 from fourfold.native import NoCompilerError, compiler
 
 TOOLS = {
@@ -85,10 +86,20 @@ SEEDS = range(1, 1 + 2 * int(os.environ.get("FOURFOLD_SWEEP_M4", "24")), 2)
 """Random programs in int8 that are tried."""
 
 
+def sparse_product(inputs: int, outputs: int) -> Product:
+    """Return real weights that are walked as lists, of which some are longer than four entries."""
+    random = np.random.default_rng(inputs)
+    weight = random.standard_normal((1, outputs, inputs)) * (random.random((1, outputs, inputs)) < 0.2)
+    return Product(weight=weight.astype(np.float32), bias=None, table=(((0, 1),),))
+
+
 def test_a_cortex_m4_gives_what_the_reference_does_in_int8_bit_for_bit(tmp_path):
     skip_without_tools()
     plain = [program_of_all_kinds(n) for n in (1, 2, 4, 8)]
     programs = {f"all{i}": quantize.calibrate(program, images_for(program, i)) for i, program in enumerate(plain)}
+    layer = Linear(name="sparse", inputs=(0,), output=1, product=sparse_product(64, 9), relu=True)
+    sparse = assemble((64,), [layer, Linear(name="last", inputs=(1,), output=2, product=sparse_product(9, 5))])
+    programs["sparse"] = quantize.calibrate(sparse, images_for(sparse, 0, 8))
     programs |= {f"random{seed}": prepared(seed, seed) for seed in SEEDS}
     given: dict[str, tuple[Program, np.ndarray]] = {}
     for seed, (name, program) in enumerate(programs.items()):
