@@ -162,13 +162,29 @@ def norm_of_parts(parts: Sequence[Tensor]) -> Tensor:
     if len(parts) == 1:
         return parts[0].abs()
     exponent = math.frexp(torch.finfo(parts[0].dtype).max)[1]  # 128 for float32
+    smallest = 2.0 ** (-exponent * 25 // 32)
+    if _may_look(parts[0]):
+        squares = _sum_of_squares(parts)
+        least, largest = (float(value) for value in squares.detach().aminmax()) if squares.numel() else (1.0, 1.0)
+        if least >= smallest and largest < math.inf:
+            return squares.sqrt()
     with torch.no_grad():
         rough = _sum_of_squares([part.detach() for part in parts])
-        factor = torch.ones_like(rough).masked_fill(rough < 2.0 ** (-exponent * 25 // 32), 2.0 ** (exponent * 43 // 64))
+        factor = torch.ones_like(rough).masked_fill(rough < smallest, 2.0 ** (exponent * 43 // 64))
         factor = factor.masked_fill(rough.isinf(), 2.0 ** (-exponent * 9 // 16))
     squares = _sum_of_squares([part * factor for part in parts])
     is_zero = squares == 0  # the square root has an infinite slope there
     return torch.where(is_zero, 0, torch.where(is_zero, 1, squares).sqrt() / factor)
+
+
+def _may_look(tensor: Tensor) -> bool:
+    """Whether values may decide what is computed: those of an ordinary CPU tensor in plain eager mode."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
+        return False
+    is_batched = torch._C._functorch.is_legacy_batchedtensor(tensor)
+    return type(tensor) is Tensor and tensor.is_cpu and not is_batched
 
 
 def _sum_of_squares(parts: Sequence[Tensor]) -> Tensor:
