@@ -203,7 +203,12 @@ def test_trained_again_they_would_have_come_to_the_same(tmp_path, monkeypatch, c
     store = RunStore.create(tmp_path, spec)
     monkeypatch.setattr(controls, "is_ticket", lambda *_: False)
     trained, train_level = [], controls.train_level
-    monkeypatch.setattr(controls, "train_level", lambda *given: trained.append(train_level(*given)) or trained[-1])
+
+    def train(*given, **named):
+        trained.append(train_level(*given, **named))
+        return trained[-1]
+
+    monkeypatch.setattr(controls, "train_level", train)
     with single_thread():
         lottery.run_trial(prepared(spec), store, 0)
         lottery.run_controls(prepared(spec), store, 0, [control], [0])
