@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fourfold.native import NoCompilerError, compiler, library
+from fourfold.native import NoCompilerError, compiler, library, linear
 from fourfold.native.compiling import _command, _run
 from fourfold.native.compiling import compiled as compile_source
-from fourfold.native.perceptron import before
+from fourfold.native.perceptron import FILES, joined
 
 try:
     compiler()
@@ -37,11 +37,11 @@ on_linux = pytest.mark.skipif(os.name != "posix" or os.uname().sysname != "Linux
 
 @on_linux
 def test_a_file_is_compiled_once(tmp_path, monkeypatch):
-    library("perceptron", before())
+    library("perceptron", BEFORE)
     (path,) = compiled(tmp_path)
     library.cache_clear()
     monkeypatch.setattr("fourfold.native.compiling._compile", lambda *_: pytest.fail("compiled again"))
-    library("perceptron", before())
+    library("perceptron", BEFORE)
     assert compiled(tmp_path) == [path]
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing unfinished is left
 
@@ -90,20 +90,20 @@ def is_running(pid: int) -> bool:
 def test_it_can_be_switched_off(monkeypatch):
     monkeypatch.setenv("FOURFOLD_NATIVE", "0")
     with pytest.raises(NoCompilerError, match=r"native code is off \(\$FOURFOLD_NATIVE=0\)"):
-        library("perceptron", before())
+        library("perceptron", BEFORE)
 
 
 def test_no_compiler(monkeypatch, tmp_path):
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NoCompilerError, match="no C compiler is here"):
-        library("perceptron", before())
+        library("perceptron", BEFORE)
 
 
 def test_a_compiler_that_does_not_run(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(NoCompilerError, match=r"`no-such-compiler .*` does not run"):
-        library("perceptron", before())
+        library("perceptron", BEFORE)
 
 
 def test_a_compiler_that_fails_says_why():
@@ -114,8 +114,10 @@ def test_a_compiler_that_fails_says_why():
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "cache").write_text("a file, not a folder")
     with pytest.raises(NoCompilerError, match="cannot keep or load compiled code"):
-        library("perceptron", before())
+        library("perceptron", BEFORE)
 
+
+BEFORE = joined(*FILES, "perceptron")
 
 FLOATS = r"""
 #include <stdlib.h>
@@ -212,12 +214,47 @@ int main(void)
 }
 """
 
+LINEAR = r"""
+int main(void)
+{
+    int32_t table[] = {1, -2, 2, 1};
+    for (int64_t rows = 1; rows < 140; rows += 23)
+        for (int64_t inputs = 2; inputs < 140; inputs += 46)
+            for (int components = 1; components < 3; components++) {
+                int64_t outputs = 70;
+                struct algebra algebra = {1, 1, NULL, NULL, NULL, components, components == 2 ? table : NULL};
+                float *x = floats(rows * inputs), *weight = floats(outputs * inputs / components), *bias = floats(outputs),
+                      *y = floats(rows * outputs), *room = floats(linear_room(&algebra, rows, inputs, outputs)),
+                      *of_x = floats(rows * inputs), *of_weight = floats(outputs * inputs / components),
+                      *of_bias = floats(outputs);
+                linear_forward(&algebra, rows, inputs, outputs, x, weight, bias, y, room);
+                linear_forward(&algebra, rows, inputs, outputs, x, weight, NULL, y, room);
+                linear_backward(&algebra, rows, inputs, outputs, x, weight, y, of_x, of_weight, of_bias, room);
+                float *all[] = {x, weight, bias, y, room, of_x, of_weight, of_bias};
+                for (int i = 0; i < 8; i++) free(all[i]);
+            }
+    return 0;
+}
+"""
+
+
+def as_one(*names: str) -> str:
+    """Return C files as one."""
+    return joined(*names) + resources.files("fourfold.native").joinpath(f"{names[-1]}.c").read_text()
+
+
+PERCEPTRON = as_one(*FILES, "perceptron")
+
 
 @pytest.mark.parametrize("lanes", [[], ["-D__AVX512F__"]], ids=["8 lanes", "16 lanes"])  # which compilers can do with less
-@pytest.mark.parametrize("harness", [SPARSE, DENSE], ids=["sparse", "dense"])
-def test_no_undefined_behaviour_and_no_byte_outside(harness, lanes, tmp_path):
+@pytest.mark.parametrize(
+    "code",
+    [PERCEPTRON + FLOATS + SPARSE, PERCEPTRON + FLOATS + DENSE, as_one(*linear.FILES, "linear") + FLOATS + LINEAR],
+    ids=["sparse", "dense", "linear"],
+)
+def test_no_undefined_behaviour_and_no_byte_outside(code, lanes, tmp_path):
     source, program = tmp_path / "harness.c", tmp_path / "harness"
-    source.write_text(before() + resources.files("fourfold.native").joinpath("perceptron.c").read_text() + FLOATS + harness)
+    source.write_text(code)
     flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-march=native", "-fno-sanitize-recover=all", *lanes]
     build = [*_command(), *flags, "-fsanitize=address,undefined", str(source), "-o", str(program), "-lm"]
     built = subprocess.run(build, capture_output=True, text=True, check=False)

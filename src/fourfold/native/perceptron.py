@@ -9,7 +9,7 @@ from fourfold.native.compiling import library
 _COUNT, _NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
-FILES = ("vectors", "tiles", "products", "layers", "sparse", "dense", "images")
+FILES = ("vectors", "tiles", "expansion", "products", "layers", "sparse", "dense", "images")
 """What `perceptron.c` needs before it, in the order in which they need each other."""
 
 
@@ -92,18 +92,18 @@ def kernels() -> ctypes.CDLL:
     Raises:
         NoCompilerError: they cannot be compiled here.
     """
-    loaded = library("perceptron", before())
+    loaded = library("perceptron", joined(*FILES, "perceptron"))
     for name, arguments in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = arguments, _NUMBER
     return loaded
 
 
-def before() -> str:
-    """Return the files that `perceptron.c` needs before it, as one in which a compiler's messages still name each."""
+def joined(*names: str) -> str:
+    """Return all files but the last one, which follows them, as one in which a compiler's messages still name each."""
     folder = resources.files("fourfold.native")
-    texts = [f'#line 1 "{name}.c"\n{folder.joinpath(f"{name}.c").read_text(encoding="utf-8")}' for name in FILES]
-    return "".join([*texts, '#line 1 "perceptron.c"\n'])
+    texts = [f'#line 1 "{name}.c"\n{folder.joinpath(f"{name}.c").read_text(encoding="utf-8")}' for name in names[:-1]]
+    return "".join([*texts, f'#line 1 "{names[-1]}.c"\n'])
 
 
 def width(batch: int) -> int:

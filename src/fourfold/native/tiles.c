@@ -85,11 +85,11 @@ static void last_tile(int64_t rows, int64_t columns, int64_t depth, struct strid
             c[r * c_row + j] = whole[r * TILE_COLUMNS + j] + (add ? c[r * c_row + j] : 0);
 }
 
-/* Return columns of b, which begin at a multiple of 64 bytes, as rows of PANEL floats with zeros behind them: in `room`, unless
+/* Return columns of b as rows of PANEL floats with zeros behind them, beginning at a multiple of 64 bytes: in `room`, unless
  * they lie so already. */
 static const float *panel_of(const float *b, int64_t b_row, int64_t depth, int64_t columns, float *room)
 {
-    if (b_row == PANEL && columns == PANEL)
+    if (b_row == PANEL && columns == PANEL && (uintptr_t)b % 64 == 0)
         return b;
     for (int64_t k = 0; k < depth; k++) {
         memcpy(room + k * PANEL, b + k * b_row, columns * sizeof *b);
@@ -123,12 +123,35 @@ static void multiply(int64_t rows, int64_t columns, int64_t depth, struct stride
         }
 }
 
+/* Turn eight rows of eight numbers. */
+INLINE void turn_eight(const float *x, int64_t x_row, float *y, int64_t y_row)
+{
+    eight rows[8], next[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        memcpy(rows + i, x + i * x_row, sizeof *rows);
+#pragma GCC unroll 3
+    for (int stage = 0; stage < 3; stage++) {
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            next[2 * i] = SHUFFLE(rows[i], rows[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+            next[2 * i + 1] = SHUFFLE(rows[i], rows[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(rows, next, sizeof rows);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        memcpy(y + i * y_row, rows + i, sizeof *rows);
+}
+
 /* Turn x (rows, columns), in rows of x_row floats, to y (columns, rows), in rows of y_row floats. */
 static void turn(int64_t rows, int64_t columns, const float *x, int64_t x_row, float *y, int64_t y_row)
 {
-    enum { BLOCK = 16 };
-    for (int64_t j = 0; j < columns; j += BLOCK)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t last = smaller(columns, j + BLOCK), c = j; c < last; c++)
-                y[c * y_row + i] = x[i * x_row + c];
+    int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
+    for (int64_t j = 0; j < whole_columns; j += 8)
+        for (int64_t i = 0; i < whole_rows; i += 8)
+            turn_eight(x + i * x_row + j, x_row, y + j * y_row + i, y_row);
+    for (int64_t j = 0; j < columns; j++)
+        for (int64_t i = j < whole_columns ? whole_rows : 0; i < rows; i++)
+            y[j * y_row + i] = x[i * x_row + j];
 }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.algebra import Algebra, get
-from fourfold.nn import cancellation, few_products
+from fourfold.nn import cancellation, few_products, native_linear
 from fourfold.nn.base import AlgebraLayer, check_divisible
 from fourfold.nn.caching import cached
 from fourfold.nn.eager import is_plain_eager
@@ -53,7 +53,8 @@ class Linear(AlgebraLayer, nn.Linear):
         products = few_products.PRODUCTS[input.dtype].get(self.algebra)
         if products is not None and not few_products.linear_pays(rows, in_features, out_features, products):
             products = None
-        if products is None and not _few_rows(rows, weight):
+        is_native = products is None and native_linear.pays(rows, weight, self.algebra)
+        if products is None and not is_native and not _few_rows(rows, weight):
             return F.linear(input, self.expanded(), self.bias)
 
         def expanded(input: Tensor, weight: Tensor) -> Tensor:
@@ -69,6 +70,8 @@ class Linear(AlgebraLayer, nn.Linear):
             output = few_products.linear(flat, weight, matrices, self.bias, products, reference)
             if not few_products.succeeded(output):
                 return F.linear(input, self.expanded(), self.bias)
+        elif is_native:
+            output = native_linear.linear(flat, weight, self.bias, self.algebra, expanded)
         else:
             output = _Components.apply(flat, weight, self.bias, _signs(self.algebra, input.dtype), expanded)  # type: ignore[no-untyped-call]
         return output if input.dim() == 2 else output.view(*input.shape[:-1], out_features)
