@@ -77,8 +77,10 @@ def lower_layer(lowering: Lowering, layer: nn.Module, name: str, value: int) -> 
 def kind_of(layer: nn.Module) -> type[nn.Module] | None:
     """Return the class that a layer is lowered as: its own, or the first of its bases that is known, if it computes as that.
 
-    A class that overrides a method of that base, such as `forward`, may compute anything.
+    A class that overrides a method of that base, such as `forward`, or an object with one of its own may compute anything.
     """
+    if "forward" in vars(layer):  # the object's own
+        return None
     bases = type(layer).__mro__
     kind = next((base for base in bases if base in LAYERS), None)
     if kind is None:

@@ -19,13 +19,13 @@ class WholeLayer(nn.Module):
     """Mixed into all our layers: every tracer of `torch.fx` sees them as wholes, as it does torch's own.
 
     It knows those by the name of their module. So the layers say it themselves, when one is called with what a tracer hands
-    round. Subclasses that users write are followed, as subclasses of torch's layers are.
+    round. Subclasses that users write, and layers that were given a `forward` of their own, are followed.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer, or note the call for a tracer."""
         for value in args or kwargs.values():
-            if type(value) is fx.Proxy and type(self).__module__.startswith("fourfold.nn."):
+            if type(value) is fx.Proxy and type(self).__module__.startswith("fourfold.nn.") and "forward" not in vars(self):
                 tracer = value.tracer
                 if isinstance(tracer, fx.Tracer):
                     return tracer.create_proxy("call_module", tracer.path_of_module(self), args, kwargs)
