@@ -2,6 +2,7 @@
 
     python benchmarks/layers.py [conv-2 conv-4 conv-6 lenet-300-100 resnet-18] [--rounds 20] [--batch 60] [--only training]
         [--peers FOLDER]
+    python benchmarks/layers.py --all [WORD …] [--rounds 20] [--reference]
 
 A training step is forward, loss, backward and fused Adam. Paths:
   real twin                     torch.nn's layers, contiguous tensors: what everything is divided by
@@ -9,6 +10,9 @@ A training step is forward, loss, backward and fused Adam. Paths:
   quaternion                    as `fourfold.models.build` gives it
   quaternion, real matrix       the same with the expanded matrix in every layer
   hTorch, Orkis, SpeechBrain    their layers in place of ours, with `--peers FOLDER` (benchmarks/peers.py says of what)
+
+With --all: every layer of `fourfold.nn` by itself (those whose line has one of the words) against its real twin, in
+evaluation without gradients and in training (forward and backward with all gradients); --reference times the reference path.
 
 Prints, for each path, the median over the rounds of its processor time divided by the real twin's in the same round, with
 the quartiles; tensors kept for backward, and the most memory that tensors take during a step. Set MALLOC_TRIM_THRESHOLD_
@@ -25,15 +29,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import profile
 
+import every_layer
 import peers
 from fourfold import models
+from fourfold import nn as fnn
 from fourfold.train import describe_device, single_thread, versions
 
 PEERS = ("hTorch", "Orkis", "SpeechBrain")
@@ -54,7 +59,7 @@ class Path(NamedTuple):
     """Whether every layer takes its expanded matrix."""
 
     def layers(self) -> contextlib.AbstractContextManager[object]:
-        return mock.patch("fourfold.nn.few_products.usable", return_value=False) if self.matrix else contextlib.nullcontext()
+        return fnn.reference_path() if self.matrix else contextlib.nullcontext()
 
 
 def paths(name: str, batch: int, others: Sequence[peers.Peer] = ()) -> Iterator[Path]:
@@ -122,6 +127,55 @@ def compare(title: str, ways: Sequence[Path], runs: Sequence[Run], rounds: int) 
         print(f"    {path.name:28} {middle:.2f} of the real twin (quartiles {low:.2f}–{high:.2f})")
 
 
+def evaluation_of(layer: nn.Module, inputs: Sequence[Tensor]) -> Run:
+    layer = copy.deepcopy(layer).eval()
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            layer(*inputs)
+
+    return evaluate
+
+
+def training_of(layer: nn.Module, inputs: Sequence[Tensor]) -> Run:
+    layer = copy.deepcopy(layer).train()
+    inputs = [x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs]
+    output = _first(layer(*inputs))
+    gradient, wanted = torch.randn_like(output), [*layer.parameters(), *[x for x in inputs if x.requires_grad]]
+
+    def train() -> None:
+        torch.autograd.grad(_first(layer(*inputs)), wanted, gradient, allow_unused=True)
+
+    return train
+
+
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def table_of_layers(words: Sequence[str], rounds: int, reference: bool) -> None:
+    """Print, for every layer, its time over its real twin's: median and quartiles over interleaved rounds."""
+    print(f"{'time over the real twin (median, quartiles)':62}{'evaluation':>20}{'training':>20}")
+    for pair in every_layer.pairs():
+        if words and not any(word in pair.name for word in words):
+            continue
+        columns = []
+        for prepare in (evaluation_of, training_of):
+            path = fnn.reference_path() if reference else contextlib.nullcontext()
+            with path:
+                runs = prepare(pair.layer, pair.inputs), prepare(pair.twin, pair.inputs)
+                for run in runs:
+                    run()
+                counts = [max(1, round(0.02 / seconds(run, 2))) for run in runs]
+                ratios = []
+                for _ in range(rounds):
+                    ours, theirs = (seconds(run, count) for run, count in zip(runs, counts, strict=True))
+                    ratios.append(ours / theirs)
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            columns.append(f"{middle:.2f} ({low:.2f}–{high:.2f})")
+        print(f"{pair.name:62}{columns[0]:>20}{columns[1]:>20}", flush=True)
+
+
 def memory(ways: Sequence[Path], steps: Sequence[Run]) -> None:
     print(f"  memory of a training step, batch {len(ways[0].images)}")
     found = []
@@ -164,7 +218,9 @@ def most_memory(network: nn.Module, step: Run) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=NETWORKS, help=f"among {', '.join(models.MODELS)}")
+    parser.add_argument("networks", nargs="*", help=f"among {', '.join(models.MODELS)}; with --all, words of layers' lines")
+    parser.add_argument("--all", action="store_true", help="every layer by itself")
+    parser.add_argument("--reference", action="store_true", help="with --all: the reference path")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--batch", type=int, default=60, help="of the training step")
     parser.add_argument("--only", choices=("training", "inference", "memory"), help="one part")
@@ -176,7 +232,10 @@ def main() -> None:
     with single_thread():
         allocator = ", ".join(f"{name}={os.environ[name]}" for name in ALLOCATOR if name in os.environ)
         print(f"{describe_device(torch.device('cpu'))}, {versions()}, allocator: {allocator or 'as it is'}")
-        for name in arguments.networks:
+        if arguments.all:
+            table_of_layers(arguments.networks, arguments.rounds, arguments.reference)
+            return
+        for name in arguments.networks or NETWORKS:
             print(name)
             ways = list(paths(name, arguments.batch, others))
             steps = [training_step(path) for path in ways]

@@ -12,6 +12,7 @@ from fourfold.algebra.learned import learned_matrix
 from fourfold.nn import init
 from fourfold.nn.caching import cached
 from fourfold.nn.copying import deepcopied, is_copied_for_fusion
+from fourfold.nn.expansion import can_expand, expand, plan_of_groups
 from fourfold.nn.tracing import WholeLayer
 from fourfold.record import UserError
 
@@ -59,12 +60,15 @@ class AlgebraLayer(WholeLayer):
         n = self.algebra.n
         if n == 1:
             return weight
-        expand = self.algebra.matrix if constants is None else partial(learned_matrix, constants)
         out, per_group, *kernel = weight.shape
+        if type(self.algebra) is Algebra and can_expand(weight):
+            plan = plan_of_groups(self.algebra, self.groups, out // n // self.groups, weight.dtype)
+            return expand(weight, plan, (out, per_group * n, *kernel))
+        expanded = self.algebra.matrix if constants is None else partial(learned_matrix, constants)
         if self.groups == 1:
-            return expand(weight.view(n, out // n, per_group, *kernel))
+            return expanded(weight.view(n, out // n, per_group, *kernel))
         grouped = weight.view(n, self.groups, out // n // self.groups, per_group, *kernel).unbind(1)
-        return torch.cat([expand(part) for part in grouped])
+        return torch.cat([expanded(part) for part in grouped])
 
     def _matrix_settings(self) -> tuple[Any, ...]:
         """Return what else the real matrix depends on."""

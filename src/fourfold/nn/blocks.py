@@ -11,6 +11,7 @@ from fourfold.nn import init
 from fourfold.nn.caching import cached
 from fourfold.nn.components import NumberLayer
 from fourfold.nn.conv import regroup
+from fourfold.nn.expansion import can_expand, expand, plan_of_blocks
 
 
 def real_matrix(weight: Tensor, algebra: Algebra, row_blocks: int = 1, column_blocks: int = 1) -> Tensor:
@@ -22,6 +23,9 @@ def real_matrix(weight: Tensor, algebra: Algebra, row_blocks: int = 1, column_bl
     n = algebra.n
     if n == 1:
         return weight
+    if can_expand(weight):
+        out, width = weight.shape[0] // row_blocks // n, weight.shape[1] * n
+        return expand(weight, plan_of_blocks(algebra, row_blocks, out, column_blocks, weight.dtype), (weight.shape[0], width))
     numbers = regroup(weight, 0, row_blocks, n).unflatten(0, (n, -1))  # type: ignore[no-untyped-call]
     return regroup(regroup(algebra.matrix(numbers), 0, n, row_blocks), 1, n, column_blocks)
 
