@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import profile
 
-import every_layer
+import layer_pairs
 import peers
 from fourfold import models
 from fourfold import nn as fnn
@@ -156,7 +156,7 @@ def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 def table_of_layers(words: Sequence[str], rounds: int, reference: bool) -> None:
     """Print, for every layer, its time over its real twin's: median and quartiles over interleaved rounds."""
     print(f"{'time over the real twin (median, quartiles)':62}{'evaluation':>20}{'training':>20}")
-    for pair in every_layer.pairs():
+    for pair in layer_pairs.pairs():
         if words and not any(word in pair.name for word in words):
             continue
         columns = []

@@ -1,5 +1,7 @@
 """What layers without weights share: the whole numbers along an axis, their norms, and the algebra they print."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from fourfold.algebra import REAL, Algebra
 from fourfold.algebra.checking import widened
 from fourfold.algebra.elements import norm_of_parts
 from fourfold.nn.base import check_divisible, fixed
+from fourfold.nn.eager import is_plain_eager
 from fourfold.nn.tracing import WholeLayer
 from fourfold.record import UserError
 
@@ -68,7 +71,41 @@ def norms(numbers: Tensor, dim: int) -> Tensor:
 
     Its gradient at zero is zero; see `algebra.elements.norm_of_parts`.
     """
-    return norm_of_parts(widened(numbers).split(1, dim))  # type: ignore[no-untyped-call]
+    wide = widened(numbers)
+    if is_plain_eager(wide) and wide.shape[dim] > 1 and wide.numel() > 0:
+        squares = _squares(wide.detach(), dim)
+        smallest, largest = (float(bound) for bound in squares.aminmax())
+        limits = torch.finfo(squares.dtype)
+        if limits.tiny / limits.eps <= smallest and largest <= limits.max:
+            lengths: Tensor = _Lengths.apply(wide, squares, dim)  # type: ignore[no-untyped-call]
+            return lengths
+    return norm_of_parts(wide.split(1, dim))  # type: ignore[no-untyped-call]
+
+
+def _squares(numbers: Tensor, dim: int) -> Tensor:
+    first, *others = numbers.split(1, dim)  # type: ignore[no-untyped-call]
+    total: Tensor = first.square()
+    for part in others:
+        total.addcmul_(part, part)
+    return total
+
+
+class _Lengths(torch.autograd.Function):
+    """Norms from squares that neither over- nor underflow, with their gradient in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, numbers: Tensor, squares: Tensor, dim: int) -> Tensor:
+        lengths = squares.sqrt()
+        ctx.save_for_backward(numbers, lengths)
+        ctx.dim = dim
+        return lengths
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        numbers, lengths = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            lengths = norm_of_parts(numbers.split(1, ctx.dim))  # which can be derived again
+        return numbers * (gradient / lengths), None, None
 
 
 def divisors(numbers: Tensor, dim: int, at_least: float = 0.0) -> Tensor:
@@ -82,7 +119,13 @@ def divisors(numbers: Tensor, dim: int, at_least: float = 0.0) -> Tensor:
 
 def laid_out_like(y: Tensor, x: Tensor) -> Tensor:
     """Return y in the memory format of x."""
-    for dimensions, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if x.dim() == dimensions and not x.is_contiguous() and x.is_contiguous(memory_format=layout):
-            return y.contiguous(memory_format=layout)
-    return y
+    layout = channels_last(x)
+    return y if layout is None else y.contiguous(memory_format=layout)
+
+
+def channels_last(x: Tensor) -> torch.memory_format | None:
+    """Return the format in which the channels of x lie last in memory, or None."""
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    if layout is None or x.is_contiguous() or not x.is_contiguous(memory_format=layout):
+        return None
+    return layout

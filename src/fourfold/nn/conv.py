@@ -11,6 +11,7 @@ from fourfold.algebra import Algebra, get
 from fourfold.nn import cancellation, few_products
 from fourfold.nn.base import AlgebraLayer, check_divisible
 from fourfold.nn.caching import cached
+from fourfold.nn.components import channels_last
 from fourfold.nn.native_convolution import by_native_kernels
 
 
@@ -160,6 +161,8 @@ class _Conv(ConvLayer):
 def regroup(tensor: Tensor, axis: int, outer: int, inner: int) -> Tensor:
     """Reorder an axis from (outer, inner, rest) to (inner, outer, rest)."""
     axis %= tensor.dim()
+    if axis == 1 and channels_last(tensor) is not None:  # and so is the result
+        return regroup(tensor.movedim(1, -1), -1, outer, inner).movedim(-1, 1)
     split = tensor.unflatten(axis, (outer, inner, -1))  # type: ignore[no-untyped-call]
     regrouped: Tensor = split.transpose(axis, axis + 1).flatten(axis, axis + 2)
     return regrouped

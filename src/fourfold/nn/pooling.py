@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fourfold.algebra import Algebra
 from fourfold.nn.base import fixed
-from fourfold.nn.components import NumberLayer, norms, split_components
+from fourfold.nn.components import NumberLayer, laid_out_like, norms, split_components
 from fourfold.record import UserError
 
 __all__ = [
@@ -56,12 +56,13 @@ class _PoolByNorm(NumberLayer):
             ranks = f"{self._rank + 1} or {self._rank + 2}"
             raise UserError(f"`input` must have {ranks} axes for {type(self).__name__}, and has shape {tuple(input.shape)}")
         dim = input.dim() - self._rank - 1
-        numbers = split_components(input, self.algebra, dim)
+        numbers = split_components(input.contiguous(), self.algebra, dim)  # maps are looked up position by position
         with torch.no_grad():
             _, indices = self._largest(norms(numbers, dim).squeeze(dim))
         size = indices.shape[dim + 1 :]
         everywhere = indices.flatten(dim + 1).unsqueeze(dim).expand(*numbers.shape[: dim + 2], -1)
         output = numbers.flatten(dim + 2).gather(-1, everywhere).reshape(*input.shape[: dim + 1], *size)
+        output = laid_out_like(output, input)
         if self.return_indices:
             return output, everywhere.reshape(output.shape)
         return output
