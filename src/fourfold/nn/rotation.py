@@ -16,6 +16,7 @@ from fourfold.nn import init
 from fourfold.nn.base import AlgebraLayer, fan_in
 from fourfold.nn.conv import Conv1d, Conv2d, Conv3d
 from fourfold.nn.linear import Linear
+from fourfold.nn.rotation_function import can_rotate, rotations
 from fourfold.record.errors import unknown
 
 SCALES = ("learned", "norm")
@@ -90,6 +91,12 @@ class _Rotation(AlgebraLayer):
 
         A quaternion of zero is no connection: its block is zero, whatever the scale, so that it can be pruned.
         """
+        if can_rotate(weight, scale):
+            return rotations(weight, scale, self.groups, self.real_part, self._blocks_of)
+        return self._blocks_of(weight, scale)
+
+    def _blocks_of(self, weight: Tensor, scale: Tensor | None) -> Tensor:
+        """Return the real matrix in plain operations."""
         out, *rest = weight.shape
         numbers = weight.view(4, self.groups, out // 4 // self.groups, *rest)
         numbers = numbers.movedim(0, -1)  # (groups, out, in, *kernel, 4)
