@@ -126,6 +126,7 @@ def laid_out_like(y: Tensor, x: Tensor) -> Tensor:
 def channels_last(x: Tensor) -> torch.memory_format | None:
     """Return the format in which the channels of x lie last in memory, or None."""
     layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
-    if layout is None or x.is_contiguous() or not x.is_contiguous(memory_format=layout):
-        return None
+    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    if layout is None or transformed or x.is_contiguous() or not x.is_contiguous(memory_format=layout):
+        return None  # `torch.vmap` does not answer that of a tensor
     return layout
