@@ -38,8 +38,9 @@ def expand(weight: Tensor, plan: Plan, shape: tuple[int, ...]) -> Tensor:
 
 def can_expand(weight: Tensor) -> bool:
     """Whether `expand` takes a weight, and is faster than concatenated blocks."""
-    known = weight.dtype in (torch.float32, torch.float64) and weight.is_contiguous() and weight.numel() > 0
-    return known and is_plain_eager(weight)
+    if not is_plain_eager(weight):
+        return False
+    return weight.dtype in (torch.float32, torch.float64) and weight.is_contiguous() and weight.numel() > 0
 
 
 @lru_cache(maxsize=256)

@@ -44,7 +44,7 @@ _TABLES = {"carry": _table(_ENTRIES | _REAL_PART), "zero": _table(_ENTRIES)}
 
 def can_rotate(weight: Tensor, scale: Tensor | None) -> bool:
     """Whether `rotations` takes these: ordinary tensors, no quaternion whose square is too small or large but zeros."""
-    if weight.dtype not in (torch.float32, torch.float64) or weight.numel() == 0 or not is_plain_eager(weight, scale):
+    if not is_plain_eager(weight, scale) or weight.dtype not in (torch.float32, torch.float64) or weight.numel() == 0:
         return False
     limits = torch.finfo(weight.dtype)
     q = weight.detach().reshape(4, -1)
