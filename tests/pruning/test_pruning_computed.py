@@ -59,6 +59,10 @@ def test_what_acts_on_weights_refuses_those_that_are_computed(layer: str, how: s
         "units": lambda: pruning.units_of(model),
         "measure": lambda: models.measure(model, (8,)),
         "shrink": lambda: pruning.shrink(model, masks),
+        "gradients": lambda: pruning.gradients(model, **batch),
+        "gradients_of_images": lambda: list(pruning.gradients_of_images(model, **batch)),
+        "hessian_times": lambda: pruning.hessian_times(model, **batch),
+        "flow_gradients": lambda: pruning.flow_gradients(model, batch["images"]),
         **{f"score {s}": lambda s=s: choose(model, Choice(density=0.5, score=s), **batch) for s in pruning.SCORES},
     }
     for call in calls.values():

@@ -19,7 +19,9 @@ from fourfold.pruning.losses import Loss, checked, cross_entropy
 from fourfold.record import UserError
 
 
-def gradients(model: nn.Module, images: Inputs, labels: Any, loss: Loss = cross_entropy) -> dict[str, Tensor]:
+def gradients(
+    model: nn.Module, images: Inputs, labels: Any, loss: Loss = cross_entropy, *, leave_computed: bool = False
+) -> dict[str, Tensor]:
     """Return ∂L/∂w, L being the mean loss of a batch, in the mode (training or evaluation) that the model is in.
 
     Derivatives of a network in half precision are taken in float32, where they do not underflow.
@@ -31,17 +33,18 @@ def gradients(model: nn.Module, images: Inputs, labels: Any, loss: Loss = cross_
         images: A tensor, a tuple of tensors (arguments in order) or a dict (arguments by name).
         labels: What `loss` compares the outputs with; classes for cross-entropy.
         loss: From outputs and labels to the mean loss of the batch.
+        leave_computed: Leave out weights that a layer computes instead of refusing them, as in `named_weights`.
 
     Raises:
-        UserError: the outputs or labels are not those of a classifier and there is no other `loss`, or the loss is no finite
-            number that depends on the weights.
+        UserError: a layer computes its weights; outputs or labels are not those of a classifier and there is no other `loss`;
+            the loss is no finite number that depends on the weights.
     """
-    weights, value = _loss(model, images, labels, loss)
+    weights, value = _loss(model, images, labels, loss, leave_computed)
     return _zip(weights, torch.autograd.grad(value, list(weights.values()), allow_unused=True))
 
 
 def gradients_of_images(
-    model: nn.Module, images: Inputs, labels: Any, loss: Loss = cross_entropy
+    model: nn.Module, images: Inputs, labels: Any, loss: Loss = cross_entropy, *, leave_computed: bool = False
 ) -> Iterator[dict[str, Tensor]]:
     """Yield ∂L/∂w of every image alone, in evaluation mode, since batch norm would make it depend on the others."""
     size = batch_size("images", images)
@@ -51,7 +54,7 @@ def gradients_of_images(
     model.eval()
     try:
         for index in range(size):
-            yield gradients(model, entry(images, index), entry(labels, index), loss)
+            yield gradients(model, entry(images, index), entry(labels, index), loss, leave_computed=leave_computed)
     finally:
         for module in training:
             module.training = True
@@ -63,10 +66,12 @@ def hessian_times(
     labels: Any,
     vectors: Mapping[str, Tensor] | None = None,
     loss: Loss = cross_entropy,
+    *,
+    leave_computed: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return g = ∂L/∂w and the product of the Hessian of L over all the weights with `vectors`, or with g itself."""
     with _twice_differentiable():
-        weights, value = _loss(model, images, labels, loss)
+        weights, value = _loss(model, images, labels, loss, leave_computed)
         values = list(weights.values())
         first = torch.autograd.grad(value, values, create_graph=True, materialize_grads=True)
         along = [gradient.detach() for gradient in first]
@@ -87,7 +92,9 @@ def _twice_differentiable() -> Iterator[None]:
         yield
 
 
-def flow_gradients(model: nn.Module, images: Inputs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def flow_gradients(
+    model: nn.Module, images: Inputs, *, leave_computed: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return |w| and ∂R/∂|w| for SynFlow's R (Tanaka et al. 2020): the sum of the outputs for an image of ones.
 
     In R every layer is replaced by its absolute value: all weights, and with them the algebra's signs, positive; biases and
@@ -97,11 +104,13 @@ def flow_gradients(model: nn.Module, images: Inputs) -> tuple[dict[str, Tensor],
     Args:
         model: The network.
         images: Any batch, as for `gradients`; only the shape of its first image counts, and integers, such as tokens, stay.
+        leave_computed: Leave out weights that a layer computes instead of refusing them, as in `named_weights`.
 
     Raises:
         UserError: the network has a learned algebra, which has no signs to drop, or a layer of rotations, which have their own.
     """
     batch_size("images", images)
+    named_weights(model, leave_computed=leave_computed)  # refuses those that are computed
     flow = copied(model).double().eval()
     for module in flow.modules():
         if hasattr(module, "ranked_weights"):
@@ -138,8 +147,8 @@ def _without_signs(algebra: Algebra) -> Algebra:
     return Algebra(f"{algebra.name} without signs", constants)
 
 
-def _loss(model: nn.Module, images: Inputs, labels: Any, loss: Loss) -> tuple[dict[str, Tensor], Tensor]:
-    stored = named_weights(model, leave_computed=True)
+def _loss(model: nn.Module, images: Inputs, labels: Any, loss: Loss, leave_computed: bool) -> tuple[dict[str, Tensor], Tensor]:
+    stored = named_weights(model, leave_computed=leave_computed)
     narrow = any(weight.dtype in NARROW for weight in stored.values())
     weights = {name: _wide(weight.detach(), narrow).requires_grad_() for name, weight in stored.items()}
     leaves = {id(weight): weights[name] for name, weight in stored.items()}  # under whatever names layers share them

@@ -46,27 +46,30 @@ def _magnitude(scored: Scored) -> Scores:
 
 
 def _gradients(scored: Scored) -> dict[str, Tensor]:
-    return derivatives.gradients(scored.model, *scored.batch(), scored.loss)
+    return derivatives.gradients(scored.model, *scored.batch(), scored.loss, leave_computed=True)
 
 
 def _fisher(scored: Scored) -> Scores:
-    of_images = derivatives.gradients_of_images(scored.model, *scored.batch(), scored.loss)
+    of_images = derivatives.gradients_of_images(scored.model, *scored.batch(), scored.loss, leave_computed=True)
     return scores.fisher_scores(scored.weights, of_images, scored.units)
 
 
 def _taylor(scored: Scored) -> Scores:
-    gradients, products = derivatives.hessian_times(scored.model, *scored.batch(), scored.weights, scored.loss)
+    gradients, products = derivatives.hessian_times(
+        scored.model, *scored.batch(), scored.weights, scored.loss, leave_computed=True
+    )
     return scores.taylor_scores(scored.weights, gradients, products, scored.units)
 
 
 def _grasp(scored: Scored) -> Scores:
-    _, products = derivatives.hessian_times(scored.model, *scored.batch(), loss=scored.loss)
+    _, products = derivatives.hessian_times(scored.model, *scored.batch(), loss=scored.loss, leave_computed=True)
     return scores.grasp_scores(scored.weights, products, scored.units)
 
 
 def _synflow(scored: Scored) -> Scores:
     assert scored.images is not None
-    return scores.gradient_scores(*derivatives.flow_gradients(scored.model, scored.images), scored.units)
+    flow = derivatives.flow_gradients(scored.model, scored.images, leave_computed=True)
+    return scores.gradient_scores(*flow, scored.units)
 
 
 SCORES: dict[str, Callable[[Scored], Scores]] = {
