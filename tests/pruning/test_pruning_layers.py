@@ -45,16 +45,16 @@ def entries(weight: Tensor, part: Tensor) -> Tensor:
     return flat.view(weight.shape)
 
 
-def real_entries(layer: Any, local: str, stored: Tensor) -> int:
-    """How many entries of the layer's real weights a stored weight fills."""
+def real_entries(layer: Any, local: str, stored: Tensor) -> Tensor:
+    """Which entries of the layer's real weights a stored weight fills."""
     twin = copy.deepcopy(layer)
     with torch.no_grad():
         for parameter in twin.parameters():
             parameter.zero_()
         dict(twin.named_parameters())[local].copy_(stored)
     if isinstance(layer, BlockedLayer):
-        return int((twin.real_weights()[local] != 0).sum())
-    return int((twin.matrix() != 0).sum()) if hasattr(twin, "matrix") else int((stored != 0).sum())
+        return twin.real_weights()[local] != 0  # type: ignore[no-any-return]
+    return twin.matrix() != 0 if hasattr(twin, "matrix") else stored != 0  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if "PHM" not in name and "Rotation" not in name])
@@ -69,8 +69,10 @@ def test_an_element_is_one_number_of_the_real_matrix(name: str) -> None:
         assert parts.shape == (weight.numel() // n, n)
         assert sorted(parts.flatten().tolist()) == list(range(weight.numel()))
         for part in (parts[0], parts[len(parts) // 3], parts[-1]):
-            filled = n**3 if isinstance(layer, nn.Bilinear) else n**2  # each component stands once in each row and column
-            assert real_entries(layer, local, entries(weight.detach(), part)) == filled
+            filled = real_entries(layer, local, entries(weight.detach(), part))
+            assert int(filled.sum()) == (n**3 if isinstance(layer, nn.Bilinear) else n**2)
+            if filled.dim() == 2:  # in n rows and n columns, each component once in each
+                assert [int(filled.any(1).sum()), int(filled.any(0).sum())] == [n, n]
         everything = torch.ones_like(weight, dtype=torch.bool)
         one = torch.zeros(len(parts), dtype=torch.bool)
         one[len(parts) // 2] = True
@@ -100,15 +102,23 @@ def test_a_row_is_what_one_output_number_is_made_of(name: str) -> None:
         assert alive == own or (alive and n == 4 and "Rotation" in name)  # of which some entries are 0
 
 
+def gates_and_heads(layer: Any, local: str) -> int:
+    """How many blocks of rows a weight has, as the papers of the layers count them."""
+    if isinstance(layer, nn.MultiheadAttention):
+        return int(layer.num_heads) * (3 if local == "in_proj_weight" else 1)
+    gates = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3, fnn.LiGRU: 2}
+    return next((count for kind, count in gates.items() if isinstance(layer, kind)), 1)
+
+
 @pytest.mark.parametrize("density", [0.6, 0.3, 0.05])
 @pytest.mark.parametrize("name", LAYERS)
 def test_component_scope_prunes_every_component_of_every_gate_and_head_alike(name: str, density: float) -> None:
     model = network(name)
     masks = choose(model, Choice(density=density, scope="component"))
     for full, (layer, local, _) in weights_with_layers(model).items():
-        layout = layout_of(layer, local)
-        for block in masks[full].chunk(layout.blocks):
-            for component in block.chunk(layout.n):
+        n = layout_of(layer, local).n
+        for block in masks[full].chunk(gates_and_heads(layer, local) if n > 1 else 1):
+            for component in block.chunk(n):
                 assert int(component.sum()) == round(density * component.numel())
 
 
@@ -295,6 +305,21 @@ def test_networks_in_half_precision_are_pruned_as_the_same_numbers_in_float32(sc
     one = choose(model, choice, images=images, labels=labels, macs_per_weight=macs)
     other = choose(wide, choice, images=images.float(), labels=labels, macs_per_weight=macs)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_products_of_half_precision_do_not_underflow() -> None:
+    weights, gradients = ({"a": torch.tensor([1e-3, 2e-3]).mul(scale).half()} for scale in (1.0, 1e-3))
+    scores = pruning.gradient_scores(weights, gradients, pruning.Units())["a"]
+    assert 0 < scores[0] < scores[1]
+    assert pruning.fisher_scores(weights, [gradients], pruning.Units())["a"][0] > 0
+
+
+def test_weights_that_cost_no_macs_stay_and_those_that_are_gone_stay_gone() -> None:
+    scores, masks = {name: torch.tensor([3.0, 2.0]) for name in "ab"}, {name: torch.ones(2, dtype=torch.bool) for name in "ab"}
+    scores["b"] *= 1e-6
+    masks["b"][1] = False
+    found = pruning.select_macs(scores, masks, 5, {"a": 5, "b": 0}, pruning.Units())
+    assert (found["a"].tolist(), found["b"].tolist()) == ([True, False], [True, False])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
