@@ -46,3 +46,17 @@ def test_norms_of_ordinary_numbers_have_the_gradients_of_the_others(size):
                 y = kind(leaf)
                 results.append([y, *torch.autograd.grad(y.sum(), leaf)])
         torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("kind", ["MaxPool", "AdaptiveMaxPool"])
+def test_pooling_in_channels_last_picks_the_same_numbers(kind, rank):
+    layer = getattr(fnn, f"{kind}{rank}d")(2, return_indices=True, algebra="quaternion")
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[rank]
+    x = torch.randn(3, 8, *(6, 5, 4)[:rank], dtype=torch.float64).requires_grad_()
+    last = x.detach().contiguous(memory_format=layout).requires_grad_()
+    expected, found = layer(x), layer(last)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+    gradients = [torch.autograd.grad(y.square().sum(), leaf)[0] for (y, _), leaf in ((found, last), (expected, x))]
+    torch.testing.assert_close(*gradients)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fourfold.algebra import Algebra
 from fourfold.nn.base import fixed
-from fourfold.nn.components import NumberLayer, laid_out_like, norms, split_components
+from fourfold.nn.components import NumberLayer, channels_last, norms, split_components
 from fourfold.record import UserError
 
 __all__ = [
@@ -56,16 +56,20 @@ class _PoolByNorm(NumberLayer):
             ranks = f"{self._rank + 1} or {self._rank + 2}"
             raise UserError(f"`input` must have {ranks} axes for {type(self).__name__}, and has shape {tuple(input.shape)}")
         dim = input.dim() - self._rank - 1
-        numbers = split_components(input.contiguous(), self.algebra, dim)  # maps are looked up position by position
+        numbers = split_components(input, self.algebra, dim)
         with torch.no_grad():
             _, indices = self._largest(norms(numbers, dim).squeeze(dim))
-        size = indices.shape[dim + 1 :]
-        everywhere = indices.flatten(dim + 1).unsqueeze(dim).expand(*numbers.shape[: dim + 2], -1)
-        output = numbers.flatten(dim + 2).gather(-1, everywhere).reshape(*input.shape[: dim + 1], *size)
-        output = laid_out_like(output, input)
-        if self.return_indices:
-            return output, everywhere.reshape(output.shape)
-        return output
+        size, channels = indices.shape[dim + 1 :], input.shape[: dim + 1]
+        if channels_last(input) is not None:  # a position has its channels side by side, and keeps them so
+            flat = numbers.movedim((1, 2), (-2, -1)).flatten(1, -3)
+            everywhere = indices.movedim(1, -1).flatten(1, -2).unsqueeze(2).expand(-1, -1, self.algebra.n, -1)
+            picked = flat.gather(1, everywhere)
+            output, places = (found.reshape(len(input), *size, -1).movedim(-1, 1) for found in (picked, everywhere))
+        else:
+            everywhere = indices.flatten(dim + 1).unsqueeze(dim).expand(*numbers.shape[: dim + 2], -1)
+            picked = numbers.flatten(dim + 2).gather(-1, everywhere)
+            output, places = (found.reshape(*channels, *size) for found in (picked, everywhere))
+        return (output, places) if self.return_indices else output
 
 
 class _MaxPool(_PoolByNorm):
