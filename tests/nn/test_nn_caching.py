@@ -14,7 +14,8 @@ from fourfold import nn as fnn
 from fourfold.nn import caching, few_products
 
 EXPANDING = [(kind, algebra) for kind, algebra in EVERY if list(fnn.stored_weights(CASES[kind].make(algebra)))]
-ONE_OF_EACH = list({kind: (kind, algebra) for kind, algebra in EXPANDING}.values())
+WHITENING = [(kind, algebra) for kind, algebra in EVERY if kind.startswith("Whitening")]
+ONE_OF_EACH = list({kind: (kind, algebra) for kind, algebra in EXPANDING + WHITENING}.values())
 
 
 def swap(values):
@@ -67,13 +68,14 @@ def assert_same_as_afresh(layer, inputs):
     assert torch.equal(found.view(torch.int64), expected.view(torch.int64))
 
 
-@pytest.mark.parametrize(("kind", "algebra"), EXPANDING)
+@pytest.mark.parametrize(("kind", "algebra"), EXPANDING + WHITENING)
 def test_every_write_to_every_parameter_is_noticed(kind, algebra):
     case = CASES[kind]
     layer, inputs = case.layer(algebra).eval(), case.inputs()
     evaluated(layer, inputs)
     for how in WRITES:
-        for _, parameter in layer.named_parameters():
+        statistics = [buffer for name, buffer in layer.named_buffers() if "running" in name]
+        for parameter in [*layer.parameters(), *statistics]:
             before = parameter.detach().clone()
             with torch.no_grad():
                 write(parameter, how)
@@ -95,7 +97,7 @@ def test_layers_that_expand_their_weights_cache_that(kind, algebra, monkeypatch)
     def refuse(*given, **more):
         raise AssertionError("expanded again")
 
-    for name in ("_matrix_of",):
+    for name in ("_matrix_of", "_evaluation_of"):
         monkeypatch.setattr(type(layer), name, refuse, raising=False)
     monkeypatch.setattr("fourfold.nn.blocks.real_matrix", refuse)
     monkeypatch.setattr(few_products, "mixed_weight", refuse)

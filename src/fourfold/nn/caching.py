@@ -48,10 +48,8 @@ def cached(
     `make` may depend on the sources and the settings alone. It is given copies of the sources and called without gradients,
     so neither a write by another thread nor inference mode leaves a mark on what is cached.
     """
-    if torch.compiler.is_compiling():
-        return make(*sources)
     if layer.training or torch.is_grad_enabled():
-        _ENTRIES.pop(layer, None)
+        forget(layer)
         return make(*sources)
     if torch.is_autocast_enabled("cpu") or not is_plain_eager(*sources):
         return make(*sources)
@@ -68,6 +66,12 @@ def cached(
             known = entry.made[name] = settings, make(*entry.copies)
     made: Made = known[1]
     return made
+
+
+def forget(layer: nn.Module) -> None:
+    """Free what a layer caches; compilers need not follow that."""
+    if not torch.compiler.is_compiling():
+        _ENTRIES.pop(layer, None)
 
 
 def clear_cache(model: nn.Module | None = None) -> None:

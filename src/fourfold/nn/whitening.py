@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from fourfold.algebra import REAL, Algebra
 from fourfold.algebra.checking import NARROW, widened
+from fourfold.nn.caching import cached, forget
 from fourfold.nn.components import laid_out_like
+from fourfold.nn.eager import is_plain_eager
 from fourfold.nn.norm import ComponentNorm
-from fourfold.nn.whitening_function import evaluate, fine, inverse_factor, symmetric_positions, whiten
+from fourfold.nn.whitening_function import evaluate, fine, inverse_factor, is_precise, map_numbers, symmetric_positions, whiten
 from fourfold.record import UserError
 
 
@@ -128,6 +131,8 @@ class WhiteningBatchNorm(ComponentNorm):
         images, channels, *size = input.shape
         if channels != self.num_features:
             raise UserError(f"`input` has {channels} channels, but `num_features` (={self.num_features}) says otherwise")
+        if self.training:
+            forget(self)
         with without_autocast(input.device.type):
             n = self.algebra.n
             x = widened(input).reshape(images, n, channels // n, math.prod(size))
@@ -142,8 +147,27 @@ class WhiteningBatchNorm(ComponentNorm):
 
     def _evaluated(self, x: Tensor) -> Tensor:
         """Whiten numbers (N, n, c, S) by the running statistics."""
+        if not torch.is_grad_enabled() and is_plain_eager(x):
+            tensors = {name: getattr(self, name) for name in ("running_mean", "running_covariance", "weight", "bias")}
+            known = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+            make = partial(self._evaluation_of, tuple(known), x.dtype)
+            settings = x.dtype, self.eps, self.algebra, tuple(known)
+            matrix, offset, precise = cached(self, f"evaluation in {x.dtype}", make, tuple(known.values()), settings)
+            if precise:
+                return map_numbers(x, matrix, offset)
         mean, covariance = self._running()
         return evaluate(x, self._gamma(x), self._beta(mean), mean, covariance, self.eps)
+
+    def _evaluation_of(self, names: tuple[str, ...], dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Return matrix and offset, in a type, from parameters and statistics, and whether they are precise enough in it."""
+        given = dict(zip(names, tensors, strict=True))
+        mean, covariance = fine(self._by_number(given["running_mean"])), fine(given["running_covariance"])
+        gamma, bias = self._symmetric(given.get("weight"), covariance), given.get("bias")
+        beta = torch.zeros_like(mean) if bias is None else self._by_number(bias).to(mean.dtype)
+        factor = inverse_factor(covariance, self.eps)
+        matrix = gamma @ factor
+        offset = beta - (matrix @ mean.unsqueeze(-1)).squeeze(-1)
+        return matrix.to(dtype), offset.to(dtype), is_precise(mean, covariance, factor)
 
     def _batch(self, x: Tensor) -> Tensor:
         """Whiten numbers (N, n, c, S) by their own statistics."""
@@ -164,10 +188,13 @@ class WhiteningBatchNorm(ComponentNorm):
 
     def _gamma(self, like: Tensor) -> Tensor:
         """Return the symmetric matrices that multiply whitened numbers, (c, n, n)."""
+        return self._symmetric(self.weight, like)
+
+    def _symmetric(self, weight: Tensor | None, like: Tensor) -> Tensor:
         n = self.algebra.n
-        if self.weight is None:
+        if weight is None:
             return torch.eye(n, dtype=like.dtype, device=like.device).expand(self.num_features // n, n, n)
-        gamma: Tensor = self.weight[symmetric_positions(n, self.weight.device)].permute(2, 0, 1)
+        gamma: Tensor = weight[symmetric_positions(n, weight.device)].permute(2, 0, 1)
         return gamma.to(like.dtype)
 
     def _beta(self, like: Tensor) -> Tensor:

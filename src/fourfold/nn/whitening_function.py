@@ -43,7 +43,7 @@ def whiten(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, 
     with torch.no_grad():
         mean, covariance = (_traced_statistics if _traced() else _statistics)(x.detach())
         factor = inverse_factor(covariance, eps)
-    if not _traced() and not _is_precise(mean, covariance, factor):
+    if not _traced() and not is_precise(mean, covariance, factor):
         return _whiten_rows(x, gamma, beta, eps)
     y: Tensor = _Whiten.apply(x, gamma, beta, mean, factor, eps)  # type: ignore[no-untyped-call]
     return y, mean, covariance
@@ -53,7 +53,7 @@ def evaluate(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, covariance: T
     """Return Γ W (x − μ) + β for a given mean and covariance. Shapes: as `whiten`."""
     factor = inverse_factor(covariance, eps)
     matrix, beta = gamma.to(factor.dtype) @ factor, beta.to(factor.dtype)
-    if _in_chunks(x) and not _traced() and _is_precise(mean, covariance, factor):
+    if _in_chunks(x) and not _traced() and is_precise(mean, covariance, factor):
         offset = (beta - (matrix @ mean.unsqueeze(-1)).squeeze(-1)).to(x.dtype)
         matrix = matrix.to(x.dtype)
         if torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad or offset.requires_grad):
@@ -65,6 +65,13 @@ def evaluate(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, covariance: T
         return _traced_mix(offset.to(x.dtype), (matrix.to(x.dtype), x - rounded.t().unsqueeze(-1)))
     centred = fine(x) - mean.t().unsqueeze(-1)
     return (torch.einsum("cij,ajcl->aicl", matrix, centred) + beta.t().unsqueeze(-1)).to(x.dtype)
+
+
+def map_numbers(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """Return matrix·x + offset for every number, without gradients. Shapes: (N, n, c, S), (c, n, n), (c, n) → as x."""
+    if _in_chunks(x):
+        return _mix(offset, (matrix, x.contiguous()))
+    return torch.einsum("cij,ajcl->aicl", matrix, x) + offset.t().unsqueeze(-1)
 
 
 def inverse_factor(covariance: Tensor, eps: float) -> Tensor:
@@ -164,7 +171,7 @@ def _traced_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean + shift.t(), covariance
 
 
-def _is_precise(mean: Tensor, covariance: Tensor, factor: Tensor) -> bool:
+def is_precise(mean: Tensor, covariance: Tensor, factor: Tensor) -> bool:
     """Whether E[xxᵀ] − μμᵀ, and sums of products with ΓW, keep their digits.
 
     They lose those in which the mean square of a component exceeds the least pivot of V.
