@@ -53,24 +53,33 @@ class _NativeLinear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.algebra, ctx.expanded = algebra, expanded
-        output = x.new_empty(len(x), len(weight))
-        _call("linear_forward", algebra, (*x.shape, len(weight)), x, weight, bias, output)
-        return output
+        return multiply(algebra, x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or not is_plain_eager(gradient):
             found = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
-            return *found, gradient.sum(0) if needs_bias else None, None, None
-        wanted = [
-            x.new_empty(x.shape) if needs_input else None,
-            weight.new_empty(weight.shape) if needs_weight else None,
-            weight.new_empty(len(weight)) if needs_bias else None,
-        ]
-        _call("linear_backward", ctx.algebra, (*x.shape, len(weight)), x, weight, gradient, *wanted)
-        return *wanted, None, None
+            return *found, gradient.sum(0) if ctx.needs_input_grad[2] else None, None, None
+        return *multiply_backward(ctx.algebra, x, weight, gradient, ctx.needs_input_grad[:3]), None, None
+
+
+def multiply(algebra: Algebra, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return W·x + b, float32: (rows, inputs), (outputs, inputs / n), (outputs,) → (rows, outputs)."""
+    output = x.new_empty(len(x), len(weight))
+    _call("linear_forward", algebra, (*x.shape, len(weight)), x, weight, bias, output)
+    return output
+
+
+def multiply_backward(
+    algebra: Algebra, x: Tensor, weight: Tensor, gradient: Tensor, needed: tuple[bool, bool, bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients by x, by the weight and by the bias, those that are needed, from that by the output."""
+    by_input = x.new_empty(x.shape) if needed[0] else None
+    by_weight = weight.new_empty(weight.shape) if needed[1] else None
+    by_bias = weight.new_empty(len(weight)) if needed[2] else None
+    _call("linear_backward", algebra, (*x.shape, len(weight)), x, weight, gradient, by_input, by_weight, by_bias)
+    return by_input, by_weight, by_bias
 
 
 def _call(function: str, algebra: Algebra, sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
@@ -102,7 +111,8 @@ class _Described:
     def __init__(self, algebra: Algebra) -> None:
         entries = [[sign * (component + 1) for component, sign in row] for row in algebra.left_table]
         self._table = torch.tensor(entries, dtype=torch.int32, device="cpu")
-        self.pointer = ctypes.pointer(CAlgebra(1, 1, None, None, None, algebra.n, self._table.data_ptr()))
+        table = self._table.data_ptr() if algebra.n > 1 else None  # a real weight is the matrix
+        self.pointer = ctypes.pointer(CAlgebra(1, 1, None, None, None, algebra.n, table))
 
 
 _described = lru_cache(_Described)
