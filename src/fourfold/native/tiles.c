@@ -1,8 +1,8 @@
 /* Products of dense float32 matrices.
  *
  * A tile of the result, 6 rows of 64 columns (of 16 without AVX-512), stays in registers while the depth of the product is
- * walked: every element of the left matrix is broadcast and meets whole vectors of the right one. On Zen 4 that is 112 to 116
- * of the 118 GFLOP/s that a core of 3.7 GHz has.
+ * walked: every element of the left matrix is broadcast and meets whole vectors of the right one. `benchmarks/linear.py`
+ * compares the products with torch's.
  */
 #ifdef __AVX512F__
 #define TILE_VECTORS 4
