@@ -259,6 +259,7 @@ def test_ranks_that_are_ended_inside_a_level_go_on_at_the_same_step(chosen, worl
 
 
 def test_ctrl_c_ends_all_ranks_at_a_step_and_rank_0_says_so(tmp_path, command, monkeypatch):
+    monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.0)
     in_level_1(monkeypatch, 0, lambda: os.kill(os.getpid(), signal.SIGINT), level_of_act=0)
     ended = command()
     assert [one.code for one in ended] == [130, 0]
