@@ -80,7 +80,7 @@ def test_where_a_level_was_saved_goes_on_and_ended_is_shown_on_a_terminal(tmp_pa
     assert f"real trial 1: stopped at level 4, {INSIDE}" in text
     assert f"quaternion trial 0: the time budget is spent at level 5, {INSIDE}" in text
     last = text.splitlines()[-1]
-    assert f"real trial 0: level 3, goes on at {INSIDE}" in last
+    assert f"real trial 0: level 3, resumes at {INSIDE}" in last
     assert f"quaternion trial 1: inverted level 2, saved at {INSIDE}" in last
 
 
@@ -90,7 +90,7 @@ def test_where_a_level_goes_on_and_ended_is_a_line_elsewhere(tmp_path):
         for event in events_of_checkpoints():
             take(event)
     assert console.export_text().splitlines() == [
-        f"real trial 0: level 3 goes on at {INSIDE}",
+        f"real trial 0: level 3 resumes at {INSIDE}",
         "real trial 0: the disk is full",
         f"real trial 1: stopped at level 4, {INSIDE}",
         f"quaternion trial 0: the time budget is spent at level 5, {INSIDE}",

@@ -150,7 +150,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(here, quick_plan, monkeypatch
     monkeypatch.setattr(lottery, "run", interrupted)
     ended = call(*SETTINGS)
     assert ended.code == 130
-    assert ended.err == "\nfourfold: stopped; all finished levels are on disk, the same command goes on\n"
+    assert ended.err == "\nfourfold: stopped; all finished levels are on disk, the same command resumes\n"
 
 
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_plan, monkeypatch):

@@ -40,9 +40,9 @@ def test_a_trial_inside_a_level_has_a_line_that_says_where_it_was_saved(here):
     store.checkpoints.save(Training(3, 0, "inverted"), {}, position, {})
     (store.path / "checkpoints" / "4-0.safetensors").write_bytes(b"cut off")
     _, first, second, third = [" ".join(line) for line in status()]
-    assert first.endswith("the same command goes on; level 1 saved at epoch 3 of 9, step 7 of 24")
+    assert first.endswith("the same command resumes; level 1 saved at epoch 3 of 9, step 7 of 24")
     assert second.startswith(
-        f"{store.path.name} 3 0 unfinished: the same command goes on; inverted level 0 saved at epoch 3 of 9"
+        f"{store.path.name} 3 0 unfinished: the same command resumes; inverted level 0 saved at epoch 3 of 9"
     )
     assert second.endswith("; level 0 saved at its end")
     assert third.endswith("; level 0 saved at an unknown place (damaged)")

@@ -68,7 +68,7 @@ def test_a_dry_run_writes_nothing_and_no_time_leaves_all_to_do(here):
     assert list(here.iterdir()) == []
     ended = call(*SETTINGS, "--budget", "0.001s", "--out", here / "runs")
     assert ended.code == 0
-    assert "real: 0 of 2 points are done; the same command goes on" in ended.out.splitlines()
+    assert "real: 0 of 2 points are done; the same command resumes" in ended.out.splitlines()
 
 
 @pytest.mark.usefixtures("quick_plan")

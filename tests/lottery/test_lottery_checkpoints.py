@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_once_and_the_training_goes_o
     (store.path / "checkpoints").write_text("in the way")
     told = finish(spec, tmp_path)
     assert [kind for kind, _ in told] == ["notice"]
-    assert told[0][1]["message"] == ("no checkpoint of level 0 could be written (File exists); the training goes on without")
+    assert told[0][1]["message"] == ("no checkpoint of level 0 could be written (File exists); training continues without it")
     assert results(store.rows(0)) == results(alone(spec).rows(0))
 
 

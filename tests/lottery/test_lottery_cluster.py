@@ -311,7 +311,7 @@ def test_ctrl_c_ends_the_bridge_in_order(tmp_path):
         process.kill()
         process.communicate()
     assert process.returncode == 130
-    assert errors == "\nfourfold: stopped; all finished levels are on disk, the same command goes on\n"
+    assert errors == "\nfourfold: stopped; all finished levels are on disk, the same command resumes\n"
     assert note.read_text() == "in order"
 
 

@@ -45,7 +45,7 @@ def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(t
         UserError, match=r"^the worker of trial 0 of tiny-real-\w+ was ended from outside \(exit code -9; "
     ) as caught:
         lottery.run(spec, trials=1, out=tmp_path, device="cpu", workers=1, on_event=kill_once)
-    assert str(caught.value).endswith("all rows so far are safe, the same command goes on")
+    assert str(caught.value).endswith("all rows so far are safe, the same command resumes")
     assert len(killed) == 1
     before = RunStore(tmp_path / spec.id).rows(0)
     assert len(before) >= 2

@@ -1,4 +1,4 @@
-"""Real commands in sessions of their own, killed while their workers train: the same command goes on."""
+"""Real commands in sessions of their own, killed while their workers train: the same command resumes."""
 
 import os
 import random
@@ -130,7 +130,7 @@ def test_of_two_commands_on_one_run_one_works_and_ctrl_c_ends_it(started, tmp_pa
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
-    assert errors == "\nfourfold: stopped; all finished levels are on disk, the same command goes on\n"
+    assert errors == "\nfourfold: stopped; all finished levels are on disk, the same command resumes\n"
     wait_until(lambda: not any(is_alive(pid) for pid in workers), "the workers have ended")
     assert not store.locked("run")
 

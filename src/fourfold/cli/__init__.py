@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         if not _rank():
-            say("\nfourfold: stopped; all finished levels are on disk, the same command goes on", sys.stderr)
+            say("\nfourfold: stopped; all finished levels are on disk, the same command resumes", sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         sys.stderr.close()

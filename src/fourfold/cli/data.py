@@ -24,7 +24,7 @@ def command(
 
     Args:
         action: list, get (download with checksums), check (read every file and compare it with the official one) or pack
-            (convert an ImageNet's batches into files that are mapped into memory; the same command goes on after a stop).
+            (convert an ImageNet's batches into files that are mapped into memory; the same command resumes after a stop).
         name: A data set of `fourfold data list`.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
     """

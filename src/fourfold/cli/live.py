@@ -81,7 +81,7 @@ def _print_line(console: Console, event: Event) -> None:
     elif event.kind == "kept":
         console.print(f"{name} level {event.level}: {event.message}")
     elif event.kind == "resumed":
-        console.print(f"{name}: level {event.level} goes on at {event.message}")
+        console.print(f"{name}: level {event.level} resumes at {event.message}")
     elif event.kind in ("failed", "out-of-time", "stopped"):
         console.print(f"{name}: {_ending(event)}")
 
@@ -133,7 +133,7 @@ class _Board:
             self.notes.append(f"{key[0]} trial {key[1]} level {event.level}: {event.message}")
         elif event.kind in ("checkpoint", "resumed"):
             control = "" if event.control == TICKET else f"{event.control} "
-            what = "saved at" if event.kind == "checkpoint" else "goes on at"
+            what = "saved at" if event.kind == "checkpoint" else "resumes at"
             self.running[key] = f"{control}level {event.level}, {what} {event.message}"
         elif event.kind == "notice":
             self.notes.append(f"{key[0]} trial {key[1]}: {event.message}")

@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Reproduce a figure or a table of the two papers, or judge their claims by the rows there are.
 
-    A figure runs what is missing of its experiments (the same command goes on after an interruption) and draws our
+    A figure runs what is missing of its experiments (the same command resumes after an interruption) and draws our
     counterpart with the published curve behind it. Without a name, all names are listed.
 
     Args:

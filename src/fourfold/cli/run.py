@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Train, prune, rewind and train again, level after level, in every algebra named.
 
-    What is on disk already is not run again: the same command goes on after Ctrl-C, a crash or a spent budget, and its
+    What is on disk already is not run again: the same command resumes after Ctrl-C, a crash or a spent budget, and its
     rows are those of a run that was never interrupted. Ends with exit code 1 if a trial failed for good. Under torchrun all
     processes train one network after the other together.
 

@@ -63,7 +63,7 @@ def command(
                 progress.advance(task)
                 console.print(f"{name} level {event.level}, {event.message}")
             elif event.kind in ("failed", "out-of-time"):
-                why = event.message if event.kind == "failed" else "the time budget is spent; the same command goes on"
+                why = event.message if event.kind == "failed" else "the time budget is spent; the same command resumes"
                 console.print(f"{name}: {why}")
 
         lottery.stability(

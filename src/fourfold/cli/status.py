@@ -69,7 +69,7 @@ def _lines(store: RunStore) -> list[tuple[str, ...]]:
         elif store.finished(trial):
             state = "finished"
         else:
-            state = "running" if running else "unfinished: the same command goes on"
+            state = "running" if running else "unfinished: the same command resumes"
             state += "".join(f"; {place}" for place in places.get(trial, ()))
         fraction, top1 = (f"{100 * rows[-1].fraction_of_real:.2f} %", f"{rows[-1].top1:.2f} %") if rows else ("", "")
         lines.append((store.path.name, str(trial), str(len(rows)), fraction, top1, state, _beside(store, trial)))

@@ -35,7 +35,7 @@ def command(
     """Find the settings that suit each algebra: a grid, or a study that chooses its points, with equal budgets.
 
     Points are compared by their accuracy on training images that are held out; the test set decides nothing. Every point is
-    an ordinary run in the same folder, so the same command goes on where it was stopped, and `fourfold report` reads them.
+    an ordinary run in the same folder, so the same command resumes where it stopped, and `fourfold report` reads them.
 
     Args:
         preset: An experiment of `fourfold presets`.

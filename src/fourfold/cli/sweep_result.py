@@ -50,5 +50,5 @@ def _sentences(outcomes: Sequence[Outcome], space: Space, points: int) -> list[s
     if failed:
         sentences.append(f"{failed} trials failed and count as 0 %")
     if len(outcomes) < points:
-        sentences.append(f"{len(outcomes)} of {points} points are done; the same command goes on")
+        sentences.append(f"{len(outcomes)} of {points} points are done; the same command resumes")
     return sentences

@@ -108,7 +108,7 @@ class Connection:
                 if self._late():
                     yield from (Event(kind="out-of-time", spec=task.spec, trial=task.trial) for task in left.values())
                     break
-                raise UserError(f"{self._gone}; all rows so far are safe, the same command goes on")
+                raise UserError(f"{self._gone}; all rows so far are safe, the same command resumes")
         if given_up:
             others = f" (and {len(given_up) - 1} more)" if len(given_up) > 1 else ""
             raise UserError(f"{given_up[0]}{others}; all rows so far are safe: ask for more --memory-per-trial")

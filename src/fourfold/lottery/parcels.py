@@ -79,7 +79,7 @@ def accept(store: RunStore, files: Files, row: Row | None) -> str | None:
     try:
         unpack(store, saved)
     except OSError as error:
-        return f"no checkpoint could be written to {store.path} ({error.strerror}); the training goes on without"
+        return f"no checkpoint could be written to {store.path} ({error.strerror}); training continues without it"
     return None
 
 

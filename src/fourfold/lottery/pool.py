@@ -226,7 +226,7 @@ class Pool:
             return
         raise UserError(
             f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {code}; out of memory?); "
-            "all rows so far are safe, the same command goes on"
+            "all rows so far are safe, the same command resumes"
         )
 
     def _give_back(self, task: Task, lanes: int, alone: bool) -> None:

@@ -124,7 +124,7 @@ def load_level_0(network: nn.Module, carried: Arrays) -> None:
 def point(network: nn.Module) -> Arrays:
     """Return a network's state as the point that all levels go back to."""
     state = pruning.compress(network.state_dict(), {})
-    return _prefixed("point/", {name: array.copy() for name, array in state.items()})  # training goes on in the same memory
+    return _prefixed("point/", {name: array.copy() for name, array in state.items()})  # training continues in the same memory
 
 
 def arrays_below(carried: Arrays, prefix: str) -> Arrays:

@@ -205,7 +205,7 @@ class TrainingSaver:
         return Wanted(save=due or (end and self._rule.on), end=end)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Save the training; a disk that has no room for it is told of once, and the training goes on."""
+        """Save the training; a disk that has no room for it is told of once, and training continues."""
         start = self._saving.now()
         position = checkpoint.position() | {"seconds": round(self.seconds_before + start - self._begun, 3)}
         parts = {name: _part(tensor) for name, tensor in checkpoint.tensors.items()}
@@ -215,7 +215,7 @@ class TrainingSaver:
             self._saving.store.checkpoints.save(self._training, self._identity, position, parts)
         except OSError as error:
             if not self._saving.warned:
-                why = f"no checkpoint of {self._name} could be written ({error.strerror}); the training goes on without"
+                why = f"no checkpoint of {self._name} could be written ({error.strerror}); training continues without it"
                 self._tell("notice", message=why)
             self._saving.warned.add(self._name)
             self._kept = False

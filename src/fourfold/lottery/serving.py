@@ -74,7 +74,7 @@ class Server:
         except Exception as error:
             if "CUDA error" in str(error):
                 reason = str(error).partition("\n")[0]
-                send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command goes on")
+                send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command resumes")
             else:
                 send("crash", message=traceback.format_exc())
 

@@ -111,7 +111,7 @@ class Progress:
         self.epoch, self._first, self._inside = self.epoch + 1, 0, False
 
     def checkpoint(self) -> Checkpoint:
-        """Return where the training is; its tensors are those that training goes on in. All ranks call this together."""
+        """Return where the training is; its tensors are those that training continues in. All ranks call this together."""
         self._steps.put_back()
         tensors = {f"network/{name}": tensor.detach() for name, tensor in self._network.state_dict().items()}
         tensors |= {f"moments/{name}": tensor for name, tensor in self._steps.moments(copy=False).items()}

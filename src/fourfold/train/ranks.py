@@ -21,7 +21,7 @@ from fourfold.record import Launch, RankError, UserError
 TIMEOUT_SECONDS = 600
 """How long a rank waits for another: downloads and the slowest step must be shorter, and a hung rank ends them all then."""
 
-GOES_ON = "all finished levels are on disk, the same command goes on"
+GOES_ON = "all finished levels are on disk, the same command resumes"
 
 
 @dataclass(frozen=True, kw_only=True)
