@@ -26,7 +26,7 @@ def test_every_trial_has_a_line_with_its_last_level(here):
     name = store.path.name
     assert table == [
         [name, "0", "3", "25.00", "%", "70.00", "%", "finished"],
-        [name, "2", "1", "100.00", "%", "90.00", "%", *["unfinished:", "the", "same", "command", "goes", "on"]],
+        [name, "2", "1", "100.00", "%", "90.00", "%", *["unfinished:", "the", "same", "command", "resumes"]],
         [name, "5", "0", *["failed", "at", "level", "0:", "the", "loss", "became", "nan", "in", "epoch", "1"]],
     ]
 

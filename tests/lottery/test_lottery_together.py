@@ -258,6 +258,15 @@ def test_ranks_that_are_ended_inside_a_level_go_on_at_the_same_step(chosen, worl
         assert not list((out / spec.id / "checkpoints").iterdir())
 
 
+@pytest.fixture
+def listens_to_ctrl_c():
+    """Shells let what they start in the background ignore it, and so do the ranks that are forked there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_ctrl_c_ends_all_ranks_at_a_step_and_rank_0_says_so(tmp_path, command, monkeypatch):
     monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.0)
     in_level_1(monkeypatch, 0, lambda: os.kill(os.getpid(), signal.SIGINT), level_of_act=0)
