@@ -35,7 +35,8 @@ def memory_format(network: nn.Module, device: torch.device, precision: Precision
     """Return the faster memory format of a network's images: `channels_last` or `contiguous_format`.
 
     The matrix units of GPUs, which lower precisions use, take the channels of a pixel side by side. On a CPU so do torch's
-    convolutions (0.86 to 0.91 of the time of NCHW for whole networks) and our native ones; without a compiler, few products in float32 are faster in NCHW.
+    convolutions (0.86 to 0.91 of the time of NCHW for whole networks) and our native ones; without a compiler, few products
+    in float32 are faster in NCHW.
     """
     if device.type != "cpu":
         return torch.channels_last if precision is not None else torch.contiguous_format
