@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,8 +20,10 @@ from fourfold.record import (
     Spec,
     StopSpec,
     TrainSpec,
+    Trust,
     UserError,
 )
+from fourfold.record.spec import ADDED
 
 positive = st.floats(1e-6, 0.99, allow_nan=False)
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
@@ -86,6 +89,8 @@ def leaves(spec):
 
     def walk(part, path):
         for field in dataclasses.fields(part):
+            if field.name == "trust":
+                continue  # permission to import code is no part of an experiment
             value = getattr(part, field.name)
             here = (*path, field.name)
             if dataclasses.is_dataclass(value):
@@ -114,7 +119,7 @@ def changed(spec, path):
         "score": "random" if value != "random" else "fisher",
         "unit": "element" if value == "weight" else "weight",
         "budget": "macs" if value == "weights" else "weights",
-        "schedule": "one-shot" if value == "iterative" else "iterative",
+        "schedule": {"iterative": "one-shot", None: "cosine"}.get(value, "iterative" if path[0] == "prune" else None),
         "rewind": "start" if value != "start" else "weights",
         "rewind_to": 1 if value is None else None,
         "search": "continue",
@@ -129,6 +134,14 @@ def changed(spec, path):
         "precision": "bf16" if value is None else None,
         "skip": ("fc1",) if value is None else None,
         "layer_fractions": ("fc1:0.1",) if value is None else None,
+        "optimizer_arguments": ("eps=1e-06",) if value is None else None,
+        "clip_norm": 1.0 if value is None else None,
+        "ema": 0.9 if value is None else None,
+        "mixup": 0.2 if value is None else None,
+        "cutmix": 0.2 if value is None else None,
+        "metric": 0.5 if value is None else None,
+        "class_weights": (1.0, 2.0) if value is None else None,
+        "ignore_index": 255 if value is None else None,
     }
     if path[-1] in others:
         new = others[path[-1]]
@@ -148,7 +161,7 @@ def changed(spec, path):
     return new
 
 
-SPECIAL = {"rewind_to", "search", "budget", "cosine_steps"}
+SPECIAL = {"rewind_to", "search", "budget", "cosine_steps", "schedule"}
 """Fields that are valid only beside certain others; tried below."""
 
 
@@ -166,7 +179,7 @@ def test_every_field_is_part_of_the_id(spec):
 def test_defaults_are_part_of_the_id():
     spec = make_spec()
     paths = leaves(spec)
-    assert len(paths) == 1 + 8 + 7 + 13 + 12 + 3
+    assert len(paths) == 1 + 8 + 7 + (13 + 6) + 12 + (3 + 1) + 4
     for path in paths:
         if path == ("train", "early_stopping"):
             base = make_spec(data=DataSpec(name="digits", validation=9))
@@ -179,6 +192,35 @@ def test_defaults_are_part_of_the_id():
         else:
             base = spec
         assert changed(base, path).id != base.id, path
+
+
+COMMITTED = sorted(Path(__file__).parents[2].glob("results/*/spec.json"))
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.parent.name)
+def test_committed_results_have_the_ids_that_their_folders_are_named_by(file):
+    value = json.loads(file.read_text())
+    spec = Spec.from_json({name: part for name, part in value.items() if name != "data_sha256"})
+    assert spec.id == file.parent.name
+    assert json.loads(json.dumps(spec.to_json())) == {name: part for name, part in value.items() if name != "data_sha256"}
+
+
+def test_fields_that_were_added_are_left_out_at_their_defaults():
+    parts = make_spec().to_json()
+    for part, names in ADDED.items():
+        assert names
+        for name in names:
+            assert name not in (parts[part] if part else parts), (part, name)
+
+
+def test_trust_is_no_part_of_a_spec():
+    spec = make_spec(model=ModelSpec(name="roads.py:net"))
+    trusted = spec.trusted(Trust(folder="/somewhere"))
+    assert trusted == spec
+    assert hash(trusted) == hash(spec)
+    assert trusted.id == spec.id
+    assert trusted.real_twin.trust == trusted.trust
+    assert Spec.from_json(json.loads(json.dumps(trusted.to_json()))).trust is None
 
 
 def test_ids_are_readable_and_stay_what_they_are():

@@ -6,6 +6,7 @@ import pytest
 from record_samples import make_spec
 
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec, UserError
+from fourfold.record.train_spec import OPTIMIZERS
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -41,7 +42,7 @@ CHOICES = [
     (ModelSpec, "algebra", "model algebra", "complex, octonion, phm, quaternion, real", {"name": "lenet-12"}),
     (ModelSpec, "head", "model head", "algebra, real", {"name": "lenet-12"}),
     (ModelSpec, "init", "model init", "glorot, he, torch", {"name": "lenet-12"}),
-    (TrainSpec, "optimizer", "train optimizer", "adam, sgd", {}),
+    (TrainSpec, "optimizer", "train optimizer", ", ".join(sorted(OPTIMIZERS)), {}),
     (PruneSpec, "scope", "prune scope", "component, erk, global, layer", {}),
     (PruneSpec, "score", "prune score", "fisher, gradient, grasp, magnitude, random, snip, synflow, taylor", {}),
     (PruneSpec, "unit", "prune unit", "element, row, weight", {}),

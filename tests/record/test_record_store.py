@@ -1,12 +1,13 @@
 """The files of a run: nothing written changes, and what a crash tears off is left out."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from record_samples import make_row, make_spec
 
-from fourfold.record import ModelSpec, PruneSpec, RunStore, Spec, StopSpec, UserError, find_runs
+from fourfold.record import Epoch, Metric, ModelSpec, PruneSpec, Row, RunStore, Spec, StopSpec, UserError, find_runs
 
 
 @pytest.fixture
@@ -196,3 +197,46 @@ def test_runs_are_found_at_any_depth_once_and_in_order(tmp_path):
 def test_a_path_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"^there is no .*nowhere; name a run's folder or one that holds runs$"):
         find_runs(tmp_path, tmp_path / "nowhere")
+
+
+def test_code_goes_on_as_it_began_or_as_it_was_accepted(tmp_path):
+    spec = make_spec(model=ModelSpec(name="roads.py:net"))
+    first, second, third = ({"roads.py": letter * 64} for letter in "abc")
+    store = RunStore.create(tmp_path, spec, code=first)
+    assert store.code() == first
+    assert store.spec() == spec
+    RunStore.create(tmp_path, spec, code=first)
+    refused = r"^the code of roads\.py has changed since the run began \(SHA-256 aaaaaaaa, now bbbbbbbb\)"
+    with pytest.raises(UserError, match=refused):
+        RunStore.create(tmp_path, spec, code=second)
+    RunStore.create(tmp_path, spec, code=second, accept_changed_code=True)
+    row = make_row(level=0)
+    store.append(dataclasses.replace(row, provenance=dataclasses.replace(row.provenance, code=second)))
+    assert store.rows(0)[0].provenance.code == second
+    RunStore.create(tmp_path, spec, code=second)
+    with pytest.raises(UserError, match="has changed since the run began"):
+        RunStore.create(tmp_path, spec, code=third)
+
+
+def test_rows_of_other_tasks_have_their_metrics_and_those_of_images_stay_as_they_were():
+    line = make_row().to_line()
+    assert not {"metrics", "metric", "code"} & (set(json.loads(line)) | set(json.loads(line)["provenance"]))
+    assert make_row().metrics == {"top1": 81.25, "loss": 0.1 + 0.2}
+    rmse = Metric(name="rmse", unit="m", higher_is_better=False)
+    epoch = Epoch(epoch=1, train_loss=0.5, loss=0.4, metric=0.6)
+    row = make_row(top1=None, metric=rmse, metrics={"rmse": 0.5, "r2": -3.0, "loss": 0.25}, epochs=(epoch,))
+    again = Row.from_line(row.to_line())
+    assert again == row
+    assert (again.value, again.metric, again.epochs[0].value) == (0.5, rmse, 0.6)
+    assert "top1" not in json.loads(row.to_line())
+    for damage in ({"metrics": {"r2": 0.5}}, {"metrics": {}}, {"top1": 5.0}, {"metric": {"name": "top1", "unit": "%"}}):
+        with pytest.raises(UserError, match="is not a row of fourfold"):
+            Row.from_line(json.dumps(json.loads(row.to_line()) | damage))
+
+
+def test_trials_end_by_the_metric_and_its_direction():
+    rmse = Metric(name="rmse", higher_is_better=False)
+    spec = make_spec(stop=StopSpec(metric=2.0, levels=2))
+    for values, ended in (([1, 3], False), ([1, 3, 2.5], True), ([3, 3, 1], False), ([2, 2], False)):
+        assert spec.finished(values, 10**9, None, rmse) == ended
+    assert not make_spec(stop=StopSpec(levels=1)).finished([0.0, 0.0], 10**9, None, rmse)  # a percentage bounds no error

@@ -252,7 +252,7 @@ def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcom
         if row is not None:
             assert row.validation is not None
             validation.append(row.validation)
-            test.append(row.top1)
+            test.append(row.value)
             named |= {row.data} if row.data else set()
         elif store.failure(trial) is not None:
             validation.append(0.0)

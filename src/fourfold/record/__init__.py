@@ -3,12 +3,15 @@
 from fourfold.record.cluster import Cluster, NoAnswerError
 from fourfold.record.errors import RankError, UserError
 from fourfold.record.launch import Launch, launched
+from fourfold.record.metric import TOP1, Metric
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
+from fourfold.record.references import Code, Trust
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
 from fourfold.record.settings import Value, get_field, is_number, parse_value, split_words, with_fields
 from fourfold.record.spec import SPEC_VERSION, DataSpec, ModelSpec, Spec, StopSpec
 from fourfold.record.stability import Connectivity, ConnectivityRow, Overlap, OverlapRow
 from fourfold.record.store import RunStore, find_runs
+from fourfold.record.task_spec import TaskSpec
 from fourfold.record.train_spec import EarlyStopping, TrainSpec
 
 __all__ = [
@@ -17,13 +20,16 @@ __all__ = [
     "SCORED_AT_START",
     "SPEC_VERSION",
     "TICKET",
+    "TOP1",
     "Cluster",
+    "Code",
     "Connectivity",
     "ConnectivityRow",
     "DataSpec",
     "EarlyStopping",
     "Epoch",
     "Launch",
+    "Metric",
     "ModelSpec",
     "NoAnswerError",
     "Overlap",
@@ -35,7 +41,9 @@ __all__ = [
     "RunStore",
     "Spec",
     "StopSpec",
+    "TaskSpec",
     "TrainSpec",
+    "Trust",
     "UserError",
     "Value",
     "find_runs",

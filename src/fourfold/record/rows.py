@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from fourfold.record.errors import UserError
+from fourfold.record.metric import TOP1, Metric
 from fourfold.record.reading import READING_ERRORS, build, parse_object
 
 TICKET = "ticket"
@@ -31,11 +33,20 @@ class Epoch:
     epoch: int
     """Epochs trained so far, from 1."""
     train_loss: float
-    """Mean cross-entropy (nats) over the epoch's batches, as it was trained."""
-    top1: float
-    """Test accuracy in percent, to be looked at: nothing is selected by it."""
+    """Mean loss (of classification: cross-entropy in nats) over the epoch's batches, as it was trained."""
+    top1: float | None = None
+    """Test accuracy in percent, to be looked at: nothing is selected by it. None for tasks that have none."""
     loss: float
-    """Test cross-entropy in nats."""
+    """Mean test loss."""
+    metric: float | None = None
+    """The task's metric on the test set, where that is not `top1`."""
+
+    @property
+    def value(self) -> float:
+        """The task's metric on the test set."""
+        found = self.top1 if self.metric is None else self.metric
+        assert found is not None, "rows are checked when they are read"
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +67,8 @@ class Provenance:
     """Of the images: `contiguous` or `channels_last`; None as for `engine`."""
     precision: str | None = None
     """Of the products: `float32`, `tf32` or `bf16`; None as for `engine`."""
+    code: dict[str, str] | None = None
+    """SHA-256 of each file of the user's code that made the row, by the name that the spec has for it; None without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +106,14 @@ class Row:
     """The same for the dense real twin."""
     stored_bytes: int
     """Bytes to store the trained ticket: fp32 values, the cheapest of three index codings a layer, and the rest dense."""
-    top1: float
-    """Test accuracy in percent."""
-    top5: float | None
+    top1: float | None = None
+    """Test accuracy in percent; None for tasks that have none."""
+    top5: float | None = None
     """Test top-5 accuracy in percent, for 100 classes and more."""
     loss: float
-    """Test cross-entropy in nats."""
+    """Mean test loss: of classification, cross-entropy in nats."""
     train_loss: float
-    """Mean cross-entropy of the last epoch."""
+    """Mean loss of the last epoch."""
     steps: int
     """Optimiser steps trained."""
     layers: dict[str, tuple[int, int]]
@@ -110,16 +123,44 @@ class Row:
     mask: str
     """SHA-256 of the level's mask."""
     provenance: Provenance
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Everything that was measured on the test set, by name. Rows of image classification keep theirs in `top1`, `top5` and
+    `loss` alone, on disk, and are given them here."""
+    metric: Metric = TOP1
+    """Which of them the task is judged by."""
     validation: float | None = None
-    """Accuracy in percent on the held-out training images, after training: what a sweep selects by. None where none are
-    held out, and in rows that were written before this field was."""
+    """The metric (accuracy in percent) on the held-out training images, after training: what a sweep selects by. None where
+    none are held out, and in rows that were written before this field was."""
     data: str | None = None
     """SHA-256 of the images and labels that it was trained and tested on; None in rows that were written before this field
     was."""
 
+    def __post_init__(self) -> None:
+        if self.metric == TOP1:
+            object.__setattr__(self, "metrics", {**self.metrics, **self._of_images()})
+
+    @property
+    def value(self) -> float:
+        """The task's metric on the test set."""
+        return self.metrics[self.metric.name]
+
+    def _of_images(self) -> dict[str, float]:
+        """Return what rows of image classification have been measured by."""
+        values = {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+        return {name: value for name, value in values.items() if value is not None}
+
     def to_line(self) -> str:
         """Return the row as one line of JSON; nan and infinity are refused."""
-        return json.dumps(dataclasses.asdict(self), allow_nan=False, separators=(",", ":"))
+        value = dataclasses.asdict(self)
+        for name in ("metric",) if self.metric == TOP1 else ("top1", "top5"):
+            del value[name]
+        if self.metrics == self._of_images():
+            del value["metrics"]
+        for part in (value["provenance"], *value["epochs"]):
+            for name in ("code", "metric", "top1"):
+                if name in part and part[name] is None:
+                    del part[name]
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str, source: str = "row") -> "Row":
@@ -143,13 +184,15 @@ class Row:
             ("level", self.level >= 0),
             ("control", self.control == TICKET or self.control in CONTROLS),
             ("layers", len(self.layers) > 0 and all(0 <= kept <= total and total > 0 for kept, total in self.layers.values())),
-            ("top1", 0 <= self.top1 <= 100),
+            ("metrics", self.metric.name in self.metrics and (self.metric == TOP1) == (self.top1 is not None)),
+            ("metrics", all(math.isfinite(value) for value in self.metrics.values())),
+            ("top1", self.top1 is None or 0 <= self.top1 <= 100),
             ("top5", self.top5 is None or 0 <= self.top5 <= 100),
             ("fraction_of_real", self.fraction_of_real > 0),
             ("density", 0 <= self.density <= 1),
             ("parameters_real", self.parameters_real > 0),
             ("weights, parameters or macs", min(*counts, self.macs_real, self.stored_bytes, self.steps) >= 0),
-            ("epochs", all(epoch.epoch > 0 for epoch in self.epochs)),
+            ("epochs", all(epoch.epoch > 0 and (epoch.top1, epoch.metric) != (None, None) for epoch in self.epochs)),
         ):
             if not holds:
                 raise ValueError(f"no level has such {name}")

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from fourfold.record.errors import UserError, unknown
+from fourfold.record.references import Trust
 from fourfold.record.spec import Spec
 
-Value = bool | int | float | str | tuple[int, ...] | tuple[str, ...] | None
+Value = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
 """What a field of a spec may hold."""
 
 TUPLE = "+"
@@ -111,6 +112,8 @@ def _replaced(owner: Any, values: Mapping[str, Value], within: str = "") -> Any:
 
 def _walk(owner: type, prefix: str) -> Iterator[tuple[str, Any]]:
     for name, hint in typing.get_type_hints(owner).items():
+        if hint == Trust | None:
+            continue  # what code may be imported is no setting
         inner = _dataclass_in(hint)
         if inner is None:
             yield f"{prefix}{name}", hint
@@ -137,6 +140,9 @@ def _parse(part: Any, text: str) -> Value:
         words = [] if text == "()" else text.split(TUPLE)
         if get_args(part)[0] is str:
             return tuple(words)
+        if get_args(part)[0] is float:
+            numbers = [_parse(float, word) for word in words]
+            return None if None in numbers else typing.cast("tuple[float, ...]", tuple(numbers))
         return tuple(map(int, words)) if all(word.isdecimal() for word in words) else None
     if part is str:
         return text
@@ -156,7 +162,7 @@ def _wanted(parts: tuple[Any, ...]) -> str:
         if get_origin(part) is Literal:
             names.append(" or ".join(sorted(get_args(part))))
         elif get_origin(part) is tuple:
-            kind = "names" if get_args(part)[0] is str else "whole numbers"
+            kind = {str: "names", float: "numbers"}.get(get_args(part)[0], "whole numbers")
             names.append(f"{kind} joined by {TUPLE}, or ()")
         else:
             names.append({bool: "true or false", int: "a whole number", float: "a number", str: "a name"}.get(part, "none"))

@@ -13,14 +13,25 @@ from typing import Any, Literal
 
 from fourfold.record.checks import check_choice, check_count, check_flag, check_number, check_text, check_whole
 from fourfold.record.errors import UserError
+from fourfold.record.metric import TOP1, Metric
 from fourfold.record.prune_spec import PruneSpec
-from fourfold.record.train_spec import EarlyStopping, TrainSpec
+from fourfold.record.references import Part, Trust, is_code
+from fourfold.record.task_spec import TaskSpec, check_name
+from fourfold.record.train_spec import ADDED_TO_TRAINING, EarlyStopping, TrainSpec
 
 SPEC_VERSION = 2
 """Raised whenever a field is removed or changes its meaning, or is added and not among `ADDED`."""
 
-ADDED = {"data": ("classes",), "model": ("norm",), "train": ("precision",), "prune": ("skip", "layer_fractions")}
-"""Fields that were added later, by part: at None they are left out of the JSON, so that ids from before them stay."""
+ADDED: dict[str, tuple[str, ...]] = {
+    "": ("task",),
+    "data": ("classes",),
+    "model": ("norm",),
+    "train": ("precision", *ADDED_TO_TRAINING),
+    "prune": ("skip", "layer_fractions"),
+    "stop": ("metric",),
+}
+"""Fields that were added later, by part: at None (`task` at its default) they are left out of the JSON, so that ids from before
+them stay."""
 
 AlgebraName = Literal["real", "complex", "quaternion", "octonion", "phm"]
 Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
@@ -35,7 +46,7 @@ class DataSpec:
     """Which images, and how they reach the network."""
 
     name: str
-    """A data set of `fourfold data list`."""
+    """A data set of `fourfold data list`, or code such as roads.py:data."""
     encoding: Encoding = "none"
     """Channels added for a hypercomplex input: none, grey (RGB + grey), zero (RGB + 0), learned (RGB + a small trained
     layer), or pixels (each n consecutive pixels of a row are the components of one number)."""
@@ -53,7 +64,7 @@ class DataSpec:
     """Some classes alone: their labels, or how many, drawn once and for all; None means all. They are counted from 0 anew."""
 
     def __post_init__(self) -> None:
-        check_text(self, "data", "name")
+        check_name("data", self.name)
         check_choice(self, "data", "encoding", Encoding)
         check_flag(self, "data", "encode_real")
         check_flag(self, "data", "flip")
@@ -80,7 +91,7 @@ class ModelSpec:
     """Which network, in which algebra."""
 
     name: str
-    """A model of `fourfold info`."""
+    """A model of `fourfold info`, or code such as roads.py:net."""
     algebra: AlgebraName = "real"
     """The algebra of the layers; phm is one of four components that every layer learns for itself."""
     head: Head = "real"
@@ -98,7 +109,7 @@ class ModelSpec:
     that of each component alone."""
 
     def __post_init__(self) -> None:
-        check_text(self, "model", "name")
+        check_name("model", self.name)
         check_choice(self, "model", "algebra", AlgebraName)
         check_choice(self, "model", "head", Head)
         check_choice(self, "model", "init", Init)
@@ -119,18 +130,32 @@ class StopSpec:
     """A trial ends after this many successive levels below that accuracy."""
     max_level: int | None = None
     """The last level in any case; None means no bound."""
+    metric: float | None = None
+    """Value of the task's metric beyond which a level counts as failed; None means `accuracy` where the metric is a percentage
+    that shall be high, and that none counts as failed elsewhere."""
 
     def __post_init__(self) -> None:
         check_number(self, "stop", "accuracy", 0, 100, "[]")
+        if self.metric is not None:
+            check_number(self, "stop", "metric", -1e30, 1e30, "[]")
         check_count(self, "stop", "levels", 1)
         if self.max_level is not None:
             check_count(self, "stop", "max_level", 0)
 
-    def reached(self, top1: list[float]) -> bool:
-        """Whether a trial with these accuracies (percent, level 0 first) has ended."""
-        if self.max_level is not None and len(top1) > self.max_level:
+    def bound(self, metric: Metric = TOP1) -> float | None:
+        """Return the value of a metric beyond which a level counts as failed; None if none does."""
+        if self.metric is not None:
+            return self.metric
+        return self.accuracy if metric.is_percent and metric.higher_is_better else None
+
+    def reached(self, values: list[float], metric: Metric = TOP1) -> bool:
+        """Whether a trial with these values of its metric (level 0 first) has ended."""
+        if self.max_level is not None and len(values) > self.max_level:
             return True
-        return len(top1) >= self.levels and all(a < self.accuracy for a in top1[-self.levels :])
+        bound = self.bound(metric)
+        if bound is None:
+            return False
+        return len(values) >= self.levels and all(metric.better(bound, value) for value in values[-self.levels :])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +169,9 @@ class Spec:
     train: TrainSpec = field(default_factory=TrainSpec)
     prune: PruneSpec = field(default_factory=PruneSpec)
     stop: StopSpec = field(default_factory=StopSpec)
+    task: TaskSpec = field(default_factory=TaskSpec)
+    trust: Trust | None = field(default=None, compare=False, repr=False)
+    """Permission to import the code that the spec names; a spec that was read from a file has none. No part of the id."""
 
     def __post_init__(self) -> None:
         check_text(self, "spec", "preset")
@@ -188,30 +216,46 @@ class Spec:
         """The same experiment with the real network of the same neurons."""
         return dataclasses.replace(self, model=dataclasses.replace(self.model, algebra="real"))
 
-    def finished(self, top1: list[float], num_weights: int, layers: Mapping[str, int] | None = None) -> bool:
-        """Whether a trial with these accuracies (percent, level 0 first) has no further level.
+    def finished(
+        self, values: list[float], num_weights: int, layers: Mapping[str, int] | None = None, metric: Metric = TOP1
+    ) -> bool:
+        """Whether a trial with these values of its metric (level 0 first) has no further level.
 
         It ends by its stop rule, or when the next level would keep none of the weights that are pruned.
 
         Args:
-            top1: The accuracies.
+            values: The metric of each level, such as its accuracy in percent.
             num_weights: The network's weights.
             layers: Those of each layer, by name; needed where layers are skipped or have fractions of their own.
+            metric: What the values are of.
         """
-        prune, level = self.prune, len(top1)
+        prune, level = self.prune, len(values)
         if layers is None or not (prune.skip or prune.layer_fractions):
             left = round(prune.density(level) * num_weights)
         else:
             left = prune.num_pruned_to(layers, level)
-        return bool(top1) and (self.stop.reached(top1) or left == 0)
+        return bool(values) and (self.stop.reached(values, metric) or left == 0)
+
+    @property
+    def code(self) -> dict[Part, str]:
+        """The references to code among the names of its parts."""
+        names: dict[Part, str] = {"data": self.data.name, "model": self.model.name, "task": self.task.name}
+        return {part: name for part, name in names.items() if is_code(name)}
+
+    def trusted(self, trust: Trust | None) -> "Spec":
+        """Return the spec with permission to import the code that it names, or (None) without."""
+        return dataclasses.replace(self, trust=trust)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values, with the version of its form."""
-        value = dataclasses.asdict(self)
+        value = dataclasses.asdict(dataclasses.replace(self, trust=None))
+        del value["trust"]
         for part, names in ADDED.items():
-            for name in names:
+            for name in names if part else ():
                 if value[part][name] is None:
                     del value[part][name]
+        if self.task == TaskSpec():
+            del value["task"]
         return {"spec_version": SPEC_VERSION, **value}
 
     @classmethod
@@ -239,12 +283,13 @@ _NESTED: dict[str, type] = {
     "prune": PruneSpec,
     "stop": StopSpec,
     "early_stopping": EarlyStopping,
+    "task": TaskSpec,
 }
 
 
 def _build(cls: type, value: Mapping[str, Any], part: str) -> Any:
     """Build a dataclass from JSON values; every field must be there, but for those that were added, and no other."""
-    names = {f.name for f in fields(cls)}
+    names = {f.name for f in fields(cls)} - {"trust"}
     if names - set(ADDED.get(part, ())) != set(value) - set(ADDED.get(part, ())):
         raise KeyError(f"fields {sorted(names ^ set(value))} are missing or unknown in {cls.__name__}")
     built: dict[str, Any] = {}

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from fourfold.record.checks import check_file_name
 from fourfold.record.errors import UserError
 from fourfold.record.files import append_line, write_atomically
 from fourfold.record.reading import READING_ERRORS, parse_object
+from fourfold.record.references import changed as changed_code
 from fourfold.record.rows import TICKET, Row
 from fourfold.record.spec import Spec
 from fourfold.record.stability import ConnectivityRow, OverlapRow
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 DATA = "data_sha256"
 """What `spec.json` has beside the spec: the SHA-256 of the images and labels, which are no part of the run's id."""
+
+CODE = "code_sha256"
+"""And that of each file of the user's code that the spec names, where it names any."""
 
 Arrays = dict[str, "np.ndarray"]
 """Arrays by name. Masks are uint8, eight weights a byte, first weight in the highest bit."""
@@ -44,13 +48,23 @@ class RunStore:
         self.path = path
 
     @classmethod
-    def create(cls, out: Path, spec: Spec, data: str | None = None) -> "RunStore":
+    def create(
+        cls,
+        out: Path,
+        spec: Spec,
+        data: str | None = None,
+        code: Mapping[str, str] | None = None,
+        *,
+        accept_changed_code: bool = False,
+    ) -> "RunStore":
         """Return the store of `spec` below `out`, made if it is not there.
 
         Args:
             out: The folder of the runs.
             spec: What decides the run's id.
             data: SHA-256 of the images and labels that it will be trained and tested on, as its rows have it.
+            code: SHA-256 of each file of the user's code, as its rows have them.
+            accept_changed_code: Whether a run goes on with other code than it was started with.
 
         Raises:
             UserError: the folder cannot be written, or holds a run of another spec or version, or of other data.
@@ -63,10 +77,12 @@ class RunStore:
                 raise UserError(f"{file} holds another experiment than {spec.id}; move it away or choose another --out")
             if data is not None:
                 store.check_data(data)
+            if code and not accept_changed_code:
+                store.check_code(code)
             return store
         try:
             store.path.mkdir(parents=True, exist_ok=True)
-            value = spec.to_json() | ({} if data is None else {DATA: data})
+            value = spec.to_json() | ({} if data is None else {DATA: data}) | ({CODE: dict(code)} if code else {})
             write_atomically(file, (json.dumps(value, indent=1) + "\n").encode())
         except OSError as error:
             raise UserError(f"cannot write the run to {store.path} ({error.strerror}); choose another --out") from error
@@ -74,13 +90,45 @@ class RunStore:
 
     def spec(self) -> Spec:
         """Return the spec that the run was started with."""
-        value = {name: content for name, content in self._spec_json().items() if name != DATA}
+        value = {name: content for name, content in self._spec_json().items() if name not in (DATA, CODE)}
         return Spec.from_json(value, source=str(self.path / "spec.json"))
 
     def data(self) -> str | None:
         """Return the SHA-256 of the images and labels that the run was started with; None in older runs."""
         found = self._spec_json().get(DATA)
         return found if isinstance(found, str) else None
+
+    def code(self) -> dict[str, str]:
+        """Return the SHA-256 of each file of user code that the run was started with; empty where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        found = self._spec_json().get(CODE, {})
+        if not isinstance(found, dict) or not all(isinstance(digest, str) for digest in found.values()):
+            raise UserError(f"{self.path / 'spec.json'}: expected `{CODE}` to be digests by file, found {found!r}")
+        return found
+
+    def check_code(self, code: Mapping[str, str]) -> None:
+        """Check that a run goes on with the code that it was started with, or that was accepted since.
+
+        Args:
+            code: SHA-256 of each file that is here.
+
+        Raises:
+            UserError: neither the run nor its last row knows this code.
+        """
+        started, last = self.code(), self._last_code()
+        for source, digest in code.items():
+            known = [digests[source] for digests in (started, last) if source in digests]
+            if known and digest not in known:
+                raise changed_code(source, known[-1], digest)
+
+    def _last_code(self) -> dict[str, str]:
+        """Return the code of the row that was written last."""
+        rows = [row for trial in self.trials() for row in self.rows(trial)[-1:] if row.provenance.code]
+        newest = max(rows, key=lambda row: row.provenance.finished, default=None)
+        return (newest.provenance.code if newest else None) or {}
 
     def check_data(self, data: str, trials: Iterable[int] | None = None) -> None:
         """Check that a run goes on with the images and labels that it was started with.
@@ -185,7 +233,7 @@ class RunStore:
         if not rows:
             return False
         layers = {name: total for name, (_, total) in rows[0].layers.items()}
-        return self.spec().finished([row.top1 for row in rows], rows[0].weights_total, layers)
+        return self.spec().finished([row.value for row in rows], rows[0].weights_total, layers, rows[0].metric)
 
     def append(self, row: Row) -> None:
         """Write a row, of a level or of a control, to disk before returning."""

@@ -174,7 +174,7 @@ def _trace(rows: Sequence[Row], trial: int) -> Trace:
         trial=trial,
         density=tuple(row.density for row in levels),
         fraction_of_real=tuple(row.fraction_of_real for row in levels),
-        top1=tuple(row.top1 for row in levels),
+        top1=tuple(row.value for row in levels),
         stored_bytes=tuple(row.stored_bytes for row in levels),
         macs=tuple(row.macs for row in levels),
     )
@@ -192,7 +192,7 @@ def _point(level: int, rows: Sequence[Row], most: int) -> Point:
         weights=mean(row.weights for row in rows),
         macs=mean(row.macs for row in rows),
         stored_bytes=mean(row.stored_bytes for row in rows),
-        top1=Stat.of([row.top1 for row in rows]),
+        top1=Stat.of([row.value for row in rows]),
         top5=Stat.of(top5) if top5 else None,
         loss=Stat.of([row.loss for row in rows]),
         train_loss=Stat.of([row.train_loss for row in rows]),
@@ -204,7 +204,7 @@ def _training(level: int, rows: Sequence[Row]) -> Training:
     by_epoch: dict[int, list[float]] = {}
     for row in rows:
         for epoch in row.epochs:
-            by_epoch.setdefault(epoch.epoch, []).append(epoch.top1)
+            by_epoch.setdefault(epoch.epoch, []).append(epoch.value)
     epochs = sorted(by_epoch)
     return Training(level=level, epochs=tuple(epochs), top1=tuple(Stat.of(by_epoch[epoch]) for epoch in epochs))
 

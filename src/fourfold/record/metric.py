@@ -1,0 +1,54 @@
+"""`Metric`: what a measured value is called, its unit, and which way is up. No torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fourfold.record.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a task is judged by: axes, stop rules and claims read it."""
+
+    name: str
+    """Of the value in `Row.metrics`, such as `top1` or `rmse`."""
+    unit: str = ""
+    """Such as `%`; empty for a pure number."""
+    higher_is_better: bool = True
+    title: str = ""
+    """As figures and tables print it, such as `top-1 accuracy`; empty means its name."""
+
+    def __post_init__(self) -> None:
+        for field in ("name", "unit", "title"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not (value or field != "name") or (value and not value.isprintable()):
+                raise UserError(f"`metric.{field}` (={value!r}) must be a printable text")
+        if not isinstance(self.higher_is_better, bool):
+            raise UserError(f"`metric.higher_is_better` (={self.higher_is_better!r}) must be True or False")
+
+    @property
+    def label(self) -> str:
+        """Its title and unit, as an axis has it."""
+        return f"{self.title or self.name}{f' ({self.unit})' if self.unit else ''}"
+
+    @property
+    def is_percent(self) -> bool:
+        """Whether values lie between 0 and 100."""
+        return self.unit == "%"
+
+    def better(self, value: float, other: float) -> bool:
+        """Whether a value is better than another one."""
+        return value > other if self.higher_is_better else value < other
+
+    def best(self, values: Iterable[float]) -> float:
+        """Return the best of some values."""
+        return max(values) if self.higher_is_better else min(values)
+
+    def text(self, value: float) -> str:
+        """Return a value as tables print it, with its unit: percents to two decimals, others to four digits."""
+        number = f"{value:.2f}" if self.is_percent else f"{value:.4g}"
+        return f"{number} {self.unit}".rstrip()
+
+
+TOP1 = Metric(name="top1", unit="%", title="top-1 accuracy")
+"""What images are classified by, and the metric of all rows that name none."""

@@ -1,0 +1,168 @@
+"""References to user code: what they may be, that only a trust imports them, and that what goes wrong is one sentence."""
+
+import hashlib
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fourfold.record import DataSpec, ModelSpec, TaskSpec, Trust, UserError
+from fourfold.record.references import is_code, parse, resolve
+
+WORKS = """
+import helper_of_roads
+LOADED = []
+def net(algebra, inputs, outputs):
+    return [algebra, inputs, outputs, helper_of_roads.VALUE]
+def bad(algebra, inputs, outputs):
+    return [
+        1 / 0]
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "roads.py").write_text(WORKS)
+    (tmp_path / "helper_of_roads.py").write_text("VALUE = 7\n")
+    before = list(sys.path)
+    yield tmp_path
+    sys.path[:] = before
+    sys.modules.pop("helper_of_roads", None)
+
+
+@pytest.mark.parametrize("name", ["roads.py:net", "some/where/roads.py:net", "a.b.c:net", "roads:net", "/abs/roads.py:net"])
+def test_references_are_files_or_modules(name):
+    reference = parse(name)
+    assert str(reference) == name
+    assert reference.attribute == "net"
+    assert reference.is_file == (".py" in name)
+    assert is_code(name)
+
+
+def test_names_without_a_colon_are_no_code():
+    assert parse("conv-4") is None
+    assert not is_code("conv-4")
+    assert resolve("conv-4", "model", None) is None
+
+
+@pytest.mark.parametrize("name", [":net", "roads.py:", "roads.py:3", "a b:net", ".py:net", "roads.py:net()"])
+def test_other_names_with_a_colon_are_one_sentence(name):
+    for part, spec in (("model", ModelSpec), ("data", DataSpec), ("task", TaskSpec)):
+        with pytest.raises(UserError, match=rf"^`{part}\.name` \(=.*\) must be a name, or code such as roads.py:{part}"):
+            spec(name=name)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_name_a_reference_or_one_sentence(text):
+    try:
+        ModelSpec(name=text)
+    except UserError as error:
+        sentences = str(error).splitlines()
+        if len(sentences) != 1:
+            raise
+    else:
+        assert is_code(text) == (parse(text) is not None)
+
+
+def test_code_is_imported_by_trust_alone(folder):
+    (folder / "roads.py").write_text(f"import pathlib; pathlib.Path({str(folder / 'ran')!r}).touch()\ndef net(): ...\n")
+    for trust in (None, Trust(folder=str(folder), only=("other.py",))):
+        with pytest.raises(UserError, match=r"^`model\.name` \(='roads\.py:net'\) .*--trust-code"):
+            resolve("roads.py:net", "model", trust)
+    assert not (folder / "ran").exists()
+    resolve("roads.py:net", "model", Trust(folder=str(folder), only=("roads.py",)))
+    assert (folder / "ran").exists()
+
+
+def test_what_is_imported_is_what_the_digest_is_of(folder):
+    trust = Trust(folder=str(folder))
+    code = resolve("roads.py:net", "model", trust)
+    assert code.call("real", (3,), 2, takes="algebra, inputs, outputs") == ["real", (3,), 2, 7]
+    assert code.sha256 == hashlib.sha256((folder / "roads.py").read_bytes()).hexdigest()
+    assert resolve("roads.py:LOADED", "data", trust).value is code.value.__globals__["LOADED"]  # of one module
+    (folder / "roads.py").write_text(WORKS.replace("return [algebra", "return ['new'"))
+    assert resolve("roads.py:net", "model", trust).call("real", (3,), 2, takes="")[0] == "new"
+
+
+def test_changed_code_is_refused_before_it_runs(folder):
+    sha256 = resolve("roads.py:net", "model", Trust(folder=str(folder))).sha256
+    trust = Trust(folder=str(folder)).expecting({"roads.py": sha256})
+    assert Trust.from_json(trust.to_json()) == trust
+    assert resolve("roads.py:net", "model", trust).sha256 == sha256
+    (folder / "roads.py").write_text(f"import pathlib; pathlib.Path({str(folder / 'ran')!r}).touch()\n")
+    with pytest.raises(UserError, match=rf"^the code of roads\.py has changed .*{sha256[:8]}, now [0-9a-f]{{8}}\)"):
+        resolve("roads.py:net", "model", trust)
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "found"),
+    [
+        ("def net(:\n", "net", r"roads\.py:1: expected Python code, found a syntax error \("),
+        ("\n\nimport no_such_module\n", "net", r"roads\.py:3: expected code .*ModuleNotFoundError: No module named"),
+        (
+            "def f():\n  raise ValueError('a\\nb')\nf()\n",
+            "net",
+            r"roads\.py:2: expected code that can be imported, found ValueEr",
+        ),
+        ("raise SystemExit(3)\n", "net", r"roads\.py:1: expected code that can be imported, found SystemExit: 3"),
+        ("def nett(): ...\n", "net", r"roads\.py: expected `net`, found no such name; did you mean 'nett'\?"),
+        ("x = '\\x00'", "net", r"roads\.py: expected `net`, found no such name$"),
+        (b"\xff\xfe", "net", r"roads\.py:\S+ expected Python code"),
+    ],
+)
+def test_code_that_cannot_be_imported_is_one_sentence(folder, content, name, found):
+    (folder / "roads.py").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=found) as caught:
+        resolve(f"roads.py:{name}", "model", Trust(folder=str(folder)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("bad", r"roads\.py:8: expected `bad` to return, found ZeroDivisionError: division by zero"),
+        ("number", r"roads\.py: expected `number` to be a function of \(a, b, c\), found a int"),
+        ("net", r"roads\.py:4: expected `net` to take \(a, b, c\), found \(algebra, inputs, outputs\)"),
+    ],
+)
+def test_calls_that_fail_are_one_sentence(folder, name, found):
+    code = resolve(f"roads.py:{name}", "model", Trust(folder=str(folder)))
+    arguments = (1, 2, 3) if name == "bad" else (1,)
+    with pytest.raises(UserError, match=found):
+        code.call(*arguments, takes="a, b, c")
+
+
+def test_a_missing_file_and_a_missing_module_are_one_sentence(folder):
+    with pytest.raises(UserError, match=r"paths\.py: expected a file of Python code, found none \(No such file"):
+        resolve("paths.py:net", "model", Trust(folder=str(folder)))
+    with pytest.raises(UserError, match=r"^`no_such.module` must be a module that Python finds, installed or in /"):
+        resolve("no_such.module:net", "model", Trust(folder=str(folder)))
+
+
+def test_modules_are_hashed_and_their_errors_have_lines(folder):
+    package = folder / "package_of_roads"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "nets.py").write_text("def net(): return 5\n")
+    (package / "broken.py").write_text("\n1 / 0\n")
+    code = resolve("package_of_roads.nets:net", "model", Trust(folder=str(folder)))
+    assert code.sha256 == hashlib.sha256((package / "nets.py").read_bytes()).hexdigest()
+    assert code.call(takes="") == 5
+    with pytest.raises(UserError, match=r"broken\.py:2: expected a module that can be imported, found ZeroDivisionError"):
+        resolve("package_of_roads.broken:net", "model", Trust(folder=str(folder)))
+
+
+def test_entry_points_are_names_of_packages(folder, monkeypatch):
+    package = folder / "roads_package-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: roads-package\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[fourfold.models]\nroad-net = module_of_roads:net\n")
+    (folder / "module_of_roads.py").write_text("def net(): return 6\n")
+    monkeypatch.syspath_prepend(folder)
+    assert resolve("road-net", "data", Trust()) is None
+    with pytest.raises(UserError, match=r"^`model\.name` \(='road-net'\) is code"):
+        resolve("road-net", "model", None)
+    assert resolve("road-net", "model", Trust()).call(takes="") == 6
