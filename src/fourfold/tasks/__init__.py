@@ -1,0 +1,23 @@
+"""What a network is asked: a loss that it is trained by, and metrics that it is judged by."""
+
+from fourfold.record import Metric
+from fourfold.tasks.classification import Classification, ClassificationMeter
+from fourfold.tasks.multilabel import Multilabel, MultilabelMeter
+from fourfold.tasks.protocol import Meter, Task, values_of
+from fourfold.tasks.registry import TASKS, get
+from fourfold.tasks.regression import Regression, RegressionMeter
+
+__all__ = [
+    "TASKS",
+    "Classification",
+    "ClassificationMeter",
+    "Meter",
+    "Metric",
+    "Multilabel",
+    "MultilabelMeter",
+    "Regression",
+    "RegressionMeter",
+    "Task",
+    "get",
+    "values_of",
+]
