@@ -3,7 +3,7 @@
     python benchmarks/checkpoints.py [--preset conv4-cifar10 lenet-300-100-mnist] [--out FOLDER] [--seconds 10]
 
 A network trains on random images of the data set's size for some seconds, in which it is saved again and again. How long
-a level takes `fourfold.lottery.clock` says, and how many checkpoints it has by default, `fourfold.lottery.saving.Rule`.
+a level takes `fourfold.timing.clock` says, and how many checkpoints it has by default, `fourfold.lottery.saving.Rule`.
 Then levels of the digits, which last about a second, are timed with checkpoints (of which such a level has none) and
 without, in turns.
 """
@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fourfold import data, lottery, pruning
-from fourfold.lottery import clock
+from fourfold import data, lottery, presets, pruning
+from fourfold.execution.serving import Clock
 from fourfold.lottery.building import build, splits_of
 from fourfold.lottery.levels import run_level
 from fourfold.lottery.saving import Rule, Saving
-from fourfold.lottery.serving import Clock
 from fourfold.nn import named_weights
 from fourfold.record import RunStore, Spec
+from fourfold.timing import clock
 from fourfold.train import OutOfTimeError, Wanted, describe_device, single_thread, train, versions
 
 CPU = torch.device("cpu")
@@ -99,7 +99,7 @@ def measure(spec: Spec, folder: Path, seconds: float) -> None:
         f"network), written in {1000 * write_seconds:.1f} ms ({1000 * low:.1f}-{1000 * high:.1f}; "
         f"{len(measured.seconds)} times), {measured.peak_bytes / 1e6:.2f} MB of memory more"
     )
-    full = lottery.presets.get(spec.preset, algebra=spec.model.algebra)
+    full = presets.get(spec.preset, algebra=spec.model.algebra)
     level = clock.Clock(CPU).level_seconds(full)
     epoch_seconds = level / full.train.epochs
     count = checkpoints_by_default(full.train.epochs, epoch_seconds, write_seconds)
@@ -111,7 +111,7 @@ def measure(spec: Spec, folder: Path, seconds: float) -> None:
 
 def short_levels(folder: Path) -> None:
     """Time levels of about a second with and without the means to save them."""
-    spec = lottery.presets.get("digits", algebra="quaternion")
+    spec = presets.get("digits", algebra="quaternion")
     experiment = lottery.Experiment.prepare(spec, None, CPU)
     store = RunStore.create(folder, spec)
     ratios, times = [], []
@@ -140,7 +140,7 @@ def main() -> None:
         print(f"{describe_device(CPU)}, {versions()}")
         for preset in arguments.preset:
             for algebra in ("real", "quaternion"):
-                measure(lottery.presets.get(preset, algebra=algebra), Path(folder), arguments.seconds)
+                measure(presets.get(preset, algebra=algebra), Path(folder), arguments.seconds)
         short_levels(Path(folder))
 
 

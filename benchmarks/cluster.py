@@ -25,8 +25,9 @@ from pathlib import Path
 
 import fourfold
 from fourfold import presets
-from fourfold.lottery import Cluster, Event, chain
-from fourfold.record import Spec
+from fourfold.execution import Event
+from fourfold.execution.ray import chain
+from fourfold.record import Cluster, Spec
 from fourfold.train import versions
 
 STORE_BYTES = 100 * 2**20

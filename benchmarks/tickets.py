@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fourfold import deploy, lottery
+from fourfold import deploy, execution, lottery, presets
 from fourfold.cli.tickets import calibration_images, program_of, test_set
 from fourfold.deploy import benchmark
 from fourfold.native import compiler
@@ -28,17 +28,17 @@ ALGEBRAS = ("real", "quaternion")
 
 
 def lenet() -> list[Spec]:
-    specs = [lottery.presets.get("lenet-300-100-mnist", algebra=algebra) for algebra in ALGEBRAS]
+    specs = [presets.get("lenet-300-100-mnist", algebra=algebra) for algebra in ALGEBRAS]
     return [shortened(spec, epochs=4, fraction=0.6, levels=4) for spec in specs]
 
 
 def conv2() -> list[Spec]:
-    specs = [fewer_images(lottery.presets.get("conv2-cifar10", algebra=algebra)) for algebra in ALGEBRAS]
+    specs = [fewer_images(presets.get("conv2-cifar10", algebra=algebra)) for algebra in ALGEBRAS]
     return [shortened(spec, epochs=1, fraction=0.6, levels=3) for spec in specs]
 
 
 def conv4() -> list[Spec]:
-    components = fewer_images(lottery.presets.get("conv4-cifar10", algebra="quaternion"))
+    components = fewer_images(presets.get("conv4-cifar10", algebra="quaternion"))
     whole = replace(components, prune=replace(components.prune, unit="element"))
     return [shortened(spec, epochs=4, fraction=0.5, levels=3) for spec in (components, whole)]
 
@@ -58,7 +58,7 @@ CHAINS = {"lenet": lenet, "conv2": conv2, "conv4": conv4}
 def trained(chain: str, out: Path, data_dir: Path | None) -> list[RunStore]:
     specs = CHAINS[chain]()
     levels = range((specs[0].stop.max_level or 0) + 1)
-    lottery.run(specs, trials=1, out=out, data_dir=data_dir, workers=1, keep=levels)
+    execution.run(specs, trials=1, out=out, data_dir=data_dir, workers=1, keep=levels)
     return [RunStore(out / spec.id) for spec in specs]
 
 

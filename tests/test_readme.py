@@ -95,7 +95,7 @@ def test_relative_links_lead_somewhere() -> None:
 
 def test_every_command_of_the_readme_is_known() -> None:
     from fourfold.cli import COMMANDS as KNOWN
-    from fourfold.lottery.presets import PRESETS
+    from fourfold.presets.papers import PRESETS
 
     ours = [command.split() for command in COMMANDS if command.startswith("fourfold ")]
     assert {next(name for name in KNOWN if words[1 : 1 + len(name.split())] == name.split()) for words in ours} == set(KNOWN)

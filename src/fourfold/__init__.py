@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fourfold import algebra, data, deploy, models, nn, pruning, report
-    from fourfold.lottery import presets, run
+    from fourfold import algebra, data, deploy, models, nn, presets, pruning, report
+    from fourfold.execution import run
     from fourfold.nn import convert
     from fourfold.record import UserError
 
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = ["UserError", "algebra", "convert", "data", "deploy", "models", "nn", "presets", "pruning", "report", "run"]
 
-_HOMES = {"convert": "fourfold.nn", "presets": "fourfold.lottery", "run": "fourfold.lottery", "UserError": "fourfold.record"}
+_HOMES = {"convert": "fourfold.nn", "run": "fourfold.execution", "UserError": "fourfold.record"}
 
 
 def __getattr__(name: str) -> Any:

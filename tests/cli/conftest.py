@@ -12,6 +12,6 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def quick_plan(monkeypatch):
     """Plans without half a second of timing for each network."""
-    from fourfold.lottery.clock import Clock
+    from fourfold.timing.clock import Clock
 
     monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)

@@ -8,7 +8,7 @@ from cli_samples import make_row, make_run, make_spec
 from rich.console import Console
 
 from fourfold.cli.live import follow
-from fourfold.lottery import Event
+from fourfold.execution import Event
 
 REAL, QUATERNION = make_spec("real"), make_spec("quaternion")
 

@@ -9,9 +9,10 @@ import pytest
 from cli_samples import call, tiny_preset, tree
 from rich.console import Console
 
-from fourfold import lottery
+from fourfold import execution, presets
 from fourfold.cli.live import follow_sweep
-from fourfold.lottery import Cluster, Event, presets
+from fourfold.execution import Event
+from fourfold.record import Cluster
 from fourfold.report.paper_figures import FIGURES, PaperFigure
 
 COMMANDS = {
@@ -47,7 +48,7 @@ def seen(here, monkeypatch):
     asked = {"greeted": []}
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(Cluster, "greet", lambda self: asked["greeted"].append(self.joined))
-    monkeypatch.setattr(lottery, "run", lambda specs, **named: asked.update(named) or [])
+    monkeypatch.setattr(execution, "run", lambda specs, **named: asked.update(named) or [])
     return asked
 
 

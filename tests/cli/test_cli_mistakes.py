@@ -135,9 +135,9 @@ def test_cuda_without_one_is_one_sentence(here):
 
 def a_run(folder):
     """The folder of a run that `fourfold run digits --algebra real` would go on with."""
-    from fourfold import lottery
+    from fourfold import presets
 
-    return RunStore.create(folder / "runs", lottery.presets.get("digits"))
+    return RunStore.create(folder / "runs", presets.get("digits"))
 
 
 GO_ON = ["run", "digits", "--algebra", "real", "--trials", "1"]

@@ -8,13 +8,13 @@ import re
 import pytest
 from cli_samples import call, tiny_preset, tree
 
-from fourfold.lottery import presets
-from fourfold.lottery.clock import Clock
+from fourfold import presets
 from fourfold.record import RunStore
 from fourfold.report import paper_figures
 from fourfold.report.paper_figures import FIGURES, TABLES, PaperFigure
 from fourfold.report.plots import accuracy_plots, training_plots
 from fourfold.report.scaling import scaled
+from fourfold.timing.clock import Clock
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cli_samples import Ended, call, tiny_preset, tree
 
-from fourfold import lottery, report
-from fourfold.lottery import Event, tracking
+from fourfold import execution, lottery, presets, report
+from fourfold.execution import Event, tracking
 from fourfold.record import RunStore, find_runs
 
 SETTINGS = ["run", "digits", "--epochs", "1", "--max-level", "2", "--prune-fraction", "0.5", "--trials", "1", "--device", "cpu"]
@@ -118,7 +118,7 @@ def test_flags_change_what_they_name(here, quick_plan, monkeypatch):
         seen.update(named, specs=specs)
         return []
 
-    monkeypatch.setattr(lottery, "run", run)
+    monkeypatch.setattr(execution, "run", run)
     flags = "--algebra quaternion --epochs 3 --learning-rate 0.5 --prune-fraction 0.25 --max-level 7 --trials 4 --workers 3"
     ended = call(
         "run", "digits", *flags.split(), "--budget", "1h30m", "--keep", "0", "5", "--out", "elsewhere", "--data-dir", "d"
@@ -130,15 +130,15 @@ def test_flags_change_what_they_name(here, quick_plan, monkeypatch):
     assert (spec.prune.fraction, spec.stop.max_level) == (0.25, 7)
     assert (seen["trials"], seen["workers"], seen["budget_seconds"]) == (4, 3, 5400)
     assert (list(seen["keep"]), str(seen["out"]), str(seen["data_dir"])) == ([0, 5], "elsewhere", "d")
-    preset = lottery.presets.get("digits", algebra="quaternion")
+    preset = presets.get("digits", algebra="quaternion")
     assert (spec.data, spec.model, spec.preset) == (preset.data, preset.model, "digits")
 
 
 def test_without_flags_the_preset_is_run_as_it_is(here, quick_plan, monkeypatch):
     seen = {}
-    monkeypatch.setattr(lottery, "run", lambda specs, **named: seen.update(named, specs=specs) or [])
+    monkeypatch.setattr(execution, "run", lambda specs, **named: seen.update(named, specs=specs) or [])
     assert call("run", "lenet-300-100-mnist").code == 0
-    assert seen["specs"] == [lottery.presets.get("lenet-300-100-mnist", algebra=name) for name in ("real", "quaternion")]
+    assert seen["specs"] == [presets.get("lenet-300-100-mnist", algebra=name) for name in ("real", "quaternion")]
     assert (seen["trials"], seen["workers"], seen["budget_seconds"], seen["data_dir"]) == (5, None, None, None)
     assert (str(seen["out"]), seen["device"], list(seen["keep"])) == ("runs", "auto", [])
 
@@ -147,14 +147,14 @@ def test_ctrl_c_says_that_the_same_command_goes_on(here, quick_plan, monkeypatch
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lottery, "run", interrupted)
+    monkeypatch.setattr(execution, "run", interrupted)
     ended = call(*SETTINGS)
     assert ended.code == 130
     assert ended.err == "\nfourfold: stopped; all finished levels are on disk, the same command resumes\n"
 
 
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_plan, monkeypatch):
-    monkeypatch.setitem(lottery.presets.PRESETS, "tiny", tiny_preset)
+    monkeypatch.setitem(presets.PRESETS, "tiny", tiny_preset)
     monkeypatch.setattr(report, "build", lambda runs, out: out / "index.html")
     words = ["run", "tiny", "--algebra", "real", "--trials", "1", "--workers", "1", "--device", "cpu"]
     # No file of the worker may grow beyond this: two rows fit, and no disk has to be filled.
@@ -177,13 +177,13 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_pl
     assert again.out.count(" level ") >= 5 - len(first)
     rows = store.rows(0)
     assert rows[: len(first)] == first
-    alone = lottery.run(tiny_preset(), trials=1, out=here / "alone", device="cpu", workers=1)
+    alone = execution.run(tiny_preset(), trials=1, out=here / "alone", device="cpu", workers=1)
     assert [row.result() for row in rows] == [row.result() for row in alone]
 
 
 def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
     seen = {}
-    monkeypatch.setattr(lottery, "run", lambda specs, **named: seen.update(named, specs=specs) or [])
+    monkeypatch.setattr(execution, "run", lambda specs, **named: seen.update(named, specs=specs) or [])
     words = [
         "run",
         "conv2-cifar10",
@@ -207,7 +207,7 @@ def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
 
 def test_changes_of_the_preset_reach_the_run(here, quick_plan, monkeypatch):
     seen = {}
-    monkeypatch.setattr(lottery, "run", lambda specs, **named: seen.update(specs=specs) or [])
+    monkeypatch.setattr(execution, "run", lambda specs, **named: seen.update(specs=specs) or [])
     words = "--epochs 3 --learning-rate 0.5 --precision bf16 --prune-fraction 0.25 --max-level 7"
     assert call("run", "digits", *words.split()).code == 0
     for spec in seen["specs"]:
@@ -252,7 +252,7 @@ def test_trackers_get_the_events_of_the_run(words, folder, here, quick_plan, mon
         return []
 
     monkeypatch.setitem(tracking.TRACKERS, "json", Tracker)
-    monkeypatch.setattr(lottery, "run", run)
+    monkeypatch.setattr(execution, "run", run)
     assert call("run", "digits", "--track", "json", *words).code == 0
     assert seen == [folder, ("4", "epoch", 1, {"top1": 50.0}), "closed"]
 

@@ -4,7 +4,7 @@ import pytest
 from cli_samples import call
 
 from fourfold.data import DATASETS
-from fourfold.lottery.presets import PRESETS
+from fourfold.presets.papers import PRESETS
 
 PAPER_1 = {
     "lenet-300-100": "266,610 67,710 – –",

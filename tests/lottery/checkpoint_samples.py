@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lottery_samples import prepared, tiny_spec
 
-from fourfold import lottery
+from fourfold import lottery, presets
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import DataSpec, EarlyStopping, PruneSpec, RunStore, Spec
@@ -19,8 +19,8 @@ CONTROLS = {"perceptron in native code": ("random-init", "small-dense", "equal-m
 def specs() -> dict[str, Spec]:
     """One spec a kind of state, by what is special about it."""
     perceptron = tiny_spec("quaternion", levels=LEVELS, epochs=2, batch_size=128)
-    convolutions = lottery.presets.get("digits-conv2", algebra="real")
-    residual = lottery.presets.get("digits-resnet8", algebra="quaternion")
+    convolutions = presets.get("digits-conv2", algebra="real")
+    residual = presets.get("digits-resnet8", algebra="quaternion")
 
     def small(spec: Spec, **changes) -> Spec:
         train = replace(spec.train, **{"epochs": 2, "batch_size": 500, **changes})

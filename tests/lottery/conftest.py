@@ -3,8 +3,8 @@ from dataclasses import dataclass
 import pytest
 from lottery_samples import BOTH, run_alone, tiny_spec
 
-from fourfold import lottery
-from fourfold.lottery import Event
+from fourfold import execution
+from fourfold.execution import Event
 from fourfold.record import Row, RunStore, Spec
 
 
@@ -37,8 +37,8 @@ def ran(tmp_path_factory):
     out = tmp_path_factory.mktemp("ran")
     specs = [tiny_spec(algebra) for algebra in BOTH]
     made = Ran(specs, [], [], [], [])
-    made.rows_in_time = lottery.run(
+    made.rows_in_time = execution.run(
         specs, trials=2, out=out, device="cpu", workers=2, budget_seconds=1e-3, on_event=made.events_in_time.append
     )
-    made.rows = lottery.run(specs, trials=2, out=out, device="cpu", workers=2, on_event=made.events.append)
+    made.rows = execution.run(specs, trials=2, out=out, device="cpu", workers=2, on_event=made.events.append)
     return made

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from fourfold import lottery
-from fourfold.lottery import serving
+from fourfold import lottery, presets
+from fourfold.execution import serving
 from fourfold.lottery.saving import Rule
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
 from fourfold.train import single_thread
@@ -17,7 +17,7 @@ BOTH = ("real", "quaternion")
 
 def tiny_spec(algebra: str = "real", *, levels: int = 5, **training) -> Spec:
     """Lenet-12 on the digits: 24 steps an epoch, half the weights a level, accuracy never ends it."""
-    spec = lottery.presets.get("digits", algebra=algebra)
+    spec = presets.get("digits", algebra=algebra)
     return replace(
         spec,
         preset="tiny",
@@ -45,7 +45,7 @@ def workers_of(pid: int) -> list[int]:
     """The worker processes of a process."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     children = [int(child) for task in tasks for child in _read_if_there(task / "children").split()]
-    return [child for child in children if b"fourfold.lottery.worker" in _read_if_there(Path(f"/proc/{child}/cmdline"))]
+    return [child for child in children if b"fourfold.execution.worker" in _read_if_there(Path(f"/proc/{child}/cmdline"))]
 
 
 def _read_if_there(file: Path) -> bytes:

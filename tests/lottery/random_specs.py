@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 from typing import get_args
 
-from fourfold import lottery
+from fourfold import execution, presets
 from fourfold.record import EarlyStopping, PruneSpec, Spec, StopSpec, UserError
 from fourfold.record.prune_spec import Budget, Rewind, Schedule, Scope, Score, Search, Unit
 
@@ -19,7 +19,7 @@ def draw_spec(seed: int) -> Spec:
     while True:
         try:
             spec = _draw(draw)
-            lottery.check([spec], 1, 1, None, "cpu")
+            execution.check([spec], 1, 1, None, "cpu")
         except UserError:
             continue
         return spec
@@ -27,7 +27,7 @@ def draw_spec(seed: int) -> Spec:
 
 def _draw(draw: random.Random) -> Spec:
     model = draw.choice([*NETWORKS, "lenet-12", "lenet-12"])
-    preset = lottery.presets.get(NETWORKS[model], algebra=draw.choice(ALGEBRAS))
+    preset = presets.get(NETWORKS[model], algebra=draw.choice(ALGEBRAS))
     early = EarlyStopping(every=draw.choice([1, 5]), patience=draw.choice([1, 3])) if draw.random() < 0.2 else None
     optimizer = draw.choice(["adam", "sgd"])
     train = replace(

@@ -8,7 +8,7 @@ import time
 import pytest
 from lottery_samples import results, tiny_spec
 
-from fourfold.lottery import chain
+from fourfold.execution.ray import chain
 from fourfold.record import RunStore, UserError
 from fourfold.train import versions
 
@@ -17,8 +17,8 @@ pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[s
 import ray
 from ray.exceptions import NodeDiedError, RaySystemError, WorkerCrashedError
 
-from fourfold.lottery import bridge, joining
-from fourfold.lottery.joining import Joined
+from fourfold.execution.ray import bridge, joining
+from fourfold.execution.ray.joining import Joined
 
 SPEC = tiny_spec("quaternion", levels=3)
 NODES = [

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lottery_samples import BOTH, results, serve, tiny_spec
 
 import fourfold
-from fourfold import lottery
-from fourfold.lottery import serving
+from fourfold import execution
+from fourfold.execution import serving
 from fourfold.record import RunStore
 from fourfold.train import OutOfTimeError
 
@@ -69,7 +69,7 @@ def test_a_run_has_its_whole_budget_where_the_clock_is_set(jump, monkeypatch, tm
     of_day, calls = time.time, count()
     monkeypatch.setattr(time, "time", lambda: of_day() + (jump if next(calls) else 0))
     told = []
-    rows = lottery.run(
+    rows = execution.run(
         tiny_spec(levels=1), trials=2, out=tmp_path, device="cpu", workers=1, budget_seconds=3600, on_event=told.append
     )
     assert len(rows) == 2
@@ -87,7 +87,7 @@ def test_nothing_measures_a_duration_by_the_time_of_day():
         ("serving.py", "time.time"),
         ("bridge.py", "time.time"),
         ("rows.py", "datetime.now"),
-        ("stability.py", "datetime.now"),
+        ("_stability.py", "datetime.now"),
     }
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from lottery_samples import tiny_spec
 
-from fourfold import lottery
-from fourfold.lottery import local
+from fourfold import execution, presets
+from fourfold.execution import _run as local
 from fourfold.record import DataSpec, ModelSpec, PruneSpec, RunStore, UserError
 
 SPEC = tiny_spec()
@@ -43,15 +43,15 @@ cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA dev
 )
 def test_a_mistake_is_one_sentence_and_writes_nothing(specs, arguments, sentence, tmp_path):
     with pytest.raises(UserError, match=re.escape(sentence)) as caught:
-        lottery.run(specs, **{"trials": 1, "out": tmp_path / "runs", "device": "cpu", **arguments})
+        execution.run(specs, **{"trials": 1, "out": tmp_path / "runs", "device": "cpu", **arguments})
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_data_are_one_sentence_and_write_nothing(tmp_path):
-    spec = lottery.presets.get("resnet18-imagenet64")
+    spec = presets.get("resnet18-imagenet64")
     with pytest.raises(UserError, match=r"^imagenet64 is not in .*nowhere .* is missing") as caught:
-        lottery.run(spec, trials=1, out=tmp_path / "runs", device="cpu", data_dir=tmp_path / "nowhere")
+        execution.run(spec, trials=1, out=tmp_path / "runs", device="cpu", data_dir=tmp_path / "nowhere")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -59,33 +59,33 @@ def test_missing_data_are_one_sentence_and_write_nothing(tmp_path):
 def test_a_run_that_another_process_works_on_is_refused(tmp_path):
     store = RunStore.create(tmp_path, SPEC)
     with store.lock("run"), pytest.raises(UserError, match=r"^another process is working on .*tiny-real-\w+; wait for it"):
-        lottery.run(SPEC, trials=1, out=tmp_path, device="cpu")
+        execution.run(SPEC, trials=1, out=tmp_path, device="cpu")
     assert store.rows(0) == []
 
 
 def test_one_core_is_one_worker(monkeypatch):
-    monkeypatch.setattr(lottery.pool.os, "sched_getaffinity", lambda pid: {3, 5, 8}, raising=False)
-    assert lottery.default_workers(torch.device("cpu")) == 3
-    assert lottery.default_workers(torch.device("cuda")) == 1
+    monkeypatch.setattr(execution.pool.os, "sched_getaffinity", lambda pid: {3, 5, 8}, raising=False)
+    assert execution.default_workers(torch.device("cpu")) == 3
+    assert execution.default_workers(torch.device("cuda")) == 1
 
 
 def test_a_step_to_rewind_to_lies_within_the_training():
     spec = replace(SPEC, prune=PruneSpec(rewind="step", rewind_to=24))
     with pytest.raises(UserError, match=r"^`prune\.rewind_to` \(=24\) must be below the 24 steps of a training$"):
-        lottery.check([spec], 1, None, None, "cpu")
-    lottery.check([replace(spec, prune=PruneSpec(rewind="step", rewind_to=23))], 1, None, None, "cpu")
+        execution.check([spec], 1, None, None, "cpu")
+    execution.check([replace(spec, prune=PruneSpec(rewind="step", rewind_to=23))], 1, None, None, "cpu")
 
 
 def test_there_is_a_learning_rate_to_fine_tune_with():
     spec = replace(SPEC, train=replace(SPEC.train, cosine_steps=23), prune=PruneSpec(rewind="fine-tune"))
     with pytest.raises(UserError, match=r"^`prune\.rewind` \(='fine-tune'\) must be another where the last of 24 steps has"):
-        lottery.check([spec], 1, None, None, "cpu")
-    lottery.check([replace(spec, train=replace(spec.train, cosine_steps=24))], 1, None, None, "cpu")
-    lottery.check([replace(spec, prune=PruneSpec(rewind="continue"))], 1, None, None, "cpu")
+        execution.check([spec], 1, None, None, "cpu")
+    execution.check([replace(spec, train=replace(spec.train, cosine_steps=24))], 1, None, None, "cpu")
+    execution.check([replace(spec, prune=PruneSpec(rewind="continue"))], 1, None, None, "cpu")
 
 
 def test_the_name_of_a_preset_is_its_real_and_its_quaternion_network():
-    both = [lottery.presets.get("digits", algebra=algebra) for algebra in ("real", "quaternion")]
+    both = [presets.get("digits", algebra=algebra) for algebra in ("real", "quaternion")]
     assert local.specs_of("digits") == local.specs_of(["digits"]) == both
     assert local.specs_of(["digits", SPEC]) == [*both, SPEC]
     assert local.specs_of(SPEC) == local.specs_of((SPEC,)) == [SPEC]

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from fourfold.lottery import clock as room
-from fourfold.lottery import presets
-from fourfold.lottery.clock import Clock
+from fourfold import presets
+from fourfold.timing import clock as room
+from fourfold.timing.clock import Clock
 
 CPU = torch.device("cpu")
 

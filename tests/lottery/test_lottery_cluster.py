@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from lottery_samples import tiny_spec
 
-from fourfold import lottery
+from fourfold import execution
 from fourfold.cli import main
-from fourfold.lottery import Cluster, cluster
-from fourfold.lottery.planning import PROCESS_BYTES, trial_memory
-from fourfold.record import NoAnswerError, UserError
+from fourfold.execution.ray import cluster
+from fourfold.record import Cluster, NoAnswerError, UserError
+from fourfold.timing.planning import PROCESS_BYTES, trial_memory
 
 SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
 
@@ -60,7 +60,7 @@ def pretend(monkeypatch):
 
 def run(out, told=None, **more):
     on_event = (lambda event: None) if told is None else told.append
-    return lottery.run(SPECS, trials=2, out=out, device="cpu", cluster=Cluster(), on_event=on_event, **more)
+    return execution.run(SPECS, trials=2, out=out, device="cpu", cluster=Cluster(), on_event=on_event, **more)
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_an_address_where_no_ray_is_is_one_sentence_in_time(answer, monkeypatch,
         address = f"127.0.0.1:{server.getsockname()[1]}"
         sentence = rf"^no Ray cluster answers at {address} \(.+\); `ray start --head` starts one$"
         with pytest.raises(UserError, match=sentence):
-            lottery.run(SPECS, trials=1, out=tmp_path / "runs", device="cpu", cluster=Cluster(address=address))
+            execution.run(SPECS, trials=1, out=tmp_path / "runs", device="cpu", cluster=Cluster(address=address))
         done.set()
         thread.join()
     with pytest.raises(UserError, match=sentence):  # nobody listens any more
-        lottery.run(SPECS, trials=1, out=tmp_path / "runs", device="cpu", cluster=Cluster(address=address))
+        execution.run(SPECS, trials=1, out=tmp_path / "runs", device="cpu", cluster=Cluster(address=address))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -272,7 +272,7 @@ def test_the_bridge_ends_when_the_run_does(pretend, tmp_path):
         raise MineError
 
     with pytest.raises(MineError):
-        lottery.run(SPECS, trials=1, out=tmp_path, device="cpu", cluster=Cluster(), on_event=give_up)
+        execution.run(SPECS, trials=1, out=tmp_path, device="cpu", cluster=Cluster(), on_event=give_up)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
 
@@ -280,7 +280,7 @@ def test_the_bridge_ends_when_the_run_does(pretend, tmp_path):
 INTERRUPTED = """
 import sys
 from fourfold.cli import main
-from fourfold.lottery import cluster
+from fourfold.execution.ray import cluster
 find = cluster.importlib.util.find_spec
 cluster.importlib.util.find_spec = lambda name, *rest: object() if name == "ray" else find(name, *rest)
 cluster.BRIDGE[:] = [sys.executable, "-c", sys.argv[1]]
@@ -333,8 +333,8 @@ def test_the_bridge_is_told_what_it_needs(pretend, tmp_path):
     assert {name: request[name] for name in expected} == expected
     assert len(request["RAY_AUTH_TOKEN"]) == 64
     assert not Path(request["temporary"]).exists()  # any longer
-    images = lottery.local.data.load("digits")
-    memory = PROCESS_BYTES + 1797 * 64 + 80 * lottery.local.measure(SPECS[0]).parameters
+    images = execution._run.data.load("digits")
+    memory = PROCESS_BYTES + 1797 * 64 + 80 * execution._run.measure(SPECS[0]).parameters
     assert request["memory"] == trial_memory(SPECS[0], images) == memory
 
 
@@ -345,7 +345,7 @@ def test_a_cluster_of_others_gets_no_token_and_memory_is_in_gib(pretend, monkeyp
     monkeypatch.setenv("RAY_AUTH_TOKEN", "ours")
     told = []
     place = Cluster(memory_per_trial=1.5)
-    lottery.run(SPECS, trials=1, out=tmp_path, device="cpu", cluster=place, on_event=told.append)
+    execution.run(SPECS, trials=1, out=tmp_path, device="cpu", cluster=place, on_event=told.append)
     request = json.loads(told[0].message)
     assert (request["address"], request["memory"], request["RAY_AUTH_TOKEN"]) == ("head:6379", 1.5 * 2**30, "ours")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lottery_samples import prepared, results, run_alone, tiny_spec
 
-from fourfold import lottery, pruning
+from fourfold import execution, lottery, pruning
 from fourfold.lottery import controls, derive_seed, levels
 from fourfold.lottery.building import measure
 from fourfold.nn import named_weights
@@ -322,8 +322,8 @@ def test_mistakes_are_one_sentence(specs, names, wanted, sentence):
 def test_workers_run_controls_after_their_trials(tmp_path):
     spec, events = tiny_spec("quaternion", levels=2), []
     named = {"trials": 1, "out": tmp_path, "device": "cpu", "workers": 1}
-    lottery.run(spec, **named)
-    rows = lottery.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
+    execution.run(spec, **named)
+    rows = execution.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
     assert [(row.control, row.level) for row in rows] == [
         ("ticket", 0),
         ("ticket", 1),
@@ -338,7 +338,7 @@ def test_workers_run_controls_after_their_trials(tmp_path):
     ]
     assert [event.kind for event in events][-1] == "finished"
     events.clear()
-    lottery.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
+    execution.run(spec, controls=["inverted", "equal-macs"], control_levels=[1], on_event=events.append, **named)
     assert events == []
 
 
@@ -362,7 +362,7 @@ def test_layers_that_are_left_out_stay_and_those_of_their_own_keep_their_weights
     with pytest.raises(UserError, match=r"must be others with `prune\.skip` or `prune\.layer_fractions`"):
         controls.check_controls([spec], ["equal-macs"], None)
     with pytest.raises(UserError, match=r"^`skip` \(='fc9'\) names no module of the model; its layers: fc1, fc2, fc3"):
-        lottery.run(replace(spec, prune=PruneSpec(skip=("fc9",))), out=tmp_path)
+        execution.run(replace(spec, prune=PruneSpec(skip=("fc9",))), out=tmp_path)
 
 
 def test_gradual_pruning_prunes_layers_of_their_own_to_their_own_density(tmp_path):

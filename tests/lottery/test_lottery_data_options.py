@@ -11,10 +11,10 @@ import pytest
 import torch
 from lottery_samples import tiny_spec
 
-from fourfold import data, models
-from fourfold.lottery import clock, presets
+from fourfold import data, models, presets
 from fourfold.lottery.building import input_shape, splits_of
 from fourfold.record import DataSpec, UserError
+from fourfold.timing import clock
 
 CPU = torch.device("cpu")
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from lottery_samples import results, tiny_spec, workers_of
 
-from fourfold import lottery
+from fourfold import execution
 from fourfold.record import RunStore, UserError
 
 
 def test_a_failed_trial_is_told_recorded_and_does_not_stop_the_others(tmp_path):
     specs = [replace(tiny_spec("quaternion", optimizer="sgd", learning_rate=99.0), preset="wild"), tiny_spec()]
     events = []
-    rows = lottery.run(specs, trials=2, out=tmp_path, device="cpu", workers=1, on_event=events.append)
+    rows = execution.run(specs, trials=2, out=tmp_path, device="cpu", workers=1, on_event=events.append)
     assert [(row.algebra, row.trial, row.level) for row in rows] == [("real", t, level) for t in (0, 1) for level in range(5)]
     failed = [event for event in events if event.kind == "failed"]
     assert [(event.spec, event.trial) for event in failed] == [(specs[0], 0), (specs[0], 1)]
@@ -44,12 +44,12 @@ def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(t
     with pytest.raises(
         UserError, match=r"^the worker of trial 0 of tiny-real-\w+ was ended from outside \(exit code -9; "
     ) as caught:
-        lottery.run(spec, trials=1, out=tmp_path, device="cpu", workers=1, on_event=kill_once)
+        execution.run(spec, trials=1, out=tmp_path, device="cpu", workers=1, on_event=kill_once)
     assert str(caught.value).endswith("all rows so far are safe, the same command resumes")
     assert len(killed) == 1
     before = RunStore(tmp_path / spec.id).rows(0)
     assert len(before) >= 2
-    rows = lottery.run(spec, trials=1, out=tmp_path, device="cpu", workers=1)
+    rows = execution.run(spec, trials=1, out=tmp_path, device="cpu", workers=1)
     assert rows[: len(before)] == before
     assert results(rows) == results(alone(spec).rows(0))
 
@@ -63,7 +63,7 @@ def test_workers_end_with_the_call_however_it_ends(tmp_path):
         raise MineError
 
     with pytest.raises(MineError):
-        lottery.run(tiny_spec(epochs=100_000), trials=1, out=tmp_path, device="cpu", workers=1, on_event=give_up)
+        execution.run(tiny_spec(epochs=100_000), trials=1, out=tmp_path, device="cpu", workers=1, on_event=give_up)
     end = time.monotonic() + 20
     while workers_of(os.getpid()):
         assert time.monotonic() < end

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lottery_samples import BOTH, files, prepared, results, run_alone, tiny_spec
 
-from fourfold import lottery
+from fourfold import execution, lottery, presets
 from fourfold.lottery import levels
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
@@ -54,7 +54,7 @@ def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, m
 
 
 def test_running_statistics_are_kept_too(tmp_path, monkeypatch):
-    spec = lottery.presets.get("digits-resnet8", algebra="quaternion")
+    spec = presets.get("digits-resnet8", algebra="quaternion")
     spec = replace(spec, train=replace(spec.train, epochs=1), stop=StopSpec(accuracy=0, max_level=0))
     trained = spy_on_training(monkeypatch)
     store = run_and_keep(spec, tmp_path, keep=(0,))
@@ -151,9 +151,9 @@ def test_weights_that_do_not_give_the_row_are_not_kept(tmp_path):
 
 def test_a_run_that_is_done_keeps_levels_in_its_workers(tmp_path):
     spec, told = tiny_spec(levels=2), []
-    lottery.run(spec, trials=2, out=tmp_path, device="cpu", workers=1)
-    lottery.run(spec, trials=2, out=tmp_path, device="cpu", workers=1, keep=[1], on_event=told.append)
+    execution.run(spec, trials=2, out=tmp_path, device="cpu", workers=1)
+    execution.run(spec, trials=2, out=tmp_path, device="cpu", workers=1, keep=[1], on_event=told.append)
     assert [(event.trial, event.level) for event in told if event.kind == "kept"] == [(0, 1), (1, 1)]
     store = RunStore(tmp_path / spec.id)
     assert [store.kept_levels(trial) for trial in (0, 1)] == [[1], [1]]
-    assert lottery.run(spec, trials=2, out=tmp_path, device="cpu", workers=1, keep=[1], on_event=told.clear)
+    assert execution.run(spec, trials=2, out=tmp_path, device="cpu", workers=1, keep=[1], on_event=told.clear)

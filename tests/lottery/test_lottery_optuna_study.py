@@ -6,9 +6,9 @@ import json
 import pytest
 from sweep_samples import FakeRun, bases
 
-from fourfold.lottery import optuna_study
-from fourfold.lottery.sweep import Range, ranked
 from fourfold.record import UserError
+from fourfold.tuning import optuna_study
+from fourfold.tuning.sweep import Range, ranked
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'fourfold[sweep]'")
 

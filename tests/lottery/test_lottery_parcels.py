@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from lottery_samples import results, run_alone, tiny_spec
 
-from fourfold.lottery import chain, parcels
+from fourfold.execution.ray import chain, parcels
 from fourfold.record import PruneSpec, Row, RunStore, UserError
 from fourfold.record.checkpoints import Training
 from fourfold.train import versions

@@ -8,12 +8,12 @@ import torch
 from lottery_samples import BOTH, files, prepared, run_alone, tiny_spec
 from rich.console import Console
 
-from fourfold import lottery
+from fourfold import presets, timing
 from fourfold.cli.plan import print_plan
-from fourfold.lottery import planning, presets
-from fourfold.lottery.clock import Clock
 from fourfold.lottery.controls import run_controls
 from fourfold.record import RunStore, StopSpec
+from fourfold.timing import planning
+from fourfold.timing.clock import Clock
 
 CPU = torch.device("cpu")
 
@@ -29,7 +29,7 @@ def second_a_step(monkeypatch):
 
 
 def test_a_plan_says_sizes_levels_time_and_place(tmp_path, second_a_step):
-    real, quaternion = lottery.plan(
+    real, quaternion = timing.plan(
         [tiny_spec(algebra, epochs=7) for algebra in BOTH], trials=3, out=tmp_path / "runs", device=CPU
     )
     assert (real.sizes.weights, quaternion.sizes.weights) == (888, 312)
@@ -49,7 +49,7 @@ def test_what_is_done_is_not_planned_again(tmp_path, second_a_step):
     rows = (store.path / "rows-0.jsonl").read_text().replace('"trial":0', '"trial":1').splitlines(keepends=True)
     (store.path / "rows-1.jsonl").write_text("".join(rows[:2]))
     before = files(tmp_path)
-    (plan,) = lottery.plan([spec], trials=3, out=tmp_path, device=CPU)
+    (plan,) = timing.plan([spec], trials=3, out=tmp_path, device=CPU)
     assert plan.levels_done == 5 + 2
     rest = 1 / 4 + 1 / 8 + 1 / 16
     assert plan.seconds == 24 * (0 + rest + (1 + 1 / 2 + rest))
@@ -59,22 +59,22 @@ def test_what_is_done_is_not_planned_again(tmp_path, second_a_step):
 def test_levels_that_accuracy_ends_are_guessed_at_two_percent_of_real(tmp_path, second_a_step):
     for algebra in BOTH:
         spec = presets.get("conv4-cifar10", algebra=algebra)
-        (plan,) = lottery.plan([spec], trials=1, out=tmp_path, device=CPU)
+        (plan,) = timing.plan([spec], trials=1, out=tmp_path, device=CPU)
         left = 0.8 ** (plan.levels - 1) * plan.sizes.parameters / plan.sizes_real.parameters
         assert 0.8 * 0.02 <= left <= 0.02
         bounded = replace(spec, stop=StopSpec(max_level=2))
-        assert lottery.plan([bounded], trials=1, out=tmp_path, device=CPU)[0].levels == 3
+        assert timing.plan([bounded], trials=1, out=tmp_path, device=CPU)[0].levels == 3
 
 
 def test_validation_images_are_not_trained_on(tmp_path, second_a_step):
     spec = presets.get("lenet-300-100-mnist-early-stopping")
-    (plan,) = lottery.plan([spec], trials=1, out=tmp_path, device=CPU)
+    (plan,) = timing.plan([spec], trials=1, out=tmp_path, device=CPU)
     assert plan.level_seconds == 40 * math.ceil(55_000 / 60)
 
 
 def test_a_step_is_timed_on_this_machine(tmp_path):
     threads = torch.get_num_threads()
-    (plan,) = lottery.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU)
+    (plan,) = timing.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU)
     assert 24 * 1e-6 < plan.level_seconds < 24 * 1.0
     assert torch.get_num_threads() == threads
 
@@ -82,24 +82,22 @@ def test_a_step_is_timed_on_this_machine(tmp_path):
 def test_planning_reads_a_run_that_another_spec_left(tmp_path, second_a_step):
     store = RunStore.create(tmp_path, tiny_spec())
     before = files(tmp_path)
-    (plan,) = lottery.plan([tiny_spec(epochs=2)], trials=1, out=tmp_path, device=CPU)
+    (plan,) = timing.plan([tiny_spec(epochs=2)], trials=1, out=tmp_path, device=CPU)
     assert plan.folder != store.path
     assert files(tmp_path) == before
 
 
 def test_controls_that_are_left_are_in_the_plan(tmp_path, second_a_step):
-    (plan,) = lottery.plan(
-        [tiny_spec("real")], trials=2, out=tmp_path, device=CPU, controls=["inverted"], control_levels=[1, 3]
-    )
+    (plan,) = timing.plan([tiny_spec("real")], trials=2, out=tmp_path, device=CPU, controls=["inverted"], control_levels=[1, 3])
     assert plan.control_seconds == 2 * 24 * (1 / 2 + 1 / 8)
     names = ["random-init", "small-dense", "equal-macs"]
     options = {"trials": 1, "out": tmp_path, "device": CPU, "controls": names, "control_levels": [2, 9]}
-    real, quaternion = lottery.plan([tiny_spec(algebra) for algebra in BOTH], **options)
+    real, quaternion = timing.plan([tiny_spec(algebra) for algebra in BOTH], **options)
     assert real.control_seconds == 2 * 24 / 4
     assert quaternion.control_seconds == real.control_seconds + 24 * (1 + 1 / 2 + 1 / 4)  # equal MACs need the levels before
     store = run_alone(tiny_spec(), tmp_path)
     run_controls(prepared(tiny_spec()), store, 0, ["inverted"], [1])
-    (plan,) = lottery.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU, controls=["inverted"])
+    (plan,) = timing.plan([tiny_spec()], trials=1, out=tmp_path, device=CPU, controls=["inverted"])
     assert plan.control_seconds == 24 * (1 / 4 + 1 / 8 + 1 / 16)  # of level 0 it is the ticket
 
 
@@ -131,7 +129,7 @@ def test_a_plan_says_what_bf16_would_save(
     )
     spec = presets.get(preset)
     spec = replace(spec, train=replace(spec.train, precision=precision))
-    plans = lottery.plan([spec], trials=1, out=tmp_path, device=CPU)
+    plans = timing.plan([spec], trials=1, out=tmp_path, device=CPU)
     assert plans[0].bf16_level_seconds == said
     print_plan(Console(width=200), plans, ["real"], trials=1, workers=1)
     assert ("--precision bf16 would take 0.45 of that" in capsys.readouterr().out) == (said is not None)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from lottery_samples import results, tiny_spec
 
-from fourfold import lottery
-from fourfold.lottery import local, pool
-from fourfold.lottery.pool import Pool, Task
+from fourfold import execution
+from fourfold.execution import _run as local
+from fourfold.execution import pool
+from fourfold.execution.pool import Pool, Task
 from fourfold.record import UserError
 
 SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
@@ -30,10 +31,10 @@ def run(made):
 
 @pytest.mark.timeout(300)
 def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(monkeypatch, tmp_path):
-    expected = lottery.run(SPECS, trials=2, out=tmp_path / "alone", workers=1)
+    expected = execution.run(SPECS, trials=2, out=tmp_path / "alone", workers=1)
     monkeypatch.setattr(local, "Pool", lambda *arguments, shared: Pool(*arguments, shared=True))
     kinds = []
-    found = lottery.run(SPECS, trials=2, out=tmp_path / "lanes", workers=3, on_event=lambda event: kinds.append(event.kind))
+    found = execution.run(SPECS, trials=2, out=tmp_path / "lanes", workers=3, on_event=lambda event: kinds.append(event.kind))
     assert results(found) == results(expected)
     assert kinds.count("finished") == 4
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fourfold.lottery import levels, presets
+from fourfold import presets
+from fourfold.lottery import levels
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, StopSpec, TrainSpec, UserError
 
 # preset: data, model, learning rate, batch, epochs

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from lottery_samples import BOTH, results, run_alone, tiny_spec
 
-from fourfold import lottery
-from fourfold.lottery import Cluster, Event
-from fourfold.record import RunStore
+from fourfold import execution
+from fourfold.execution import Event
+from fourfold.record import Cluster, RunStore
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
 pytestmark = [
@@ -128,7 +128,7 @@ def _quick(monkeypatch):
 def run_on(nodes, out, on_event) -> list[Event]:
     """Run all trials there, see that the rows are those of a local run, and return what happened."""
     told = []
-    found = lottery.run(
+    found = execution.run(
         SPECS,
         trials=2,
         out=out / "there",

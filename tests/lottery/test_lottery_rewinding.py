@@ -8,7 +8,7 @@ import torch
 from lottery_samples import files, prepared, results, tiny_spec
 from torch import nn
 
-from fourfold import lottery, pruning
+from fourfold import lottery, presets, pruning
 from fourfold.lottery import derive_seed, levels, rewinding
 from fourfold.nn import named_weights
 from fourfold.record import KEEPS_TRAINED, PruneSpec, RunStore, Spec
@@ -232,7 +232,7 @@ def test_the_point_to_rewind_to_is_a_copy():
 
 
 def test_initial_variances_have_the_specs_factors():
-    spec = lottery.presets.get("conv2-cifar10", algebra="quaternion")
+    spec = presets.get("conv2-cifar10", algebra="quaternion")
     plain = levels.build(spec, 0).state_dict()
     model = replace(spec.model, init_scale=4.0, init_scale_linear=9.0)
     found = levels.build(replace(spec, model=model), 0).state_dict()

@@ -14,12 +14,15 @@ import torch
 from lottery_samples import files, results, tiny_spec
 
 from fake_files import write_mnist
-from fourfold import data, deploy, lottery, report
+from fourfold import data, deploy, execution, lottery, report
 from fourfold.cli import tickets
-from fourfold.lottery import Line, chain, serving, sweep
-from fourfold.lottery.stability import run_stability
+from fourfold.execution import serving
+from fourfold.execution.ray import chain
+from fourfold.lottery import Line
+from fourfold.lottery._stability import run_stability
 from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
 from fourfold.train import single_thread
+from fourfold.tuning import sweep
 
 OTHER = r"of other mnist data \(SHA-256 \w{8}\) than those that are here \(\w{8}\)"
 
@@ -43,7 +46,7 @@ def refused(images, out, spec=SPEC, **settings):
     """Call `run`, which must refuse before it starts a worker, and write nothing."""
     before = files(out)
     with pytest.raises(UserError, match=OTHER):
-        lottery.run(spec, **{"trials": 1, "out": out, "device": "cpu", "workers": 1, "data_dir": images, **settings})
+        execution.run(spec, **{"trials": 1, "out": out, "device": "cpu", "workers": 1, "data_dir": images, **settings})
     assert files(out) == before
 
 
@@ -150,7 +153,7 @@ def test_functions_that_are_called_directly_notice_it_too(store, others):
         for go_on in (
             lambda: lottery.run_trial(experiment, store, 0),
             lambda: lottery.run_controls(experiment, store, 0, ["random-init"]),
-            lambda: lottery.stability([store], Line(points=2), data_dir=others, workers=1),
+            lambda: execution.stability([store], Line(points=2), data_dir=others, workers=1),
             lambda: RunStore.create(store.path.parent, SPEC, experiment.data),
         ):
             with pytest.raises(UserError, match=OTHER):
@@ -174,7 +177,7 @@ def test_connectivity_is_of_the_data_of_its_level(store, images, others):
         run_stability(experiment, store, 0, line, lambda row: None)
     assert [row.data for row in store.connectivity(0)] == [data.load("mnist", images).digest]
     with pytest.raises(UserError, match=OTHER):
-        lottery.stability([store], Line(points=2), data_dir=others, workers=1)
+        execution.stability([store], Line(points=2), data_dir=others, workers=1)
 
 
 def test_a_process_that_reads_other_data_than_the_run_does_not_begin(images, others, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lottery_samples import BOTH, files, results, run_alone, tiny_spec
 
-from fourfold import lottery
+from fourfold import execution
 from fourfold.record import DataSpec, EarlyStopping, PruneSpec
 
 
@@ -57,7 +57,7 @@ def test_workers_give_the_rows_that_one_process_gives(ran, alone):
 
 def test_the_number_of_trials_and_workers_changes_no_row(ran, tmp_path):
     spec = ran.specs[1]
-    rows = lottery.run(spec, trials=1, out=tmp_path, device="cpu", workers=1)
+    rows = execution.run(spec, trials=1, out=tmp_path, device="cpu", workers=1)
     assert results(rows) == results([row for row in ran.rows if (row.algebra, row.trial) == ("quaternion", 0)])
 
 
@@ -66,7 +66,7 @@ def test_a_complete_run_called_again_starts_nothing(tmp_path, alone):
     events = []
     store = run_alone(spec, tmp_path)
     before = files(store.path)
-    rows = lottery.run(spec, trials=1, out=tmp_path, device="cpu", workers=4, on_event=events.append)
+    rows = execution.run(spec, trials=1, out=tmp_path, device="cpu", workers=4, on_event=events.append)
     assert results(rows) == results(alone(spec).rows(0))
     assert events == []
     assert {name: content for name, content in files(store.path).items() if not name.startswith(".")} == before

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from lottery_samples import files, prepared, run_alone, tiny_spec
 
-from fourfold import lottery, pruning
+from fourfold import execution, lottery, pruning
 from fourfold.lottery import Line, levels
-from fourfold.lottery.stability import missing, run_stability
+from fourfold.lottery._stability import missing, run_stability
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, RunStore, UserError
 from fourfold.train import single_thread
@@ -26,13 +26,13 @@ def store(tmp_path) -> RunStore:
 
 def test_workers_measure_what_is_missing_and_nothing_twice(store):
     events = []
-    lottery.stability([store], LINE, workers=1, on_event=events.append)
+    execution.stability([store], LINE, workers=1, on_event=events.append)
     measured = [(event.trial, event.level) for event in events if event.kind == "connectivity"]
     assert sorted(measured) == [(trial, level) for trial in (0, 1) for level in (0, 0, 2, 2)]
     assert all(not missing(store, trial, LINE) for trial in (0, 1))
     before = files(store.path)
     again = []
-    lottery.stability([store], LINE, workers=1, on_event=again.append)
+    execution.stability([store], LINE, workers=1, on_event=again.append)
     assert not again
     assert files(store.path) == before
     assert missing(store, 0, dataclasses.replace(LINE, levels=None)) == [(1, 0), (1, 20)]
@@ -64,14 +64,14 @@ def test_overlaps_are_those_of_the_masks(store):
 def test_rows_without_masks_keep_their_overlaps_and_their_dense_level_can_be_measured(store, tmp_path):
     dense = dataclasses.replace(LINE, levels=(0,))
     with pytest.raises(UserError, match=r"0-1\.safetensors .*without that mask trial 0 cannot go on"):
-        lottery.stability([without_masks(store, tmp_path / "new")], dense)  # overlaps that nobody has found
+        execution.stability([without_masks(store, tmp_path / "new")], dense)  # overlaps that nobody has found
     store.save_overlaps(lottery.overlaps(store))
     rows = without_masks(store, tmp_path / "copied")
     before = files(rows.path)
     with pytest.raises(UserError, match=r"0-2\.safetensors .*without that mask trial 0 cannot go on"):
-        lottery.stability([rows], LINE, workers=1)
+        execution.stability([rows], LINE, workers=1)
     assert files(rows.path) == before
-    lottery.stability([rows], dense, workers=1)
+    execution.stability([rows], dense, workers=1)
     assert rows.overlaps() == store.overlaps() != []
     assert [len(rows.connectivity(trial)) for trial in (0, 1)] == [2, 2]
 
@@ -96,7 +96,7 @@ def test_masks_of_another_training_are_refused(store):
     with pytest.raises(UserError, match=sentence):
         lottery.overlaps(store)
     with pytest.raises(UserError, match=sentence):
-        lottery.stability([store], LINE)
+        execution.stability([store], LINE)
     with single_thread(), pytest.raises(UserError, match=sentence):
         run_stability(prepared(SPEC), store, 1, LINE, lambda row: None)
     with single_thread(), pytest.raises(UserError, match=sentence):
@@ -107,7 +107,7 @@ def test_masks_of_another_training_are_refused(store):
 
 def test_a_spent_budget_leaves_the_rest_for_later(store):
     events = []
-    lottery.stability([store], LINE, workers=1, budget_seconds=1e-3, on_event=events.append)
+    execution.stability([store], LINE, workers=1, budget_seconds=1e-3, on_event=events.append)
     assert [event.kind for event in events] == ["out-of-time"] * 2
     assert missing(store, 0, LINE) == [(0, 0), (0, 20), (2, 0), (2, 20)]
 
@@ -124,15 +124,15 @@ def test_a_spent_budget_leaves_the_rest_for_later(store):
 def test_mistakes_are_one_sentence_and_nothing_is_written(store, line, sentence):
     before = files(store.path)
     with pytest.raises(UserError, match=f"^{sentence}"):
-        lottery.stability([store], line)
+        execution.stability([store], line)
     assert files(store.path) == before
 
 
 def test_runs_that_cannot_be_measured_are_named(tmp_path):
     late = dataclasses.replace(SPEC, prune=PruneSpec(fraction=0.5, rewind="step", rewind_to=4))
     with pytest.raises(UserError, match=r"`prune.rewind`='step'\) must begin every level at the start"):
-        lottery.stability([RunStore.create(tmp_path, late)], Line())
+        execution.stability([RunStore.create(tmp_path, late)], Line())
     store = RunStore.create(tmp_path, SPEC)
     renamed = RunStore(store.path.rename(tmp_path / "other"))
     with pytest.raises(UserError, match=f"must be named {SPEC.id}"):
-        lottery.stability([renamed], Line())
+        execution.stability([renamed], Line())

@@ -6,8 +6,9 @@ import pytest
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fourfold import nn as fnn
-from fourfold.lottery import presets, studies
+from fourfold import presets
 from fourfold.lottery.building import build
+from fourfold.presets import studies
 from fourfold.record import Spec, UserError
 from fourfold.report.experiments import flat
 

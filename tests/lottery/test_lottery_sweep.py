@@ -7,11 +7,11 @@ import torch
 from lottery_samples import prepared, results, tiny_spec
 from sweep_samples import FakeRun, bases
 
-from fourfold import lottery
-from fourfold.lottery import sweep
-from fourfold.lottery.sweep import Range
+from fourfold import lottery, presets
 from fourfold.record import Row, RunStore, UserError
 from fourfold.train import evaluate
+from fourfold.tuning import sweep
+from fourfold.tuning.sweep import Range
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -35,9 +35,9 @@ def test_the_same_images_are_held_out_for_both_algebras_and_no_accuracy_ends_a_p
     assert replace(quaternion, model=real.model) == real
     assert (real.data.validation, real.stop.accuracy, real.stop.max_level, real.preset) == (100, 0, 2, "tiny-sweep")
     assert not real.finished([1.0, 1.0], 888)
-    digits = lottery.presets.get("digits")
+    digits = presets.get("digits")
     assert sweep.base_of(digits).data.validation == 144
-    early = lottery.presets.get("conv4-cifar10-early-stopping")
+    early = presets.get("conv4-cifar10-early-stopping")
     assert sweep.base_of(early).data.validation == 5000
 
 

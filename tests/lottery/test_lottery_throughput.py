@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fourfold import data, lottery, pruning
-from fourfold.lottery import plain, throughput
+from fourfold import data, presets, pruning, timing
 from fourfold.lottery.levels import build
 from fourfold.nn import named_weights
 from fourfold.record import DataSpec, ModelSpec, Spec, TrainSpec
+from fourfold.timing import plain, throughput
 from fourfold.train import train
 
 SGD = TrainSpec(optimizer="sgd", learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3, batch_size=50, epochs=1)
@@ -105,9 +105,9 @@ def test_the_plain_loop_trains_the_same_network(settings, monkeypatch):
 
 def test_throughputs_belong_together(monkeypatch):
     monkeypatch.setattr(throughput, "SECONDS_A_ROUND", 1e-6)  # two batches
-    specs = [lottery.presets.get("digits", algebra=name) for name in ("real", "quaternion")]
+    specs = [presets.get("digits", algebra=name) for name in ("real", "quaternion")]
     specs[1] = replace(specs[1], data=replace(specs[1].data, validation=300))
-    found = list(lottery.measure_throughput(specs, rounds=2, device=torch.device("cpu"), density=0.1))
+    found = list(timing.measure_throughput(specs, rounds=2, device=torch.device("cpu"), density=0.1))
     assert [speed.spec for speed in found] == specs
     for speed, whole in zip(found, (1437, 1137), strict=True):
         epochs = speed.spec.train.epochs
@@ -128,4 +128,4 @@ def test_throughputs_belong_together(monkeypatch):
 )
 def test_nonsense_is_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
-        next(lottery.measure_throughput([spec()], device=torch.device("cpu"), **options))
+        next(timing.measure_throughput([spec()], device=torch.device("cpu"), **options))

@@ -15,10 +15,12 @@ import torch
 from lottery_samples import BOTH, files, results, tiny_spec
 
 from forked_ranks import fork_ranks, needs_ranks
-from fourfold import cli, lottery, pruning, report
-from fourfold.lottery import clock, levels, serving
+from fourfold import cli, execution, lottery, presets, pruning, report
+from fourfold.execution import serving
+from fourfold.lottery import levels
 from fourfold.models import registry, resnet
 from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
+from fourfold.timing import clock
 from fourfold.train import checkpoint, single_thread
 from fourfold.train import ranks as train_ranks
 
@@ -92,8 +94,8 @@ def run_by(folders):
 
         def work(rank):
             first, *others = [*perceptrons(), *convolutions()]
-            assert len(lottery.run(first, trials=1, out=out, device="cpu", **CONTROLS)) == 2 + 1
-            assert len(lottery.run(others, trials=1, out=out, device="cpu")) == 2 * 5
+            assert len(execution.run(first, trials=1, out=out, device="cpu", **CONTROLS)) == 2 + 1
+            assert len(execution.run(others, trials=1, out=out, device="cpu")) == 2 * 5
 
         ended = fork_ranks(world, work, folders[world])
         assert [(one.code, one.said) for one in ended] == [(0, "")] * world
@@ -146,7 +148,7 @@ def test_the_masks_on_disk_are_those_of_the_rows(run_by):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """`fourfold run tiny` by two ranks, in one folder, without an estimate and without a page."""
-    monkeypatch.setitem(lottery.presets.PRESETS, "tiny", lambda: perceptrons()[0])
+    monkeypatch.setitem(presets.PRESETS, "tiny", lambda: perceptrons()[0])
     monkeypatch.setattr(clock.Clock, "level_seconds", lambda self, spec, density=1.0: 0.001)
     monkeypatch.setattr(report, "build", lambda runs, out: out / "index.html")
     words = ["run", "tiny", "--algebra", "real", "--trials", "1", "--out", str(tmp_path / "runs")]
@@ -221,7 +223,7 @@ def test_the_first_rank_decides_when_the_budget_is_spent(tmp_path, run_by):
         for deadline, rows in ((None if rank == 0 else 1.0, 2), (1.0 if rank == 0 else None, 0)):
             budget = None if deadline is None else 1e-9
             out = tmp_path / f"runs-{rows}"
-            assert len(lottery.run(spec, trials=1, out=out, device="cpu", budget_seconds=budget)) == rows
+            assert len(execution.run(spec, trials=1, out=out, device="cpu", budget_seconds=budget)) == rows
 
     assert [(one.code, one.said) for one in fork_ranks(2, work, tmp_path / "said")] == [(0, "")] * 2
     assert results(RunStore(tmp_path / "runs-2" / spec.id).rows(0)) == results(RunStore(run_by(2) / spec.id).rows(0))
@@ -243,7 +245,7 @@ def test_ranks_that_are_ended_inside_a_level_go_on_at_the_same_step(chosen, worl
             if event.kind in ("out-of-time", "resumed"):
                 print(event.kind, event.message)
 
-        lottery.run(chosen, trials=1, out=out, device="cpu", checkpoint="epoch", on_event=say)
+        execution.run(chosen, trials=1, out=out, device="cpu", checkpoint="epoch", on_event=say)
 
     for world in itertools.islice(itertools.cycle(worlds), 20):
         ended = fork_ranks(world, work, tmp_path / "said")
@@ -279,7 +281,7 @@ def test_ctrl_c_ends_all_ranks_at_a_step_and_rank_0_says_so(tmp_path, command, m
 def test_ranks_of_different_commands_do_not_begin(tmp_path):
     def work(rank):
         with pytest.raises((SystemExit, UserError)) as caught:
-            lottery.run(tiny_spec(BOTH[rank]), trials=1, out=tmp_path / "runs", device="cpu")
+            execution.run(tiny_spec(BOTH[rank]), trials=1, out=tmp_path / "runs", device="cpu")
         print(caught.value)
 
     said = sorted(one.said for one in fork_ranks(2, work, tmp_path / "said"))
@@ -330,17 +332,18 @@ def test_a_mistake_is_one_sentence_and_rank_0_has_the_first_word(world, words, s
 
 def test_parts_are_for_several_processes(tmp_path):
     with pytest.raises(UserError, match=r"^`parts` \(=4\) must be left out in a single process"):
-        lottery.run(tiny_spec(), trials=1, out=tmp_path / "runs", device="cpu", parts=4)
+        execution.run(tiny_spec(), trials=1, out=tmp_path / "runs", device="cpu", parts=4)
 
 
 SCRIPT = """
 import os, signal, sys
 from dataclasses import replace
-from fourfold import cli, lottery, report
-from fourfold.lottery import levels, serving
+from fourfold import cli, execution, lottery, presets, report
+from fourfold.execution import serving
+from fourfold.lottery import levels
 from lottery_samples import tiny_spec
 
-lottery.presets.PRESETS["tiny"] = lambda: tiny_spec(levels=2, batch_size=205)
+presets.PRESETS["tiny"] = lambda: tiny_spec(levels=2, batch_size=205)
 report.build = lambda runs, out: out / "index.html"
 run_trial = levels.run_trial
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import pytest
 from lottery_samples import prepared, tiny_spec
 
-from fourfold import lottery
-from fourfold.lottery import Event, tracking
-from fourfold.lottery.serving import Clock, run_trial_here
+from fourfold import execution
+from fourfold.execution import Event, tracking
+from fourfold.execution.serving import Clock, run_trial_here
 from fourfold.record import RunStore, UserError
 
 LEVELS, EPOCHS = 3, 2
@@ -35,7 +35,7 @@ def ran(tmp_path_factory):
     out = tmp_path_factory.mktemp("ran")
     spec = tiny_spec("quaternion", levels=LEVELS, epochs=EPOCHS)
     made = Ran(spec)
-    task = lottery.pool.Task(spec=spec, trial=0, message="")
+    task = execution.pool.Task(spec=spec, trial=0, message="")
 
     def send(events, most=None):
         def take(kind, **content):

@@ -6,8 +6,8 @@ import time
 import pytest
 from lottery_samples import tiny_spec
 
-from fourfold import lottery
-from fourfold.lottery import pool, serving
+from fourfold import execution
+from fourfold.execution import pool, serving
 from fourfold.record import RunStore, UserError
 
 
@@ -29,14 +29,14 @@ def pretend(monkeypatch, program):
 def test_a_worker_that_ends_early_is_one_sentence(monkeypatch, tmp_path, program):
     pretend(monkeypatch, program)
     with pytest.raises(UserError, match=r"was ended from outside \(exit code -?\d+; out of memory\?\); all rows"):
-        lottery.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
+        execution.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
 
 
 @pytest.mark.timeout(60)
 def test_events_that_make_no_sense_end_the_run(monkeypatch, tmp_path):
     pretend(monkeypatch, "import sys; sys.stdin.readline(); print('nonsense', flush=True); sys.stdin.readline()")
     with pytest.raises(ValueError, match="Expecting value"):
-        lottery.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
+        execution.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
 
 
 @pytest.mark.timeout(60)
@@ -52,7 +52,7 @@ for line in sys.stdin:
 """
     pretend(monkeypatch, slow)
     told = []
-    lottery.run(tiny_spec(), trials=9, out=tmp_path, workers=1, budget_seconds=1, on_event=told.append)
+    execution.run(tiny_spec(), trials=9, out=tmp_path, workers=1, budget_seconds=1, on_event=told.append)
     assert [(event.kind, event.trial) for event in told] == [("out-of-time", trial) for trial in range(9)]
     assert given.read_text().count("\n") <= 1
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import synthetic_runs as synthetic
 
-from fourfold import report
-from fourfold.lottery import presets
+from fourfold import presets, report
 from fourfold.record import RunStore, Spec
 from fourfold.report import checks
 from fourfold.report.checks import Check

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_runs import curve
 
-from fourfold.lottery import presets
+from fourfold import presets
 from fourfold.record import Spec
 from fourfold.report.compare import at_fraction, common_range, crossover, departures, flat, real_twin, smallest_within
 from fourfold.report.curves import Curve, curves

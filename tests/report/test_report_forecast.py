@@ -7,10 +7,10 @@ import pytest
 import synthetic_runs as synthetic
 import torch
 
-from fourfold.lottery import presets
-from fourfold.lottery.clock import Clock
+from fourfold import presets
 from fourfold.record import RunStore, Spec
 from fourfold.report.forecast import figure_levels, forecast
+from fourfold.timing.clock import Clock
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import pytest
 import synthetic_runs as synthetic
 
 import fourfold.report as report
-from fourfold.lottery import presets
+from fourfold import presets
 from fourfold.report.claims import count_sentence, judge
 from fourfold.report.experiments import experiments
 from fourfold.report.gap_tables import all_tables

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fourfold.lottery import presets
+from fourfold import presets
 from fourfold.record import UserError
 from fourfold.report import Experiment
 from fourfold.report.published import published_curves

@@ -13,7 +13,7 @@ from fourfold.cli.duration import format_duration
 from fourfold.cli.printing import WIDTH, make_console
 
 if TYPE_CHECKING:
-    from fourfold.lottery.throughput import Spread
+    from fourfold.timing.throughput import Spread
 
 PEAKS = ("of peak MACs", "of copied bytes")
 
@@ -45,12 +45,11 @@ def command(
         device: auto (CUDA where there is one), cpu, cuda or cuda:N.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
     """
-    from fourfold import lottery
+    from fourfold import timing
+    from fourfold.presets import get
     from fourfold.train import describe_device, resolve_device, single_thread, versions
 
-    specs = [
-        changed(lottery.presets.get(preset, algebra=name), {"precision": precision}) for preset in presets for name in algebra
-    ]
+    specs = [changed(get(preset, algebra=name), {"precision": precision}) for preset in presets for name in algebra]
     console = make_console(WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("preset", "algebra"):
@@ -61,7 +60,7 @@ def command(
     with single_thread():
         about = ", ".join(f"{name} {number}" for name, number in versions().items())
         console.print(f"{describe_device(place)}, {about}; density {100 * density:g} %, {rounds} rounds")
-        measured = lottery.measure_throughput(specs, density=density, rounds=rounds, device=place, data_dir=data_dir)
+        measured = timing.measure_throughput(specs, density=density, rounds=rounds, device=place, data_dir=data_dir)
         with Progress(console=console, transient=True) as progress:
             for speed in progress.track(measured, total=len(specs), description="measuring"):
                 table.add_row(

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fourfold import report
-from fourfold.lottery import Event
+from fourfold.execution import Event
 from fourfold.record import TICKET, Row, RunStore, Spec, Value, get_field
 from fourfold.record.text import plain
 from fourfold.report.compare import at_fraction

@@ -16,7 +16,7 @@ AUTO = "auto"
 if TYPE_CHECKING:
     import torch
 
-    from fourfold.lottery import Event
+    from fourfold.execution import Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Machines:
 
     @property
     def checkpoint_every(self) -> str | float:
-        """When a level is saved while it is trained, as `lottery.run` takes it."""
+        """When a level is saved while it is trained, as `execution.run` takes it."""
         return self.checkpoint if self.checkpoint in (AUTO, "epoch", "off") else parse_duration(self.checkpoint, "--checkpoint")
 
     @property
@@ -82,7 +82,7 @@ class Machines:
     @property
     def at_a_time(self) -> int:
         """Trials at a time, for estimates: one on a cluster that is joined, whose size is not known before."""
-        from fourfold.lottery import default_workers
+        from fourfold.execution import default_workers
 
         joined = self.cluster is not None and self.cluster.joined is not None
         return self.workers or (1 if joined else default_workers(self.place))
@@ -94,16 +94,16 @@ class Machines:
             self.cluster.greet()
 
     def check(self, specs: Sequence[Spec], trials: int, **settings: Any) -> None:
-        """Raise `UserError` for anything that can be seen without touching the disk; `lottery.check` has the settings."""
-        from fourfold import lottery
+        """Raise `UserError` for anything that can be seen without touching the disk; `execution.check` has the settings."""
+        from fourfold import execution
 
-        lottery.check(specs, trials, self.workers, self.budget_seconds, self.device, cluster=self.cluster, **settings)
+        execution.check(specs, trials, self.workers, self.budget_seconds, self.device, cluster=self.cluster, **settings)
 
     def run(
         self, specs: Sequence[Spec], *, trials: int, out: Path, on_event: "Callable[[Event], None]", **settings: Any
     ) -> list[Row]:
-        """Run what is missing of some specs' trials, and return all their rows; `lottery.run` has the settings."""
-        from fourfold import lottery
+        """Run what is missing of some specs' trials, and return all their rows; `execution.run` has the settings."""
+        from fourfold import execution
 
         here = {
             "device": self.device,
@@ -113,7 +113,7 @@ class Machines:
             "cluster": self.cluster,
             "checkpoint": self.checkpoint_every,
         }
-        return lottery.run(specs, trials=trials, out=out, on_event=on_event, **(here | settings))
+        return execution.run(specs, trials=trials, out=out, on_event=on_event, **(here | settings))
 
 
 Flags = Annotated[Machines, tyro.conf.arg(name="")]

@@ -10,7 +10,7 @@ from fourfold.cli.printing import count, titled
 from fourfold.record import Spec
 
 if TYPE_CHECKING:
-    from fourfold.lottery import Plan
+    from fourfold.timing import Plan
 
 
 def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], trials: int, workers: int) -> None:

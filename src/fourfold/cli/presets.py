@@ -7,7 +7,7 @@ from fourfold.cli.printing import WIDTH, make_console
 
 def command() -> None:
     """List the experiments that `fourfold run` knows, with their data, networks and settings."""
-    from fourfold.lottery.presets import PRESETS
+    from fourfold.presets.papers import PRESETS
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("preset", "data", "model", "epochs", "batch", "optimiser", "kept a level", "what it is"):

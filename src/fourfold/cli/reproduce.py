@@ -109,8 +109,8 @@ def _run(console: Console, name: str, scale: float, out: Path, machines: Machine
 
 def _forecast(console: Console, figures: "dict[str, PaperFigure]", scale: float, out: Path, machines: Machines) -> None:
     """Print how much of each figure is left and about how long it takes."""
-    from fourfold.lottery.clock import Clock
     from fourfold.report.forecast import forecast
+    from fourfold.timing.clock import Clock
 
     clock, workers = Clock(machines.place), machines.at_a_time
     for name, figure in figures.items():
@@ -131,7 +131,7 @@ def _specs(figure: "PaperFigure", scale: float) -> list[Spec]:
 
 
 def _whole(figure: "PaperFigure", scale: float) -> list[Spec]:
-    from fourfold.lottery import presets
+    from fourfold import presets
     from fourfold.report.scaling import scaled
 
     return [scaled(presets.get(preset, algebra=algebra), scale) for preset in figure.presets for algebra in figure.algebras]

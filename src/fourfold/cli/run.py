@@ -17,7 +17,7 @@ from fourfold.cli.printing import count, make_console
 from fourfold.record import TICKET, RunStore, UserError, launched
 
 if TYPE_CHECKING:
-    from fourfold.lottery import Event
+    from fourfold.execution import Event
 
 
 def command(
@@ -73,7 +73,7 @@ def command(
     """
     machines.check_early(dry_run=dry_run)
 
-    from fourfold import lottery, report
+    from fourfold import execution, presets, report, timing
     from fourfold.cli.live import follow
 
     changes = {
@@ -83,14 +83,14 @@ def command(
         "prune_fraction": prune_fraction,
         "max_level": max_level,
     }
-    fields = parse_settings(settings, lottery.presets.PRESETS)
+    fields = parse_settings(settings, presets.PRESETS)
     if classes:
         if "data.classes" in fields:
             raise UserError("`--classes` and `--set data.classes` cannot both be given")
         fields["data.classes"] = classes[0] if len(classes) == 1 else classes
-    specs = [changed(lottery.presets.get(preset, algebra=name, protocol=protocol), changes, fields) for name in algebra]
+    specs = [changed(presets.get(preset, algebra=name, protocol=protocol), changes, fields) for name in algebra]
     levels = parse_levels("--control-levels", control_levels)
-    lottery.check_trackers(track)
+    execution.check_trackers(track)
     if track_dir and not track:
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
     if levels is not None and not controls:
@@ -101,7 +101,7 @@ def command(
     console = make_console()
     if is_first:
         place = machines.place
-        plans = lottery.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
+        plans = timing.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
         print_plan(console, plans, algebra, trials, machines.at_a_time)
         if settings:
             console.print(f"  with {', '.join(settings)}")
@@ -116,7 +116,7 @@ def command(
         return
     with (
         follow(console, specs, trials, out) if is_first else nullcontext(_say_nothing) as show,
-        lottery.tracked(track if is_first else (), track_dir or out / "tracking", show) as on_event,
+        execution.tracked(track if is_first else (), track_dir or out / "tracking", show) as on_event,
     ):
         rows = machines.run(
             specs,

@@ -43,8 +43,8 @@ def command(
     """
     budget_seconds = None if budget is None else parse_duration(budget)
 
-    from fourfold import lottery, report
-    from fourfold.lottery.stability import check_line, missing
+    from fourfold import execution, lottery, report
+    from fourfold.lottery._stability import check_line, missing
 
     stores = find_runs(*runs)
     if not stores:
@@ -57,7 +57,7 @@ def command(
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=total)
 
-        def on_event(event: lottery.Event) -> None:
+        def on_event(event: execution.Event) -> None:
             name = f"{event.spec.preset} {event.spec.model.algebra} trial {event.trial}"
             if event.kind == "connectivity":
                 progress.advance(task)
@@ -66,7 +66,7 @@ def command(
                 why = event.message if event.kind == "failed" else "the time budget is spent; the same command resumes"
                 console.print(f"{name}: {why}")
 
-        lottery.stability(
+        execution.stability(
             stores,
             line,
             device=device,

@@ -44,9 +44,9 @@ def command(
     if name is not None:
         machines.check_early(dry_run=dry_run)
 
-    from fourfold import lottery, report
+    from fourfold import presets, report, timing
     from fourfold.cli.live import follow
-    from fourfold.lottery import studies
+    from fourfold.presets import studies
 
     console = make_console(WIDTH)
     if name is None:
@@ -57,7 +57,7 @@ def command(
         raise unknown("study", name, studies.STUDIES, "`fourfold study` describes them")
     study = studies.STUDIES[name]
     changes = {"epochs": epochs, "prune_fraction": prune_fraction, "max_level": max_level}
-    spec = changed(lottery.presets.get(base), changes)
+    spec = changed(presets.get(base), changes)
     console.print(titled(name, f" of {base}: {study.question}"))
     if any(value is not None for value in changes.values()):
         said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
@@ -74,7 +74,7 @@ def command(
         else:
             variants.append(variant)
     machines.check(variants, trials)
-    plans = lottery.plan(variants, trials=trials, out=out, device=machines.place)
+    plans = timing.plan(variants, trials=trials, out=out, device=machines.place)
     print_plan(console, plans, [_name(variant, variants) for variant in variants], trials, machines.at_a_time)
     if dry_run:
         return

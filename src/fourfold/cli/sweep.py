@@ -15,7 +15,7 @@ from fourfold.cli.printing import count, make_console, titled
 from fourfold.record import Spec, UserError
 
 if TYPE_CHECKING:
-    from fourfold.lottery import Plan
+    from fourfold.timing import Plan
 
 
 def command(
@@ -56,15 +56,15 @@ def command(
         raise UserError(f"`--seed` (={seed}) decides what a study chooses: add --study N, or leave it out of a grid")
     machines.check_early(dry_run=dry_run)
 
-    from fourfold import lottery
+    from fourfold import presets, timing
     from fourfold.cli.live import follow_sweep
     from fourfold.cli.sweep_result import print_result
-    from fourfold.lottery import sweep
-    from fourfold.lottery.optuna_study import check_study, run_study
+    from fourfold.tuning import sweep
+    from fourfold.tuning.optuna_study import check_study, run_study
 
     space = sweep.parse_space(settings)
     bases = [
-        sweep.base_of(lottery.presets.get(preset, algebra=name, protocol=protocol), level=level, validation=validation)
+        sweep.base_of(presets.get(preset, algebra=name, protocol=protocol), level=level, validation=validation)
         for name in algebra
     ]
     sweep.check_space(bases, space, study=study is not None)
@@ -77,7 +77,7 @@ def command(
     machines.check(known, trials)
     console = make_console()
     _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, study is not None)
-    plans = lottery.plan(known[: len(bases)], trials=trials, out=out, device=machines.place)
+    plans = timing.plan(known[: len(bases)], trials=trials, out=out, device=machines.place)
     _print_time(console, plans, points * trials * (level + 1), machines.at_a_time, out)
     if dry_run:
         return

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from fourfold.cli.live import short
 from fourfold.cli.printing import WIDTH, make_console
-from fourfold.lottery.sweep import Outcome, Space, at_the_edge, ranked
+from fourfold.tuning.sweep import Outcome, Space, at_the_edge, ranked
 
 
 def print_result(found: Mapping[str, Sequence[Outcome]], space: Space, points: int) -> None:

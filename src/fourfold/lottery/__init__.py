@@ -1,40 +1,47 @@
-"""Lottery-ticket experiments: levels of training, pruning and rewinding, over trials and algebras."""
+"""Lottery-ticket experiments: levels of training, pruning and rewinding, their controls and their stability."""
 
-from fourfold.lottery import presets
+from importlib import import_module
+from typing import Any
+
+from fourfold.lottery._stability import Line, overlaps
 from fourfold.lottery.connectivity import connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
-from fourfold.lottery.local import check, run
-from fourfold.lottery.planning import Plan, plan
-from fourfold.lottery.pool import Event, default_workers
 from fourfold.lottery.seeds import derive_seed
-from fourfold.lottery.stability import Line, overlaps, stability
-from fourfold.lottery.throughput import Throughput, measure_throughput
-from fourfold.lottery.tracking import check_trackers, tracked
-from fourfold.record import Cluster
 
 __all__ = [
-    "Cluster",
-    "Event",
     "Experiment",
     "Line",
-    "Plan",
-    "Throughput",
-    "check",
-    "check_trackers",
     "connectivity",
-    "default_workers",
     "derive_seed",
     "load_trained",
-    "measure_throughput",
     "overlaps",
-    "plan",
-    "presets",
     "rewinding_sweep",
-    "run",
     "run_controls",
     "run_level",
     "run_trial",
-    "stability",
-    "tracked",
 ]
+
+_MOVED = {
+    "Cluster": "fourfold.record",
+    "Event": "fourfold.execution",
+    "Plan": "fourfold.timing",
+    "Throughput": "fourfold.timing",
+    "check": "fourfold.execution",
+    "check_trackers": "fourfold.execution",
+    "default_workers": "fourfold.execution",
+    "measure_throughput": "fourfold.timing",
+    "plan": "fourfold.timing",
+    "presets": "fourfold",
+    "run": "fourfold.execution",
+    "stability": "fourfold.execution",
+    "tracked": "fourfold.execution",
+}
+"""Names that this package had in version 0.1, and their packages now."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name of version 0.1 from its package now."""
+    if name in _MOVED:
+        return getattr(import_module(_MOVED[name]), name)
+    raise AttributeError(f"module 'fourfold.lottery' has no attribute {name!r}")

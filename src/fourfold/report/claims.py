@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fourfold import presets
 from fourfold.report.claim_list import CLAIMS, Claim
 from fourfold.report.compare import real_twin
 from fourfold.report.evidence import FAILS, HOLDS, UNDECIDED, Evidence, Finding, published_evidence
@@ -111,8 +112,6 @@ def claim_records(judged: Sequence[Judged]) -> list[Record]:
 
 
 def _judge(name: str, claim: Claim, experiments: Sequence[Experiment]) -> Judged:
-    from fourfold.lottery import presets  # with torch, which a page without claims does without
-
     spec = presets.PRESETS[claim.preset]()
     published = published_evidence(published_curves(spec.data.name, spec.model.name, claim.preset))
     candidates = [(rank, basis, claim.check.measure(evidence)) for rank, basis, evidence in _evidence(claim, experiments)]
@@ -125,8 +124,6 @@ def _judge(name: str, claim: Claim, experiments: Sequence[Experiment]) -> Judged
 
 def _evidence(claim: Claim, experiments: Sequence[Experiment]) -> Iterator[tuple[float, str, Evidence]]:
     """Yield what there is on a claim: how far it is from the paper's experiment, in a number and in words, and the trials."""
-    from fourfold.lottery import presets
-
     asked = presets.get(claim.preset, algebra="quaternion")
     for experiment in experiments:
         if unscaled(experiment.preset) != claim.preset:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fourfold import presets
 from fourfold.report.curves import Curve, Point
 from fourfold.report.experiments import Experiment, flat
 
@@ -98,8 +99,6 @@ def real_twin(curve: Curve, experiment: Experiment) -> Curve | None:
 
 def departures(experiment: Experiment) -> list[str]:
     """Return what the runs change of the preset they are named after, such as `train.epochs 2 (not 40)`."""
-    from fourfold.lottery import presets  # imports torch, which the summary on a terminal does without
-
     if experiment.preset not in presets.PRESETS:
         return []
     found: dict[str, tuple[list[Any], Any]] = {}

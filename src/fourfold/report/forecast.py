@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourfold.lottery.clock import Clock, sizes_of
-from fourfold.lottery.planning import FRACTION_PLANNED, planned_levels
 from fourfold.record import RunStore, Spec
 from fourfold.report.published import published_curves
+from fourfold.timing.clock import Clock, sizes_of
+from fourfold.timing.planning import FRACTION_PLANNED, planned_levels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from fourfold.lottery._stability import Line, run_stability
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
 from fourfold.lottery.saving import OFF, Rule, Saving
-from fourfold.lottery.stability import Line, run_stability
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device
 

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from fourfold import data, pruning
-from fourfold.lottery import plain
 from fourfold.lottery.building import build, splits_of
 from fourfold.lottery.levels import Experiment
 from fourfold.nn import named_weights
 from fourfold.record import Spec, TrainSpec, UserError
 from fourfold.record.train_spec import Precision
+from fourfold.timing import plain
 from fourfold.train import multiplies_bf16, train
 from fourfold.train.precision import computing
 

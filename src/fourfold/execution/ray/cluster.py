@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fourfold.lottery.pool import ENDINGS, Event, Task
+from fourfold.execution.pool import ENDINGS, Event, Task
 from fourfold.record import Cluster, NoAnswerError, UserError
 
-BRIDGE = [sys.executable, "-m", "fourfold.lottery.bridge"]
+BRIDGE = [sys.executable, "-m", "fourfold.execution.ray.bridge"]
 
 START_SECONDS = 180
 """How long each step may take on a busy machine: importing Ray, joining or starting a cluster, probing its nodes."""

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from fourfold import data
+from fourfold.execution.interrupts import on_interrupt
+from fourfold.execution.pool import Event, OnEvent, Task
+from fourfold.execution.serving import LOCK_WAIT_SECONDS, Clock, Controls, check_same_data, run_trial_here
+from fourfold.execution.shared_store import SharedStore
 from fourfold.lottery.building import build
 from fourfold.lottery.controls import controls_left
-from fourfold.lottery.interrupts import on_interrupt
 from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.levels import Experiment
-from fourfold.lottery.pool import Event, OnEvent, Task
 from fourfold.lottery.rows import all_rows
 from fourfold.lottery.saving import CheckpointEvery, Rule
-from fourfold.lottery.serving import LOCK_WAIT_SECONDS, Clock, Controls, check_same_data, run_trial_here
-from fourfold.lottery.shared_store import SharedStore
 from fourfold.nn import is_batch_norm
 from fourfold.record import Launch, Row, RunStore, Spec, UserError, launched
 from fourfold.train import Ranks, join, single_thread, versions

@@ -1,4 +1,4 @@
-"""The process between a run and its Ray cluster: `python -m fourfold.lottery.bridge`, fed with JSON lines, answers with events.
+"""The process between a run and its Ray cluster: `python -m fourfold.execution.ray.bridge`, JSON lines in, events out.
 
 Ray ends a process whose cluster is lost for a minute, prints what it likes, and takes over signals: all that happens here,
 and the run itself starts another bridge and goes on. First comes a line with the request, then, once the cluster has been
@@ -25,11 +25,11 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
-from fourfold.lottery import chain, parcels
-from fourfold.lottery.joining import Joined, join, members, probe
-from fourfold.lottery.pool import ENDINGS
-from fourfold.lottery.serving import disk_failure
-from fourfold.lottery.worker import take_standard_output
+from fourfold.execution.pool import ENDINGS
+from fourfold.execution.ray import chain, parcels
+from fourfold.execution.ray.joining import Joined, join, members, probe
+from fourfold.execution.serving import disk_failure
+from fourfold.execution.worker import take_standard_output
 from fourfold.record import TICKET, Row, RunStore, Spec, UserError
 
 LOOK_SECONDS = 2.0

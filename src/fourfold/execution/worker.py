@@ -1,4 +1,4 @@
-"""A worker process: `python -m fourfold.lottery.worker [LANES]` reads trials to run as JSON lines, and answers with events.
+"""A worker process: `python -m fourfold.execution.worker [LANES]` reads trials to run as JSON lines, and answers with events.
 
 A process of its own per CPU core, started by its command line: nothing is pickled, no guard is needed in the user's
 script, and the worker ends when its standard input does, that is, with its parent, however that ended. With lanes it runs so
@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from fourfold.lottery.pool import STOP
-from fourfold.lottery.serving import Server, own_stream
+from fourfold.execution.pool import STOP
+from fourfold.execution.serving import Server, own_stream
 from fourfold.train import single_thread
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from fourfold.lottery.protocols import PROTOCOLS
+from fourfold.presets.released import PROTOCOLS
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.errors import unknown
 from fourfold.record.spec import AlgebraName

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from fourfold import data
-from fourfold.lottery.clock import Clock, is_perceptron, sizes_of
 from fourfold.lottery.controls import controls_left, controls_of, is_ticket
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
+from fourfold.timing.clock import Clock, is_perceptron, sizes_of
 from fourfold.train import multiplies_bf16
 
 FRACTION_PLANNED = 0.02

@@ -9,20 +9,19 @@ from typing import Any
 
 import torch
 
-from fourfold import data
-from fourfold.lottery import presets
+from fourfold import data, presets
+from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, Event, OnEvent, Pool, Task, default_workers
+from fourfold.execution.ranks import Work, check_launch, run_together
+from fourfold.execution.ray.cluster import Connection
+from fourfold.execution.serving import Controls
 from fourfold.lottery.building import measure
-from fourfold.lottery.cluster import Connection
 from fourfold.lottery.controls import check_controls, controls_left
 from fourfold.lottery.keeping import not_kept
-from fourfold.lottery.planning import trial_memory
-from fourfold.lottery.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, Event, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import all_rows
 from fourfold.lottery.saving import AUTO, CheckpointEvery, check_checkpoint
-from fourfold.lottery.serving import Controls
-from fourfold.lottery.together import Work, check_launch, run_together
 from fourfold.record import Cluster, Row, RunStore, Spec, UserError, launched
 from fourfold.record.checks import check_file_name, check_number_of
+from fourfold.timing.planning import trial_memory
 from fourfold.train import resolve_device, steps_per_epoch, versions
 from fourfold.train.precision import check_precision
 

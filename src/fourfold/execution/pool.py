@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fourfold.lottery.interrupts import on_interrupt
+from fourfold.execution.interrupts import on_interrupt
 from fourfold.record import TICKET, Row, Spec, UserError, launched
 
 ENDINGS = ("finished", "failed", "out-of-time", "stopped")
@@ -23,7 +23,7 @@ ENDINGS = ("finished", "failed", "out-of-time", "stopped")
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
 
-WORKER = [sys.executable, "-m", "fourfold.lottery.worker"]
+WORKER = [sys.executable, "-m", "fourfold.execution.worker"]
 
 LOCK_WAIT_SECONDS = 1
 """Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fourfold.lottery.protocols import POLAR_CONVOLUTION, POLAR_LINEAR
+from fourfold.presets.released import POLAR_CONVOLUTION, POLAR_LINEAR
 from fourfold.record import Spec, UserError
 from fourfold.record.spec import AlgebraName
 

@@ -1,24 +1,19 @@
-"""The stability of a run's levels: connectivity, trained by workers, and the overlap of the trials' masks, read from disk."""
+"""The stability of a run's levels: their connectivity, and the overlap of the trials' masks, read from disk."""
 
-import contextlib
 import dataclasses
 import itertools
-import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from time import perf_counter
 
 from fourfold import data, pruning
 from fourfold.lottery.connectivity import connectivity
 from fourfold.lottery.levels import Experiment
-from fourfold.lottery.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent, Pool, Task, default_workers
 from fourfold.lottery.rows import mask_of_row
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
 from fourfold.record.checks import check_number_of
-from fourfold.train import describe_device, resolve_device, steps_per_epoch, versions
+from fourfold.train import describe_device, steps_per_epoch, versions
 
 MOST_POINTS = 10_000
 """Networks on a line; each is an evaluation."""
@@ -34,71 +29,6 @@ class Line:
     """None means all."""
     points: int = 11
     """Networks measured on the line, both ends included."""
-
-
-def stability(
-    stores: Sequence[RunStore],
-    line: Line,
-    *,
-    device: str = "auto",
-    data_dir: Path | None = None,
-    workers: int | None = None,
-    budget_seconds: float | None = None,
-    on_event: OnEvent = lambda event: None,
-) -> None:
-    """Measure what is missing of the connectivity of some runs' levels, and the overlap of their trials' masks.
-
-    What is on disk is not measured again. A step is two trainings.
-
-    Args:
-        stores: The runs. Levels that are measured need their masks on disk, as overlaps do that are not known yet.
-        line: What to measure.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache.
-        workers: Trials at a time; default as for `run`.
-        budget_seconds: Stop before this much time has gone.
-        on_event: Called in this thread; every measurement is an event of the kind `connectivity`.
-
-    Raises:
-        UserError: a mistake in the arguments, the data or the folders, in one sentence.
-    """
-    check_number_of("workers", workers, 1, MOST_WORKERS)
-    if budget_seconds is not None and not budget_seconds > 0:
-        raise UserError(f"`budget_seconds` (={budget_seconds}) must be above 0")
-    for store in stores:
-        check_line(store, line)
-        check_masks(store, line)
-    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
-    digests = {name: data.load(name, data_dir).digest for name in {store.spec().data.name for store in stores}}
-    for store in stores:
-        store.check_data(digests[store.spec().data.name])
-    place = resolve_device(device)
-    with contextlib.ExitStack() as stack:
-        for store in stores:
-            stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
-            store.save_overlaps(overlaps(store))
-        shared = {
-            "device": device,
-            "data_dir": str(data_dir.absolute()) if data_dir else None,
-            "deadline": deadline,
-            "line": {"steps": line.steps, "levels": line.levels, "points": line.points},
-        }
-        tasks = [
-            Task(
-                spec=store.spec(),
-                trial=trial,
-                message=json.dumps(
-                    {"spec": store.spec().to_json(), "out": str(store.path.parent.absolute()), "trial": trial, **shared}
-                )
-                + "\n",
-            )
-            for store in stores
-            for trial in store.trials()
-            if missing(store, trial, line)
-        ]
-        count = min(workers or default_workers(place), len(tasks))
-        for event in Pool(tasks, count, deadline, shared=place.type == "cuda").events():
-            on_event(event)
 
 
 def check_line(store: RunStore, line: Line) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from fourfold.lottery.seeds import derive_seed
-from fourfold.lottery.sweep import Outcome, Range, Run, Settings, Space, at_point, check_same_data, outcome
 from fourfold.record import Spec, UserError, parse_value
+from fourfold.tuning.sweep import Outcome, Range, Run, Settings, Space, at_point, check_same_data, outcome
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fourfold import data
-from fourfold.lottery import parcels
-from fourfold.lottery.parcels import Files
-from fourfold.lottery.serving import Server, own_stream
+from fourfold.execution.ray import parcels
+from fourfold.execution.ray.parcels import Files
+from fourfold.execution.serving import Server, own_stream
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.train import single_thread, versions
 
