@@ -6,6 +6,7 @@ that step gives a ticket that does not stand the noise.
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,8 @@ from fourfold.pruning import Masks
 from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import evaluate, train
-from fourfold.train.fastest import fastest_steps, in_epochs
 from fourfold.train.memory_format import laid_out
 from fourfold.train.precision import computing
-from fourfold.train.steps import rates
 
 BATCH_SIZE = 500
 """Images at a time when running statistics are estimated anew."""
@@ -58,9 +57,7 @@ def connectivity(
     network = build(spec, derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
     masks = pruning.unpack(mask, weights) if mask is not None else pruning.dense(weights)
-    precision = spec.train.precision
-    with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
-        moments = _train_to(step, experiment, trial, level, network, masks, splits.train)
+    moments = _train_to(step, experiment, trial, level, network, masks)
     ends = []
     for number in (1, 2):
         end = copy.deepcopy(network)
@@ -80,6 +77,7 @@ def connectivity(
         )
         ends.append({name: value.clone() for name, value in end.state_dict().items()})
     positions = tuple(number / (points - 1) for number in range(points))
+    precision = spec.train.precision
     with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
         found = [_between(network, ends[0], ends[1], position, splits) for position in positions]
     return Connectivity(
@@ -119,18 +117,19 @@ def estimate_statistics(network: nn.Module, images: Resident) -> None:
 
 
 def _train_to(
-    step: int, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks, images: Resident
+    step: int, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks
 ) -> dict[str, Tensor] | None:
-    """Train as the level does up to a step, and return the optimiser's averages; None before the first step."""
-    spec, per_epoch = experiment.spec.train, experiment.steps_per_epoch
-    steps = fastest_steps(network, spec, named_weights(network), masks, images)
-    epochs = in_epochs(steps, images, spec.batch_size)
-    network.train()
-    for epoch in range(-(-step // per_epoch)):
-        epochs.begin(derive_seed(trial, "images", level, epoch), rates(spec, epoch, per_epoch))
-        epochs.go_on(step - epoch * per_epoch)
-    steps.put_back()
-    return steps.moments() if step else None
+    """Train as the level does up to a step, and return the optimiser's state; None before the first step."""
+    trained = train(
+        network,
+        experiment.splits,
+        replace(experiment.spec.train, early_stopping=None),
+        seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
+        weights=named_weights(network),
+        masks=masks,
+        until_step=step,
+    )
+    return trained.moments if step else None
 
 
 def _between(

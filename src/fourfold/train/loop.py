@@ -1,7 +1,7 @@
 """The training loop."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from fourfold.data import Splits
 from fourfold.record import Epoch, TrainSpec
 from fourfold.train.checkpoint import Checkpoint, Pauses, Saver
+from fourfold.train.engines import ENGINES, Engine, Setup, start_engine
 from fourfold.train.evaluation import Evaluation, evaluate
-from fourfold.train.fastest import fastest_evaluation, fastest_steps, in_epochs
 from fourfold.train.precision import in_precision
-from fourfold.train.progress import Progress, Stopper
+from fourfold.train.progress import Progress, Stopper, steps_per_epoch
 from fourfold.train.ranks import ALONE, Ranks
-from fourfold.train.steps import Steps
 
 
 class TrainingFailedError(Exception):
@@ -57,11 +56,13 @@ def train(
     masks: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     first_step: int = 0,
+    until_step: int | None = None,
     moments: Mapping[str, Tensor] | None = None,
     on_step: OnStep | None = None,
     ranks: Ranks = ALONE,
     saver: Saver | None = None,
     resumed: Checkpoint | None = None,
+    engines: Sequence[type[Engine]] = ENGINES,
 ) -> Trained:
     """Train a network in place, and measure it on the test set after every epoch.
 
@@ -77,37 +78,42 @@ def train(
         masks: True where a weight is kept, by the names of `weights`; None prunes nothing.
         on_epoch: Called with each point of the training curve; it may raise `OutOfTimeError`.
         first_step: Steps at the beginning of the schedule, its images included, that the network has behind it.
+        until_step: The step of the schedule at which training ends, perhaps inside an epoch, of which the curve has no point
+            then; None trains to the end.
         moments: The optimiser's averages to go on with; None starts from none.
         on_step: Called after every step with the number of steps since the beginning of the schedule; the masks that it
             may return prune the network from then on.
         ranks: The processes that train the network together, each calling this with equal arguments.
         saver: Saves the training now and then, and may end it; None trains to the end.
-        resumed: Where to go on; all other arguments are those of the training that was saved, but for `masks`, which are
+        resumed: Where to resume; all other arguments are those of the training that was saved, but for `masks`, which are
             those that `on_step` returned last.
+        engines: The first of them that does not decline the training runs it.
 
     Raises:
-        ValueError: `first_step` leaves no step to take.
+        ValueError: `first_step` leaves no step to take, or `until_step` lies before it or after the last one.
         UserError: the device does not compute in the spec's precision.
         TrainingFailedError: the loss became nan or infinite.
         OutOfTimeError: the saver has ended the training.
     """
-    per_epoch = steps_per_epoch(len(splits.train), spec.batch_size)
-    if not 0 <= first_step < spec.epochs * per_epoch:
-        raise ValueError(f"`first_step` (={first_step}) must lie in [0, {spec.epochs * per_epoch}), the steps of the training")
+    last_step = spec.epochs * steps_per_epoch(len(splits.train), spec.batch_size)
+    until_step = last_step if until_step is None else until_step
+    _check_steps(first_step, until_step, last_step)
     if resumed:
         network.load_state_dict(resumed.below("network/"))  # into the memory that is there, so its layout stays
         moments = resumed.below("moments/")
-    steps = fastest_steps(
-        network, spec, weights or {}, masks or {}, splits.train, moments, one_by_one=on_step is not None, ranks=ranks
+    setup = Setup(
+        network=network,
+        splits=splits,
+        spec=spec,
+        weights=weights or {},
+        masks=masks or {},
+        optimizer_state=moments,
+        step_by_step=on_step is not None,
+        ranks=ranks,
     )
-    epochs = in_epochs(steps, splits.train, spec.batch_size, ranks)
-    evaluate_test = fastest_evaluation(steps, network, splits.test, ranks)
-    stopper = None
-    if spec.early_stopping:
-        assert splits.validation is not None, "Spec asks for validation images wherever it asks for early stopping"
-        validate = fastest_evaluation(steps, network, splits.validation, ranks)
-        stopper = Stopper(network, validate, spec.early_stopping)
-    progress = Progress(network, steps, epochs, stopper, spec.epochs, first_step, ranks)
+    engine = start_engine(setup, engines)
+    stopper = Stopper(network, engine, spec.early_stopping) if spec.early_stopping else None
+    progress = Progress(network, engine, stopper, spec, len(splits.train), first_step, until_step)
     if resumed:
         progress.restore(resumed)
     pauses = Pauses(saver, progress.checkpoint, splits.train.device, ranks)
@@ -115,22 +121,23 @@ def train(
     evaluation_seconds = 0.0
     while not progress.ended:
         network.train()
-        progress.begin(seed_of_epoch, spec)
-        while epochs.left and not progress.stopped:
-            count = pauses.at_most(1 if on_step else stopper.until_look(steps) if stopper else epochs.left)
-            taken = steps.taken
-            epochs.go_on(count)
-            if on_step and (changed := on_step(first_step + steps.taken)) is not None:
-                assert isinstance(steps, Steps)
-                steps.prune(weights or {}, changed)
+        progress.begin_epoch(seed_of_epoch)
+        while progress.left:
+            steps = 1 if on_step else stopper.steps_left(progress.taken) if stopper else progress.left
+            steps = progress.advance(pauses.at_most(steps))
+            if on_step and (changed := on_step(progress.step)) is not None:
+                engine.set_masks(changed)
             if stopper:
-                stopper.look(steps)
-            pauses.after(steps.taken - taken)
+                stopper.look(progress.taken)
+            pauses.after(steps)
         pauses.pause(ahead_seconds=evaluation_seconds)
+        if progress.cut_short:
+            test = None
+            break
         start = perf_counter()
-        steps.put_back()
-        test = evaluate_test()
-        train_loss = ranks.sum(epochs.loss).sum().item() / epochs.seen
+        engine.sync()
+        test = engine.evaluate("test")
+        train_loss = progress.mean_loss
         for name, value in (("training", train_loss), ("test", test.loss)):
             if not math.isfinite(value):
                 raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {progress.epoch + 1}")
@@ -138,21 +145,24 @@ def train(
         on_epoch(progress.curve[-1])
         evaluation_seconds = perf_counter() - start
         pauses.pause(epoch_ended=True, finished=progress.ended)
+    engine.sync()
     if stopper:
         stopper.restore()
         test = evaluate(network, splits.test, ranks)
     return Trained(
         epochs=tuple(progress.curve),
-        test=test or evaluate_test(),
+        test=test or engine.evaluate("test"),
         validation=evaluate(network, splits.validation, ranks) if splits.validation else None,
-        steps=steps.taken,
-        engine=steps.engine,
+        steps=progress.taken,
+        engine=engine.name,
         memory_format=splits.train.memory_format,
-        compiler=steps.compiler,
-        moments=steps.moments(),
+        compiler=engine.compiler,
+        moments=engine.optimizer_state(),
     )
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Return the optimiser steps of an epoch; the last batch may be smaller."""
-    return math.ceil(images / batch_size)
+def _check_steps(first_step: int, until_step: int, last_step: int) -> None:
+    if not 0 <= first_step < last_step:
+        raise ValueError(f"`first_step` (={first_step}) must lie in [0, {last_step}), the steps of the training")
+    if not first_step <= until_step <= last_step:
+        raise ValueError(f"`until_step` (={until_step}) must lie in [{first_step}, {last_step}], the steps of the training")

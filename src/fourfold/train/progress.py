@@ -9,20 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.record import EarlyStopping, Epoch, TrainSpec
-from fourfold.train.captured import CapturedSteps
 from fourfold.train.checkpoint import Checkpoint, Generators
-from fourfold.train.evaluation import Evaluation
-from fourfold.train.ranks import Ranks
-from fourfold.train.sparse_epochs import SparseEpochs
-from fourfold.train.sparse_steps import SparseSteps
-from fourfold.train.steps import EachStep, Steps, rates
+from fourfold.train.engines import Engine
 
 
 class Stopper:
-    """Looks at the validation loss now and then, and keeps the weights of its minimum."""
+    """Early stopping: evaluates the validation loss every few steps, and keeps the weights of its minimum."""
 
-    def __init__(self, network: nn.Module, validate: Callable[[], Evaluation], spec: EarlyStopping) -> None:
-        self.network, self.validate, self.spec = network, validate, spec
+    def __init__(self, network: nn.Module, engine: Engine, spec: EarlyStopping) -> None:
+        self.network, self.engine, self.spec = network, engine, spec
         self.best_loss = math.inf
         self.best_state: dict[str, Any] | None = None
         self.waited = 0
@@ -32,103 +27,128 @@ class Stopper:
         """Whether the training is over."""
         return self.waited >= self.spec.patience
 
-    def until_look(self, steps: Steps | SparseSteps) -> int:
-        """Return the steps to take until it is time to look."""
-        return self.spec.every - steps.taken % self.spec.every
+    def steps_left(self, taken: int) -> int:
+        """Return the steps until the next look, after so many optimiser steps."""
+        return self.spec.every - taken % self.spec.every
 
-    def look(self, steps: Steps | SparseSteps) -> None:
-        """Look, if it is time to."""
-        if steps.taken % self.spec.every:
+    def look(self, taken: int) -> None:
+        """Evaluate the validation loss if it is time to."""
+        if taken % self.spec.every:
             return
-        steps.put_back()
-        loss = self.validate().loss
+        self.engine.sync()
+        loss = self.engine.evaluate("validation").loss
         if loss < self.best_loss:
             self.best_loss, self.best_state, self.waited = loss, copy.deepcopy(self.network.state_dict()), 0
         else:
             self.waited += 1
 
     def restore(self) -> None:
-        """Take back the best weights seen; training that ended before the first look keeps its last ones."""
+        """Restore the best weights; training that ended before the first look keeps its last ones."""
         if self.best_state is not None:
             self.network.load_state_dict(self.best_state)
 
 
 class Progress:
-    """Where a training is.
+    """Where a training is, and what its engine still has to do.
 
     Args:
         network: What is trained.
-        steps: What trains it.
-        epochs: What takes the steps, epoch by epoch.
+        engine: What trains it.
         stopper: Early stopping; None where there is none.
-        num_epochs: Of the training.
+        spec: How it is trained.
+        images: Of an epoch.
         first_step: Steps at the beginning of the schedule that are left out.
-        ranks: The processes that train together.
+        until_step: The step of the schedule at which the training ends.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        steps: Steps | SparseSteps,
-        epochs: EachStep | CapturedSteps | SparseEpochs,
+        engine: Engine,
         stopper: Stopper | None,
-        num_epochs: int,
+        spec: TrainSpec,
+        images: int,
         first_step: int,
-        ranks: Ranks,
+        until_step: int,
     ) -> None:
-        self._network, self._steps, self._epochs, self._stopper, self._ranks = network, steps, epochs, stopper, ranks
-        self._num_epochs, self._per_epoch = num_epochs, epochs.left
+        self._network, self._engine, self._stopper, self._spec, self._images = network, engine, stopper, spec, images
+        self._per_epoch, self._until = steps_per_epoch(images, spec.batch_size), until_step
         self._device = next(iter(network.parameters())).device
         self._generators = Generators(self._device, {})
-        self._resumed: Checkpoint | None = None
+        self._loss: Tensor | None = None
+        """Sum of the losses of the epoch that a checkpoint resumes in."""
         self._inside = False
+        """Whether an epoch has begun and is not yet evaluated."""
         self.epoch, self._first = divmod(first_step, self._per_epoch)
         """The epoch of the next step, from 0."""
+        self._next = self._first
+        self.taken = 0
+        """Optimiser steps of this training."""
         self.curve: list[Epoch] = []
         """Of the epochs that are over."""
 
     @property
-    def stopped(self) -> bool:
-        """Whether early stopping has ended the training."""
-        return self._stopper is not None and self._stopper.stopped
+    def step(self) -> int:
+        """Steps since the beginning of the schedule, those that were left out included."""
+        return self.epoch * self._per_epoch + self._next
+
+    @property
+    def left(self) -> int:
+        """Steps of the epoch that are still to be taken."""
+        return 0 if self._stopped else min(self._per_epoch - self._next, self._until - self.step)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the training ends inside the epoch, by `until_step`."""
+        return not self._stopped and self._next < self._per_epoch and self.step == self._until
 
     @property
     def ended(self) -> bool:
         """Whether the training is over."""
-        return self.epoch == self._num_epochs or (self.stopped and not self._inside and self._resumed is None)
+        return not self._inside and (self._stopped or self.step >= self._until)
 
-    def begin(self, seed_of_epoch: Callable[[int], int], spec: TrainSpec) -> None:
-        """Begin the epoch, or go on with it where the checkpoint was."""
-        self._epochs.begin(seed_of_epoch(self.epoch), rates(spec, self.epoch, self._per_epoch), self._first)
-        if self._resumed:
-            self._epochs.skip(self._resumed.step, self._my_loss(self._resumed.tensors["loss"]))
-            self._resumed = None
-        self._inside = True
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss of the epoch's images so far, each before its step."""
+        images = min(self._next * self._spec.batch_size, self._images) - self._first * self._spec.batch_size
+        return self._engine.loss().sum().item() / images
+
+    def begin_epoch(self, seed_of_epoch: Callable[[int], int]) -> None:
+        """Begin the epoch, or resume it where the checkpoint was."""
+        rates = learning_rates(self._spec, self.epoch, self._per_epoch)
+        self._engine.begin(seed_of_epoch(self.epoch), rates, self._next, self._loss)
+        self._loss, self._inside = None, True
+
+    def advance(self, steps: int) -> int:
+        """Take so many steps, or those left of the epoch; return how many."""
+        steps = min(steps, self.left)
+        self._engine.advance(steps)
+        self._next += steps
+        self.taken += steps
+        return steps
 
     def end_epoch(self, point: Epoch) -> None:
         """Count the epoch as over."""
         self.curve.append(point)
-        self.epoch, self._first, self._inside = self.epoch + 1, 0, False
+        self.epoch, self._first, self._next, self._inside = self.epoch + 1, 0, 0, False
 
     def checkpoint(self) -> Checkpoint:
         """Return where the training is; its tensors are those that training continues in. All ranks call this together."""
-        self._steps.put_back()
+        self._engine.sync()
         tensors = {f"network/{name}": tensor.detach() for name, tensor in self._network.state_dict().items()}
-        tensors |= {f"moments/{name}": tensor for name, tensor in self._steps.moments(copy=False).items()}
+        tensors |= {f"moments/{name}": tensor for name, tensor in self._engine.optimizer_state(copy=False).items()}
         tensors |= {f"generator/{name}": state for name, state in self._generators.used().items()}
-        first = step = self._first
         if self._inside:
-            first, step = self._epochs.place
-            tensors["loss"] = self._ranks.sum(self._epochs.loss)
+            tensors["loss"] = self._engine.loss()
         if self._stopper and self._stopper.best_state is not None:
             tensors |= {f"best/{name}": tensor for name, tensor in self._stopper.best_state.items()}
         return Checkpoint(
             epoch=self.epoch,
-            first=first,
-            step=step,
+            first=self._first,
+            step=self._next,
             steps=self._per_epoch,
-            epochs=self._num_epochs,
-            taken=self._steps.taken,
+            epochs=self._spec.epochs,
+            taken=self.taken,
             curve=tuple(self.curve),
             best_loss=self._stopper.best_loss if self._stopper else math.inf,
             waited=self._stopper.waited if self._stopper else 0,
@@ -136,22 +156,26 @@ class Progress:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint whose network and moments the steps were made of."""
-        self._steps.resume(checkpoint.taken)
-        self.epoch, self._first, self.curve = checkpoint.epoch, checkpoint.first, list(checkpoint.curve)
-        self._resumed = checkpoint if "loss" in checkpoint.tensors else None
+        """Resume from a checkpoint whose network and optimiser state the engine was given."""
+        self.epoch, self._first, self._next = checkpoint.epoch, checkpoint.first, checkpoint.step
+        self.taken, self.curve = checkpoint.taken, list(checkpoint.curve)
+        self._loss = checkpoint.tensors.get("loss")
+        self._inside = self._loss is not None
         self._generators = Generators(self._device, checkpoint.below("generator/"))
         if self._stopper:
             self._stopper.best_loss, self._stopper.waited = checkpoint.best_loss, checkpoint.waited
             self._stopper.best_state = checkpoint.below("best/") or None
 
-    def _my_loss(self, loss: Tensor) -> Tensor:
-        """Return this rank's part of a sum of losses: those of its own parts of the batches."""
-        if self._ranks.alone:
-            return loss.sum()
-        mine = torch.zeros(self._ranks.parts, dtype=loss.dtype)
-        if loss.shape == mine.shape:
-            mine[self._ranks.mine] = loss[self._ranks.mine]
-        elif self._ranks.first:
-            mine[0] = loss.sum()  # it was saved by another number of processes
-        return mine
+    @property
+    def _stopped(self) -> bool:
+        return self._stopper is not None and self._stopper.stopped
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Return the optimiser steps of an epoch; the last batch may be smaller."""
+    return math.ceil(images / batch_size)
+
+
+def learning_rates(spec: TrainSpec, epoch: int, steps: int) -> Tensor:
+    """Return the learning rates of an epoch's steps, float64 (steps,)."""
+    return torch.tensor([spec.rate(epoch * steps + number, epoch) for number in range(steps)], dtype=torch.float64)

@@ -1,11 +1,11 @@
-"""Optimiser steps of perceptrons on the CPU, at the price of the weights that are left.
+"""A perceptron and its optimiser as the native code has them (`native/perceptron.c`).
 
-A network of linear layers and ReLUs takes its steps in native code (`native/perceptron.c`). A layer of few weights has only
-those that are kept walked: at 2 % of Lenet-300-100 a step takes a twenty-fifth of PyTorch's. Other layers are dense products
-at the speed of the processor, of quaternions eight for sixteen. The function is the masked network's and the optimiser is
-torch's; sums are taken in another order.
+A layer of few weights has only those that are kept visited: at 2 % of Lenet-300-100 a step takes a twenty-fifth of PyTorch's.
+Other layers are dense products at the speed of the processor, of quaternions eight for sixteen. The function is the masked
+network's and the optimiser is torch's; sums are taken in another order.
 """
 
+import ctypes
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,61 +15,30 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.algebra import COMPLEX, QUATERNION, Algebra
-from fourfold.native import NoCompilerError, compiler
-from fourfold.native.perceptron import CEntries, CLayer, CPerceptron, kernels, width
-from fourfold.nn import Linear, algebra_of
+from fourfold.data import Order, Resident
+from fourfold.data.resident import Pixels
+from fourfold.native.perceptron import CEntries, CImages, CLayer, CPerceptron, kernels, width
+from fourfold.nn import algebra_of
 from fourfold.record import TrainSpec
-from fourfold.train.dense_layers import DenseRoom
-from fourfold.train.entries import Entries, expand
+from fourfold.train.engines.dense_layers import DenseWorkspace
+from fourfold.train.engines.entries import Entries, expand
+from fourfold.train.evaluation import Evaluation
 
 MAX_DENSITY = {COMPLEX: 0.6, QUATERNION: 0.45}
 """Of sparse layers; denser ones are faster dense, where few products serve an algebra earlier. `benchmarks/sparse_steps.py`."""
 
 MAX_DENSITY_OF_OTHERS = 0.65
 
-LARGE = 6_000_000
-"""Entries of the dense layers' real matrices above which memory decides, and PyTorch is as fast."""
+EVALUATED_AT_ONCE = 64
+"""Images of an evaluation that the native code takes at once: its columns."""
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 """torch's defaults."""
 
 
-def is_sparse(network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor]) -> bool:
-    """Whether a network is a perceptron on the CPU, not too large, in float32, and there is a compiler."""
-    if not _is_perceptron(network) or spec.precision is not None:
-        return False
-    layers = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.Linear)}
-    if {f"{name}.weight" for name in layers} != set(masks):
-        return False
-    algebras = {f"{name}.weight": algebra_of(layer) for name, layer in layers.items()}
-    entries = {name: mask.numel() * algebras[name].n for name, mask in masks.items() if is_dense(mask, algebras[name])}
-    if sum(entries.values()) > LARGE:
-        return False
-    try:
-        kernels()
-    except NoCompilerError:
-        return False
-    return True
-
-
 def is_dense(mask: Tensor, algebra: Algebra) -> bool:
     """Whether a layer is faster with all its weights than with those that are kept."""
     return int(mask.sum()) > MAX_DENSITY.get(algebra, MAX_DENSITY_OF_OTHERS) * mask.numel()
-
-
-def _is_perceptron(network: nn.Module) -> bool:
-    """Whether a network is linear layers with a bias, in float32 on the CPU, a ReLU after all but the last."""
-    children = [child for child in network.children() if not isinstance(child, nn.Flatten)]
-    linear, between = children[::2], children[1::2]
-    return (
-        type(network) is nn.Sequential
-        and len(children) % 2 == 1
-        and all(type(child) in (nn.Linear, Linear) for child in linear)
-        and all(type(child) is nn.ReLU for child in between)
-        and len(set(network.modules())) == len(list(network.modules())) == len(list(network.children())) + 1
-        and all(p.device.type == "cpu" and p.dtype == torch.float32 and p.requires_grad for p in network.parameters())
-        and len(list(network.parameters())) == 2 * len(linear)
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,18 +68,14 @@ class _Layer:
         return torch.ones(inputs, dtype=torch.bool) if self.sparse is None else self.sparse[0].met_columns(inputs)
 
 
-class SparseSteps:
-    """What `Steps` does, for perceptrons; the network itself is brought up to date by `put_back` alone."""
-
-    engine = "native"
+class NativePerceptron:
+    """The parameters of a perceptron and its optimiser's averages; `write_to_network` copies them back to the network."""
 
     def __init__(
-        self, network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], moments: Mapping[str, Tensor] | None = None
+        self, network: nn.Module, spec: TrainSpec, masks: Mapping[str, Tensor], state: Mapping[str, Tensor] | None = None
     ) -> None:
-        self.learning_rate = spec.learning_rate
-        """Of the next step."""
-        self.taken = 0
-        self.compiler = compiler()
+        self.steps = 0
+        """Optimiser steps that the averages have seen."""
         self._spec = spec
         self._layers: list[_Layer] = []
         end = 0
@@ -129,36 +94,9 @@ class SparseSteps:
             ]
         )
         self._gradient, self._mean, self._square = (torch.zeros(end) for _ in range(3))
-        self._before = 0
-        """Steps that the moments had seen."""
-        if moments is not None:
-            self._load(moments)
-        self._room: _Room | None = None
-
-    def take(self, images: Tensor, labels: Tensor) -> float:
-        """Take a step on images (batch, …) of classes (batch,); return the mean loss before it.
-
-        Raises:
-            ValueError: images of another size or type, or labels that are no classes.
-        """
-        flat = images.flatten(1)
-        # The native code believes the sizes and types that it is given.
-        if flat.shape[1] != self.inputs or flat.dtype != torch.float32 or flat.device.type != "cpu":
-            given = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
-            raise ValueError(f"`images` ({given}) must be float32 of {self.inputs} values each on the CPU")
-        classed = labels.to(torch.int64).contiguous()
-        room = self.room(len(images))
-        where = (*flat.shape, *flat.stride(), flat.data_ptr(), classed.data_ptr())
-        loss: float = kernels().take(room.perceptron, *where, self.steps_behind + 1, self.learning_rate)
-        if math.isnan(loss):
-            check_labels(classed, self.classes)
-        self.taken += 1
-        return loss
-
-    @property
-    def steps_behind(self) -> int:
-        """Optimiser steps so far, with those that the moments had seen."""
-        return self._before + self.taken
+        if state is not None:
+            self._load(state)
+        self._workspace: _Workspace | None = None
 
     @property
     def inputs(self) -> int:
@@ -170,44 +108,114 @@ class SparseSteps:
         """Outputs of the network."""
         return self._layers[-1].module.out_features
 
-    def put_back(self) -> None:
-        """Bring the network up to date; its pruned weights are zero."""
+    def take(self, images: Tensor, labels: Tensor, rate: float) -> float:
+        """Take a step on images (batch, …) of classes (batch,) at a learning rate; return the mean loss before it.
+
+        Raises:
+            ValueError: images of another size or type, or labels that are no classes.
+        """
+        flat = images.flatten(1)
+        # The native code believes the sizes and types that it is given.
+        if flat.shape[1] != self.inputs or flat.dtype != torch.float32 or flat.device.type != "cpu":
+            given = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
+            raise ValueError(f"`images` ({given}) must be float32 of {self.inputs} values each on the CPU")
+        classed = labels.to(torch.int64).contiguous()
+        workspace = self._workspace_for(len(images))
+        arguments = (*flat.shape, *flat.stride(), flat.data_ptr(), classed.data_ptr())
+        loss: float = kernels().take(workspace.perceptron, *arguments, self.steps + 1, rate)
+        if math.isnan(loss):
+            check_labels(classed, self.classes)
+        self.steps += 1
+        return loss
+
+    def take_many(
+        self, images: "NativeImages", order: Order, samples: slice, batch_size: int, rates: Tensor, loss: float
+    ) -> float:
+        """Take a step on each batch of some samples of an epoch; return `loss` plus the sum of theirs, each before its step.
+
+        Args:
+            images: What `order` refers to.
+            order: Of the epoch.
+            samples: Their positions in it.
+            batch_size: Of all batches but the last.
+            rates: float64, contiguous, the learning rate of each step.
+            loss: Of the samples before them.
+        """
+        members, labels = order.members[samples], order.labels[samples]
+        total: float = kernels().take_many(
+            self._workspace_for(batch_size).perceptron,
+            images.pointers,
+            len(members),
+            members.data_ptr(),
+            labels.data_ptr(),
+            batch_size,
+            self.steps + 1,
+            rates.data_ptr(),
+            loss,
+        )
+        self.steps += -(-len(members) // batch_size)
+        return total
+
+    def evaluate(self, images: "NativeImages", order: Order) -> Evaluation:
+        """Return what the perceptron reaches on images."""
+        right, count, members, labels = ctypes.c_int64(), len(order.labels), order.members, order.labels
+        workspace = self._workspace_for(EVALUATED_AT_ONCE)
+        arguments = (members.data_ptr(), labels.data_ptr(), EVALUATED_AT_ONCE, ctypes.byref(right))
+        loss = kernels().evaluate(workspace.perceptron, images.pointers, count, *arguments)
+        return Evaluation(top1=100 * right.value / count, top5=None, loss=loss / count)
+
+    def write_to_network(self) -> None:
+        """Copy the parameters to the network; its pruned weights are zero."""
         with torch.no_grad():
             for layer in self._layers:
                 layer.module.weight.copy_(layer.spread(self._parameters[layer.weights]))
                 layer.module.bias.copy_(self._parameters[layer.bias])
 
-    def resume(self, taken: int) -> None:
-        """Count so many of the steps that the moments had seen as this training's own."""
-        self._before, self.taken = self._before - taken, taken
-
-    def moments(self, *, copy: bool = True) -> dict[str, Tensor]:
-        """Return what `Steps.moments` does, always as copies; those of pruned weights are zero."""
+    def state(self) -> dict[str, Tensor]:
+        """Return what `Engine.optimizer_state` does, always as copies; averages of pruned weights are zero."""
         averages = {"mean": self._mean, "square": self._square} if self._spec.optimizer == "adam" else {"mean": self._mean}
-        found = {"steps": torch.tensor(self.steps_behind)}
+        state = {"steps": torch.tensor(self.steps)}
         for layer in self._layers:
             for key, values in averages.items():
-                found[f"{layer.name}.weight.{key}"] = layer.spread(values[layer.weights])
-                found[f"{layer.name}.bias.{key}"] = values[layer.bias].clone()
-        return found
+                state[f"{layer.name}.weight.{key}"] = layer.spread(values[layer.weights])
+                state[f"{layer.name}.bias.{key}"] = values[layer.bias].clone()
+        return state
 
-    def _load(self, moments: Mapping[str, Tensor]) -> None:
-        self._before = int(moments["steps"])
+    def _load(self, state: Mapping[str, Tensor]) -> None:
+        self.steps = int(state["steps"])
         for layer in self._layers:
             for key, values in (("mean", self._mean), ("square", self._square)):
-                if f"{layer.name}.weight.{key}" in moments:
-                    values[layer.weights] = layer.values(moments[f"{layer.name}.weight.{key}"])
-                    values[layer.bias] = moments[f"{layer.name}.bias.{key}"]
+                if f"{layer.name}.weight.{key}" in state:
+                    values[layer.weights] = layer.values(state[f"{layer.name}.weight.{key}"])
+                    values[layer.bias] = state[f"{layer.name}.bias.{key}"]
 
-    def room(self, batch: int) -> "_Room":
-        """Return room for a batch of that size, the one that is there if it is large enough."""
-        if self._room is None or self._room.batch < batch:
-            self._room = _Room(batch, self._spec, self._layers, (self._parameters, self._gradient, self._mean, self._square))
-        return self._room
+    def _workspace_for(self, batch: int) -> "_Workspace":
+        """Return the workspace for a batch of that size: the one that there is, if it is large enough."""
+        if self._workspace is None or self._workspace.batch < batch:
+            vectors = (self._parameters, self._gradient, self._mean, self._square)
+            self._workspace = _Workspace(batch, self._spec, self._layers, vectors)
+        return self._workspace
 
 
-class _Room:
-    """A perceptron as the native code takes it, with room for a batch and those that are smaller.
+class NativeImages:
+    """Pixels as the native code reads them, which believes their size and their labels.
+
+    Raises:
+        ValueError: images of another size than the network's inputs, or labels that are no classes.
+    """
+
+    def __init__(self, perceptron: NativePerceptron, images: Resident, pixels: Pixels) -> None:
+        size = pixels.bytes.shape[1]
+        if size != perceptron.inputs:
+            raise ValueError(f"`images` (of {size} values) must have {perceptron.inputs} values each")
+        check_labels(images.labels, perceptron.classes)
+        self._alive = pixels
+        tensors = (pixels.bytes, pixels.scale, pixels.offset)
+        self.pointers = CImages(size, *(tensor.data_ptr() for tensor in tensors))
+
+
+class _Workspace:
+    """The structures and buffers that the native code works in, for batches up to a size.
 
     Args:
         batch: Images.
@@ -220,7 +228,7 @@ class _Room:
         self.batch = batch
         self._alive: list[Tensor] = []
         """The tensors whose addresses the native code is given."""
-        self._rooms: list[DenseRoom] = []
+        self._dense_workspaces: list[DenseWorkspace] = []
         parameters, gradient, *_ = vectors
         sizes = [layers[0].module.in_features, *(layer.module.out_features for layer in layers)]
         values, gradients = ([self._address(torch.zeros(size, width(batch))) for size in sizes] for _ in range(2))
@@ -261,8 +269,9 @@ class _Room:
 
     def _dense(self, layer: _Layer, parameters: Tensor, gradient: Tensor) -> Any:
         algebra = algebra_of(layer.module)
-        self._rooms.append(DenseRoom(algebra, layer.mask, self.batch, parameters[layer.weights], gradient[layer.weights]))
-        return self._rooms[-1].pointer
+        vectors = parameters[layer.weights], gradient[layer.weights]
+        self._dense_workspaces.append(DenseWorkspace(algebra, layer.mask, self.batch, *vectors))
+        return self._dense_workspaces[-1].pointer
 
     def _address(self, tensor: Tensor) -> int:
         self._alive.append(tensor)

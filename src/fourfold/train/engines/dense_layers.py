@@ -1,4 +1,4 @@
-"""What native steps need of a linear layer that they take with all its weights."""
+"""What the native code needs of a linear layer that it multiplies with all its weights."""
 
 import ctypes
 from typing import Any
@@ -14,8 +14,8 @@ ENOUGH = 16
 """Inputs and outputs, in elements, from which on few products are faster than the expanded matrix, as measured."""
 
 
-class DenseRoom:
-    """Room for the products of a layer, for a batch and those that are smaller.
+class DenseWorkspace:
+    """Buffers for the products of a layer, for batches up to a size.
 
     Args:
         algebra: Of the layer.

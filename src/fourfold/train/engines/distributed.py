@@ -1,4 +1,4 @@
-"""Optimiser steps that several processes take together, each on its share of every batch.
+"""The engine of several processes that train one network together, each on its share of every batch.
 
 A batch is computed in parts. Each rank takes as many parts as the others, one after the other, and the gradients of all
 parts are added in one order, in pairs and pairs of pairs, that does not depend on which rank computed them: with the same
@@ -6,7 +6,7 @@ parts the network comes out the same to the last bit on 1, 2 or 4 ranks.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,72 +14,70 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fourfold.nn import synchronise
-from fourfold.record import TrainSpec
-from fourfold.train.ranks import Ranks
-from fourfold.train.steps import Steps
+from fourfold.train.engines.eager import Eager
+from fourfold.train.engines.engine import Setup
 
 Gradients = dict[int, Tensor]
 """By the identity of the parameter."""
 
 
-class ParallelSteps(Steps):
-    """`Steps` of all ranks together: the batch norms see the images of all ranks, and every rank has the same weights.
+class Distributed(Eager):
+    """Takes the steps of all ranks together: batch norms see the images of all ranks, and every rank has the same weights."""
 
-    Args:
-        network: On the device of the images; its batch norms are synchronised in place.
-        spec: The optimiser.
-        weights: The weights that `masks` prunes; after every step the pruned ones are exactly zero.
-        masks: True where a weight is kept, by the names of `weights`.
-        moments: What the optimiser's averages were when other steps ended, to go on with them.
-        ranks: The processes, of which every one makes such steps and takes them at the same time.
-    """
+    name = "distributed"
 
-    engine = "distributed"
+    @classmethod
+    def declines(cls, setup: Setup) -> str | None:
+        """Decline what one process trains, and losses whose parts it cannot add up."""
+        if setup.ranks.alone:
+            return "one process trains the network"
+        return None if setup.loss is nn.functional.cross_entropy else "its loss is not that of a classification"
 
-    def __init__(
-        self,
-        network: nn.Module,
-        spec: TrainSpec,
-        weights: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor],
-        moments: Mapping[str, Tensor] | None,
-        ranks: Ranks,
-    ) -> None:
-        super().__init__(network, spec, weights, masks, moments)
-        self._ranks = ranks
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
         self._sums = _Sums()
-        if ranks.world > 1:
-            synchronise(network)
-        self._parallel = DistributedDataParallel(network)
+        if self._ranks.world > 1:
+            synchronise(self._network)
+        self._parallel = DistributedDataParallel(self._network)
         # Not a method of ours: torch keeps the hook, and the network with it, for as long as there is a reference to it.
         self._parallel.register_comm_hook(self._sums, _add_up)
 
-    def take(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Take a step on a batch, of which all ranks give all labels and each the images of its share.
+    def take(self, inputs: Any, targets: Any, rate: float) -> Tensor:
+        """Take a step on a batch, of which all ranks give all targets and each the inputs of its share.
 
         Returns float64 (parts,): the losses of this rank's parts, zero for others; their sum over ranks is the mean loss.
         """
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        self.taken += 1
-        self._optimizer.zero_grad(set_to_none=True)
-        losses = torch.zeros(self._ranks.parts, dtype=torch.float64, device=labels.device)
-        classes = labels.tensor_split(self._ranks.parts)[self._ranks.mine]
-        for number, (part, of_part) in enumerate(zip(images.tensor_split(len(classes)), classes, strict=True)):
+        self._optimizer.set_rate(rate)
+        self._optimizer.zero_grad()
+        losses = torch.zeros(self._ranks.parts, dtype=torch.float64, device=targets.device)
+        classes = targets.tensor_split(self._ranks.parts)[self._ranks.mine]
+        for number, (part, of_part) in enumerate(zip(inputs.tensor_split(len(classes)), classes, strict=True)):
             is_last = number + 1 == len(classes)
             with contextlib.nullcontext() if is_last else self._parallel.no_sync():
                 # A copy, since a kernel may be chosen by where in memory its input begins.
                 output = self._parallel(part.clone())
-                loss = nn.functional.cross_entropy(output, of_part, reduction="sum") / len(labels)
+                loss = nn.functional.cross_entropy(output, of_part, reduction="sum") / len(targets)
                 loss.backward()  # type: ignore[no-untyped-call]
             losses[self._ranks.mine.start + number] = loss.detach()
             if not is_last:
                 self._sums.push({id(p): p.grad for p in self._network.parameters() if p.grad is not None})
-                self._optimizer.zero_grad(set_to_none=True)
+                self._optimizer.zero_grad()
         self._sums.clear()
         self._optimizer.step()
-        self._mask()
+        self._optimizer.steps += 1
         return losses
+
+    def loss(self) -> Tensor:
+        """Return the sum of the losses of the epoch's images so far by part, float64 (parts,); all ranks call this together."""
+        return self._ranks.sum(self._loss)
+
+    def _part(self, loss: Tensor) -> Tensor:
+        mine = torch.zeros(self._ranks.parts, dtype=loss.dtype)
+        if loss.shape == mine.shape:
+            mine[self._ranks.mine] = loss[self._ranks.mine]
+        elif self._ranks.first:
+            mine[0] = loss.sum()  # it was saved by another number of processes
+        return mine
 
 
 class _Sums:

@@ -1,0 +1,89 @@
+"""The engine of any network and any loss, in plain PyTorch: what every faster engine is measured against."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fourfold.train.engines.engine import Setup, Split, data_of
+from fourfold.train.engines.optimizer import MaskedOptimizer
+from fourfold.train.evaluation import Evaluation, evaluate
+
+
+class Eager:
+    """Takes one step after the other in plain PyTorch."""
+
+    name = "eager"
+    compiler: str | None = None
+
+    @classmethod
+    def declines(cls, setup: Setup) -> str | None:
+        """Decline nothing that one process trains."""
+        return None if setup.ranks.alone else "several processes train the network"
+
+    def __init__(self, setup: Setup) -> None:
+        self._network, self._splits, self._ranks = setup.network, setup.splits, setup.ranks
+        self._batch_size, self._criterion = setup.spec.batch_size, setup.loss
+        self._optimizer = MaskedOptimizer(setup)
+
+    def begin(self, seed: int, rates: Tensor, first: int = 0, loss: Tensor | None = None) -> None:
+        """See `Engine.begin`."""
+        data = self._splits.train
+        self._rates: Iterator[float] = iter(rates.tolist()[first:])
+        self._batches = data.epoch(self._batch_size, seed, share=self._ranks.share, first=first)
+        so_far = torch.zeros((), dtype=torch.float64) if loss is None else self._part(loss)
+        self._loss = so_far.to(data.device)
+
+    def advance(self, steps: int) -> None:
+        """See `Engine.advance`."""
+        for _ in range(steps):
+            inputs, targets = next(self._batches)
+            self._loss = self._loss + self.take(inputs, targets, next(self._rates)) * num_samples(targets)
+
+    def take(self, inputs: Any, targets: Any, rate: float) -> Tensor:
+        """Take a step on a batch at a learning rate; return the mean loss before it."""
+        self._optimizer.set_rate(rate)
+        self._optimizer.zero_grad()
+        loss = self._criterion(forward(self._network, inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._optimizer.steps += 1
+        return loss.detach()
+
+    def loss(self) -> Tensor:
+        """See `Engine.loss`."""
+        return self._loss
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """See `Engine.set_masks`."""
+        self._optimizer.set_masks(masks)
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """See `Engine.evaluate`."""
+        return evaluate(self._network, data_of(self._splits, split), self._ranks)
+
+    def optimizer_state(self, *, copy: bool = True) -> dict[str, Tensor]:
+        """See `Engine.optimizer_state`."""
+        return self._optimizer.state(copy=copy)
+
+    def sync(self) -> None:
+        """Do nothing: the network itself is trained."""
+
+    def _part(self, loss: Tensor) -> Tensor:
+        """Return what this process adds up of a loss that `loss` has returned, perhaps in another number of processes."""
+        return loss.sum()
+
+
+def forward(network: nn.Module, inputs: Any) -> Any:
+    """Return a network's outputs for inputs that are a tensor, or a dict, tuple or list of its arguments."""
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, tuple | list) else network(inputs)
+
+
+def num_samples(targets: Any) -> int:
+    """Return the samples of a batch whose targets are a tensor, or a dict, tuple or list of tensors."""
+    if isinstance(targets, Mapping):
+        targets = next(iter(targets.values()))
+    return len(targets[0] if isinstance(targets, tuple | list) else targets)
