@@ -21,8 +21,7 @@ from fourfold.native import compiler
 from fourfold.nn import algebra_of, layers_with_weights, named_weights
 from fourfold.record import DataSpec, Spec
 from fourfold.train import describe_device, single_thread, versions
-from fourfold.train.sparse_epochs import SparseEpochs
-from fourfold.train.steps import Steps
+from fourfold.train.engines import Eager, Native, Setup
 
 STEPS = 50
 """Steps timed together, so that the clock's and the scheduler's noise is small against them."""
@@ -50,22 +49,28 @@ def make_steps(
     native, plain = build(spec, seed=0, width=width), build(spec, seed=0, width=width)
     masks = pruning.prune(native, density=density)
     pruning.prune(plain, density=density)
-    pixels = images.pixels()
-    assert pixels is not None
-    ours = SparseEpochs(native, spec.train, masks, None, images, pixels)
-    theirs = Steps(plain, spec.train, named_weights(plain), masks)
-    rates = torch.full((-(-len(images) // spec.train.batch_size),), spec.train.learning_rate, dtype=torch.float64)
+    splits = data.Splits(train=images, validation=None, test=images, channels=1, image_size=(1, 1))
+    setups = [
+        Setup(network=network, splits=splits, spec=spec.train, weights=named_weights(network), masks=masks)
+        for network in (native, plain)
+    ]
+    ours, theirs = Native(setups[0]), Eager(setups[1])
+    per_epoch = -(-len(images) // spec.train.batch_size)
+    rates = torch.full((per_epoch,), spec.train.learning_rate, dtype=torch.float64)
     order, batch = images.order(0), spec.train.batch_size
-    ours.begin(0, rates)
+    left = 0
 
     def all_at_once() -> None:
-        if ours.left < STEPS:
+        nonlocal left
+        if left < STEPS:
             ours.begin(0, rates)
-        ours.go_on(STEPS)
+            left = per_epoch
+        ours.advance(STEPS)
+        left -= STEPS
 
     def one_by_one() -> None:
         for start in range(0, STEPS * batch, batch):
-            theirs.take(*images.batch(order, slice(start, start + batch)))
+            theirs.take(*images.batch(order, slice(start, start + batch)), spec.train.learning_rate)
 
     entries = sum(
         int(masks[f"{name}.weight"].sum()) * algebra_of(layer).n for name, layer in layers_with_weights(native).items()

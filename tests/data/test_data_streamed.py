@@ -18,7 +18,7 @@ from fourfold.data.damage import BadFileError
 from fourfold.data.streamed import BUFFERS, Rows, Streamed
 from fourfold.record import DataSpec, TrainSpec
 from fourfold.train import train
-from fourfold.train.captured import captured_evaluation, captured_steps
+from fourfold.train.engines import CudaGraph, Setup
 
 NAME = "imagenet16"
 IMAGES = 60
@@ -180,9 +180,11 @@ def test_what_fits_into_memory_is_kept_there(packed, monkeypatch):
 
 
 def test_images_on_disk_are_never_recorded(packed):
+    class Recording(CudaGraph):
+        device_type = "cpu"
+
     resident, read = both(packed, DataSpec(name=NAME))
     for splits, recorded in ((resident, True), (read, False)):
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
-        steps = captured_steps(network, TrainSpec(batch_size=8), {}, {}, splits.train, record=lambda step: step)
-        assert (steps is not None) == recorded
-        assert (captured_evaluation(network, splits.test, record=lambda step: step) is not None) == recorded
+        reason = Recording.declines(Setup(network=network, splits=splits, spec=TrainSpec(batch_size=8)))
+        assert reason == (None if recorded else "its images are read from disk")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fourfold import data
 from fourfold import nn as fnn
 from fourfold.record import DataSpec, TrainSpec
+from fourfold.train.engines import CudaGraph, Engine, Setup
 
 TRAIN_IMAGES, BATCH_SIZE = 100, 30
 STEPS = 4  # an epoch; the last is smaller
@@ -51,6 +52,48 @@ def state(built: nn.Module) -> dict[str, Tensor]:
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def setup(
+    built: nn.Module,
+    spec: TrainSpec,
+    masks: dict[str, Tensor] | None = None,
+    images: data.Resident | None = None,
+    test: data.Resident | None = None,
+    **more,
+) -> Setup:
+    """The training of a network on images, by default those of `splits`."""
+    train = images or splits().train
+    given = data.Splits(train=train, validation=None, test=test or train, channels=1, image_size=(8, 8))
+    return Setup(network=built, splits=given, spec=spec, weights=fnn.named_weights(built), masks=masks or {}, **more)
+
+
+def steps_of(images: data.Resident, spec: TrainSpec) -> int:
+    """Steps of an epoch."""
+    return -(-len(images) // spec.batch_size)
+
+
+def epoch(engine: Engine, seed: int, rates: Tensor, first: int = 0, at_once: int = 99) -> Tensor:
+    """Take the steps of an epoch from the first on, so many at once, and return the sum of the losses."""
+    engine.begin(seed, rates, first)
+    for start in range(first, len(rates), at_once):
+        engine.advance(min(at_once, len(rates) - start))
+    return engine.loss()
+
+
+def replayed(step: Callable[[], None]) -> Callable[[], None]:
+    """Run the step once, as a capture runs its Python, and count on the caller to undo it."""
+    step()
+    return step
+
+
+def recording(record_step: Callable[[Callable[[], None]], Callable[[], None]] = replayed) -> type[CudaGraph]:
+    """The engine of recorded steps for a CPU, where a recording is the step itself."""
+
+    class Recording(CudaGraph):
+        device_type, record = "cpu", staticmethod(record_step)
+
+    return Recording
 
 
 def plain_steps(

@@ -2,18 +2,16 @@
 
 import dataclasses
 import json
-from functools import partial
 
 import pytest
 import torch
-from small_runs import BATCH_SIZE, masks_of, network, same, seed_of_epoch, splits, state
+from small_runs import BATCH_SIZE, masks_of, network, recording, same, seed_of_epoch, splits, state
 from torch import nn
 
 from fourfold import nn as fnn
 from fourfold.record import EarlyStopping, TrainSpec
-from fourfold.train import Checkpoint, OutOfTimeError, Wanted, fastest, train
+from fourfold.train import ENGINES, Checkpoint, OutOfTimeError, Wanted, train
 from fourfold.train import checkpoint as pauses
-from fourfold.train.captured import captured_steps
 
 ADAM = TrainSpec(optimizer="adam", learning_rate=3e-3, batch_size=BATCH_SIZE, epochs=3, weight_decay=1e-2)
 SGD = TrainSpec(optimizer="sgd", learning_rate=0.05, batch_size=BATCH_SIZE, epochs=3, momentum=0.9, nesterov=True)
@@ -74,10 +72,9 @@ CASES = {
 def test_a_training_in_pieces_has_the_bits_of_a_whole_one(case, after, monkeypatch):
     monkeypatch.setattr(pauses, "LOOK_SECONDS", 0.0)
     make, spec, options = CASES[case]
-    if options.get("captured"):
-        monkeypatch.setattr(fastest, "captured_steps", partial(captured_steps, record=lambda step: step() or step))
     images = splits(options.get("validation", 0))
     settings = {"seed_of_epoch": seed_of_epoch, "first_step": options.get("first_step", 0)}
+    settings["engines"] = (recording(),) if options.get("captured") else ENGINES
 
     def go(built, **more):
         weights = fnn.named_weights(built)

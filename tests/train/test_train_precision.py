@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_runs import masks_of, network, same, seed_of_epoch, splits, state
+from small_runs import masks_of, network, same, seed_of_epoch, setup, splits, state
 from torch import nn
 
 from fourfold import data
 from fourfold import nn as fnn
 from fourfold.record import DataSpec, TrainSpec, UserError
 from fourfold.train import evaluate, train
+from fourfold.train.engines import Native
 from fourfold.train.precision import computing
-from fourfold.train.sparse_steps import is_sparse
 
 CPU = torch.device("cpu")
 SPEC = TrainSpec(optimizer="adam", learning_rate=1e-2, batch_size=30, epochs=2)
@@ -72,8 +72,8 @@ def test_what_training_says_of_the_test_set_is_in_its_precision():
 def test_native_steps_leave_lower_precisions_alone():
     built = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     masks = {"1.weight": torch.rand(10, 64) < 0.1}
-    assert is_sparse(built, SPEC, masks)
-    assert not is_sparse(built, replace(SPEC, precision="bf16"), masks)
+    assert Native.declines(setup(built, SPEC, masks)) is None
+    assert Native.declines(setup(built, replace(SPEC, precision="bf16"), masks)) == "its precision is bf16"
 
 
 def test_tf32_is_refused_where_there_is_none():

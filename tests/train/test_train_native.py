@@ -1,4 +1,4 @@
-"""Steps of sparse perceptrons in native code against PyTorch's, and where they are taken."""
+"""Steps of perceptrons in native code against PyTorch's, and which trainings take them."""
 
 import dataclasses
 
@@ -6,16 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import masks_of, same, seed_of_epoch, splits, state
+from small_runs import masks_of, same, seed_of_epoch, setup, splits, state
 from torch import nn
 
 from fourfold import nn as fnn
 from fourfold.native import NoCompilerError, compiler
 from fourfold.pruning import apply_, dense
 from fourfold.record import EarlyStopping, TrainSpec
-from fourfold.train import TrainingFailedError, evaluate, sparse_steps, train
-from fourfold.train.sparse_steps import SparseSteps
-from fourfold.train.steps import Steps
+from fourfold.train import TrainingFailedError, evaluate, train
+from fourfold.train.engines import DeclinedError, Eager, Native, native
+from fourfold.train.engines.perceptron import NativePerceptron
 
 try:
     compiler()
@@ -57,18 +57,17 @@ def pruned(built: nn.Module, density: float = 0.4) -> tuple[dict[str, torch.Tens
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_steps_are_those_of_pytorch(spec, algebra, density):
     ours, theirs = perceptron(algebra), perceptron(algebra)
-    (_, masks), (weights, _) = pruned(ours, density), pruned(theirs, density)
-    native, plain = SparseSteps(ours, spec, masks), Steps(theirs, spec, weights, masks)
+    (_, masks), _ = pruned(ours, density), pruned(theirs, density)
+    mine, plain = NativePerceptron(ours, spec, masks), Eager(setup(theirs, spec, masks))
     for rate in (spec.learning_rate, spec.learning_rate / 10):
-        native.learning_rate = plain.learning_rate = rate
         for images, labels in splits().train.epoch(30, seed_of_epoch(0)):  # the last batch is smaller
-            assert native.take(images, labels) == pytest.approx(float(plain.take(images, labels)), rel=1e-5)
-    native.put_back()
-    assert native.taken == plain.taken == 8
+            assert mine.take(images, labels, rate) == pytest.approx(float(plain.take(images, labels, rate)), rel=1e-5)
+    mine.write_to_network()
+    assert mine.steps == int(plain.optimizer_state()["steps"]) == 8
     for name, value in ours.state_dict().items():
         torch.testing.assert_close(value, theirs.state_dict()[name], rtol=1e-3, atol=1e-5)
     assert all(not bool(ours.state_dict()[name][~mask].any()) for name, mask in masks.items())
-    assert all(not bool(native.moments()[f"{name}.mean"][~mask].any()) for name, mask in masks.items())
+    assert all(not bool(mine.state()[f"{name}.mean"][~mask].any()) for name, mask in masks.items())
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -87,9 +86,9 @@ def test_gradients_are_those_of_autograd_in_double_precision(algebra, batch, inp
     generator = torch.Generator().manual_seed(batch)
     images = torch.randn(batch, 8 * inputs, generator=generator)
     labels = torch.randint(0, classes, (batch,), generator=generator)
-    steps = SparseSteps(built, dataclasses.replace(SGD, learning_rate=1.0), masks)
-    loss = steps.take(images, labels)
-    steps.put_back()
+    taking = NativePerceptron(built, SGD, masks)
+    loss = taking.take(images, labels, 1.0)
+    taking.write_to_network()
     after = state(built)
 
     exact = perceptron(algebra, 8 * inputs, 8 * hidden, classes).double()
@@ -108,7 +107,7 @@ def test_images_may_lie_in_memory_in_any_order():
     losses = []
     for laid_out in (images, images.t().contiguous().t(), images.repeat_interleave(2, dim=1)[:, ::2]):
         built = perceptron()
-        losses.append(SparseSteps(built, ADAM, pruned(built)[1]).take(laid_out, labels))
+        losses.append(NativePerceptron(built, ADAM, pruned(built)[1]).take(laid_out, labels, 1e-3))
     assert losses[0] == losses[1] == losses[2]
 
 
@@ -124,10 +123,10 @@ def test_training_a_sparse_perceptron_is_native_and_the_same_every_time():
     assert same(*results)
     plain = perceptron()
     weights, masks = pruned(plain)
-    steps = Steps(plain, ADAM, weights, masks)
+    eager = Eager(setup(plain, ADAM, masks))
     for epoch in range(ADAM.epochs):
         for batch in splits().train.epoch(ADAM.batch_size, seed_of_epoch(epoch)):
-            steps.take(*batch)
+            eager.take(*batch, ADAM.learning_rate)
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(results[0][name], value, rtol=1e-3, atol=1e-5)
 
@@ -142,7 +141,7 @@ def refused(**changes):
         case {"network": other}:
             built = other
     _, masks = pruned(built, density)
-    return not sparse_steps.is_sparse(built, spec, masks)
+    return Native.declines(setup(built, spec, masks)) is not None
 
 
 @pytest.mark.parametrize(
@@ -163,6 +162,14 @@ def test_other_networks_and_settings_are_left_to_pytorch(changes):
     assert refused(**changes)
 
 
+def test_masks_that_may_change_are_left_to_pytorch():
+    built = perceptron()
+    _, masks = pruned(built)
+    assert Native.declines(setup(built, ADAM, masks, step_by_step=True)) == "its masks may change between steps"
+    with pytest.raises(DeclinedError, match="cannot change its masks"):
+        Native(setup(built, ADAM, masks)).set_masks(masks)
+
+
 def test_a_perceptron_is_taken():
     assert not refused()
     assert not refused(network=nn.Sequential(nn.Linear(4, 4)))
@@ -172,7 +179,7 @@ def test_without_a_compiler_pytorch_trains(monkeypatch):
     def fail():
         raise NoCompilerError("none here")
 
-    monkeypatch.setattr(sparse_steps, "kernels", fail)
+    monkeypatch.setattr(native, "kernels", fail)
     built = perceptron()
     weights, masks = pruned(built)
     assert train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks).compiler is None
@@ -182,7 +189,7 @@ def test_a_large_network_is_trained_by_pytorch_until_it_is_sparse(monkeypatch):
     built = perceptron()
     entries = 64 * 16 + 16 * 16 + 16 * 10  # of its real matrices
     for large, density, taken in ((entries, 1.0, True), (entries - 1, 1.0, False), (0, 0.9, False), (0, 0.3, True)):
-        monkeypatch.setattr(sparse_steps, "LARGE", large)
+        monkeypatch.setattr(native, "LARGE", large)
         weights, masks = pruned(built, density)
         trained = train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=weights, masks=masks)
         assert (trained.compiler is not None) == taken
@@ -192,7 +199,7 @@ def test_early_stopping_looks_at_the_weights_of_that_moment(monkeypatch):
     spec = dataclasses.replace(ADAM, epochs=20, learning_rate=0.05, early_stopping=EarlyStopping(every=3, patience=2))
     found = []
     for large in (10**6, 0):
-        monkeypatch.setattr(sparse_steps, "LARGE", large)
+        monkeypatch.setattr(native, "LARGE", large)
         built = perceptron()
         weights = fnn.named_weights(built)
         trained = train(built, splits(40), spec, seed_of_epoch=seed_of_epoch, weights=weights, masks=dense(weights))
@@ -227,9 +234,9 @@ def test_a_loss_that_is_no_number_ends_the_training():
 )
 def test_what_the_native_code_must_not_see_is_refused(images, labels, message):
     built = perceptron()
-    steps = SparseSteps(built, ADAM, pruned(built)[1])
+    refusing = NativePerceptron(built, ADAM, pruned(built)[1])
     before = state(built)
     with pytest.raises(ValueError, match=message):
-        steps.take(images, labels)
-    steps.put_back()
+        refusing.take(images, labels, 1e-3)
+    refusing.write_to_network()
     assert same(before, state(built))  # nothing is learned from it

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from small_runs import masks_of, same, seed_of_epoch, splits, state
+from small_runs import epoch, masks_of, same, seed_of_epoch, setup, splits, state, steps_of
 from torch import nn
 
 from fourfold import data
@@ -13,8 +13,8 @@ from fourfold.native import NoCompilerError, compiler
 from fourfold.pruning import apply_, dense
 from fourfold.record import DataSpec, EarlyStopping, TrainSpec
 from fourfold.train import evaluate, train
-from fourfold.train.sparse_epochs import SparseEpochs, native_steps
-from fourfold.train.sparse_steps import SparseSteps
+from fourfold.train.engines import Native, choose_engine
+from fourfold.train.engines.perceptron import NativePerceptron
 
 try:
     compiler()
@@ -52,10 +52,11 @@ def perceptron(inputs: int, hidden: int = 16, classes: int = 10, algebra: str = 
     return built, masks
 
 
-def whole(built: nn.Module, spec: TrainSpec, masks: dict, shown: data.Resident) -> SparseEpochs:
-    steps = native_steps(built, spec, masks, shown)
-    assert isinstance(steps, SparseEpochs)
-    return steps
+def whole(built: nn.Module, spec: TrainSpec, masks: dict, shown: data.Resident, test: data.Resident | None = None) -> Native:
+    training = setup(built, spec, masks, shown, test)
+    assert choose_engine(training) is Native
+    assert shown.pixels() is not None
+    return Native(training)
 
 
 @pytest.mark.parametrize("spec", [ADAM, SGD], ids=["adam", "sgd"])
@@ -67,24 +68,19 @@ def whole(built: nn.Module, spec: TrainSpec, masks: dict, shown: data.Resident) 
 )
 def test_an_epoch_is_its_steps_to_the_bit(shown, inputs, at_once, spec):
     (ours, masks), (theirs, _) = perceptron(inputs), perceptron(inputs)
-    many, single = whole(ours, spec, masks, shown), SparseSteps(theirs, spec, masks)
-    rates = torch.linspace(spec.learning_rate, spec.learning_rate / 7, -(-len(shown) // 30), dtype=torch.float64)
-    for epoch in range(3):
-        first, total = int(epoch == 1), torch.zeros((), dtype=torch.float64)
-        for number, (batch, labels) in enumerate(shown.epoch(30, seed_of_epoch(epoch))):
+    many, single = whole(ours, spec, masks, shown), NativePerceptron(theirs, spec, masks)
+    rates = torch.linspace(spec.learning_rate, spec.learning_rate / 7, steps_of(shown, spec), dtype=torch.float64)
+    for number_of_epoch in range(3):
+        seed, first, total = seed_of_epoch(number_of_epoch), int(number_of_epoch == 1), torch.zeros((), dtype=torch.float64)
+        for number, (batch, labels) in enumerate(shown.epoch(30, seed)):
             if number >= first:
-                single.learning_rate = rates[number].item()
-                total += single.take(batch, labels) * len(labels)
-        many.begin(seed_of_epoch(epoch), rates, first)
-        while many.left:
-            found = many.go_on(at_once)
-        assert many.seen == len(shown) - first * 30
-        torch.testing.assert_close(found, total, rtol=1e-14, atol=0)
-    assert many.taken == single.taken == 3 * len(rates) - 1
-    many.put_back()
-    single.put_back()
+                total += single.take(batch, labels, rates[number].item()) * len(labels)
+        torch.testing.assert_close(epoch(many, seed, rates, first, at_once), total, rtol=1e-14, atol=0)
+    assert single.steps == 3 * len(rates) - 1
+    many.sync()
+    single.write_to_network()
     assert same(ours.state_dict(), theirs.state_dict())
-    assert same(many.moments(), single.moments())
+    assert same(many.optimizer_state(), single.state())
 
 
 @pytest.mark.parametrize("algebra", ["real", "quaternion"])
@@ -96,10 +92,9 @@ def test_layers_of_many_blocks_learn_what_double_precision_learns(algebra, densi
         dataclasses.replace(SGD, learning_rate=1.0, momentum=0, nesterov=False, batch_size=70),
     )
     exact, before = perceptron(484, 120, algebra=algebra, density=density)[0].double(), state(built)
-    steps = whole(built, spec, masks, shown)
-    steps.begin(0, torch.ones(1))
-    loss = steps.go_on(1).item() / 70
-    steps.put_back()
+    engine = whole(built, spec, masks, shown)
+    loss = epoch(engine, 0, torch.ones(1)).item() / 70
+    engine.sync()
     batch, labels = shown.batch(shown.order(0), slice(None))
     expected = nn.functional.cross_entropy(exact(batch.double()), labels)
     expected.backward()
@@ -113,31 +108,32 @@ def test_layers_of_many_blocks_learn_what_double_precision_learns(algebra, densi
 @pytest.mark.parametrize("batch_size", [30, 200], ids=["smaller", "larger"])
 def test_an_evaluation_is_that_of_pytorch(batch_size):
     built, masks = perceptron(75)
-    steps = whole(built, dataclasses.replace(ADAM, batch_size=batch_size), masks, images(colours=3, size=5))
-    shown = images(count=203, colours=3, size=5)
-    evaluation = steps.evaluation(shown)
-    for epoch in range(2):
-        steps.begin(epoch, torch.full((4,), 0.01))
-        steps.go_on(2)
-        found = evaluation()  # the network itself is two epochs behind
-        steps.put_back()
+    spec, shown = dataclasses.replace(ADAM, batch_size=batch_size), images(count=203, colours=3, size=5)
+    engine = whole(built, spec, masks, images(colours=3, size=5), shown)
+    for seed in range(2):
+        engine.begin(seed, torch.full((4,), 0.01))
+        engine.advance(1)
+        found = engine.evaluate("test")  # the network itself is behind
+        engine.sync()
         expected = evaluate(built, shown)
         assert (found.top1, found.top5) == (expected.top1, None)
         assert 0 < found.top1 < 100
         assert found.loss == pytest.approx(expected.loss, rel=1e-6)
-        steps.go_on(9)
+        engine.advance(steps_of(images(), spec) - 1)
 
 
-def test_training_takes_whole_epochs_where_images_are_nothing_but_pixels():
+def test_steps_are_native_whether_images_are_nothing_but_pixels_or_changed():
     crops, more = DataSpec(name="digits", crop=1), DataSpec(name="cifar-10", encoding="zero")
-    for shown, inputs, expected in (
-        (images(), 64, SparseEpochs),
-        (images(spec=crops), 64, SparseSteps),
-        (images(colours=3, spec=more, channels=4, n=4), 256, SparseSteps),
+    for shown, inputs, are_pixels in (
+        (images(), 64, True),
+        (images(spec=crops), 64, False),
+        (images(colours=3, spec=more, channels=4, n=4), 256, False),
     ):
         built, masks = perceptron(inputs)
-        assert type(native_steps(built, ADAM, masks, shown)) is expected
-    assert native_steps(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), ADAM, {}, images()) is None
+        assert choose_engine(setup(built, ADAM, masks, shown)) is Native
+        assert (shown.pixels() is not None) == are_pixels
+    unmasked = setup(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), ADAM, {}, images())
+    assert Native.declines(unmasked) == "not every layer has a mask"
 
 
 def test_images_that_are_changed_train_as_they_did():
@@ -188,32 +184,31 @@ class _Piecemeal(data.Resident):
 def test_labels_that_are_no_classes_are_refused():
     built, masks = perceptron(64, classes=7)
     with pytest.raises(ValueError, match=r"`labels` \(0 … 9\) must lie in 0 … 6"):
-        native_steps(built, ADAM, masks, images())
-    steps = SparseSteps(built, ADAM, masks)
-    with pytest.raises(ValueError, match=r"must lie in 0 … 6"):
-        SparseEpochs.evaluation(steps, images())
+        Native(setup(built, ADAM, masks, images()))
 
 
 @pytest.mark.parametrize("size", [7, 9], ids=["smaller", "larger"])
 def test_images_of_another_size_are_refused(size):
     built, masks = perceptron(64)
     with pytest.raises(ValueError, match=rf"`images` \(of {size**2} values\) must have 64 values each"):
-        native_steps(built, ADAM, masks, images(size=size))
+        Native(setup(built, ADAM, masks, images(size=size)))
     with pytest.raises(ValueError, match="must have 64 values each"):
-        whole(built, ADAM, masks, images()).evaluation(images(size=size))
+        whole(built, ADAM, masks, images(), images(size=size)).evaluate("test")
 
 
 def test_every_step_needs_a_rate():
     built, masks = perceptron(64)
-    steps = whole(built, ADAM, masks, images())
+    engine = whole(built, ADAM, masks, images())
     with pytest.raises(ValueError, match=r"`rates` \(of 3 steps\) must have one for each of the 4 steps"):
-        steps.begin(0, torch.ones(3), first=2)
+        engine.begin(0, torch.ones(3), first=2)
 
 
 def test_the_five_likeliest_of_many_classes_are_left_to_pytorch():
     built, masks = perceptron(64, classes=100)
-    steps = whole(built, ADAM, masks, images())
-    assert steps.evaluation(images()) is None
+    engine = whole(built, ADAM, masks, images(), images(count=203))
+    found = engine.evaluate("test")
+    assert found == evaluate(built, images(count=203))
+    assert found.top5 is not None
     trained = train(built, splits(), ADAM, seed_of_epoch=seed_of_epoch, weights=fnn.named_weights(built), masks=masks)
     assert trained.compiler == compiler()
     assert trained.test == evaluate(built, splits().test)
