@@ -1,11 +1,13 @@
 """Dataclasses from lines of JSON that anybody may have edited: every field must be of its type, and every number finite."""
 
 import dataclasses
+import functools
 import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
@@ -38,44 +40,71 @@ def build(cls: type[T], value: Mapping[str, Any]) -> T:
     Raises:
         ValueError, TypeError: a field is missing, or its value is of another type.
     """
+    return cls(**{name: check(name, value[name]) for name, check in _fields(cls) if name in value})
+
+
+@functools.cache
+def _fields(cls: type[Any]) -> "tuple[tuple[str, _Check], ...]":
+    """Return the fields of a dataclass, each with what checks its values; found once, as a row has thousands of values."""
     hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls(**{name: _checked(name, value[name], hints[name]) for name in fields if name in value})
+    return tuple((field.name, _check_of(hints[field.name])) for field in dataclasses.fields(cls))
 
 
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """Return a value as a type has it."""
+_Check = Callable[[str, Any], Any]
+"""Called with the name of a field and its value in JSON; returns the value as the field's type has it."""
+
+
+def _check_of(hint: Any) -> _Check:
     if get_origin(hint) in (Union, types.UnionType):
-        if value is None and type(None) in get_args(hint):
-            return None
-        return _checked(name, value, next(part for part in get_args(hint) if part is not type(None)))
+        some = _check_of(next(part for part in get_args(hint) if part is not type(None)))
+        may_be_none = type(None) in get_args(hint)
+        return lambda name, value: None if value is None and may_be_none else some(name, value)
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise TypeError(f"`{name}` is no object")
-        return build(typing.cast("type[Any]", hint), value)
+        return partial(_object, typing.cast("type[Any]", hint))
     if get_origin(hint) is dict:
-        if not isinstance(value, dict):
-            raise TypeError(f"`{name}` is no object")
-        return {key: _checked(name, item, get_args(hint)[1]) for key, item in value.items()}
+        return partial(_dict, _check_of(get_args(hint)[1]))
     if get_origin(hint) is tuple:
-        return _tuple(name, value, get_args(hint))
-    return _plain(name, value, hint)
+        parts = get_args(hint)
+        if parts[-1] is Ellipsis:
+            return partial(_list, _check_of(parts[0]))
+        return partial(_tuple, tuple(map(_check_of, parts)))
+    return _float if hint is float else partial(_plain, hint)
 
 
-def _tuple(name: str, value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+def _object(cls: type[Any], name: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise TypeError(f"`{name}` is no object")
+    return build(cls, value)
+
+
+def _dict(check: _Check, name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"`{name}` is no object")
+    return {key: check(name, item) for key, item in value.items()}
+
+
+def _list(check: _Check, name: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise TypeError(f"`{name}` is no list")
-    if parts[-1] is Ellipsis:
-        return tuple(_checked(name, item, parts[0]) for item in value)
-    return tuple(_checked(name, item, part) for item, part in zip(value, parts, strict=True))
+    return tuple([check(name, item) for item in value])
 
 
-def _plain(name: str, value: Any, hint: Any) -> Any:
-    if hint is float and type(value) in (int, float):
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError(f"`{name}` is not finite")
-        return number
+def _tuple(checks: tuple[_Check, ...], name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"`{name}` is no list")
+    return tuple(check(name, item) for check, item in zip(checks, value, strict=True))
+
+
+def _float(name: str, value: Any) -> Any:
+    if type(value) not in (int, float):
+        return _plain(float, name, value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"`{name}` is not finite")
+    return number
+
+
+def _plain(hint: type[Any], name: str, value: Any) -> Any:
     if type(value) is not hint:
         raise TypeError(f"`{name}` is of type {type(value).__name__}, and must be of type {hint.__name__}")
     if hint is int and abs(value) >= LARGEST:
