@@ -114,4 +114,4 @@ def test_a_damaged_run_is_told_below_the_others(here):
     ended = call("status")
     assert ended.code == 1
     assert any("-real-" in line for line in ended.out.splitlines())
-    assert re.fullmatch(r"fourfold: \S+rows-0\.jsonl cannot be read \(.*\)\n", ended.err)
+    assert re.fullmatch(r"fourfold: \S+rows-0\.jsonl:1 cannot be read \(.*\); remove that line and .*\n", ended.err)

@@ -1,6 +1,5 @@
 """Trained weights of the levels asked for come back as the network that the row measured."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from fourfold.lottery import levels
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.record import DataSpec, EarlyStopping, RunStore, StopSpec, UserError
+from fourfold.record.journal import sealed_lines
 from fourfold.train import evaluate, single_thread
 
 
@@ -138,9 +138,9 @@ def test_what_is_kept_already_is_not_trained_again(tmp_path, monkeypatch):
 def test_weights_that_do_not_give_the_row_are_not_kept(tmp_path):
     spec, told = tiny_spec(levels=2), []
     store = run_alone(spec, tmp_path)
-    lines = (store.path / "rows-0.jsonl").read_text().splitlines()
-    value = json.loads(lines[1]) | {"top1": 99.5}
-    (store.path / "rows-0.jsonl").write_text(f"{lines[0]}\n{json.dumps(value)}\n")
+    first, second = store.rows(0)
+    lines = sealed_lines([first.to_line(), replace(second, top1=99.5).to_line()])
+    (store.path / "rows-0.jsonl").write_text("".join(f"{line}\n" for line in lines))
     with single_thread():
         lottery.run_trial(prepared(spec), store, 0, keep=[1], on_kept=lambda level, message: told.append(message))
     assert store.kept_levels(0) == []

@@ -171,6 +171,7 @@ def test_files_of_other_trials_stay(tmp_path):
 
 def test_a_control_s_level_ends_no_state_of_the_trial(alone, tmp_path):
     store = RunStore.create(tmp_path, PLAIN)
+    parcels.accept(store, {}, alone(PLAIN).rows(0)[0])
     store.save_state(0, 1, {"weight": np.zeros(3)})
     parcels.accept(store, {}, replace(alone(PLAIN).rows(0)[2], control="inverted"))
     assert parcels.made(store, 0, ()).keys() == {"states/0-1.safetensors"}

@@ -12,7 +12,7 @@ def make_spec(**changes) -> Spec:
 
 def make_row(trial: int = 0, level: int = 0, **changes) -> Row:
     row = Row(
-        run="sample-real-00000000",
+        run=make_spec().id,
         preset="sample",
         dataset="digits",
         model="lenet-12",

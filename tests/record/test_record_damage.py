@@ -133,40 +133,29 @@ def test_a_file_that_is_none_of_ours_is_one_sentence(name, how, tmp_path):
     assert len(str(caught.value)) < 21_000
 
 
-@pytest.mark.parametrize(
-    ("levels", "sentence"),
-    [
-        ([0, 1, 1], r":3 is the row of level 1, where that of level 2 belongs"),
-        ([0, 2], r":2 is the row of level 2, where that of level 1 belongs"),
-        ([1, 0], r":1 is the row of level 1, where that of level 0 belongs"),
-        ([1], r":1 is the row of level 1, where that of level 0 belongs"),
-    ],
-)
-def test_rows_are_those_of_their_levels(levels, sentence, tmp_path):
+@pytest.mark.parametrize("levels", [[0, 1, 1], [0, 2], [1, 0], [1]])
+def test_rows_are_those_of_their_levels(levels, tmp_path):
     store = RunStore.create(tmp_path, make_spec())
-    for level in levels:
-        store.append(make_row(level=level))
-    with pytest.raises(UserError, match=sentence):
+    (store.path / "rows-0.jsonl").write_text("".join(make_row(level=level).to_line() + "\n" for level in levels))
+    number = next(place for place, level in enumerate(levels) if place != level)
+    expected = rf"rows-0\.jsonl:{number + 1}: expected the row of level {number}, found that of level {levels[number]}; remove"
+    with pytest.raises(UserError, match=expected):
         store.rows(0)
 
 
-def test_rows_of_another_trial_or_control_are_refused(tmp_path):
+@pytest.mark.parametrize("changes", [{"run": "sample-real-00000000"}, {"trial": 1}, {"control": "inverted"}])
+def test_rows_of_another_run_trial_or_control_are_refused(changes, tmp_path):
     store = RunStore.create(tmp_path, make_spec())
-    store.append(make_row(trial=1))
-    store.append(make_row(control="inverted"))
-    (store.path / "rows-1.jsonl").rename(store.path / "rows-0.jsonl")
-    (store.path / "rows-0-inverted.jsonl").rename(store.path / "rows-1-inverted.jsonl")
-    with pytest.raises(UserError, match=r"rows-0\.jsonl:1 is a row of ticket of trial 1, which belongs into another file"):
+    (store.path / "rows-0.jsonl").write_text(make_row(**changes).to_line() + "\n")
+    expected = rf"rows-0\.jsonl:1: expected a row of ticket of trial 0 of {make_spec().id}, found one of"
+    with pytest.raises(UserError, match=expected):
         store.rows(0)
-    with pytest.raises(UserError, match=r"rows-1-inverted\.jsonl:1 is a row of inverted of trial 0"):
-        store.control_rows(1, "inverted")
 
 
 def test_a_level_of_a_control_is_there_once(tmp_path):
     store = RunStore.create(tmp_path, make_spec())
-    for _ in range(2):
-        store.append(make_row(control="inverted"))
-    with pytest.raises(UserError, match=r"rows-0-inverted\.jsonl has level 0 twice"):
+    (store.path / "rows-0-inverted.jsonl").write_text(2 * (make_row(control="inverted").to_line() + "\n"))
+    with pytest.raises(UserError, match=r"rows-0-inverted\.jsonl:2: expected each level once, found level 0 again"):
         store.control_rows(0, "inverted")
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from record_samples import make_row, make_spec
 
-from fourfold.record import RunStore, UserError
+from fourfold.record import Row, RunStore, UserError
+from fourfold.record.journal import sealed
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def test_a_row_is_synced_whole_before_append_returns(store, monkeypatch):
     file, synced = store.path / "rows-0.jsonl", []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, file.read_bytes())))
     store.append(make_row())
-    line = (make_row().to_line() + "\n").encode()
+    line = file.read_bytes()
+    assert Row.from_line(line.decode().rstrip("\n")) == make_row()
     assert synced == [(file.stat().st_ino, line), (store.path.stat().st_ino, line)]  # its name too, as it is new
     store.append(make_row(level=1))
     assert [inode for inode, _ in synced[2:]] == [file.stat().st_ino]
@@ -74,8 +76,8 @@ def test_a_row_that_could_not_be_synced_is_not_there(store, monkeypatch):
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
 def test_a_row_cut_off_by_a_full_disk_is_dropped_and_written_again(store, part):
     store.append(make_row())
-    line = make_row(level=1).to_line() + "\n"
     size = (store.path / "rows-0.jsonl").stat().st_size
+    line = sealed(make_row(level=1).to_line(), (store.path / "rows-0.jsonl").read_text().rstrip("\n")) + "\n"
     with largest_file(size + int(part * len(line))), pytest.raises(OSError, match="File too large"):
         store.append(make_row(level=1))
     assert store.rows(0) == [make_row()]

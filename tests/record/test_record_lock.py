@@ -1,11 +1,12 @@
 """One process works on a run; its lock dies with it, however it dies."""
 
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
-from record_samples import make_spec
+from record_samples import make_row, make_spec
 
 from fourfold.record import RunStore, UserError
 
@@ -77,3 +78,27 @@ def test_a_folder_that_cannot_be_written_cannot_be_locked(tmp_path):
     (tmp_path / "file").write_text("here already")
     with pytest.raises(UserError, match=r"^cannot write to .*run \(.*\); choose another --out$"):
         take(RunStore(tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "with its folder"])
+def test_who_holds_a_lock_that_is_gone_writes_no_more(how, store):
+    file = store.path / ".trial-0.lock"
+    with store.lock("run"), store.lock("trial-0"):
+        store.append(make_row())
+        before = (store.path / "rows-0.jsonl").read_bytes()
+        if how == "with its folder":
+            shutil.rmtree(store.path)
+        else:
+            file.unlink()
+        if how == "replaced":
+            assert take(RunStore(store.path), "trial-0")  # as another process would
+            file.touch()
+        found = "another" if how == "replaced" else "none"
+        with pytest.raises(UserError, match=rf"\.lock: expected the lock that this process holds, found {found}: the run was"):
+            store.append(make_row(level=1))
+        if how != "with its folder":
+            assert (store.path / "rows-0.jsonl").read_bytes() == before
+            file.unlink(missing_ok=True)
+    store = RunStore.create(store.path.parent, make_spec())
+    with store.lock("trial-0"):
+        store.append(make_row(level=len(store.rows(0))))

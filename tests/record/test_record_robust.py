@@ -43,7 +43,7 @@ def test_values_of_another_type_are_refused(make, sentence):
 def test_a_rows_file_that_is_no_text_is_one_sentence(tmp_path):
     store = RunStore.create(tmp_path, make_spec())
     (store.path / "rows-0.jsonl").write_bytes(b"\xff\n")
-    with pytest.raises(UserError, match=r"rows-0\.jsonl cannot be read"):
+    with pytest.raises(UserError, match=r"rows-0\.jsonl:1 cannot be read \(invalid start byte\)"):
         store.rows(0)
 
 

@@ -9,8 +9,9 @@ from fourfold.record import Connectivity, ConnectivityRow, OverlapRow, Provenanc
 
 LINE = Connectivity(step=5, positions=(0.0, 0.5, 1.0), errors=(10.0, 25.0, 20.0), losses=(0.1, 1 / 3, 0.2))
 MADE = Provenance(seconds=0.5, finished="2026-01-02T03:04:05+00:00", device="cpu", versions={"torch": "2"})
-ROW = ConnectivityRow(run="a", trial=0, level=2, fraction_of_real=0.1, mask="0" * 64, connectivity=LINE, provenance=MADE)
-PAIR = OverlapRow(run="a", level=2, trials=(0, 3), fraction_of_real=0.1, both=30, either=60, expected=15.0, deviation=2.5)
+RUN = make_spec().id
+ROW = ConnectivityRow(run=RUN, trial=0, level=2, fraction_of_real=0.1, mask="0" * 64, connectivity=LINE, provenance=MADE)
+PAIR = OverlapRow(run=RUN, level=2, trials=(0, 3), fraction_of_real=0.1, both=30, either=60, expected=15.0, deviation=2.5)
 
 
 def test_rows_come_back_as_they_were():

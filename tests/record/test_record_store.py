@@ -79,7 +79,8 @@ def test_a_torn_line_is_left_out_and_replaced_by_the_next_row(store, kept):
         store.append(make_row(level=level))
     file = rows_file(store)
     whole = file.read_bytes()
-    line = (make_row(level=2).to_line() + "\n").encode()
+    store.append(make_row(level=2))
+    line = file.read_bytes().removeprefix(whole)
     torn = line[: kept if kept == 1 else int(kept * len(line)) if kept > 0 else kept]
     file.write_bytes(whole + torn)
     assert store.rows(0) == [make_row(level=level) for level in range(2)]
@@ -98,9 +99,7 @@ def test_a_torn_first_line_is_no_row(store):
 
 
 def test_a_damaged_line_names_its_file_and_line(store):
-    store.append(make_row())
-    with rows_file(store).open("a") as stream:
-        stream.write("{}\n")
+    rows_file(store).write_text(make_row().to_line() + "\n{}\n")
     with pytest.raises(UserError, match=r"rows-0\.jsonl:2 is not a row of fourfold"):
         store.rows(0)
 
@@ -167,7 +166,7 @@ def test_a_trial_is_finished_when_its_spec_says_so(tmp_path):
     store = RunStore.create(tmp_path, spec)
     assert not store.finished(0)
     for level, (top1, finished) in enumerate([(90, False), (49, False), (51, False), (49, False), (49, True)]):
-        store.append(make_row(level=level, top1=top1))
+        store.append(make_row(run=spec.id, level=level, top1=top1))
         assert store.finished(0) is finished
     assert not store.finished(1)
 
@@ -210,7 +209,7 @@ def test_code_goes_on_as_it_began_or_as_it_was_accepted(tmp_path):
     with pytest.raises(UserError, match=refused):
         RunStore.create(tmp_path, spec, code=second)
     RunStore.create(tmp_path, spec, code=second, accept_changed_code=True)
-    row = make_row(level=0)
+    row = make_row(run=spec.id)
     store.append(dataclasses.replace(row, provenance=dataclasses.replace(row.provenance, code=second)))
     assert store.rows(0)[0].provenance.code == second
     RunStore.create(tmp_path, spec, code=second)

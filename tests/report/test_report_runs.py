@@ -40,8 +40,11 @@ def test_two_results_of_one_trial_are_never_merged(tmp_path: Path) -> None:
 
 def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
     store = synthetic.write(tmp_path, REAL, 1, 1)
-    store.append(dataclasses.replace(synthetic.row(REAL, 0, 1), run="other"))
-    with pytest.raises(UserError, match="holds rows of another run than its spec's"):
+    other = dataclasses.replace(synthetic.row(REAL, 0, 0), run="other")
+    (store.path / "rows-0.jsonl").write_text(other.to_line() + "\n")
+    with pytest.raises(
+        UserError, match=r"rows-0\.jsonl:1: expected a row of ticket of trial 0 of .*, found one of .* of other"
+    ):
         read_runs([tmp_path])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fourfold.record import Row, RunStore
 from fourfold.record.checkpoints import CheckpointFolder
+from fourfold.record.store import LARGEST_TEXT
 from fourfold.train import Ranks
 
 
@@ -43,7 +44,7 @@ class SharedStore(RunStore):
     @property
     def checkpoints(self) -> CheckpointFolder:
         """The checkpoints of the levels that are being trained; rank 0 alone writes them."""
-        return CheckpointFolder(self.path / "checkpoints", self._read, writes=self._ranks.first)
+        return CheckpointFolder(self.path / "checkpoints", self._read_arrays, writes=self._ranks.first)
 
     @contextlib.contextmanager
     def lock(self, name: str, wait_seconds: float = 0) -> Iterator[None]:
@@ -56,11 +57,11 @@ class SharedStore(RunStore):
         if self._ranks.first:
             RunStore(self.path).sweep()  # which reads, and the others do not
 
-    def _read(self, file: Path) -> bytes:
+    def _read(self, file: Path, most_bytes: int = LARGEST_TEXT) -> bytes:
         content = _ABSENT
         if self._ranks.first:
             with contextlib.suppress(FileNotFoundError):
-                content = _PRESENT + super()._read(file)
+                content = _PRESENT + super()._read(file, most_bytes)
         content = self._ranks.from_first(content)
         if content == _ABSENT:
             raise FileNotFoundError(f"there is no {file}")

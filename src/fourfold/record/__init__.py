@@ -6,7 +6,7 @@ from fourfold.record.launch import Launch, launched
 from fourfold.record.metric import TOP1, Metric
 from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
 from fourfold.record.references import Code, Trust
-from fourfold.record.rows import CONTROLS, TICKET, Epoch, Provenance, Row
+from fourfold.record.rows import CONTROLS, TICKET, Epoch, Promised, Provenance, Row
 from fourfold.record.settings import Value, get_field, is_number, parse_value, split_words, with_fields
 from fourfold.record.spec import SPEC_VERSION, DataSpec, ModelSpec, Spec, StopSpec
 from fourfold.record.stability import Connectivity, ConnectivityRow, Overlap, OverlapRow
@@ -34,6 +34,7 @@ __all__ = [
     "NoAnswerError",
     "Overlap",
     "OverlapRow",
+    "Promised",
     "Provenance",
     "PruneSpec",
     "RankError",

@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fourfold.record.arrays import LARGEST_HEADER
 from fourfold.record.files import replacing
+from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.rows import TICKET
 
 if TYPE_CHECKING:
@@ -195,9 +197,9 @@ def read_position(file: Path) -> dict[str, Any] | None:
     try:
         with file.open("rb") as stream:
             size = struct.unpack("<Q", stream.read(8))[0]
-            position: dict[str, Any] = json.loads(json.loads(stream.read(min(size, 2**24)))["__metadata__"]["position"])
-            return position
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+            header = parse_object(stream.read(min(size, LARGEST_HEADER)).decode())
+            return parse_object(header["__metadata__"]["position"])
+    except (OSError, *READING_ERRORS, struct.error):
         return None
 
 
@@ -238,9 +240,9 @@ def _itemsize(part: Part) -> int:
 def _parsed(content: bytes, source: str) -> tuple[dict[str, Any], int]:
     """Return the header, and where the arrays begin."""
     start = 8 + struct.unpack("<Q", content[:8])[0]
-    if start > len(content):
+    if start > min(len(content), 8 + LARGEST_HEADER):
         raise UnusableCheckpointError(f"{source}: expected a header of {start} bytes, found {len(content)} (cut off)")
-    header: dict[str, Any] = json.loads(content[8:start])
+    header: dict[str, Any] = parse_object(content[8:start].decode())
     return header, start
 
 
@@ -251,7 +253,7 @@ def _complaints(source: str) -> Iterator[None]:
         yield
     except UnusableCheckpointError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, MemoryError, OverflowError) as error:
+    except (*READING_ERRORS, struct.error, MemoryError) as error:
         raise UnusableCheckpointError(f"{source}: expected a checkpoint, found something else ({error!r})") from error
 
 

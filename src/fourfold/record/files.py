@@ -8,6 +8,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def read_file(file: Path, most_bytes: int) -> bytes:
+    """Return the content of a file, which is read once, and not at all where it is too long.
+
+    Raises:
+        OSError: it cannot be read, is no file, or is longer than `most_bytes`.
+    """
+    if file.exists() and not file.is_file():
+        raise OSError("it is not a file")  # reading a pipe would wait for ever
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most_bytes:
+            raise OSError(f"it has {size} bytes, and at most {most_bytes} are right")
+        return stream.read()
+
+
 def append_line(file: Path, line: str) -> None:
     """Write a line behind the whole lines of a file, or none of it."""
     is_new = not file.exists()

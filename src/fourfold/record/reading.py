@@ -40,7 +40,8 @@ def build(cls: type[T], value: Mapping[str, Any]) -> T:
     Raises:
         ValueError, TypeError: a field is missing, or its value is of another type.
     """
-    return cls(**{name: check(name, value[name]) for name, check in _fields(cls) if name in value})
+    fields = _fields(cls)  # type: ignore[arg-type]
+    return cls(**{name: check(name, value[name]) for name, check in fields if name in value})
 
 
 @functools.cache

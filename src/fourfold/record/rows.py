@@ -72,6 +72,16 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Promised:
+    """What a level leaves to the next one, by SHA-256: who reads it knows whether it is what was written."""
+
+    mask: str | None = None
+    """Of the next level's mask, as that level's row will name it; None where there is none."""
+    state: str | None = None
+    """Of what the next level needs beside its mask; None where that is nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One level of one trial, complete enough for every table and figure."""
 
@@ -134,6 +144,8 @@ class Row:
     data: str | None = None
     """SHA-256 of the images and labels that it was trained and tested on; None in rows that were written before this field
     was."""
+    promised: Promised | None = None
+    """What it leaves to the next level; None where that is nothing, and in rows that were written before this field was."""
 
     def __post_init__(self) -> None:
         if self.metric == TOP1:
@@ -156,6 +168,8 @@ class Row:
             del value[name]
         if self.metrics == self._of_images():
             del value["metrics"]
+        if self.promised is None:
+            del value["promised"]
         for part in (value["provenance"], *value["epochs"]):
             for name in ("code", "metric", "top1"):
                 if name in part and part[name] is None:
@@ -209,8 +223,9 @@ class Row:
         return value
 
     def same_result(self, other: "Row") -> bool:
-        """Whether another row says the same, but for its provenance; data that one of them does not name may be the same."""
+        """Whether another row says the same, but for its provenance; what one of them does not name may be the same."""
         found, theirs = self.result(), other.result()
-        if None in (self.data, other.data):
-            found["data"] = theirs["data"] = None
+        for name in ("data", "promised"):  # which rows of earlier versions lack
+            if None in (found[name], theirs[name]):
+                found[name] = theirs[name] = None
         return found == theirs

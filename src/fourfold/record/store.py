@@ -9,27 +9,26 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 """
 
 import contextlib
-import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from filelock import FileLock, Timeout
-
+from fourfold.record.arrays import Arrays, ArraysError, pack, unpack
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
 from fourfold.record.errors import UserError
-from fourfold.record.files import append_line, write_atomically
+from fourfold.record.files import append_line, read_file, write_atomically
+from fourfold.record.journal import read_entries, sealed, sealed_lines, whole_lines
+from fourfold.record.locks import HeldLocks
 from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.references import changed as changed_code
 from fourfold.record.rows import TICKET, Row
 from fourfold.record.spec import Spec
 from fourfold.record.stability import ConnectivityRow, OverlapRow
 
-if TYPE_CHECKING:
-    import numpy as np
+__all__ = ["Arrays", "RunStore", "find_runs"]
 
 DATA = "data_sha256"
 """What `spec.json` has beside the spec: the SHA-256 of the images and labels, which are no part of the run's id."""
@@ -37,8 +36,11 @@ DATA = "data_sha256"
 CODE = "code_sha256"
 """And that of each file of the user's code that the spec names, where it names any."""
 
-Arrays = dict[str, "np.ndarray"]
-"""Arrays by name. Masks are uint8, eight weights a byte, first weight in the highest bit."""
+LARGEST_TEXT = 2**28
+"""Bytes of a file of JSON that is read: a row has some thousands, and a trial some hundred rows."""
+
+LARGEST_ARRAYS = 2**40
+"""Bytes of a file of arrays where nobody says better how many there must be."""
 
 
 class RunStore:
@@ -46,6 +48,7 @@ class RunStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._held = HeldLocks(path)
 
     @classmethod
     def create(
@@ -176,14 +179,7 @@ class RunStore:
         Raises:
             UserError: a row is damaged, or is not that of its place.
         """
-        rows = self._read_rows(trial, TICKET)
-        for level, row in enumerate(rows):
-            if row.level != level:
-                raise UserError(
-                    f"{self._rows_file(trial)}:{level + 1} is the row of level {row.level}, where that of level {level} "
-                    "belongs; take out what was copied there, or remove the file and run the trial again"
-                )
-        return rows
+        return self._read_rows(trial, TICKET)
 
     def controls(self) -> list[tuple[int, str]]:
         """Return the trials and names of the controls that have rows, in order."""
@@ -194,38 +190,71 @@ class RunStore:
         """Return the rows of a trial's control by level; a line torn off by a crash is left out.
 
         Raises:
-            UserError: a row is damaged, or is there twice.
+            UserError: a row is damaged, is there twice, or belongs into another file.
         """
-        rows = sorted(self._read_rows(trial, control), key=lambda row: row.level)
-        for row, after in itertools.pairwise(rows):
-            if row.level == after.level:
-                raise UserError(f"{self._rows_file(trial, control)} has level {row.level} twice; take one of its rows out")
-        return rows
+        return sorted(self._read_rows(trial, control), key=lambda row: row.level)
 
     def connectivity(self, trial: int) -> list[ConnectivityRow]:
         """Return what is known of the connectivity of a trial's levels; a line torn off by a crash is left out."""
-        rows = [ConnectivityRow.from_line(*line) for line in self._lines(self._connectivity_file(trial))]
+        file = self._connectivity_file(trial)
+        content = self._content(file)
+        run = self.spec().id if content else ""
+
+        def misplaced(row: ConnectivityRow, before: list[ConnectivityRow]) -> tuple[str, str] | None:
+            places = [(other.level, other.connectivity.step) for other in before]
+            if (row.run, row.trial) != (run, trial):
+                return f"a line of trial {trial} of {run}", f"one of trial {row.trial} of {row.run}"
+            if (row.level, row.connectivity.step) in places:
+                return "each level and step once", f"level {row.level} and step {row.connectivity.step} again"
+            return None
+
+        rows = read_entries(file, content, ConnectivityRow, misplaced)
         return sorted(rows, key=lambda row: (row.level, row.connectivity.step))
 
     def append_connectivity(self, row: ConnectivityRow) -> None:
-        """Write the connectivity of a level to disk before returning."""
-        append_line(self._connectivity_file(row.trial), row.to_line())
+        """Write the connectivity of a level to disk before returning.
+
+        Raises:
+            UserError: it is there already, or another process may be writing.
+        """
+        self._held.check()
+        there = RunStore(self.path)
+        if any((row.level, row.connectivity.step) == (o.level, o.connectivity.step) for o in there.connectivity(row.trial)):
+            raise self._written_already(self._connectivity_file(row.trial), row.level)
+        there._append_line(self._connectivity_file(row.trial), row.to_line())
 
     def overlaps(self) -> list[OverlapRow]:
         """Return how much the trials' masks agree, as it was last found."""
-        return [OverlapRow.from_line(*line) for line in self._lines(self.path / "overlaps.jsonl")]
+        file = self.path / "overlaps.jsonl"
+        return read_entries(file, self._content(file), OverlapRow)
 
     def save_overlaps(self, rows: Iterable[OverlapRow]) -> None:
         """Write how much the trials' masks agree, in place of what was known."""
-        write_atomically(self.path / "overlaps.jsonl", "".join(row.to_line() + "\n" for row in rows).encode())
+        lines = sealed_lines([row.to_line() for row in rows])
+        write_atomically(self.path / "overlaps.jsonl", "".join(line + "\n" for line in lines).encode())
 
     def _read_rows(self, trial: int, control: str) -> list[Row]:
-        lines = self._lines(self._rows_file(trial, control))
-        rows = [Row.from_line(*line) for line in lines]
-        for row, (_, place) in zip(rows, lines, strict=True):
-            if (row.trial, row.control) != (trial, control):
-                raise UserError(f"{place} is a row of {row.control} of trial {row.trial}, which belongs into another file")
-        return rows
+        """Return the rows of a file in its order."""
+        file = self._rows_file(trial, control)
+        content = self._content(file)
+        run = self.spec().id if content else ""
+
+        def misplaced(row: Row, before: list[Row]) -> tuple[str, str] | None:
+            if (row.run, row.trial, row.control) != (run, trial, control):
+                return (
+                    f"a row of {control} of trial {trial} of {run}",
+                    f"one of {row.control} of trial {row.trial} of {row.run}",
+                )
+            if control == TICKET and row.level != len(before):
+                return f"the row of level {len(before)}", f"that of level {row.level}"
+            if any(row.level == other.level for other in before):
+                return "each level once", f"level {row.level} again"
+            last = before[-1].promised if before and control == TICKET else None
+            if last is not None and last.mask not in (None, row.mask):
+                return f"the row of the mask {str(last.mask)[:8]} that the row before promised", f"that of {row.mask[:8]}"
+            return None
+
+        return read_entries(file, content, Row, misplaced)
 
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""
@@ -236,20 +265,43 @@ class RunStore:
         return self.spec().finished([row.value for row in rows], rows[0].weights_total, layers, rows[0].metric)
 
     def append(self, row: Row) -> None:
-        """Write a row, of a level or of a control, to disk before returning."""
-        append_line(self._rows_file(row.trial, row.control), row.to_line())
+        """Write a row, of a level or of a control, to disk before returning.
+
+        Raises:
+            UserError: it is not the next one, or another process may be writing.
+        """
+        self._held.check()
+        file, there = self._rows_file(row.trial, row.control), RunStore(self.path)
+        rows = there._read_rows(row.trial, row.control)
+        if any(row.level == other.level for other in rows):
+            raise self._written_already(file, row.level)
+        if row.control == TICKET and row.level != len(rows):
+            raise UserError(f"{file}: expected the row of level {len(rows)} to follow, found that of level {row.level}")
+        there._append_line(file, row.to_line())
+
+    def _append_line(self, file: Path, line: str) -> None:
+        before = whole_lines(file, self._content(file))
+        append_line(file, sealed(line, before[-1] if before else None))
+
+    @staticmethod
+    def _written_already(file: Path, level: int) -> UserError:
+        return UserError(
+            f"{file}: expected no row of level {level} yet, found one: another process writes this run; "
+            "end one of them, and run the same command again"
+        )
 
     def save_mask(self, trial: int, level: int, masks: Arrays, control: str = TICKET) -> None:
         """Write the bit-packed mask that `level` is trained under."""
-        self._save(self._arrays_file("masks", trial, level, control), masks)
+        self._write(self._arrays_file("masks", trial, level, control), pack(masks))
 
-    def mask(self, trial: int, level: int, control: str = TICKET) -> Arrays:
+    def mask(self, trial: int, level: int, control: str = TICKET, *, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
         """Return the bit-packed mask that `level` is trained under.
 
         Raises:
-            UserError: it is missing or damaged.
+            UserError: it is missing, damaged, or longer than `most_bytes`.
         """
-        return self._load(self._arrays_file("masks", trial, level, control), f"without that mask trial {trial} cannot go on")
+        file = self._arrays_file("masks", trial, level, control)
+        return self._load(file, f"without that mask trial {trial} cannot go on", most_bytes)
 
     def has_mask(self, trial: int, level: int) -> bool:
         """Whether a level's mask is on disk; rows that were copied without their masks have none."""
@@ -257,15 +309,16 @@ class RunStore:
 
     def save_state(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` needs of the levels before it, beside its mask."""
-        self._save(self._arrays_file("states", trial, level), arrays)
+        self._write(self._arrays_file("states", trial, level), pack(arrays))
 
-    def state(self, trial: int, level: int) -> Arrays:
+    def state(self, trial: int, level: int, *, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
         """Return what `level` needs of the levels before it.
 
         Raises:
-            UserError: it is missing or damaged.
+            UserError: it is missing, damaged, or longer than `most_bytes`.
         """
-        return self._load(self._arrays_file("states", trial, level), f"without that state trial {trial} cannot go on")
+        file = self._arrays_file("states", trial, level)
+        return self._load(file, f"without that state trial {trial} cannot go on", most_bytes)
 
     def drop_states(self, trial: int, before: int) -> None:
         """Remove the states of a trial's levels before one whose own state is there."""
@@ -275,15 +328,16 @@ class RunStore:
 
     def save_weights(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` was trained to, pruned weights left out."""
-        self._save(self._arrays_file("weights", trial, level), arrays)
+        self._write(self._arrays_file("weights", trial, level), pack(arrays, sealed=True))
 
-    def weights(self, trial: int, level: int) -> Arrays:
+    def weights(self, trial: int, level: int, *, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
         """Return what `level` was trained to, pruned weights left out.
 
         Raises:
-            UserError: it was not kept, or is damaged.
+            UserError: it was not kept, is damaged, or longer than `most_bytes`.
         """
-        return self._load(self._arrays_file("weights", trial, level), "the run keeps the weights of levels named by --keep")
+        file = self._arrays_file("weights", trial, level)
+        return self._load(file, "the run keeps the weights of levels named by --keep", most_bytes)
 
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
@@ -297,7 +351,7 @@ class RunStore:
     @property
     def checkpoints(self) -> CheckpointFolder:
         """The checkpoints of the levels that are being trained."""
-        return CheckpointFolder(self.path / "checkpoints", self._read)
+        return CheckpointFolder(self.path / "checkpoints", self._read_arrays)
 
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
@@ -322,30 +376,12 @@ class RunStore:
         Raises:
             UserError: another process holds it.
         """
-        lock = FileLock(self._lock_file(name))
-        try:
-            lock.acquire(timeout=wait_seconds)
-        except Timeout:
-            raise UserError(f"another process is working on {self.path}; wait for it, or use another --out") from None
-        except OSError as error:
-            raise UserError(f"cannot write to {self.path} ({error.strerror}); choose another --out") from error
-        try:
+        with self._held.hold(name, wait_seconds):
             yield
-        finally:
-            lock.release()
 
     def locked(self, name: str) -> bool:
         """Whether another process holds the lock of that name; nothing is written to find out."""
-        if not self._lock_file(name).exists():
-            return False
-        lock = FileLock(self._lock_file(name))
-        try:
-            with lock.acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            return False
+        return self._held.is_held_elsewhere(name)
 
     def sweep(self) -> None:
         """Remove what a crash has left: parts of files, and checkpoints of levels with rows; for who holds the run's lock."""
@@ -358,40 +394,30 @@ class RunStore:
             if any(row.level == training.level for row in rows):
                 self.checkpoints.drop(training.trial, training.level, training.control)
 
-    def _lines(self, file: Path) -> list[tuple[str, str]]:
-        """Return the whole lines of a file, each with where it stands; a file that is not there has none."""
+    def _content(self, file: Path) -> bytes:
+        """Return the content of a file of lines; one that is not there has none."""
         try:
-            whole = self._read(file).rpartition(b"\n")[0].decode(encoding="utf-8")
+            return self._read(file)
         except (FileNotFoundError, NotADirectoryError):
-            return []
-        except (OSError, UnicodeDecodeError) as error:
+            return b""
+        except OSError as error:
             raise UserError(f"{file} cannot be read ({error})") from error
-        return [(line, f"{file}:{number}") for number, line in enumerate(whole.splitlines(), 1)]
 
-    def _read(self, file: Path) -> bytes:
-        if file.exists() and not file.is_file():
-            raise OSError("it is not a file")  # reading a pipe would wait for ever
-        return file.read_bytes()
+    def _read(self, file: Path, most_bytes: int = LARGEST_TEXT) -> bytes:
+        return read_file(file, most_bytes)
+
+    def _read_arrays(self, file: Path) -> bytes:
+        return self._read(file, LARGEST_ARRAYS)
 
     def _write(self, file: Path, content: bytes) -> None:
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, content)
 
-    def _save(self, file: Path, arrays: Arrays) -> None:
-        import safetensors.numpy  # with numpy, which most commands do without
-
-        self._write(file, safetensors.numpy.save(arrays))
-
-    def _load(self, file: Path, consequence: str) -> Arrays:
-        import safetensors.numpy
-
+    def _load(self, file: Path, consequence: str, most_bytes: int) -> Arrays:
         try:
-            return safetensors.numpy.load(self._read(file))
-        except (OSError, safetensors.SafetensorError) as error:
+            return unpack(self._read(file, most_bytes))
+        except (OSError, ArraysError) as error:
             raise UserError(f"{file} cannot be read ({error}); {consequence}") from error
-
-    def _lock_file(self, name: str) -> Path:
-        return self.path / f".{name}.lock"
 
     def _rows_file(self, trial: int, control: str = TICKET) -> Path:
         return self.path / f"rows-{trial}{_ending(control)}.jsonl"

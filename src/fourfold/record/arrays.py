@@ -1,0 +1,73 @@
+"""Files of arrays by name, as safetensors: written with a digest where nothing else names one, and read within bounds."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fourfold.record.reading import READING_ERRORS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Arrays = dict[str, "np.ndarray"]
+"""Arrays by name. Masks are uint8, eight weights a byte, first weight in the highest bit."""
+
+LARGEST_HEADER = 2**24
+"""Bytes of the JSON before the arrays: names and sizes of some hundred thousand of them."""
+
+_DIGEST = "sha256"
+"""What the metadata of a file has where its digest is in no row."""
+
+
+class ArraysError(Exception):
+    """A file of arrays that is damaged; the message says how."""
+
+
+def mask_digest(packed: Mapping[str, "np.ndarray"]) -> str:
+    """Return the SHA-256 of packed masks, names included: equal for equal masks on every machine."""
+    digest = hashlib.sha256()
+    for name in sorted(packed):
+        digest.update(name.encode() + b"\0" + packed[name].tobytes())
+    return digest.hexdigest()
+
+
+def digest_of(arrays: Mapping[str, "np.ndarray"]) -> str:
+    """Return the SHA-256 of arrays: of their names, types, shapes and bytes."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def pack(arrays: Arrays, *, sealed: bool = False) -> bytes:
+    """Return the content of a file of arrays; `sealed` puts their digest into it."""
+    import safetensors.numpy  # with numpy, which most commands do without
+
+    return safetensors.numpy.save(arrays, {_DIGEST: digest_of(arrays)} if sealed else None)
+
+
+def unpack(content: bytes) -> Arrays:
+    """Return the arrays of a file; no more memory is taken than its length and the arrays again.
+
+    Raises:
+        ArraysError: it is cut off, damaged, or its digest is that of others.
+    """
+    import safetensors.numpy
+
+    size = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or size > min(LARGEST_HEADER, len(content) - 8):
+        raise ArraysError(f"its header of {size} bytes does not fit into a file of {len(content)}")
+    try:
+        arrays = safetensors.numpy.load(content)
+        header: Any = json.loads(content[8 : 8 + size])
+        expected = header.get("__metadata__", {}).get(_DIGEST)
+    except (safetensors.SafetensorError, *READING_ERRORS) as error:
+        raise ArraysError(f"it is no whole file of arrays: {error}") from error
+    if expected is not None and expected != digest_of(arrays):
+        raise ArraysError("its content is not what was written: the SHA-256 differs")
+    return arrays
