@@ -166,8 +166,8 @@ def test_a_damaged_spec_is_one_sentence(text, here):
 
 def test_a_damaged_row_is_one_sentence(here):
     (a_run(here).path / "rows-0.jsonl").write_text('{"run": 1}\n')
-    check_mistake(GO_ON, r"runs/\S+rows-0\.jsonl:1 is not a row of fourfold \(.*\)", here)
-    check_mistake(["report"], r"runs/\S+rows-0\.jsonl:1 is not a row of fourfold \(.*\)", here)
+    check_mistake(GO_ON, r"runs/\S+rows-0\.jsonl:1 is not a row of fourfold \(.*\); remove that line .*", here)
+    check_mistake(["report"], r"runs/\S+rows-0\.jsonl:1 is not a row of fourfold \(.*\); remove that line .*", here)
 
 
 def test_a_run_that_another_process_works_on_is_one_sentence(here):

@@ -210,8 +210,9 @@ def test_the_report_compares_no_rows_of_different_data(store, images, others, tm
 def test_the_report_joins_no_trials_of_different_data(store, others, tmp_path):
     run(others, tmp_path / "elsewhere")
     moved = RunStore(tmp_path / "elsewhere" / SPEC.id)
-    (moved.path / "rows-0.jsonl").write_text((moved.path / "rows-0.jsonl").read_text().replace('"trial":0', '"trial":1'))
-    (moved.path / "rows-0.jsonl").rename(moved.path / "rows-1.jsonl")
+    for row in moved.rows(0):
+        moved.append(replace(row, trial=1))
+    (moved.path / "rows-0.jsonl").unlink()
     with pytest.raises(UserError, match=r"^levels of tiny-\S+ are of different mnist data"):
         report.read_runs([store.path, tmp_path / "elsewhere"])
 
