@@ -36,7 +36,7 @@ def corpus(seeds: int = 24) -> list[bytes]:
             program = quantize.calibrate(program, images_for(program, seed))
         program = replace(program, provenance={"run": "a", "top1": "61.50"})
         for values in VALUES:
-            contents.append(_ordered(seal(*write(program, values, entropy=bool(len(contents) % 2)))))
+            contents.append(ordered(seal(*write(program, values, entropy=bool(len(contents) % 2)))))
     return contents
 
 
@@ -70,10 +70,10 @@ def _sealed(text: str, tensors: dict[str, np.ndarray]) -> bytes:
     """Return an artifact with the right digest for whatever it holds; without one where the text has no bytes."""
     text = text.encode(errors="replace").decode()
     about = {"format": FORMAT, "version": VERSION, "program": text, "digest": digest(text, tensors)}
-    return _ordered(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, about))
+    return ordered(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, about))
 
 
-def _ordered(content: bytes) -> bytes:
+def ordered(content: bytes) -> bytes:
     """Return a file with its header in the order of names: safetensors writes the metadata in any order."""
     length = int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, ensure_ascii=False).encode()
