@@ -21,7 +21,7 @@ from torch import nn
 
 from fourfold import deploy, lottery, models, pruning
 from fourfold import nn as fnn
-from fourfold.deploy.packing.values import VALUES
+from fourfold.deploy.artifact.values import VALUES
 from fourfold.lottery import building
 from fourfold.record import find_runs
 from fourfold.train import single_thread, versions

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from fourfold import models, pruning
-from fourfold.deploy import benchmark
-from fourfold.deploy.lowering import lower
-from fourfold.deploy.program import Program
+from fourfold.deploy.bench import benchmark
+from fourfold.deploy.frontend.trace import lower
+from fourfold.deploy.ir.program import Program
 from fourfold.native import compiler
 from fourfold.train import describe_device, single_thread, versions
 

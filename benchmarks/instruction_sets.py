@@ -21,7 +21,8 @@ import torch
 
 from deploy import CASES, network  # the script beside this one
 from fourfold import deploy, models
-from fourfold.deploy import benchmark, quantize
+from fourfold.deploy import quantize
+from fourfold.deploy.bench import benchmark
 from fourfold.native import compiler, compiling
 from fourfold.train import describe_device, single_thread, versions
 

@@ -14,7 +14,8 @@ import torch
 
 from deploy import CASES, network  # the scripts beside this one
 from fourfold import deploy
-from fourfold.deploy import benchmark, quantize
+from fourfold.deploy import quantize
+from fourfold.deploy.bench import benchmark
 from fourfold.deploy.runtime import Network
 from fourfold.native import compiler
 from fourfold.train import describe_device, single_thread, versions

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fourfold import deploy, execution, lottery, presets
 from fourfold.cli.tickets import calibration_images, program_of, test_set
-from fourfold.deploy import benchmark
+from fourfold.deploy.bench import benchmark
 from fourfold.native import compiler
 from fourfold.record import RunStore, Spec, UserError, find_runs
 from fourfold.train import versions

@@ -13,8 +13,8 @@ import torch
 
 from fourfold import deploy, models, pruning
 from fourfold.deploy import quantize
-from fourfold.deploy.c.text import array
-from fourfold.deploy.program import Encoding, Program
+from fourfold.deploy.backends.c.text import array
+from fourfold.deploy.ir.program import Encoding, Program
 
 
 def random_network() -> Program:

@@ -21,7 +21,7 @@ from fourfold import data, deploy, lottery, pruning
 from fourfold.cli import predict
 from fourfold.cli.export import TARGETS
 from fourfold.cli.tickets import program_of
-from fourfold.deploy import reference
+from fourfold.deploy.backends import numpy as reference
 from fourfold.lottery.building import build
 from fourfold.nn import named_weights
 from fourfold.record import RunStore, UserError

@@ -11,10 +11,10 @@ import safetensors.numpy
 from random_programs import images_for, random_program
 
 from fourfold.deploy import quantize
-from fourfold.deploy.packing.container import FORMAT, VERSION, digest, seal, unseal
-from fourfold.deploy.packing.structure import KINDS
-from fourfold.deploy.packing.values import VALUES
-from fourfold.deploy.packing.writing import write
+from fourfold.deploy.artifact.container import FORMAT, VERSION, digest, seal, unseal
+from fourfold.deploy.artifact.values import VALUES
+from fourfold.deploy.artifact.writing import write
+from fourfold.deploy.ir.ops import KINDS
 
 Random = np.random.Generator
 

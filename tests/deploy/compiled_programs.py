@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from random_programs import bytes_for, images_for, magnitude, random_program
 
-from fourfold.deploy import quantize, reference, whole_reference
-from fourfold.deploy.c import to_c
-from fourfold.deploy.program import Program
+from fourfold.deploy import quantize
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.backends.c.emit import to_c
+from fourfold.deploy.ir.program import Program
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -111,7 +112,7 @@ def expected(programs: Sequence[Program]) -> list[tuple[np.ndarray, float]]:
             coded = bytes_for(program, index)
             inputs.append((program, coded if program.ranges else reference.encode(program.encoding, coded)))
     return [
-        (whole_reference.run(program, images).reshape(len(images), -1), 0.0)
+        (reference.run_int8(program, images).reshape(len(images), -1), 0.0)
         if program.ranges
         else (reference.run(program, images).reshape(len(images), -1), 2e-6 * magnitude(program, images))
         for program, images in inputs

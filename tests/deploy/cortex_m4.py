@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourfold.deploy.c import to_c
-from fourfold.deploy.c.text import array
-from fourfold.deploy.program import Program
+from fourfold.deploy.backends.c.emit import to_c
+from fourfold.deploy.backends.c.text import array
+from fourfold.deploy.ir.program import Program
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "microcontroller"
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"

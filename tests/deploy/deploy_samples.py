@@ -9,9 +9,9 @@ from torch import nn
 
 from fourfold import deploy, models
 from fourfold import nn as fnn
-from fourfold.deploy import reference
-from fourfold.deploy.packing.structure import KINDS
-from fourfold.deploy.program import Encoding, Program
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.ops import KINDS
+from fourfold.deploy.ir.program import Encoding, Program
 
 
 def lively(model: nn.Module, seed: int = 0) -> nn.Module:

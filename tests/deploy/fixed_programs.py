@@ -1,25 +1,16 @@
-"""Programs whose every number is fixed: exact in binary, drawn as integers, so that each processor makes the same files of them."""
+"""Programs whose numbers are exact in binary and drawn as integers, so that each processor makes the same files of them."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from fourfold.algebra import ALGEBRAS
-from fourfold.deploy.program import (
-    Add,
-    Affine,
-    AveragePool,
-    Convolution,
-    Encoding,
-    Flatten,
-    Linear,
-    MaxPool,
-    Operation,
-    Product,
-    Program,
-    Relu,
-)
-from fourfold.deploy.shapes import assemble, encoded_shape
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.encoding import encoded_shape
+from fourfold.deploy.ir.operation import Operation
+from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.ir.product import Product
+from fourfold.deploy.ir.program import Encoding, Program
 
 NAMES = {1: "real", 2: "complex", 4: "quaternion", 8: "octonion"}
 
@@ -29,7 +20,9 @@ def numbers(random: np.random.Generator, *shape: int) -> np.ndarray:
     return (random.integers(-128, 129, shape) / 64).astype(np.float32)
 
 
-def fixed_product(random: np.random.Generator, n: int, outputs: int, inputs: int, kernel: tuple[int, ...], keep: str) -> Product:
+def fixed_product(
+    random: np.random.Generator, n: int, outputs: int, inputs: int, kernel: tuple[int, ...], keep: str
+) -> Product:
     """Return weights of an algebra: all, single components, elements, or none."""
     weight = numbers(random, n, outputs, inputs, *kernel)
     weight[weight == 0] = 0.5

@@ -24,13 +24,12 @@ from artifact_mutations import corpus, mutated
 from compiled_programs import expected, run_all
 
 from fourfold.deploy import artifact
-from fourfold.deploy.c.source import generate
-from fourfold.deploy.packing.bits import DamageError
-from fourfold.deploy.packing.container import seal
-from fourfold.deploy.packing.writing import write
-from fourfold.deploy.program import Program
+from fourfold.deploy.artifact.bits import DamageError
+from fourfold.deploy.artifact.container import seal
+from fourfold.deploy.artifact.writing import write
+from fourfold.deploy.backends.c.emit import generate
+from fourfold.deploy.ir.program import Program
 from fourfold.deploy.quantize import check_quantized
-from fourfold.deploy.shapes import work
 from fourfold.record import UserError
 
 SECONDS = 20.0
@@ -94,7 +93,10 @@ def is_small(program: Program) -> bool:
     weights = sum(operation.product.weight.size for operation in program.operations if hasattr(operation, "product"))
     if len(program.operations) > 50 or weights > SMALL or max(math.prod(shape) for shape in program.shapes) > SMALL:
         return False
-    if sum(map(work, program.operations, program.shapes[1:])) > 2**8 * SMALL:
+    if (
+        sum(operation.work(shape) for operation, shape in zip(program.operations, program.shapes[1:], strict=True))
+        > 2**8 * SMALL
+    ):
         return False
     try:
         return generate(program, "network").arena <= 2**8 * SMALL

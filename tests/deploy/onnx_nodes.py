@@ -10,19 +10,11 @@ from onnx import ModelProto, helper
 from onnx.backend.test.case.node import collect_testcases
 
 from fourfold.algebra import REAL
-from fourfold.deploy.program import (
-    Affine,
-    AveragePool,
-    Convolution,
-    Flatten,
-    Linear,
-    MaxPool,
-    Operation,
-    Product,
-    Program,
-    Relu,
-)
-from fourfold.deploy.shapes import assemble
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.operation import Operation
+from fourfold.deploy.ir.ops import Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.ir.product import Product
+from fourfold.deploy.ir.program import Program
 
 Arrays = list[np.ndarray]
 Settings = Mapping[str, Any]

@@ -5,22 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from fourfold.algebra import ALGEBRAS
-from fourfold.deploy import reference
-from fourfold.deploy.program import (
-    Add,
-    Affine,
-    AveragePool,
-    Convolution,
-    Encoding,
-    Flatten,
-    Linear,
-    MaxPool,
-    Operation,
-    Product,
-    Program,
-    Relu,
-)
-from fourfold.deploy.shapes import assemble, encoded_shape, output_shape
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.encoding import encoded_shape
+from fourfold.deploy.ir.operation import Operation, output_shape
+from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.ir.product import Product
+from fourfold.deploy.ir.program import Encoding, Program
 from fourfold.record import UserError
 
 LARGEST = 2000

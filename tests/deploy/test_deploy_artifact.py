@@ -14,9 +14,9 @@ from torch import nn
 
 from fourfold import deploy, models, pruning
 from fourfold import nn as fnn
-from fourfold.deploy import reference
-from fourfold.deploy.packing.values import VALUES
-from fourfold.deploy.program import Encoding
+from fourfold.deploy.artifact.values import VALUES
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.program import Encoding
 from fourfold.record import UserError
 
 
@@ -134,7 +134,7 @@ def test_mistakes_are_said_in_one_sentence(tmp_path):
 def test_reading_needs_no_torch(tmp_path):
     deploy.pack(nn.Linear(3, 2), tmp_path / "a.safetensors", shape=(3,))
     code = (
-        "import sys, numpy as np; from fourfold import deploy; from fourfold.deploy import reference;"
+        "import sys, numpy as np; from fourfold import deploy; from fourfold.deploy.backends import numpy as reference;"
         f"program = deploy.read({str(tmp_path / 'a.safetensors')!r});"
         "print(reference.run(program, np.zeros((1, 3))).shape, 'torch' in sys.modules)"
     )

@@ -11,7 +11,7 @@ from emulated_processor import FLAGS, in_bochs
 from random_programs import images_for, program_of_all_kinds
 
 from fourfold.deploy import quantize
-from fourfold.deploy.c import to_c
+from fourfold.deploy.backends.c.emit import to_c
 
 EMULATED = int(os.environ.get("FOURFOLD_SWEEP_AVX512", "6"))
 """Random programs that the emulated processor runs."""

@@ -12,10 +12,13 @@ from random_programs import bytes_for, random_program
 
 from fourfold import data, deploy, models, pruning
 from fourfold.cli import main
-from fourfold.deploy import benchmark, peers, reference
-from fourfold.deploy.c.source import generate
-from fourfold.deploy.program import Flatten, Program
-from fourfold.deploy.shapes import assemble, encoded_shape
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.backends.c.emit import generate
+from fourfold.deploy.bench import benchmark, peers
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.encoding import encoded_shape
+from fourfold.deploy.ir.ops import Flatten
+from fourfold.deploy.ir.program import Program
 from fourfold.native import NoCompilerError, compiler
 from fourfold.record import UserError
 

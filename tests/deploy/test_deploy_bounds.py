@@ -15,20 +15,24 @@ from random_programs import random_program
 
 from fourfold import deploy
 from fourfold.algebra import ALGEBRAS
-from fourfold.deploy import artifact, quantize, reference
-from fourfold.deploy.bounds import BOUNDS, FREE_WEIGHTS, WEIGHTS_PER_BYTE, check, check_weights
-from fourfold.deploy.c.lists import LARGEST_STEP, _chain
-from fourfold.deploy.c.source import generate
-from fourfold.deploy.c.step import Draft
-from fourfold.deploy.checking import check_table
-from fourfold.deploy.packing.bits import DamageError
-from fourfold.deploy.packing.container import seal, unseal
-from fourfold.deploy.packing.products import coding_from_json
-from fourfold.deploy.packing.reading import Reader
-from fourfold.deploy.packing.writing import write
-from fourfold.deploy.program import Add, Affine, AveragePool, Convolution, Encoding, Linear, MaxPool, Product, Relu
+from fourfold.deploy import artifact, quantize
+from fourfold.deploy.artifact.bits import DamageError
+from fourfold.deploy.artifact.container import seal, unseal
+from fourfold.deploy.artifact.products import coding_from_json
+from fourfold.deploy.artifact.reading import Reader
+from fourfold.deploy.artifact.writing import write
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.backends.c.emit import generate
+from fourfold.deploy.backends.c.plan import Draft
+from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP, _chain
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.bounds import BOUNDS, FREE_WEIGHTS, WEIGHTS_PER_BYTE, check, check_weights
+from fourfold.deploy.ir.encoding import encoded_shape
+from fourfold.deploy.ir.operation import output_shape
+from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Linear, MaxPool, Relu
+from fourfold.deploy.ir.product import Product, check_table
+from fourfold.deploy.ir.program import Encoding
 from fourfold.deploy.runtime import load
-from fourfold.deploy.shapes import assemble, encoded_shape, output_shape
 from fourfold.record import UserError
 
 REAL = (((0, 1),),)
@@ -204,7 +208,7 @@ def test_ranges_of_any_size_make_finite_c_or_one_sentence(exponents, weight, shi
         return
     for constants in (quantize.Quantized(program).codes(operations[2]),):
         assert np.isfinite(constants.factor).all()
-    for factors, shifts, _ in (quantize.pointwise_factors(quantize.Quantized(program), operations[k]) for k in (0, 1, 3)):
+    for factors, shifts, _ in (operations[k].int8_factors(quantize.Quantized(program)) for k in (0, 1, 3)):
         reach = sum(np.abs(factor.astype(np.int64)).max() for factor in factors) * 255 + np.abs(shifts.astype(np.int64)).max()
         assert reach < 2**31
     assert "inff" not in source
@@ -284,7 +288,7 @@ def test_a_large_convolution_in_numpy_goes_place_by_place(monkeypatch):
     )
     operation = Convolution(**ABOUT, product=weights, stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
     at_once = reference.apply(operation, images)
-    monkeypatch.setattr(reference, "MOST_UNROLLED", 0)
+    monkeypatch.setattr("fourfold.deploy.ir.ops.convolution.MOST_UNROLLED", 0)
     assert np.allclose(reference.apply(operation, images), at_once, rtol=1e-12, atol=1e-12)
 
 

@@ -12,8 +12,8 @@ from compiled_programs import SANITIZERS, STRICT, expected, prepared, run_all, r
 from random_programs import images_for, program_of_all_kinds, random_program
 
 from fourfold.deploy import quantize
-from fourfold.deploy.c import to_c
-from fourfold.deploy.program import Convolution
+from fourfold.deploy.backends.c.emit import to_c
+from fourfold.deploy.ir.ops import Convolution
 from fourfold.record import UserError
 
 SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "24"))

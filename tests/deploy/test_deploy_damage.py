@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fourfold import deploy
-from fourfold.deploy.packing.bits import DamageError
-from fourfold.deploy.packing.container import digest, seal, unseal
-from fourfold.deploy.packing.reading import Reader
-from fourfold.deploy.packing.writing import write
-from fourfold.deploy.shapes import assemble
+from fourfold.deploy.artifact.bits import DamageError
+from fourfold.deploy.artifact.container import digest, seal, unseal
+from fourfold.deploy.artifact.reading import Reader
+from fourfold.deploy.artifact.writing import write
+from fourfold.deploy.ir.assemble import assemble
 from fourfold.record import UserError
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils import spectral_norm
 
 from fourfold import deploy
 from fourfold import nn as fnn
-from fourfold.deploy.layers import LAYERS
+from fourfold.deploy.frontend.layers import LAYERS
 from fourfold.models import LearnedChannel
 from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.record import UserError

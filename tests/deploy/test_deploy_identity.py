@@ -13,12 +13,12 @@ import pytest
 from artifact_mutations import ordered
 from fixed_programs import fixed_programs
 
-from fourfold.deploy.c.source import generate
-from fourfold.deploy.onnx import to_onnx
-from fourfold.deploy.packing.container import seal
-from fourfold.deploy.packing.values import VALUES
-from fourfold.deploy.packing.writing import write
-from fourfold.deploy.program import Program
+from fourfold.deploy.artifact.container import seal
+from fourfold.deploy.artifact.values import VALUES
+from fourfold.deploy.artifact.writing import write
+from fourfold.deploy.backends.c.emit import generate
+from fourfold.deploy.backends.onnx import to_onnx
+from fourfold.deploy.ir.program import Program
 
 DIGESTS = Path(__file__).with_name("identity.json")
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from fourfold import deploy
 from fourfold.deploy import quantize
-from fourfold.deploy.program import Encoding
+from fourfold.deploy.ir.program import Encoding
 from fourfold.record import UserError
 
 SHAPE = (1, 4, 4)

@@ -14,14 +14,18 @@ from sklearn.datasets import load_digits
 
 from fourfold import algebra as algebras
 from fourfold import nn as fnn
-from fourfold.deploy import lowering, quantize, reference, whole_reference
-from fourfold.deploy.c.lists import Lists, component_lists, make_lists
-from fourfold.deploy.c.whole_halves import has_halves, run_tables
-from fourfold.deploy.c.whole_runs import CARRIED, FLUSH, make_runs, own_entries
-from fourfold.deploy.c.whole_words import WordRuns, word_tables
-from fourfold.deploy.program import Convolution, Linear, Product
+from fourfold.deploy import quantize
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.backends.c.int8.runs import CARRIED, FLUSH, make_runs, own_entries
+from fourfold.deploy.backends.c.int8.swar_convolution import WordRuns, word_tables
+from fourfold.deploy.backends.c.int8.swar_linear import has_halves, run_tables
+from fourfold.deploy.backends.c.sparse_lists import Lists, component_lists, make_lists
+from fourfold.deploy.frontend.trace import lower
+from fourfold.deploy.ir import levels
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.ops import Convolution, Linear
+from fourfold.deploy.ir.product import Product
 from fourfold.deploy.runtime import load
-from fourfold.deploy.shapes import assemble
 from fourfold.record import UserError
 
 seeds = st.integers(0, 10**6)
@@ -41,7 +45,7 @@ def test_codes_are_the_nearest_to_the_weights(seed):
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
-@given(seeds, st.sampled_from([quantize.IMAGE_LEVELS, quantize.VALUE_LEVELS]))
+@given(seeds, st.sampled_from([levels.IMAGE_LEVELS, levels.VALUE_LEVELS]))
 def test_runs_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_level):
     random = np.random.default_rng(seed)
     n = int(random.choice([1, 2, 4, 8]))
@@ -84,7 +88,7 @@ def test_runs_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_l
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
-@given(seeds, st.sampled_from([quantize.IMAGE_LEVELS, quantize.VALUE_LEVELS]), st.sampled_from([1, 5, 63]))
+@given(seeds, st.sampled_from([levels.IMAGE_LEVELS, levels.VALUE_LEVELS]), st.sampled_from([1, 5, 63]))
 def test_halves_hold_every_weight_once_and_never_more_than_16_bits(seed, largest_level, largest_weight):
     random = np.random.default_rng(seed)
     n, inputs = int(random.choice([4, 8])), int(random.choice([3, 8000]))
@@ -112,7 +116,7 @@ def test_halves_hold_every_weight_once_and_never_more_than_16_bits(seed, largest
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
-@given(seeds, st.sampled_from([quantize.IMAGE_LEVELS, quantize.VALUE_LEVELS]))
+@given(seeds, st.sampled_from([levels.IMAGE_LEVELS, levels.VALUE_LEVELS]))
 def test_runs_of_words_keep_every_entry_and_end_before_16_bits_are_full(seed, largest_level):
     random = np.random.default_rng(seed)
     n = int(random.choice([1, 2, 4, 8]))
@@ -188,9 +192,9 @@ def test_the_largest_sums_are_right_whether_they_are_carried_or_widened(inputs, 
     program = quantize.calibrate(program, images)
     codes, _ = quantize.quantized_weights(product, np.full(2, 1e-9))
     lists = own_entries(make_lists(codes, np.arange(9 * inputs).reshape(inputs, 3, 3)))
-    assert make_runs(lists, quantize.IMAGE_LEVELS).carries == carries
+    assert make_runs(lists, levels.IMAGE_LEVELS).carries == carries
     found = load(program)(images)
-    assert np.array_equal(found, whole_reference.run(program, images))
+    assert np.array_equal(found, reference.run_int8(program, images))
     assert np.abs(found).max() > 0
 
 
@@ -217,7 +221,7 @@ def test_the_largest_sums_of_a_linear_layer_are_right(algebra, signs, machine, m
     loaded = load(program)
     assert not loaded.notice
     found = loaded(images)
-    assert np.array_equal(found, whole_reference.run(program, images))
+    assert np.array_equal(found, reference.run_int8(program, images))
     assert np.abs(found).max() > 0
 
 
@@ -227,7 +231,7 @@ def test_int8_is_near_float32(seed):
     images = bytes_for(program, seed, 4)
     encoded = reference.encode(program.encoding, images)
     wanted = reference.run(program, encoded)
-    found = whole_reference.run(quantize.calibrate(program, images), images)
+    found = reference.run_int8(quantize.calibrate(program, images), images)
     assert np.abs(found - wanted).max() <= 0.02 * magnitude(program, encoded)
 
 
@@ -265,7 +269,7 @@ def digits(algebra: str) -> tuple[torch.nn.Module, np.ndarray, np.ndarray, np.nd
 @pytest.mark.parametrize("algebra", ["real", "quaternion"])
 def test_accuracy_on_digits_stays(algebra):
     model, seen, unseen, labels = digits(algebra)
-    program = lowering.lower(model, seen.shape[1:])
+    program = lower(model, seen.shape[1:])
     with_ranges = quantize.calibrate(program, seen)
     accuracy = (reference.run(program, unseen).argmax(1) == labels).mean()
     whole = (load(with_ranges)(unseen).argmax(1) == labels).mean()

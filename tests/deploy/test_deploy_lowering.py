@@ -13,8 +13,9 @@ from torch.nn.utils import prune
 
 from fourfold import deploy, models
 from fourfold import nn as fnn
-from fourfold.deploy import reference
-from fourfold.deploy.program import Add, Affine, Convolution, Encoding, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.ops import Add, Affine, Convolution, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.ir.program import Encoding
 from fourfold.record import UserError
 
 ALGEBRAS = ("real", "complex", "quaternion", "octonion")

@@ -18,9 +18,12 @@ from torch import nn
 
 from fourfold import deploy, models, pruning
 from fourfold import nn as fnn
-from fourfold.deploy import quantize, reference, whole_reference
-from fourfold.deploy.program import Encoding, Linear, Product, Program
-from fourfold.deploy.shapes import assemble
+from fourfold.deploy import quantize
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.ops import Linear
+from fourfold.deploy.ir.product import Product
+from fourfold.deploy.ir.program import Encoding, Program
 from fourfold.native import NoCompilerError, compiler
 
 TOOLS = {
@@ -108,7 +111,7 @@ def test_a_cortex_m4_gives_what_the_reference_does_in_int8_bit_for_bit(tmp_path)
             given[f"{name}bytes"] = program, bytes_for(program, seed, 1)
     found = run_on_cortex_m4(given, tmp_path)
     for name, (program, image) in given.items():
-        assert np.array_equal(found[name][1], whole_reference.run(program, image).ravel()), name
+        assert np.array_equal(found[name][1], reference.run_int8(program, image).ravel()), name
 
 
 def perceptron(algebra: str, density: float, unit: str = "weight") -> Program:
@@ -158,6 +161,6 @@ def test_int8_takes_four_fifths_of_the_instructions_of_float32_at_most(name, tmp
     found = run_on_cortex_m4({"float32": (program, image), "int8": (whole, image)}, tmp_path)
     wanted = reference.run(program, reference.encode(program.encoding, image)).ravel()
     assert np.abs(found["float32"][1] - wanted).max() <= 1e-4 * np.abs(wanted).max()
-    assert np.array_equal(found["int8"][1], whole_reference.run(whole, image).ravel())
+    assert np.array_equal(found["int8"][1], reference.run_int8(whole, image).ravel())
     print(f"{name}: {found['int8'][0]} instructions in int8, {found['float32'][0]} in float32")
     assert found["int8"][0] <= 0.8 * found["float32"][0]

@@ -15,8 +15,10 @@ from torch.nn import functional
 
 from fourfold import deploy, models
 from fourfold import nn as fnn
-from fourfold.deploy import reference
-from fourfold.deploy.program import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Program, Relu
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.ir.product import real_matrix
+from fourfold.deploy.ir.program import Program
 from fourfold.record import UserError
 
 onnx = pytest.importorskip("onnx")
@@ -132,7 +134,7 @@ def in_torch(program: Program, images: np.ndarray) -> np.ndarray:
         x = values[operation.inputs[0]]
         if isinstance(operation, Convolution | Linear):
             bias = None if operation.product.bias is None else torch.from_numpy(operation.product.bias)
-            weight = torch.from_numpy(reference.real_matrix(operation.product))
+            weight = torch.from_numpy(real_matrix(operation.product))
         match operation:
             case Convolution(padding=(top, bottom, left, right)):
                 x = functional.pad(x, (left, right, top, bottom))

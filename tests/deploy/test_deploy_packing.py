@@ -6,18 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fourfold.deploy.packing.bits import DamageError, pack_bits, packed_size, unpack_bits
-from fourfold.deploy.packing.entropy import (
-    TOTAL,
-    coded_size,
-    decode,
-    encode,
-    frequencies,
-    stored_table,
-    table_size,
-)
-from fourfold.deploy.packing.masks import GAP_BITS, MaskCoding, _from_gaps, _gaps, decode_mask, encode_mask
-from fourfold.deploy.packing.values import CODEBOOK_SIZE, COSTLY, VALUES, codebook
+from fourfold.deploy.artifact.bits import DamageError, pack_bits, packed_size, unpack_bits
+from fourfold.deploy.artifact.entropy import TOTAL, coded_size, decode, encode, frequencies, stored_table, table_size
+from fourfold.deploy.artifact.masks import GAP_BITS, MaskCoding, _from_gaps, _gaps, decode_mask, encode_mask
+from fourfold.deploy.artifact.values import CODEBOOK_SIZE, COSTLY, VALUES, codebook
 from fourfold.record import UserError
 
 law = settings(derandomize=True, deadline=None, max_examples=80)

@@ -13,9 +13,10 @@ from torch import nn
 
 from fourfold import deploy
 from fourfold import nn as fnn
-from fourfold.deploy import quantize, ranges, reference, whole_reference
+from fourfold.deploy import quantize, ranges
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.movement import moved
-from fourfold.deploy.shapes import encoded_shape
 from fourfold.record import UserError
 
 law = settings(derandomize=True, deadline=None, max_examples=40)
@@ -123,7 +124,7 @@ def test_pack_tells_how_far_the_logits_moved(tmp_path, values):
     packed = deploy.pack(program, tmp_path / "a.safetensors", values=values, calibrate=images)
     movement = moved(program, packed, images)
     assert movement.images == 128
-    exact, found = reference.run(program, images[:128]), whole_reference.run(packed, images[:128])
+    exact, found = reference.run(program, images[:128]), reference.run_int8(packed, images[:128])
     sizes = [np.linalg.norm(after - before) / np.linalg.norm(before) for after, before in zip(found, exact, strict=True)]
     assert movement.relative == pytest.approx(np.mean(sizes), rel=1e-4)
     assert movement.same_class == (exact.argmax(1) == found.argmax(1)).sum()

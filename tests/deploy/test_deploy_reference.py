@@ -10,9 +10,9 @@ from torch import nn
 
 from fourfold import data, deploy, models
 from fourfold import nn as fnn
-from fourfold.deploy import reference
-from fourfold.deploy.program import Encoding
-from fourfold.deploy.shapes import encoded_shape
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.encoding import encoded_shape
+from fourfold.deploy.ir.program import Encoding
 from fourfold.record import DataSpec, UserError
 
 law = settings(derandomize=True, deadline=None, max_examples=60)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from random_programs import bytes_for, images_for, program_of_all_kinds, random_program
 
-from fourfold.deploy import quantize, reference, whole_reference
-from fourfold.deploy.c.source import generate
-from fourfold.deploy.c.step import SHARED
+from fourfold.deploy import quantize
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.backends.c.emit import generate
+from fourfold.deploy.backends.c.plan import SHARED
 from fourfold.deploy.runtime import load
 from fourfold.native import NoCompilerError, compiler
 from fourfold.record import UserError
@@ -55,7 +56,7 @@ def test_batches_and_threads(threads, count):
     ("shared", "compiler"), [(0, "cc"), (SHARED, "cc"), (0, "cc -DPORTABLE")], ids=["all", "large steps", "without vectors"]
 )
 def test_threads_share_the_outputs_of_every_kind_of_layer(shared, compiler, monkeypatch):
-    monkeypatch.setattr("fourfold.deploy.c.source.SHARED", shared)
+    monkeypatch.setattr("fourfold.deploy.backends.c.emit.SHARED", shared)
     monkeypatch.setenv("CC", compiler)
     program = program_of_all_kinds(4)
     images = images_for(program, 1)
@@ -64,7 +65,7 @@ def test_threads_share_the_outputs_of_every_kind_of_layer(shared, compiler, monk
     assert alone == f"0, 0, 0, 0, {'1' if shared else '0'}, {linear}"
     for wanted, network in (
         (reference.run(program, images), program),
-        (whole_reference.run(quantize.calibrate(program, images), images), quantize.calibrate(program, images)),
+        (reference.run_int8(quantize.calibrate(program, images), images), quantize.calibrate(program, images)),
     ):
         for threads in (3, 4):
             assert_near(load(network, threads=threads)(images), wanted)

@@ -85,7 +85,7 @@ def _measured(
     said: list[str],
 ) -> "list[Record]":
     """Return a record a runtime of one artifact, and append to `said` what could not be measured."""
-    from fourfold.deploy import benchmark
+    from fourfold.deploy.bench import benchmark
 
     dataset = program.provenance.get("dataset") if program.encoding else None
     trained_on = program.provenance.get("data")

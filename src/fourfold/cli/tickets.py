@@ -20,7 +20,7 @@ CALIBRATION_IMAGES = 100
 def program_of(store: "RunStore", network: "nn.Module", trial: int, level: int) -> "Program":
     """Return the program of a level's network, which knows how to encode bytes and where it comes from."""
     from fourfold import data, deploy
-    from fourfold.deploy.shapes import encoded_shape
+    from fourfold.deploy.ir.encoding import encoded_shape
 
     spec = store.spec()
     encoding = _encoding(spec)

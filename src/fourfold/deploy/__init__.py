@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fourfold.deploy.artifact import pack, read
-    from fourfold.deploy.c.source import to_c
-    from fourfold.deploy.lowering import lower
-    from fourfold.deploy.onnx import to_onnx
-    from fourfold.deploy.program import Encoding, Program
+    from fourfold.deploy.backends.c.emit import to_c
+    from fourfold.deploy.backends.onnx import to_onnx
+    from fourfold.deploy.frontend.trace import lower
+    from fourfold.deploy.ir.program import Encoding, Program
     from fourfold.deploy.runtime import Network, load
 
 __all__ = ["Encoding", "Network", "Program", "load", "lower", "pack", "read", "to_c", "to_onnx"]
 
 _HOMES = {
-    "Encoding": "program",
+    "Encoding": "ir.program",
     "Network": "runtime",
-    "Program": "program",
+    "Program": "ir.program",
     "load": "runtime",
-    "lower": "lowering",
+    "lower": "frontend.trace",
     "pack": "artifact",
     "read": "artifact",
-    "to_c": "c.source",
-    "to_onnx": "onnx",
+    "to_c": "backends.c.emit",
+    "to_onnx": "backends.onnx",
 }
 
 

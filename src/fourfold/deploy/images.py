@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy.program import Encoding, Shape
+from fourfold.deploy.ir.operation import Shape
+from fourfold.deploy.ir.program import Encoding
 from fourfold.record.errors import UserError
 
 

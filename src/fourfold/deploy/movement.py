@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy import reference, whole_reference
-from fourfold.deploy.program import Array, Program
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.operation import Array
+from fourfold.deploy.ir.program import Program
 
 MOST_IMAGES = 128
 """That are compared, however many calibrate."""
@@ -41,7 +42,7 @@ def moved(exact: Program, packed: Program, images: Array | NDArray[np.uint8]) ->
         images: uint8 (N, H, W, C), to be encoded, or (N, channels, height, width); the first 128 are taken.
     """
     images = images[:MOST_IMAGES]
-    found = whole_reference.run(packed, images) if packed.ranges else reference.run(packed, _encoded(packed, images))
+    found = reference.run_int8(packed, images) if packed.ranges else reference.run(packed, _encoded(packed, images))
     wanted = reference.run(exact, _encoded(exact, images))
     after, before = (logits.reshape(len(images), -1).astype(np.float64) for logits in (found, wanted))
     size = np.linalg.norm(before, axis=1)

@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy import reference
-from fourfold.deploy.encoding import encoded_terms
-from fourfold.deploy.program import Array, Encoding, Flatten, Linear, MaxPool, Program, Shape
-
-KEEPS_SCALE = (MaxPool, Flatten)
-"""Operations whose value has the scale of their input."""
+from fourfold.deploy.ir.encoding import encoded_terms
+from fourfold.deploy.ir.operation import IMAGES_AT_A_TIME, Array, Shape, apply
+from fourfold.deploy.ir.ops import Linear
+from fourfold.deploy.ir.program import Encoding, Program
 
 KEPT_FRACTION = 0.9999
 """Of a value's numbers, which `percentile` holds."""
@@ -41,7 +39,7 @@ def largest_ranges(program: Program, images: Array) -> dict[int, float]:
     for chosen in _chunks(len(images)):
         values = {0: images[chosen].astype(np.float64)}
         for operation in program.operations:
-            values[operation.output] = reference.apply(operation, *(values[value] for value in operation.inputs))
+            values[operation.output] = apply(operation, *(values[value] for value in operation.inputs))
         ranges = {value: max(largest, float(np.abs(values[value]).max())) for value, largest in ranges.items()}
     return ranges
 
@@ -62,8 +60,8 @@ def chosen_ranges(program: Program, images: Array, choice: str, steps: list[int]
     for operation in program.operations:
         made = np.empty((len(images), *program.shapes[operation.output]), np.float32)
         for chosen in _chunks(len(images)):
-            made[chosen] = reference.apply(operation, *(values[value][chosen].astype(np.float64) for value in operation.inputs))
-        kept_whole = isinstance(operation, KEEPS_SCALE) or (operation.output == logits and isinstance(operation, Linear))
+            made[chosen] = apply(operation, *(values[value][chosen].astype(np.float64) for value in operation.inputs))
+        kept_whole = operation.keeps_scale or (operation.output == logits and isinstance(operation, Linear))
         ranges[operation.output] = float(np.abs(made).max()) if kept_whole else _cut(made, choice, steps[operation.output])
         values[operation.output] = made
         for value in {value for value in operation.inputs if last_use[value] is operation}:
@@ -82,8 +80,8 @@ def _cut(values: Array, choice: str, steps: int) -> float:
 
 
 def _chunks(images: int) -> Iterator[slice]:
-    for start in range(0, images, reference.IMAGES_AT_A_TIME):
-        yield slice(start, start + reference.IMAGES_AT_A_TIME)
+    for start in range(0, images, IMAGES_AT_A_TIME):
+        yield slice(start, start + IMAGES_AT_A_TIME)
 
 
 def _edges() -> NDArray[np.float64]:

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy import reference, whole_reference
-from fourfold.deploy.artifact import opened
-from fourfold.deploy.bounds import check
-from fourfold.deploy.c.layout import ALIGNMENT
-from fourfold.deploy.c.source import Generated, generate
+from fourfold.deploy.artifact.file import opened
+from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.backends.c.emit import Generated, generate
+from fourfold.deploy.backends.c.memory import ALIGNMENT
 from fourfold.deploy.images import as_array, check_images
-from fourfold.deploy.program import Array, Program, Shape
+from fourfold.deploy.ir.bounds import check
+from fourfold.deploy.ir.operation import Array, Shape
+from fourfold.deploy.ir.program import Program
 from fourfold.native import NoCompilerError, compiled
 from fourfold.record.errors import UserError
 
@@ -115,7 +116,7 @@ def _warn_once(notice: str) -> None:
 
 def _in_numpy(program: Program, images: NDArray[Any]) -> Array:
     if program.ranges:
-        return whole_reference.run(program, images)
+        return reference.run_int8(program, images)
     if program.encoding is not None and images.dtype == np.uint8:
         images = reference.encode(program.encoding, images)
     return reference.run(program, images)

@@ -1,0 +1,1 @@
+"""What programs become: numpy references, ONNX, C."""

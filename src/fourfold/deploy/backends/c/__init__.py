@@ -1,0 +1,1 @@
+"""Networks as self-contained C."""

@@ -1,0 +1,221 @@
+"""`to_c`: a program as one C99 file and its header."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fourfold.deploy.artifact.file import opened
+from fourfold.deploy.backends.c.float32.convolution import add_convolution
+from fourfold.deploy.backends.c.float32.linear import add_linear
+from fourfold.deploy.backends.c.float32.maps import add_flatten, add_output, add_pointwise, add_pool, encode_step, input_step
+from fourfold.deploy.backends.c.int8.convolution import add_int8_convolution
+from fourfold.deploy.backends.c.int8.linear import add_int8_linear
+from fourfold.deploy.backends.c.int8.maps import (
+    add_int8_mean,
+    add_int8_output,
+    add_int8_pointwise,
+    int8_encode_step,
+    int8_input_step,
+)
+from fourfold.deploy.backends.c.int8.runs import CARRIED
+from fourfold.deploy.backends.c.memory import lay_out, place
+from fourfold.deploy.backends.c.plan import IMAGE, LOGITS, SHARED, Draft
+from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP
+from fourfold.deploy.backends.c.targets import X86_WIDTHS, lanes_ladder
+from fourfold.deploy.backends.c.text import indent, template
+from fourfold.deploy.backends.c.types import described
+from fourfold.deploy.ir.bounds import BOUNDS, check
+from fourfold.deploy.ir.operation import Operation, Shape
+from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.ir.program import Program
+from fourfold.deploy.quantize import Quantized
+from fourfold.record.errors import UserError
+from fourfold.record.files import write_atomically
+
+EMIT_FLOAT32: dict[type[Operation], Callable[[Draft, Any], None]] = {
+    Convolution: add_convolution,
+    Linear: add_linear,
+    MaxPool: add_pool,
+    AveragePool: add_pool,
+    Affine: add_pointwise,
+    Add: add_pointwise,
+    Relu: add_pointwise,
+    Flatten: add_flatten,
+}
+
+EMIT_INT8: dict[type[Operation], Callable[[Draft, Any], None]] = {
+    **EMIT_FLOAT32,
+    Convolution: add_int8_convolution,
+    Linear: add_int8_linear,
+    AveragePool: add_int8_mean,
+    Affine: add_int8_pointwise,
+    Add: add_int8_pointwise,
+    Relu: add_int8_pointwise,
+}
+
+UNSUPPORTED_FLOAT32: dict[type[Operation], str] = {}
+UNSUPPORTED_INT8: dict[type[Operation], str] = {}
+"""Operations that become no C, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What the values of a network are made of."""
+
+    size: int
+    """Bytes."""
+    words: dict[str, str]
+
+
+INT8_KERNELS = ("int8_vectors.h", "int8_sdot.h", "int8_swar.h", "int8_kernels.h", "int8_quaternions.h")
+"""The int8 kernels of machines other than x86, the choice among all, and those of linear layers."""
+
+MOST_FILLERS = BOUNDS["value"].largest // LARGEST_STEP + 1
+"""Entries of zero in a list, which bridge ways that are too long for a step."""
+
+FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUES": "float32"})
+BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
+
+
+def to_c(network: Program | str | Path, folder: str | Path, *, name: str = "network") -> tuple[Path, Path]:
+    """Write a network as one C99 file and its header, and return their paths.
+
+    The C needs no heap, no files and of the libraries only string.h and math.h's constants; docs/c.md describes it.
+
+    Args:
+        network: An artifact's path, or a program; calibrated ones become int8.
+        folder: Made if it is not there.
+        name: Of the files, and the beginning of every name that they export.
+
+    Raises:
+        UserError: a name that C does not allow, a network that is neither a file nor a program, or a folder or a file that
+            cannot be written.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise UserError(f"`name` (={name!r}) must begin with a letter and have only letters, digits and underscores")
+    folder = Path(folder)
+    source, header = folder / f"{name}.c", folder / f"{name}.h"
+    generated = generate(opened(network), name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(source, generated.source.encode())
+        write_atomically(header, generated.header.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {source} ({error.strerror})") from error
+    return source, header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """A network as C."""
+
+    name: str
+    header: str
+    source: str
+    arena: int
+    """Bytes of memory that a run works in."""
+    words: dict[str, str]
+    """What stands for @WORDS@ in the C files of this package."""
+
+    def with_harness(self) -> str:
+        """Return one file that also has what the runtime calls: batches and threads."""
+        alone = self.source.replace(f'#include "{self.name}.h"', self.header)
+        return alone + _filled(template("harness.c"), self.words)
+
+
+def generate(program: Program, name: str) -> Generated:
+    """Return a network as C, with `name` before all that it exports; in int8 where it has been calibrated.
+
+    Raises:
+        UserError: something of it is beyond its bound, or a number is not finite.
+    """
+    draft = _draft(program)
+    numbers = BYTES if draft.quantized else FLOATS
+    offsets, arena = place(draft.lifetimes(numbers.size))
+    check("arena", arena)
+    places = {buffer: f"arena + {offset // numbers.size}" for buffer, offset in enumerate(offsets)}
+    places[LOGITS] = "logits"
+    definitions, calls = _taking(draft, program, places)
+    for index, step in enumerate(draft.steps, 1):
+        definitions.append(step.definition(f"step_{index}"))
+        calls.append(step.call(f"step_{index}", places))
+    encoding = program.encoding
+    declared, defined = (template(file) if encoding else "" for file in ("bytes.h", "bytes.c"))
+    weights = [operation.product.weight for operation in program.operations if isinstance(operation, Convolution | Linear)]
+    words = {
+        "DECLARE_BYTES": declared,
+        "DEFINE_BYTES": defined,
+        "PRELUDE": _prelude() + (_int8_prelude() if draft.quantized else ""),
+        "FUNCTIONS": "\n".join(definitions),
+        "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
+        "NAME": name,
+        "GUARD": name.upper(),
+        "SHAPES": f"{_times(program.shapes[0])} → {_times(program.shapes[-1])}",
+        "INPUTS": str(math.prod(program.shapes[0])),
+        "SHAPE": "channels × height × width" if len(program.shapes[0]) == 3 else "features",
+        "BYTES": str(math.prod(encoding.shape)) if encoding else "0",
+        "BYTES_SHAPE": ": height × width × channels" if encoding else "",
+        "OUTPUTS": str(math.prod(program.shapes[-1])),
+        "ARENA": str(arena),
+        "STEPS": str(len(calls)),
+        "ALONE": ", ".join(["0", *(str(int(step.work < SHARED)) for step in draft.steps)]),
+        "TYPES": "\n".join(f" * {line}".rstrip() for line in described(draft.quantized)),
+        "COUNT": "uint16_t" if all(weight[0, 0].size + MOST_FILLERS < 2**16 for weight in weights) else "uint32_t",
+        "STORED": str(sum(int(np.count_nonzero(weight)) for weight in weights)),
+        "WEIGHTS": str(sum(weight.size for weight in weights)),
+        **numbers.words,
+    }
+    header, source = (_filled(template(file), words) for file in ("network.h", "network.c"))
+    return Generated(name=name, header=header, source=source, arena=arena, words=words)
+
+
+def _prelude() -> str:
+    """Return the types of vectors and what all kernels of floats share."""
+    return _filled(template("vectors.h"), {"LANES_LADDER": lanes_ladder()})
+
+
+def _int8_prelude() -> str:
+    """Return the int8 kernels: for a pixel at a time, and for whatever machine it will be compiled for."""
+    x86 = [_filled(template("int8_x86.h"), width.words) for width in X86_WIDTHS]
+    return "".join([_filled(template("int8.h"), {"CARRIED": str(CARRIED)}), *x86, *map(template, INT8_KERNELS)])
+
+
+def _draft(program: Program) -> Draft:
+    draft = Draft(planes=lay_out(program), quantized=Quantized(program) if program.ranges else None)
+    draft.buffers[0] = draft.buffer(draft.planes[0].size)
+    for operation in program.operations:
+        (EMIT_INT8 if draft.quantized else EMIT_FLOAT32)[type(operation)](draft, operation)
+    last = program.operations[-1].output
+    if draft.quantized is None:
+        add_output(draft, last)
+    elif draft.buffers[last] != LOGITS:
+        add_int8_output(draft, last)
+    return draft
+
+
+def _taking(draft: Draft, program: Program, places: dict[int, str]) -> tuple[list[str], list[str]]:
+    """Return the functions that take an image, and the call of step 0."""
+    numbers = int8_input_step(draft) if draft.quantized else input_step(draft)
+    definitions, call = [numbers.definition("take_numbers")], numbers.call("take_numbers", places | {IMAGE: "image"})
+    encoding = program.encoding
+    if encoding is None:
+        return definitions, [f"(void)bytes; {call}"]
+    encode = int8_encode_step(draft, encoding) if draft.quantized else encode_step(draft, encoding, program.shapes[0])
+    definitions.append(encode.definition("take_bytes"))
+    return definitions, [f"if (bytes) {encode.call('take_bytes', places | {IMAGE: 'bytes'})} else {call}"]
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    """Return a C file of this package with its @WORDS@ replaced."""
+    for word, replacement in words.items():
+        text = text.replace(f"@{word}@", replacement)
+    return text
+
+
+def _times(shape: Shape) -> str:
+    return " × ".join(map(str, shape))

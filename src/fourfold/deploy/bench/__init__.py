@@ -1,0 +1,1 @@
+"""A network's speed beside that of other runtimes."""

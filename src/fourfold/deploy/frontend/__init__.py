@@ -1,0 +1,1 @@
+"""From a module of torch to the operations of a program."""
