@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- a network a line
 """A hundred small networks as users write them: what can be deployed of them?
 
     python tests/deploy/user_networks.py          # in numpy alone: seconds
