@@ -10,14 +10,17 @@ from fourfold.data.datasets import DATASETS, DataInfo, info
 from fourfold.data.encoding import GREY, encoded_channels, input_channels, normalization
 
 if TYPE_CHECKING:
+    from fourfold.data.arrays import from_arrays
     from fourfold.data.checking import Finding, check
     from fourfold.data.fetching import download
     from fourfold.data.images import ImageSet, load
     from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, require, where
-    from fourfold.data.preparing import Splits, prepare
+    from fourfold.data.preparing import prepare
     from fourfold.data.resident import Order, Resident
+    from fourfold.data.splits import Splits
     from fourfold.data.subset import check_counts, info_for
+    from fourfold.data.torch_datasets import from_datasets
 
 __all__ = [
     "DATASETS",
@@ -33,6 +36,8 @@ __all__ = [
     "data_directory",
     "download",
     "encoded_channels",
+    "from_arrays",
+    "from_datasets",
     "info",
     "info_for",
     "input_channels",
@@ -50,11 +55,13 @@ _LAZY = {
     "ImageSet": "images",
     "Order": "resident",
     "Resident": "resident",
-    "Splits": "preparing",
+    "Splits": "splits",
     "check": "checking",
     "check_counts": "subset",
     "data_directory": "places",
     "download": "fetching",
+    "from_arrays": "arrays",
+    "from_datasets": "torch_datasets",
     "info_for": "subset",
     "listing": "places",
     "pack": "packed",

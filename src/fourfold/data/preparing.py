@@ -1,7 +1,6 @@
 """A data set split into training, validation and test images, on a device or read from disk batch by batch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from fourfold.data.encoding import encoded_channels, input_channels, normalizati
 from fourfold.data.images import ImageSet
 from fourfold.data.resident import Resident, lay_out
 from fourfold.data.split import stratified
+from fourfold.data.splits import Splits
 from fourfold.data.streamed import Rows, Streamed, streams
-from fourfold.data.subset import check_counts, members_of
+from fourfold.data.subset import check_counts, info_for, members_of
 from fourfold.record.spec import DataSpec
 
 VALIDATION_SEED = 0
@@ -24,22 +24,8 @@ VALIDATION_SEED = 0
 Chosen = NDArray[np.int64] | None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Splits:
-    """A data set ready to train on, its batches on one device."""
-
-    train: Resident
-    validation: Resident | None
-    """Held out of the training images; None if the spec asks for none."""
-    test: Resident
-    channels: int
-    """Channels of the batches; `learned` has a front end in the network that makes more of them."""
-    image_size: tuple[int, int]
-    """Height and width of the batches."""
-
-
 def prepare(
-    image_set: ImageSet,
+    image_set: ImageSet | Splits,
     spec: DataSpec,
     n: int,
     device: torch.device | str,
@@ -51,7 +37,7 @@ def prepare(
     The validation images are a fixed choice from the training images, each class in proportion.
 
     Args:
-        image_set: the data set that `spec` names.
+        image_set: the data set that `spec` names, or data of one's own, see `Splits.prepare`.
         spec: encoding, crop, flip, normalization, validation, classes.
         n: dimension of the algebra, 1 for real and 4 for quaternion.
         device: where the batches shall be.
@@ -61,9 +47,11 @@ def prepare(
     Raises:
         UserError: the spec does not fit the images, or asks for more validation images than there are.
     """
+    if isinstance(image_set, Splits):
+        return image_set.prepare(n, device, spec, stream=stream)
     about, place = image_set.info, torch.device(device)
     assert about.name == spec.name, f"{about.name} was loaded, {spec.name} is asked for"
-    _, height, width = input_channels(spec, about, n)
+    seen, height, width = input_channels(spec, about, n)
     channels = encoded_channels(spec, about, n)
     kept, labels = members_of(image_set.train_labels, spec)
     test_kept, test_labels = members_of(image_set.test_labels, spec)
@@ -95,12 +83,20 @@ def prepare(
     choices = [rest] if held_out is None else [rest, held_out]
     train, *validation = splits_of(image_set.train_images, kept, labels, choices)
     (test,) = splits_of(image_set.test_images, test_kept, test_labels, [None])
+    chosen = info_for(spec)
     return Splits(
         train=train,
         validation=validation[0] if validation else None,
         test=test,
         channels=channels,
         image_size=(height, width),
+        name=about.name,
+        classes=chosen.class_names,
+        outputs=chosen.num_classes,
+        network_shape=(seen, height, width),
+        mean=mean,
+        std=std,
+        notices=image_set.notices,
     )
 
 

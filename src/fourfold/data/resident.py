@@ -161,14 +161,7 @@ class Resident:
 
     def _augmentation(self, seed: int) -> tuple[Tensor, ...]:
         """Return the top (N,) and left (N,) edge of every crop and whether it is flipped (N,); nothing if nothing is."""
-        padding = self._spec.crop or 0
-        if not padding and not self._spec.flip:
-            return ()
-        generator = self._generator("augmentation", seed)
-        count = len(self)
-        edges = torch.randint(0, 2 * padding + 1, (2, count), generator=generator, device=self.device)
-        flips = torch.randint(0, 2 if self._spec.flip else 1, (count,), generator=generator, device=self.device)
-        return edges[0], edges[1], flips.bool()
+        return drawn_crops(len(self), self._spec, self._generator("augmentation", seed))
 
     def _interleaves(self) -> bool:
         """Whether pixels become components in every batch; without augmentation `lay_out` did it once."""
@@ -203,6 +196,10 @@ class Order:
     """int64 (N,): its class."""
     crops: tuple[Tensor, ...]
     """Top and left edges int64 (N,) and flips bool (N,), as `crop_and_flip` takes them; empty without augmentation."""
+    seed: int | None = None
+    """What functions of a batch and datasets draw from in this epoch; None where there are none."""
+    augment: bool = True
+    """Whether they change the items at all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,6 +212,16 @@ class Pixels:
     """float32 (features,)."""
     offset: Tensor
     """float32 (features,)."""
+
+
+def drawn_crops(count: int, spec: DataSpec, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Return the top (N,) and left (N,) edge of every crop and whether it is flipped (N,); nothing if nothing is."""
+    padding = spec.crop or 0
+    if not augments(spec):
+        return ()
+    edges = torch.randint(0, 2 * padding + 1, (2, count), generator=generator, device=generator.device)
+    flips = torch.randint(0, 2 if spec.flip else 1, (count,), generator=generator, device=generator.device)
+    return edges[0], edges[1], flips.bool()
 
 
 def augments(spec: DataSpec) -> bool:
