@@ -128,7 +128,7 @@ def outcome(case: Case, out: Path, run: Run = run) -> dict[str, Any]:
     rows = store.rows(0) + [row for control in case.controls for row in store.control_rows(0, control)]
     folders = {folder: sorted((store.path / folder).glob("*.safetensors")) for folder in ("masks", "weights", "states")}
     found = {
-        "rows": [row.result() for row in rows],
+        "rows": [{name: value for name, value in json.loads(row.to_line()).items() if name != "provenance"} for row in rows],
         "engines": [row.provenance.engine for row in rows],
         "files": {
             f"{folder}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
@@ -136,7 +136,14 @@ def outcome(case: Case, out: Path, run: Run = run) -> dict[str, Any]:
             for file in files
         },
     }
-    return json.loads(json.dumps(found))
+    return known(json.loads(json.dumps(found)))
+
+
+def known(value: Any) -> Any:
+    """Leave out what is None: fields that one of two checkouts does not have yet."""
+    if isinstance(value, dict):
+        return {key: known(item) for key, item in value.items() if item is not None}
+    return [known(item) for item in value] if isinstance(value, list) else value
 
 
 def lines() -> list[dict[str, Any]]:
@@ -222,7 +229,7 @@ def main(target: Path, chosen: list[str]) -> None:
             found["engines"] = engines(Path(folder) / "engines")
     if not chosen or "connectivity" in chosen:
         found["connectivity"] = lines()
-    target.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    target.write_text(json.dumps(known(found), indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
