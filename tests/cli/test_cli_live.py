@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from cli_samples import make_row, make_run, make_spec
@@ -49,6 +50,22 @@ def test_the_table_shows_mean_and_sample_deviation_over_trials(tmp_path):
         for trial, top1 in enumerate([80, 82, 87]):
             take(row_event(REAL, trial, 0, top1, 1.0))
     assert table(console)["0"] == ["100.00", "83.00", "±", "3.61", "(3)"]
+
+
+def test_the_table_and_the_lines_name_the_engines_of_a_level(tmp_path):
+    events = []
+    for trial, engine in enumerate(["native", "eager", "native"]):
+        row = make_row(REAL, trial, 0, 80, 1.0)
+        named = replace(row, provenance=replace(row.provenance, engine=engine))
+        events.append(Event(kind="row", spec=REAL, trial=trial, level=0, row=named))
+    console, lines = terminal(), Console(record=True, width=160, file=io.StringIO())
+    for shown in (console, lines):
+        with follow(shown, [REAL], 3, tmp_path) as take:
+            for event in events:
+                take(event)
+    assert table(console)["0"][-2:] == ["eager,", "native"]
+    told = [line.rpartition("(")[2] for line in lines.export_text().splitlines()]
+    assert told == ["1.2 s, native)", "1.2 s, eager)", "1.2 s, native)"]
 
 
 def test_the_table_starts_from_the_rows_on_disk(tmp_path):

@@ -13,7 +13,9 @@ from fourfold.execution import Event, tracking
 from fourfold.record import RunStore, find_runs
 
 SETTINGS = ["run", "digits", "--epochs", "1", "--max-level", "2", "--prune-fraction", "0.5", "--trials", "1", "--device", "cpu"]
-LINE = re.compile(r"(\w+) trial 0 level (\d): ([\d.]+) % of real, density ([\d.]+) %, top-1 ([\d.]+) % \(\d+\.\d s\)")
+LINE = re.compile(
+    r"(\w+) trial 0 level (\d): ([\d.]+) % of real, density ([\d.]+) %, top-1 ([\d.]+) % \(\d+\.\d s, (?:native|eager)\)"
+)
 
 
 @dataclass

@@ -4,12 +4,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from cli_samples import call, make_run, make_spec
+from cli_samples import call, make_row, make_run, make_spec
 from rich.console import Console
 
 from fourfold.cli import status as cli_status
-from fourfold.record import CONTROLS
+from fourfold.record import CONTROLS, RunStore
 from fourfold.record.checkpoints import Training
+
+HEADER = ["run", "trial", "levels", "fraction", "of", "real", "top-1", "engine", "state", "beside", "its", "tickets"]
 
 
 def status(*words):
@@ -22,13 +24,35 @@ def test_every_trial_has_a_line_with_its_last_level(here):
     store = make_run(here / "runs", levels={0: 3, 2: 1})
     store.fail(5, 0, "the loss became nan in epoch 1")
     header, *table = status()
-    assert header == ["run", "trial", "levels", "fraction", "of", "real", "top-1", "state", "beside", "its", "tickets"]
+    assert header == [
+        "run",
+        "trial",
+        "levels",
+        "fraction",
+        "of",
+        "real",
+        "top-1",
+        "engine",
+        "state",
+        "beside",
+        "its",
+        "tickets",
+    ]
     name = store.path.name
     assert table == [
         [name, "0", "3", "25.00", "%", "70.00", "%", "finished"],
         [name, "2", "1", "100.00", "%", "90.00", "%", *["unfinished:", "the", "same", "command", "resumes"]],
         [name, "5", "0", *["failed", "at", "level", "0:", "the", "loss", "became", "nan", "in", "epoch", "1"]],
     ]
+
+
+def test_the_engine_of_the_last_level_is_named(here):
+    spec = make_spec()
+    store = RunStore.create(here / "runs", spec)
+    for level, engine in enumerate(["native", "eager"]):
+        row = make_row(spec, 0, level, 90)
+        store.append(replace(row, provenance=replace(row.provenance, engine=engine)))
+    assert status()[1][7] == "eager"
 
 
 def test_a_trial_inside_a_level_has_a_line_that_says_where_it_was_saved(here):
@@ -67,7 +91,20 @@ def test_nothing_is_cut_off_where_there_are_many_controls(width, here, monkeypat
     monkeypatch.setattr(cli_status, "make_console", lambda **settings: console)
     cli_status.command((here / "runs",))
     header, first, *more = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert header.split() == ["run", "trial", "levels", "fraction", "of", "real", "top-1", "state", "beside", "its", "tickets"]
+    assert header.split() == [
+        "run",
+        "trial",
+        "levels",
+        "fraction",
+        "of",
+        "real",
+        "top-1",
+        "engine",
+        "state",
+        "beside",
+        "its",
+        "tickets",
+    ]
     assert first.split()[:7] == [store.path.name, "0", "3", "25.00", "%", "70.00", "%"]
     told = " ".join([first.split("finished", 1)[1], *more]).split()
     assert " ".join(told) == ", ".join(f"{control} 1" for control in sorted(controls))

@@ -52,6 +52,16 @@ def test_a_network_is_timed_once_by_training_it(monkeypatch: pytest.MonkeyPatch)
     assert len(trained) == len(room.DENSITIES)
 
 
+@pytest.mark.parametrize(("schedule", "engine"), [("iterative", "native"), ("gradual", "eager")])
+def test_the_engine_is_that_of_the_schedule(schedule: str, engine: str) -> None:
+    spec = presets.get("digits", algebra="quaternion")
+    spec = dataclasses.replace(spec, prune=dataclasses.replace(spec.prune, schedule=schedule))
+    clock = Clock(CPU)
+    assert clock.engine(spec) is None
+    clock.level_seconds(spec)
+    assert clock.engine(spec) == engine
+
+
 def test_a_second_network_takes_as_long_again(clock: Clock) -> None:
     text, released = (presets.get("conv2-cifar10", protocol=name) for name in ("text", "released"))
     assert clock.level_seconds(released) == 2 * clock.level_seconds(text)

@@ -1,7 +1,7 @@
 """What a run shows while it runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,6 +60,11 @@ def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterato
         yield take
 
 
+def engines_of(rows: Iterable[Row]) -> str:
+    """Return the names of the engines that trained some rows."""
+    return ", ".join(sorted({row.provenance.engine for row in rows if row.provenance.engine}))
+
+
 def short(value: Value) -> str:
     """Return a value of a spec for a line or a cell."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -72,7 +77,7 @@ def _print_line(console: Console, event: Event) -> None:
     if row:
         console.print(
             f"{name} level {row.level}: {100 * row.fraction_of_real:.2f} % of real, density {100 * row.density:.2f} %, "
-            f"top-1 {row.top1:.2f} % ({row.provenance.seconds:.1f} s){_collapse(row)}",
+            f"top-1 {row.top1:.2f} % ({_how_long(row)}){_collapse(row)}",
         )
     elif event.kind == "cluster":
         console.print(event.message)
@@ -84,6 +89,12 @@ def _print_line(console: Console, event: Event) -> None:
         console.print(f"{name}: level {event.level} resumes at {event.message}")
     elif event.kind in ("failed", "out-of-time", "stopped"):
         console.print(f"{name}: {_ending(event)}")
+
+
+def _how_long(row: Row) -> str:
+    """Return how long a level took, and by which engine, such as `1.2 s, native`."""
+    engine = f", {row.provenance.engine}" if row.provenance.engine else ""
+    return f"{row.provenance.seconds:.1f} s{engine}"
 
 
 def _collapse(row: Row) -> str:
@@ -159,6 +170,7 @@ class _Board:
             table.add_column("top-1 ± std (trials)", justify="right")
             if algebra != "real" and "real" in self.algebras:
                 table.add_column("gap at equal % of real", justify="right")
+        table.add_column("engine")
         curves = {curve.algebra: curve for curve in report.curves(self.rows)} if self.rows else {}
         real = curves.get("real")
         for level in range(max((row.level for row in self.rows), default=-1) + 1):
@@ -174,5 +186,5 @@ class _Board:
                 if compared:
                     twin = at_fraction(real, point.fraction_of_real) if real else None
                     cells.append(f"{point.top1.mean - twin.top1:+.2f}" if twin else "")
-            table.add_row(*cells)
+            table.add_row(*cells, engines_of(row for row in self.rows if row.level == level))
         return table

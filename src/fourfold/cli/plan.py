@@ -25,7 +25,8 @@ def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], 
     width = max(10, *map(len, names))
     for plan, name in zip(plans, names, strict=True):
         percent = 100 * plan.sizes.parameters / plan.sizes_real.parameters
-        levels = f"{count(plan.levels, 'level')}{end}, the dense one of {format_duration(plan.level_seconds)}"
+        engine = f" by the {plan.engine} engine" if plan.engine else ""
+        levels = f"{count(plan.levels, 'level')}{end}, the dense one of {format_duration(plan.level_seconds)}{engine}"
         done = f", {plan.levels_done} levels done already" if plan.levels_done else ""
         console.print(
             f"  {name:{width}} {plan.sizes.weights:>10,} weights ({percent:5.1f} % of real's parameters), "

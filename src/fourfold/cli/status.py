@@ -14,11 +14,11 @@ from fourfold.record import TICKET, RunStore, UserError, find_runs
 from fourfold.record.checkpoints import where
 from fourfold.record.text import shortened
 
-COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "state", "beside its tickets")
+COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "engine", "state", "beside its tickets")
 
 
 def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),)) -> None:
-    """Show how far runs have come: trials, levels, the weights and accuracy of the last level, controls and their levels.
+    """Show how far runs have come: trials, levels, size, accuracy and engine of the last level, controls and their levels.
 
     Ends with exit code 1 if a run cannot be read.
 
@@ -72,8 +72,9 @@ def _lines(store: RunStore) -> list[tuple[str, ...]]:
             state = "running" if running else "unfinished: the same command resumes"
             state += "".join(f"; {place}" for place in places.get(trial, ()))
         fraction, top1 = (f"{100 * rows[-1].fraction_of_real:.2f} %", f"{rows[-1].top1:.2f} %") if rows else ("", "")
-        lines.append((store.path.name, str(trial), str(len(rows)), fraction, top1, state, _beside(store, trial)))
-    return lines or [(store.spec().id, "", "0", "", "", "running" if running else "nothing finished yet", "")]
+        engine = rows[-1].provenance.engine or "" if rows else ""
+        lines.append((store.path.name, str(trial), str(len(rows)), fraction, top1, engine, state, _beside(store, trial)))
+    return lines or [(store.spec().id, "", "0", "", "", "", "running" if running else "nothing finished yet", "")]
 
 
 def _places(store: RunStore) -> dict[int, list[str]]:

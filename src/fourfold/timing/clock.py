@@ -39,6 +39,7 @@ class Clock:
 
     device: torch.device
     _known: dict[str, float] = field(default_factory=dict)
+    _engines: dict[Spec, str] = field(default_factory=dict)
 
     def level_seconds(self, spec: Spec, density: float = 1.0) -> float:
         """Return the time of one level of a network that keeps a density of its weights: training and evaluation.
@@ -50,6 +51,10 @@ class Clock:
             return epochs * self._epoch_seconds(spec, 1.0)
         seconds = [epochs * self._epoch_seconds(spec, known) for known in DENSITIES]
         return float(np.interp(-math.log(density), [-math.log(known) for known in DENSITIES], seconds))
+
+    def engine(self, spec: Spec) -> str | None:
+        """Return the name of the engine that a spec was timed with; None if it was not."""
+        return self._engines.get(spec)
 
     def narrow_seconds(self, spec: Spec, density: float) -> float:
         """Return the time of one level of a narrower dense network, of as many weights as a density leaves of the whole one."""
@@ -92,7 +97,7 @@ class Clock:
             masks = pruning.magnitude(weights, pruning.dense(weights), density)
             ended: list[float] = []
             with single_thread():
-                train(
+                trained = train(
                     network,
                     splits,
                     probe.train,
@@ -100,8 +105,10 @@ class Clock:
                     weights=weights,
                     masks=masks,
                     on_epoch=lambda epoch: ended.append(self._now()),
+                    on_step=(lambda step: None) if spec.prune.schedule == "gradual" else None,
                 )
             self._known[key] = (ended[1] - ended[0]) / (count / batch_size)
+            self._engines[spec] = trained.engine
         return self._known[key]
 
 

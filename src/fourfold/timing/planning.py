@@ -42,6 +42,8 @@ class Plan:
     """Levels on disk, of all trials."""
     level_seconds: float
     """Estimated for the dense level; on a CPU those of perceptrons become shorter."""
+    engine: str | None
+    """What will take the steps, as far as the timing of the level tells; None where it was not timed."""
     bf16_level_seconds: float | None
     """The same in bf16, where the spec does not ask for it; None where nothing would be saved, or too little to be timed."""
     seconds: float
@@ -81,6 +83,7 @@ def plan(
                 levels=levels,
                 levels_done=sum(done),
                 level_seconds=clock.level_seconds(spec),
+                engine=clock.engine(spec),
                 bf16_level_seconds=_bf16_level_seconds(clock, spec),
                 seconds=sum(clock.level_seconds(spec, spec.prune.density(level)) for level in left),
                 control_seconds=sum(
