@@ -56,7 +56,7 @@ def test_states_of_earlier_levels_go(store):
     store.drop_states(0, before=10)
     assert sorted(file.stem for file in (store.path / "states").iterdir()) == ["0-10", "1-1"]
     assert store.state(0, 10)["a"].tolist() == [10]
-    with pytest.raises(UserError, match="without that state trial 0 cannot go on"):
+    with pytest.raises(UserError, match="makes it again by training"):
         store.state(0, 2)
 
 

@@ -124,7 +124,8 @@ def test_saving_a_mask_again_replaces_it(store):
 
 def test_a_missing_mask_is_one_sentence(store):
     with pytest.raises(
-        UserError, match=r"masks/2-1\.safetensors cannot be read \(.*\); without that mask trial 2 cannot go on$"
+        UserError,
+        match=r"masks/2-1\.safetensors cannot be read \(.*\); `fourfold check --repair .*` makes it again by training$",
     ):
         store.mask(2, 1)
 
@@ -135,7 +136,8 @@ def test_a_damaged_mask_is_one_sentence(store, damage):
     file = mask_file(store, 0, 1)
     file.write_bytes(file.read_bytes()[:200] if damage == "half" else damage)
     with pytest.raises(
-        UserError, match=r"masks/0-1\.safetensors cannot be read \(.*\); without that mask trial 0 cannot go on$"
+        UserError,
+        match=r"masks/0-1\.safetensors cannot be read \(.*\); `fourfold check --repair .*` makes it again by training$",
     ):
         store.mask(0, 1)
 

@@ -60,11 +60,17 @@ class SharedStore(RunStore):
     def _read(self, file: Path, most_bytes: int = LARGEST_TEXT) -> bytes:
         content = _ABSENT
         if self._ranks.first:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 content = _PRESENT + super()._read(file, most_bytes)
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # told to all, as all go on from it
+                content = _UNREADABLE + str(error.strerror or error).encode()
         content = self._ranks.from_first(content)
         if content == _ABSENT:
             raise FileNotFoundError(f"there is no {file}")
+        if content.startswith(_UNREADABLE):
+            raise OSError(content.removeprefix(_UNREADABLE).decode())
         return content.removeprefix(_PRESENT)
 
     def _write(self, file: Path, content: bytes) -> None:
@@ -73,4 +79,4 @@ class SharedStore(RunStore):
             super()._write(file, content)
 
 
-_ABSENT, _PRESENT = b"", b"+"
+_ABSENT, _PRESENT, _UNREADABLE = b"", b"+", b"-"

@@ -14,15 +14,17 @@ from torch import Generator, Tensor, nn
 from fourfold import data, pruning
 from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, shares, splits_of
-from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, train_level
+from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, recovery_of, train_level
+from fourfold.lottery.recovery import Recovery, check_same, tell_nobody, tell_once_more
 from fourfold.lottery.rewinding import Begin
-from fourfold.lottery.rows import make_row, mask_of_level, masks_of_row
+from fourfold.lottery.rows import make_row, mask_of_level, promised
 from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks, Units, units_of
-from fourfold.record import CONTROLS, KEEPS_TRAINED, Epoch, Row, RunStore, Spec, UserError
-from fourfold.record.errors import unknown
+from fourfold.record import CONTROLS, KEEPS_TRAINED, TICKET, Epoch, Row, RunStore, Spec, UserError
+from fourfold.record.arrays import Arrays
+from fourfold.record.errors import LostFileError, unknown
 from fourfold.train import Trained, TrainingFailedError
 
 CHAINED = frozenset({"equal-macs"})
@@ -193,20 +195,21 @@ def run_controls(
     if experiment.data is not None:
         store.check_data(experiment.data, [trial])
     twin: Experiment | None = None
+    recovery = recovery_of(experiment, store, trial, partial(on_epoch, TICKET), saving)
     for control, level in controls_left(store, trial, controls, levels):
         if store.failure(trial, control) is not None:
             continue
         told = partial(on_epoch, control)
         try:
             if is_ticket(control, level):
-                row = replace(store.rows(trial)[level], control=control)
+                row = replace(store.rows(trial)[level], control=control, promised=None)
             elif control == "equal-macs":
                 twin = twin or _real_experiment(experiment)
                 row = _equal_macs(twin, store, trial, level, told, saving)
             elif control == "small-dense":
                 row = _small_dense(experiment, store, trial, level, told, saving)
             else:
-                row = _same_network(experiment, store, trial, control, level, told, saving)
+                row = _same_network(experiment, store, trial, control, level, told, saving, recovery)
         except TrainingFailedError as failure:
             store.fail(trial, level, str(failure), control)
             store.checkpoints.drop(trial, level, control)
@@ -224,14 +227,18 @@ def _same_network(
     level: int,
     on_epoch: OnEpoch,
     saving: Saving | None,
+    recovery: Recovery,
 ) -> Row:
     """Train the ticket's network under another mask, or from other weights."""
     start, spec = perf_counter(), experiment.spec
     seed = derive_seed(trial, f"control-{control}", level)
     network = build(spec, seed if control == "random-init" else derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
-    rows = store.rows(trial)
-    masks = masks_of_row(store, rows[level], weights)
+
+    def masks_of(of_level: int) -> Masks:
+        return pruning.unpack(recovery.mask(of_level), weights) if of_level else pruning.dense(weights)
+
+    masks = masks_of(level)
     if control in MASKS:
         masks = _of_groups(
             MASKS[control],
@@ -239,11 +246,11 @@ def _same_network(
             network,
             masks,
             seed,
-            before=lambda: (masks_of_row(store, earlier, weights) for earlier in rows[:level]),
+            before=lambda: map(masks_of, range(level)),
         )
     begun = Begin(train=spec.train)
     if level and control != "random-init" and spec.prune.rewind != "start":
-        state = store.state(trial, len(rows))  # the point to rewind to passes from level to level
+        _, state = recovery.needs(len(store.rows(trial)))  # the point to rewind to passes from level to level
         begun = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
     trained, seconds = _trained(experiment, trial, level, network, masks, begun, on_epoch, saving, control)
     return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start + seconds, control)
@@ -322,21 +329,52 @@ def _real_experiment(experiment: Experiment) -> Experiment:
 
 def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch, saving: Saving | None) -> Row:
     """Train the real network under its own mask of as many MACs as the ticket has, and leave the next level's mask."""
+    packed = _own_mask(twin, store, trial, level, on_epoch, saving) if level else None
+    row, successor = _train_equal_macs(twin, store, trial, level, packed, on_epoch, saving)
+    if successor is not None:
+        store.save_mask(trial, level + 1, successor, "equal-macs")
+    return row
+
+
+def _own_mask(twin: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch, saving: Saving | None) -> Arrays:
+    """Return the mask of a level of `equal-macs`; where it is lost, what the level before leaves when it is trained again."""
+    before = next((row for row in store.control_rows(trial, "equal-macs") if row.level == level - 1), None)
+    try:
+        return mask_of_level(store, trial, level, twin.sizes, "equal-macs", before=before)
+    except LostFileError as error:
+        if before is None:
+            raise
+        lost = error
+    tell_once_more(saving.tell if saving else tell_nobody, lost, level - 1, level - 1, "equal-macs")
+    earlier = _own_mask(twin, store, trial, level - 1, on_epoch, saving) if level > 1 else None
+    row, successor = _train_equal_macs(twin, store, trial, level - 1, earlier, on_epoch, saving and saving.off)
+    assert successor is not None
+    check_same(row.same_result(before) if before.promised is None else row.promised == before.promised, before, lost)
+    store.save_mask(trial, level, successor, "equal-macs")
+    return successor
+
+
+def _train_equal_macs(
+    twin: Experiment,
+    store: RunStore,
+    trial: int,
+    level: int,
+    packed: Arrays | None,
+    on_epoch: OnEpoch,
+    saving: Saving | None,
+) -> tuple[Row, Arrays | None]:
+    """Train the real network under a mask; return its row, and the next level's mask if the ticket has such a level."""
     start = perf_counter()
     network = build(twin.spec, derive_seed(trial, "weights")).to(twin.device)
     weights = named_weights(network)
-    masks = (
-        pruning.unpack(mask_of_level(store, trial, level, twin.sizes, "equal-macs"), weights)
-        if level
-        else pruning.dense(weights)
-    )
+    masks = pruning.unpack(packed, weights) if packed is not None else pruning.dense(weights)
     begun = Begin(train=twin.spec.train)
     trained, seconds = _trained(twin, trial, level, network, masks, begun, on_epoch, saving, "equal-macs")
     rows = store.rows(trial)
+    successor = None
     if level + 1 < len(rows):
         units = units_of(network, twin.spec.prune.unit)
         scores, macs = pruning.magnitude_scores(weights, units), rows[level + 1].macs
-        successor = pruning.select_macs(scores, masks, macs, twin.sizes.macs_per_weight, units, per_mac=False)
-        store.save_mask(trial, level + 1, pruning.pack(successor), "equal-macs")
+        successor = pruning.pack(pruning.select_macs(scores, masks, macs, twin.sizes.macs_per_weight, units, per_mac=False))
     row = make_row(twin, trial, level, network, masks, trained, perf_counter() - start + seconds, "equal-macs")
-    return replace(row, run=store.spec().id)
+    return replace(row, run=store.spec().id, promised=promised(successor, {})), successor

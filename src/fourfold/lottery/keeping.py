@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection
 
-from fourfold.record import Row, RunStore
+from fourfold.lottery.rows import made_by
+from fourfold.record import Row, RunStore, UserError
 from fourfold.record.store import Arrays
 
 TrainAgain = Callable[[Row], tuple[Row, Arrays]]
@@ -13,11 +14,20 @@ OnKept = Callable[[int, str], None]
 
 
 def not_kept(store: RunStore, trial: int, keep: Collection[int]) -> list[int]:
-    """Return the levels in `keep` that a trial has done without keeping their weights, in order."""
+    """Return the levels in `keep` that a trial has done without keeping their weights whole, in order."""
     if not keep:
         return []
     done, kept = len(store.rows(trial)), store.kept_levels(trial)
-    return sorted(level for level in set(keep) if level < done and level not in kept)
+    return sorted(level for level in set(keep) if level < done and not (level in kept and _is_whole(store, trial, level)))
+
+
+def _is_whole(store: RunStore, trial: int, level: int) -> bool:
+    """Whether the weights of a level can be read and are those that were written."""
+    try:
+        store.weights(trial, level)
+    except UserError:
+        return False
+    return True
 
 
 def keep_done(store: RunStore, trial: int, keep: Collection[int], train_again: TrainAgain, on_kept: OnKept) -> None:
@@ -30,9 +40,8 @@ def keep_done(store: RunStore, trial: int, keep: Collection[int], train_again: T
             store.save_weights(trial, level, state)
             on_kept(level, "trained again, and its weights kept")
         else:
-            by = ", ".join([*(f"{name} {version}" for name, version in row.provenance.versions.items()), row.provenance.device])
             on_kept(
                 level,
                 f"its weights are not kept: trained again, it has a top-1 of {again.top1:.2f} % and another row than that on "
-                f"disk ({row.top1:.2f} %), which was made by {by}",
+                f"disk ({row.top1:.2f} %), which was made by {made_by(row)}",
             )

@@ -5,7 +5,7 @@ doing it again gives the same row, and running a trial that was interrupted is t
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -17,8 +17,9 @@ from fourfold import data, models, pruning
 from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.keeping import OnKept, keep_done
+from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
 from fourfold.lottery.rewinding import Begin
-from fourfold.lottery.rows import make_row, mask_of_level, masks_of_row
+from fourfold.lottery.rows import make_row, masks_of_row, promised
 from fourfold.lottery.saving import Saving, TrainingSaver
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
@@ -108,9 +109,9 @@ def run_trial(
     Those of them that are on disk without their weights are trained again at the end. A level that was begun goes on from its
     checkpoint, if `saving` has one; it may raise `OutOfTimeError`.
     """
-    gradual = experiment.spec.prune.schedule == "gradual"
     if experiment.data is not None:
         store.check_data(experiment.data, [trial])
+    recovery = recovery_of(experiment, store, trial, on_epoch, saving)
     store.drop_states(trial, before=len(store.rows(trial)))  # a process may have died before it did
     while not store.finished(trial) and store.failure(trial) is None:
         level = len(store.rows(trial))
@@ -119,8 +120,7 @@ def run_trial(
             if level in keep:
                 store.save_weights(trial, level, state)
 
-        mask = mask_of_level(store, trial, level, experiment.sizes) if level and not gradual else None
-        carried = store.state(trial, level) if level and carries(experiment.spec) else None
+        mask, carried = recovery.needs(level)
         try:
             done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried, saving)
         except TrainingFailedError as failure:
@@ -137,20 +137,22 @@ def run_trial(
         store.checkpoints.drop(trial, level)
         store.drop_states(trial, before=level + 1)
         on_row(done.row)
-    keep_done(store, trial, keep, partial(_again, experiment, store, on_epoch, saving and saving.off), on_kept)
+
+    def train_again(row: Row) -> tuple[Row, Arrays]:
+        state: Arrays = {}
+        return recovery.again(row.level, state.update).row, state
+
+    keep_done(store, trial, keep, train_again, on_kept)
 
 
-def _again(experiment: Experiment, store: RunStore, on_epoch: OnEpoch, saving: Saving | None, row: Row) -> tuple[Row, Arrays]:
-    """Train the level of a row again, and those before it where it needs what they leave; nothing is written."""
-    trial, state = row.trial, Arrays()
-    carried: Arrays | None = None
-    for level in range(0 if carries(experiment.spec) else row.level, row.level + 1):
-        given = level > 0 and experiment.spec.prune.schedule != "gradual"
-        mask = mask_of_level(store, trial, level, experiment.sizes) if given else None
-        on_trained = state.update if level == row.level else ignore
-        done = run_level(experiment, trial, level, mask, on_epoch, on_trained, carried, saving)
-        carried = done.carried or None
-    return done.row, state
+def recovery_of(experiment: Experiment, store: RunStore, trial: int, on_epoch: OnEpoch, saving: Saving | None) -> Recovery:
+    """Return what gives the levels of a trial what they need, and trains them again where that is lost."""
+
+    def train_level(level: int, mask: Arrays | None, carried: Arrays | None, on_trained: OnTrained) -> Level:
+        return run_level(experiment, trial, level, mask, on_epoch, on_trained, carried, saving and saving.off)
+
+    tell = saving.tell if saving else tell_nobody
+    return Recovery(store, trial, experiment.sizes, carries(experiment.spec), train_level, tell)
 
 
 def ignore(state: Arrays) -> None:
@@ -175,7 +177,10 @@ def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
     if row is None:
         raise UserError(f"level {level} of trial {trial} in {store.path} has no row: it was not trained to its end")
     masks = masks_of_row(store, row, named_weights(network))
-    pruning.expand_(network.state_dict(), store.weights(trial, level), masks)
+    try:
+        pruning.expand_(network.state_dict(), store.weights(trial, level), masks)
+    except ValueError as error:
+        raise UserError(f"the weights of level {level} of trial {trial} in {store.path} are not its own: {error}") from error
     return network.eval()
 
 
@@ -242,7 +247,9 @@ def run_level(
     if spec.prune.search == "continue":
         found |= rewinding.carry_search(scored, searched.moments, successor)
     row = make_row(experiment, trial, level, network, masks, trained, perf_counter() - start)
-    return Level(row=row, mask=pruning.pack(masks), successor=pruning.pack(successor), carried=found)
+    packed_successor = pruning.pack(successor)
+    row = replace(row, promised=promised(packed_successor, found))
+    return Level(row=row, mask=pruning.pack(masks), successor=packed_successor, carried=found)
 
 
 def train_level(

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from fourfold import models, pruning
 from fourfold.pruning import Masks
-from fourfold.record import TICKET, Provenance, Row, RunStore, UserError
-from fourfold.record.store import Arrays
+from fourfold.record import TICKET, Promised, Provenance, Row, RunStore
+from fourfold.record.arrays import Arrays, digest_of
+from fourfold.record.errors import LostFileError
 from fourfold.train import Ranks, Trained, describe_device, versions
 
 if TYPE_CHECKING:
@@ -85,36 +86,61 @@ def make_row(
     )
 
 
+def promised(successor: Arrays | None, carried: Arrays) -> Promised | None:
+    """Return what a row says of what its level leaves to the next one; None where it leaves nothing."""
+    if successor is None and not carried:
+        return None
+    return Promised(
+        mask=None if successor is None else pruning.fingerprint(successor), state=digest_of(carried) if carried else None
+    )
+
+
+def made_by(row: Row) -> str:
+    """Return the versions and the device that made a row."""
+    return ", ".join([*(f"{name} {version}" for name, version in row.provenance.versions.items()), row.provenance.device])
+
+
 def mask_of_row(store: RunStore, row: Row) -> Arrays:
     """Return the mask on disk of a level that has its row, bit-packed; the dense level has none.
 
     Raises:
-        UserError: it is missing or damaged, or another one than the level was trained under.
+        LostFileError: it is missing or damaged, or another one than the level was trained under.
     """
-    mask = store.mask(row.trial, row.level)
-    if pruning.fingerprint(mask) != row.mask:
-        raise UserError(
-            f"the mask of level {row.level} of trial {row.trial} in {store.path} is not the one that its row was trained under"
-        )
-    return mask
+    layers = {f"{name}.weight": total for name, (_, total) in row.layers.items()}
+    return store.mask(row.trial, row.level, digest=row.mask, most_bytes=_mask_bytes(layers))
 
 
-def mask_of_level(store: RunStore, trial: int, level: int, sizes: models.Sizes, control: str = TICKET) -> Arrays:
+def mask_of_level(
+    store: RunStore, trial: int, level: int, sizes: models.Sizes, control: str = TICKET, *, before: Row | None = None
+) -> Arrays:
     """Return the mask on disk that a level is to be trained under, bit-packed.
 
+    Args:
+        store: The run.
+        trial: The trial.
+        level: The level.
+        sizes: Of its network.
+        control: The control whose mask it is.
+        before: The row of the level before, which has promised it.
+
     Raises:
-        UserError: it is missing or damaged, or of another network.
+        LostFileError: it is missing or damaged, another than was promised, or of another network.
     """
-    mask = store.mask(trial, level, control)
-    expected = {f"{layer.name}.weight": (-(-layer.weights // 8),) for layer in sizes.layers if layer.weights}
+    layers = {f"{layer.name}.weight": layer.weights for layer in sizes.layers if layer.weights}
+    digest = before.promised.mask if before and before.promised else None
+    mask = store.mask(trial, level, control, digest=digest, most_bytes=_mask_bytes(layers))
+    of = f"the mask of level {level} of trial {trial} in {store.path}"
+    expected = {name: (-(-weights // 8),) for name, weights in layers.items()}
     if {name: bits.shape for name, bits in mask.items()} != expected or any(bits.dtype.str != "|u1" for bits in mask.values()):
-        raise UserError(
-            f"the mask of level {level} of trial {trial} in {store.path} is not one of its network: it has other names, types "
-            "or lengths"
-        )
+        raise LostFileError(f"{of} is not one of its network: it has other names, types or lengths", store.path)
     if not any(bits.any() for bits in mask.values()):
-        raise UserError(f"the mask of level {level} of trial {trial} in {store.path} keeps no weight")
+        raise LostFileError(f"{of} keeps no weight", store.path)
     return mask
+
+
+def _mask_bytes(layers: Mapping[str, int]) -> int:
+    """Return how long the file of a mask may be: its bits, and for each layer its name and sizes in the header."""
+    return sum(-(-weights // 8) + 8 * len(name) + 512 for name, weights in layers.items()) + 4096
 
 
 def masks_of_row(store: RunStore, row: Row, weights: Mapping[str, Tensor]) -> Masks:

@@ -1,6 +1,5 @@
 """Masks: True where a stored weight is kept. One pruned quaternion component removes four real connections."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from fourfold.nn import named_weights
 from fourfold.record import UserError
+from fourfold.record.arrays import mask_digest
 
 Masks = dict[str, Tensor]
 """Bool tensors by weight name, of the weights' shapes and on their device."""
@@ -159,10 +159,7 @@ def expand_(state: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], masks
 
 def fingerprint(packed: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 of packed masks, names included: equal for equal masks on every machine."""
-    digest = hashlib.sha256()
-    for name in sorted(packed):
-        digest.update(name.encode() + b"\0" + packed[name].tobytes())
-    return digest.hexdigest()
+    return mask_digest(packed)
 
 
 def stored_bytes(masks: Masks, other_numbers: int) -> int:

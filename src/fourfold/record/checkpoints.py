@@ -119,7 +119,7 @@ class CheckpointFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise UnusableCheckpointError(f"{file} cannot be read ({error.strerror})") from error
+            raise UnusableCheckpointError(f"{file} cannot be read ({error.strerror or error})") from error
         return read(content, str(file), identity | asdict(training))
 
     def positions(self) -> dict[Training, dict[str, Any]]:
@@ -192,20 +192,25 @@ def read(content: bytes, source: str, identity: Identity) -> Stored:
         return Stored(position=json.loads(metadata["position"]), arrays=arrays)
 
 
+_COUNTED = ("epoch", "epochs", "step", "steps")
+"""Of a position: what is shown of it."""
+
+
 def read_position(file: Path) -> dict[str, Any] | None:
     """Return where the training of a checkpoint was, without checking the rest of it; None if that cannot be read."""
     try:
         with file.open("rb") as stream:
             size = struct.unpack("<Q", stream.read(8))[0]
             header = parse_object(stream.read(min(size, LARGEST_HEADER)).decode())
-            return parse_object(header["__metadata__"]["position"])
+            position: dict[str, Any] = json.loads(header["__metadata__"]["position"])  # which may have infinite losses
+            return position if all(type(position.get(name, 0)) is int for name in _COUNTED) else None
     except (OSError, *READING_ERRORS, struct.error):
         return None
 
 
 def where(position: Mapping[str, Any]) -> str:
     """Return a checkpoint's position in words, such as `epoch 3 of 40, step 120 of 917`."""
-    if "epoch" not in position:
+    if not all(name in position for name in _COUNTED):
         return "an unknown place (damaged)"
     if position["epoch"] >= position["epochs"]:
         return "its end"

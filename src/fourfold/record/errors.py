@@ -23,6 +23,15 @@ class UserError(ValueError):
         return str(self) if self.longest is None else shortened(str(self), self.longest)
 
 
+class LostFileError(UserError):
+    """A file that is missing or damaged, and that training makes again."""
+
+    def __init__(self, what: str, folder: object) -> None:
+        super().__init__(f"{what}; `fourfold check --repair {folder}` makes it again by training")
+        self.what = what
+        """Which file, and what is wrong with it."""
+
+
 class RankError(UserError):
     """What one of several processes says for all of them; the others end without a word."""
 

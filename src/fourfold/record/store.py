@@ -11,14 +11,14 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fourfold.record.arrays import Arrays, ArraysError, pack, unpack
+from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, pack, unpack
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
-from fourfold.record.errors import UserError
+from fourfold.record.errors import LostFileError, UserError
 from fourfold.record.files import append_line, read_file, write_atomically
 from fourfold.record.journal import read_entries, sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
@@ -294,14 +294,23 @@ class RunStore:
         """Write the bit-packed mask that `level` is trained under."""
         self._write(self._arrays_file("masks", trial, level, control), pack(masks))
 
-    def mask(self, trial: int, level: int, control: str = TICKET, *, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
+    def mask(
+        self, trial: int, level: int, control: str = TICKET, *, digest: str | None = None, most_bytes: int = LARGEST_ARRAYS
+    ) -> Arrays:
         """Return the bit-packed mask that `level` is trained under.
 
+        Args:
+            trial: The trial.
+            level: The level.
+            control: The control whose mask it is.
+            digest: SHA-256 that it must have; None takes any.
+            most_bytes: How long its file may be.
+
         Raises:
-            UserError: it is missing, damaged, or longer than `most_bytes`.
+            LostFileError: it is missing, damaged, too long, or another.
         """
         file = self._arrays_file("masks", trial, level, control)
-        return self._load(file, f"without that mask trial {trial} cannot go on", most_bytes)
+        return self._kept_by_training(file, digest, mask_digest, most_bytes)
 
     def has_mask(self, trial: int, level: int) -> bool:
         """Whether a level's mask is on disk; rows that were copied without their masks have none."""
@@ -311,14 +320,13 @@ class RunStore:
         """Write what `level` needs of the levels before it, beside its mask."""
         self._write(self._arrays_file("states", trial, level), pack(arrays))
 
-    def state(self, trial: int, level: int, *, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
-        """Return what `level` needs of the levels before it.
+    def state(self, trial: int, level: int, *, digest: str | None = None, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
+        """Return what `level` needs of the levels before it; the arguments are those of `mask`.
 
         Raises:
-            UserError: it is missing, damaged, or longer than `most_bytes`.
+            LostFileError: it is missing, damaged, too long, or another.
         """
-        file = self._arrays_file("states", trial, level)
-        return self._load(file, f"without that state trial {trial} cannot go on", most_bytes)
+        return self._kept_by_training(self._arrays_file("states", trial, level), digest, digest_of, most_bytes)
 
     def drop_states(self, trial: int, before: int) -> None:
         """Remove the states of a trial's levels before one whose own state is there."""
@@ -337,7 +345,10 @@ class RunStore:
             UserError: it was not kept, is damaged, or longer than `most_bytes`.
         """
         file = self._arrays_file("weights", trial, level)
-        return self._load(file, "the run keeps the weights of levels named by --keep", most_bytes)
+        try:
+            return unpack(self._read(file, most_bytes))
+        except (OSError, ArraysError) as error:
+            raise UserError(f"{file} cannot be read ({error}); the run keeps the weights of levels named by --keep") from error
 
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
@@ -413,11 +424,18 @@ class RunStore:
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, content)
 
-    def _load(self, file: Path, consequence: str, most_bytes: int) -> Arrays:
+    def _kept_by_training(
+        self, file: Path, digest: str | None, digest_of_arrays: Callable[[Arrays], str], most_bytes: int
+    ) -> Arrays:
+        """Return the arrays of a file that training makes again."""
         try:
-            return unpack(self._read(file, most_bytes))
+            arrays = unpack(self._read(file, most_bytes))
         except (OSError, ArraysError) as error:
-            raise UserError(f"{file} cannot be read ({error}); {consequence}") from error
+            raise LostFileError(f"{file} cannot be read ({error})", self.path) from error
+        if digest is not None and digest_of_arrays(arrays) != digest:
+            found = digest_of_arrays(arrays)
+            raise LostFileError(f"{file}: expected the SHA-256 {digest[:8]} of its row, found {found[:8]}", self.path)
+        return arrays
 
     def _rows_file(self, trial: int, control: str = TICKET) -> Path:
         return self.path / f"rows-{trial}{_ending(control)}.jsonl"
