@@ -26,6 +26,7 @@ from pathlib import Path
 import fourfold
 from fourfold import presets
 from fourfold.execution import Event
+from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.ray import chain
 from fourfold.record import Cluster, Spec
 from fourfold.train import versions
@@ -128,8 +129,7 @@ def price(arguments: argparse.Namespace) -> None:
     import ray
 
     (spec, _) = specs(1, 0)
-    message = {"spec": spec.to_json(), "trial": 0, "deadline": 0, "data_dir": None, "device": "cpu", "keep": [], "controls": []}
-    line = json.dumps({**message, "control_levels": None, "versions": versions()})
+    line = Trial(spec=spec, number=0, job=Job(specs=(spec,), device="cpu", deadline=0)).to_line()
     for count in arguments.nodes:
         with nodes(count) as made:
             ray.init(address=made.address, log_to_driver=False, logging_level="CRITICAL")
@@ -139,7 +139,7 @@ def price(arguments: argparse.Namespace) -> None:
             run = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming", scheduling_strategy="SPREAD")(chain.run_chain)
 
             async def follow(run: object = run) -> None:
-                async for reference in run.remote(line, {}):  # type: ignore[attr-defined]
+                async for reference in run.remote(line, {}, versions()):  # type: ignore[attr-defined]
                     ((told, _),) = await reference
                     assert json.loads(told)["event"] == "out-of-time"
 

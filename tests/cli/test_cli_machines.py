@@ -48,7 +48,7 @@ def seen(here, monkeypatch):
     asked = {"greeted": []}
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(Cluster, "greet", lambda self: asked["greeted"].append(self.joined))
-    monkeypatch.setattr(execution, "run", lambda specs, **named: asked.update(named) or [])
+    monkeypatch.setattr(execution, "run_job", lambda job, on_event: asked.update(vars(job)) or [])
     return asked
 
 

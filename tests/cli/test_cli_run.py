@@ -116,11 +116,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(here, quick_plan):
 def test_flags_change_what_they_name(here, quick_plan, monkeypatch):
     seen = {}
 
-    def run(specs, **named):
-        seen.update(named, specs=specs)
-        return []
-
-    monkeypatch.setattr(execution, "run", run)
+    monkeypatch.setattr(execution, "run_job", lambda job, on_event: seen.update(vars(job)) or [])
     flags = "--algebra quaternion --epochs 3 --learning-rate 0.5 --prune-fraction 0.25 --max-level 7 --trials 4 --workers 3"
     ended = call(
         "run", "digits", *flags.split(), "--budget", "1h30m", "--keep", "0", "5", "--out", "elsewhere", "--data-dir", "d"
@@ -138,9 +134,9 @@ def test_flags_change_what_they_name(here, quick_plan, monkeypatch):
 
 def test_without_flags_the_preset_is_run_as_it_is(here, quick_plan, monkeypatch):
     seen = {}
-    monkeypatch.setattr(execution, "run", lambda specs, **named: seen.update(named, specs=specs) or [])
+    monkeypatch.setattr(execution, "run_job", lambda job, on_event: seen.update(vars(job)) or [])
     assert call("run", "lenet-300-100-mnist").code == 0
-    assert seen["specs"] == [presets.get("lenet-300-100-mnist", algebra=name) for name in ("real", "quaternion")]
+    assert list(seen["specs"]) == [presets.get("lenet-300-100-mnist", algebra=name) for name in ("real", "quaternion")]
     assert (seen["trials"], seen["workers"], seen["budget_seconds"], seen["data_dir"]) == (5, None, None, None)
     assert (str(seen["out"]), seen["device"], list(seen["keep"])) == ("runs", "auto", [])
 
@@ -149,7 +145,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(here, quick_plan, monkeypatch
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(execution, "run", interrupted)
+    monkeypatch.setattr(execution, "run_job", interrupted)
     ended = call(*SETTINGS)
     assert ended.code == 130
     assert ended.err == "\nfourfold: stopped; all finished levels are on disk, the same command resumes\n"
@@ -185,7 +181,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_pl
 
 def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
     seen = {}
-    monkeypatch.setattr(execution, "run", lambda specs, **named: seen.update(named, specs=specs) or [])
+    monkeypatch.setattr(execution, "run_job", lambda job, on_event: seen.update(vars(job)) or [])
     words = [
         "run",
         "conv2-cifar10",
@@ -209,7 +205,7 @@ def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
 
 def test_changes_of_the_preset_reach_the_run(here, quick_plan, monkeypatch):
     seen = {}
-    monkeypatch.setattr(execution, "run", lambda specs, **named: seen.update(specs=specs) or [])
+    monkeypatch.setattr(execution, "run_job", lambda job, on_event: seen.update(vars(job)) or [])
     words = "--epochs 3 --learning-rate 0.5 --precision bf16 --prune-fraction 0.25 --max-level 7"
     assert call("run", "digits", *words.split()).code == 0
     for spec in seen["specs"]:
@@ -249,12 +245,12 @@ def test_trackers_get_the_events_of_the_run(words, folder, here, quick_plan, mon
         def close(self):
             seen.append("closed")
 
-    def run(specs, *, on_event, **named):
-        on_event(Event(kind="epoch", spec=specs[0], trial=4, level=0, epoch=1, top1=50.0))
+    def run(job, on_event):
+        on_event(Event(kind="epoch", spec=job.specs[0], trial=4, level=0, epoch=1, top1=50.0))
         return []
 
     monkeypatch.setitem(tracking.TRACKERS, "json", Tracker)
-    monkeypatch.setattr(execution, "run", run)
+    monkeypatch.setattr(execution, "run_job", run)
     assert call("run", "digits", "--track", "json", *words).code == 0
     assert seen == [folder, ("4", "epoch", 1, {"top1": 50.0}), "closed"]
 

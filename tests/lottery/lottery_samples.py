@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from fourfold import lottery, presets
-from fourfold.execution import serving
-from fourfold.lottery.saving import Rule
+from fourfold.execution import Job, serving
+from fourfold.lottery.saving import CheckpointEvery
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
 from fourfold.train import single_thread
 
@@ -63,12 +63,13 @@ def serve(
     clock: serving.Clock | None = None,
     send=lambda kind, **content: None,
     keep=(),
-    rule: Rule | None = None,
+    checkpoint: CheckpointEvery = "auto",
 ) -> None:
     """Run trial 0 here as a worker does: with its folder, its lock, its clock, its checkpoints and its events."""
     store = RunStore.create(out, spec)
     with single_thread():
-        serving.run_trial_here(prepared(spec), store, 0, clock or serving.Clock(None), send, keep, rule=rule or Rule())
+        job = Job(specs=(spec,), out=out, keep=tuple(keep), checkpoint=checkpoint)
+        serving.run_trial_here(prepared(spec), store, 0, clock or serving.Clock(None), send, job)
 
 
 def results(rows: list[Row]) -> list[dict]:

@@ -19,7 +19,7 @@ def draw_spec(seed: int) -> Spec:
     while True:
         try:
             spec = _draw(draw)
-            execution.check([spec], 1, 1, None, "cpu")
+            execution.check(execution.Job(specs=(spec,), workers=1, device="cpu"))
         except UserError:
             continue
         return spec

@@ -8,6 +8,7 @@ import time
 import pytest
 from lottery_samples import results, tiny_spec
 
+from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.ray import chain
 from fourfold.record import RunStore, UserError
 from fourfold.train import versions
@@ -37,11 +38,11 @@ class Remote:
     def options(self, name):
         return self
 
-    async def remote(self, message, files):
+    async def remote(self, line, files, expected):
         self.given.append(sorted(files))
         events, death = self.attempts.pop(0)
         told = [(json.dumps(event), {}) for event in events] if isinstance(events, list) else None
-        for item in told or [*itertools.chain.from_iterable(chain.run_chain(message, files))][:events]:
+        for item in told or [*itertools.chain.from_iterable(chain.run_chain(line, files, expected))][:events]:
             there = asyncio.get_running_loop().create_future()
             there.set_result([item])
             yield there
@@ -52,14 +53,11 @@ class Remote:
 def run(monkeypatch, out, attempts, trials=1, looks=lambda: NODES, controls=(), **request):
     """Run trials through a bridge without Ray, and return the remote function, what was told and the store."""
     store, told = RunStore.create(out, SPEC), []
-    task = {"spec": SPEC.to_json(), "out": str(out), "data_dir": None, "deadline": None, "keep": [], "checkpoint": "auto"}
-    task |= {"controls": controls, "control_levels": None}
-    lines = [json.dumps(task | {"trial": trial}) for trial in range(trials)]
 
     class Given:
-        def tasks(self, **settings):
-            made = [json.loads(line) | settings for line in lines]
-            return [bridge._Task(message=message, spec=SPEC, store=store) for message in made]
+        def trials(self, device):
+            job = Job(specs=(SPEC,), out=out, controls=tuple(controls), device=device)
+            return [Trial(spec=SPEC, number=trial, job=job) for trial in range(trials)]
 
     monkeypatch.setattr(bridge, "members", looks)
     monkeypatch.setattr(bridge, "PAUSE_SECONDS", 0.0)
@@ -253,7 +251,7 @@ def test_what_a_node_lacks_is_the_sentence_and_a_node_that_dies_is_left_alone(mo
 
 
 def test_a_deadline_goes_to_another_machine_as_a_time_of_day():
-    message = {"deadline": time.monotonic() + 30, "trial": 0}
-    sent = bridge.for_another_machine(message)
-    assert sent["time_of_day"] == pytest.approx(time.time() + 30, abs=5)
-    assert bridge.for_another_machine({"deadline": None}) == {"deadline": None}
+    assert bridge.end_elsewhere(time.monotonic() + 30) == pytest.approx(time.time() + 30, abs=5)
+    assert bridge.end_elsewhere(None) is None
+    sent = Trial(spec=SPEC, number=0, job=Job(specs=(SPEC,), deadline=7.0)).on_another_machine(9.0)
+    assert (sent.job.deadline, sent.job.time_of_day) == (None, 9.0)

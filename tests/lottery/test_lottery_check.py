@@ -16,6 +16,10 @@ NAN = float("nan")
 cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 
 
+def check(spec) -> None:
+    execution.check(execution.Job(specs=(spec,), trials=1, device="cpu"))
+
+
 @pytest.mark.parametrize(
     ("specs", "arguments", "sentence"),
     [
@@ -72,16 +76,16 @@ def test_one_core_is_one_worker(monkeypatch):
 def test_a_step_to_rewind_to_lies_within_the_training():
     spec = replace(SPEC, prune=PruneSpec(rewind="step", rewind_to=24))
     with pytest.raises(UserError, match=r"^`prune\.rewind_to` \(=24\) must be below the 24 steps of a training$"):
-        execution.check([spec], 1, None, None, "cpu")
-    execution.check([replace(spec, prune=PruneSpec(rewind="step", rewind_to=23))], 1, None, None, "cpu")
+        check(spec)
+    check(replace(spec, prune=PruneSpec(rewind="step", rewind_to=23)))
 
 
 def test_there_is_a_learning_rate_to_fine_tune_with():
     spec = replace(SPEC, train=replace(SPEC.train, cosine_steps=23), prune=PruneSpec(rewind="fine-tune"))
     with pytest.raises(UserError, match=r"^`prune\.rewind` \(='fine-tune'\) must be another where the last of 24 steps has"):
-        execution.check([spec], 1, None, None, "cpu")
-    execution.check([replace(spec, train=replace(spec.train, cosine_steps=24))], 1, None, None, "cpu")
-    execution.check([replace(spec, prune=PruneSpec(rewind="continue"))], 1, None, None, "cpu")
+        check(spec)
+    check(replace(spec, train=replace(spec.train, cosine_steps=24)))
+    check(replace(spec, prune=PruneSpec(rewind="continue")))
 
 
 def test_the_name_of_a_preset_is_its_real_and_its_quaternion_network():

@@ -19,7 +19,6 @@ import pytest
 from checkpoint_samples import run, specs
 from lottery_samples import prepared, results, serve
 
-from fourfold.lottery.saving import Rule
 from fourfold.record import RunStore
 
 pytestmark = [
@@ -56,7 +55,7 @@ def run_and_die(spec, out, seconds: float) -> float | None:
     child = os.fork()
     if child == 0:
         try:
-            serve(spec, out, send=note, rule=Rule(EVERY_SECONDS))
+            serve(spec, out, send=note, checkpoint=EVERY_SECONDS)
             os._exit(0)
         except BaseException:
             traceback.print_exc()
@@ -93,7 +92,7 @@ def test_rows_of_levels_that_were_killed_are_those_of_levels_that_were_not(name,
             resumed += bool(store.checkpoints.positions())
             rows = results(store.rows(0))
             assert rows == results(whole.rows(0))[: len(rows)]
-        serve(spec, out, rule=Rule(EVERY_SECONDS))
+        serve(spec, out, checkpoint=EVERY_SECONDS)
         assert results(RunStore(out / spec.id).rows(0)) == results(whole.rows(0))
         if len(lost) == KILLS:
             break

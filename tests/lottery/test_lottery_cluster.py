@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from lottery_samples import tiny_spec
 
-from fourfold import execution
+from fourfold import data, execution
 from fourfold.cli import main
 from fourfold.execution.ray import cluster
+from fourfold.lottery.building import measure
 from fourfold.record import Cluster, NoAnswerError, UserError
 from fourfold.timing.planning import PROCESS_BYTES, trial_memory
 
@@ -333,8 +334,8 @@ def test_the_bridge_is_told_what_it_needs(pretend, tmp_path):
     assert {name: request[name] for name in expected} == expected
     assert len(request["RAY_AUTH_TOKEN"]) == 64
     assert not Path(request["temporary"]).exists()  # any longer
-    images = execution._run.data.load("digits")
-    memory = PROCESS_BYTES + 1797 * 64 + 80 * execution._run.measure(SPECS[0]).parameters
+    images = data.load("digits")
+    memory = PROCESS_BYTES + 1797 * 64 + 80 * measure(SPECS[0]).parameters
     assert request["memory"] == trial_memory(SPECS[0], images) == memory
 
 

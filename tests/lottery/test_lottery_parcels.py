@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from lottery_samples import results, run_alone, tiny_spec
 
+from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.ray import chain, parcels
 from fourfold.record import PruneSpec, Row, RunStore, UserError
 from fourfold.record.checkpoints import Training
@@ -22,17 +23,10 @@ PLAIN = tiny_spec("quaternion", levels=4)
 CARRYING = replace(PLAIN, prune=PruneSpec(fraction=0.5, rewind="step", rewind_to=5))
 
 
-def message(spec, trial=0, **changes) -> str:
-    task = {
-        "spec": spec.to_json(),
-        "trial": trial,
-        "data_dir": None,
-        "device": "cpu",
-        "deadline": None,
-        "keep": [],
-        "checkpoint": "auto",
-    }
-    return json.dumps(task | {"controls": [], "control_levels": None, "versions": versions()} | changes)
+def run_chain(spec, files, trial=0, expected=None, **settings):
+    """Run a chain as Ray does."""
+    job = Job(specs=(spec,), device="cpu", **settings)
+    return chain.run_chain(Trial(spec=spec, number=trial, job=job).to_line(), files, expected or versions())
 
 
 def take_home(store, made, most_rows=1000) -> list[dict]:
@@ -50,10 +44,10 @@ def take_home(store, made, most_rows=1000) -> list[dict]:
 @pytest.mark.parametrize("spec", [PLAIN, CARRYING], ids=["mask alone", "with a state"])
 def test_a_chain_that_is_cut_goes_on_elsewhere_with_the_same_rows_and_files(spec, alone, tmp_path):
     store = RunStore.create(tmp_path, spec)
-    take_home(store, chain.run_chain(message(spec), {}), most_rows=2)
+    take_home(store, run_chain(spec, {}), most_rows=2)
     assert [row.level for row in store.rows(0)] == [0, 1]
     packed = parcels.pack(store, 0, every_mask=False)
-    made = list(chain.run_chain(message(spec), packed))
+    made = list(run_chain(spec, packed))
     names = [*packed, *(name for _, files in itertools.chain.from_iterable(made) for name in files)]
     assert len(set(names)) == len(names)  # no file crosses twice
     events = take_home(store, made)
@@ -71,11 +65,11 @@ def test_a_chain_that_is_cut_inside_a_level_goes_on_elsewhere_where_its_checkpoi
     monkeypatch.setattr(chain, "HOME_SECONDS", 0.0)
     spec, asked = tiny_spec("quaternion", levels=2, epochs=3), {"checkpoint": "epoch"}
     store = RunStore.create(tmp_path, spec)
-    made = [*itertools.chain.from_iterable(chain.run_chain(message(spec, **asked), {}))]
+    made = [*itertools.chain.from_iterable(run_chain(spec, {}, **asked))]
     rows = [number for number, (line, _) in enumerate(made) if json.loads(line)["event"] == "row"]
     take_home(store, [made[: rows[1] - 1]])  # all but the last epoch of level 1
     assert list(store.checkpoints.positions()) == [Training(0, 1)]
-    events = take_home(store, chain.run_chain(message(spec, **asked), parcels.pack(store, 0, every_mask=False)))
+    events = take_home(store, run_chain(spec, parcels.pack(store, 0, every_mask=False), **asked))
     assert [event["event"] for event in events] == ["resumed", "epoch", "row", "finished"]
     assert (events[0]["level"], events[0]["message"]) == (1, "epoch 3 of 3, step 0 of 24")
     assert results(store.rows(0)) == results(alone(spec).rows(0))
@@ -84,7 +78,7 @@ def test_a_chain_that_is_cut_inside_a_level_goes_on_elsewhere_where_its_checkpoi
 
 def test_checkpoints_go_home_at_most_every_few_minutes(tmp_path):
     spec = tiny_spec(levels=1, epochs=5)
-    made = itertools.chain.from_iterable(chain.run_chain(message(spec, checkpoint="epoch"), {}))
+    made = itertools.chain.from_iterable(run_chain(spec, {}, checkpoint="epoch"))
     assert {json.loads(line)["event"] for line, _ in made} == {"epoch", "row", "finished"}
 
 
@@ -99,10 +93,10 @@ def test_a_checkpoint_that_finds_no_room_at_home_ends_nothing(tmp_path, alone):
 
 def test_kept_weights_and_controls_come_home(tmp_path):
     store = RunStore.create(tmp_path, PLAIN)
-    take_home(store, chain.run_chain(message(PLAIN, keep=[1, 3]), {}))
+    take_home(store, run_chain(PLAIN, {}, keep=[1, 3]))
     assert store.kept_levels(0) == [1, 3]
-    asked = message(PLAIN, controls=["inverted", "equal-macs"], control_levels=[2])
-    take_home(store, chain.run_chain(asked, parcels.pack(store, 0, every_mask=True)))
+    files = parcels.pack(store, 0, every_mask=True)
+    take_home(store, run_chain(PLAIN, files, controls=("inverted", "equal-macs"), control_levels=(2,)))
     assert [row.level for row in store.control_rows(0, "inverted")] == [2]
     assert [row.level for row in store.control_rows(0, "equal-macs")] == [0, 1, 2]
     assert (store.path / "masks" / "0-3-equal-macs.safetensors").exists()
@@ -132,7 +126,7 @@ def test_what_happens_is_sent_in_one_parcel_and_the_end_at_once(monkeypatch):
     server.allowed.release(5)
     monkeypatch.setattr(chain, "_SERVER", server)
     monkeypatch.setattr(chain, "PARCEL_SECONDS", 1000)  # longer than a test may take
-    assert [kinds_of(parcel) for parcel in chain.run_chain(message(PLAIN), {})] == [list(server.kinds)]
+    assert [kinds_of(parcel) for parcel in run_chain(PLAIN, {})] == [list(server.kinds)]
 
 
 def test_what_happens_is_sent_before_the_end(monkeypatch):
@@ -141,7 +135,7 @@ def test_what_happens_is_sent_before_the_end(monkeypatch):
     monkeypatch.setattr(chain, "PARCEL_SECONDS", 0.01)
     server.allowed.release()
     told = []
-    for parcel in chain.run_chain(message(PLAIN), {}):
+    for parcel in run_chain(PLAIN, {}):
         told.append(kinds_of(parcel))
         server.allowed.release()  # the next happens when this has come
     assert told == [["epoch"], ["row"], ["finished"]]
@@ -182,10 +176,10 @@ def test_a_control_s_level_ends_no_state_of_the_trial(alone, tmp_path):
 def test_a_failure_comes_home(tmp_path):
     spec = tiny_spec("quaternion", optimizer="sgd", learning_rate=99.0)
     store = RunStore.create(tmp_path, spec)
-    events = take_home(store, chain.run_chain(message(spec), {}))
+    events = take_home(store, run_chain(spec, {}))
     assert events[-1]["event"] == "failed"
     assert store.failure(0)
-    again = take_home(store, chain.run_chain(message(spec), parcels.pack(store, 0, every_mask=False)))
+    again = take_home(store, run_chain(spec, parcels.pack(store, 0, every_mask=False)))
     assert [event["event"] for event in again] == ["failed"]
 
 
@@ -205,7 +199,7 @@ def test_a_node_with_other_versions_is_one_sentence():
     sentence = f"node {platform.node()} has torch {versions()['torch']} and this machine 1.0: install the same on both"
     assert chain.probe([], None, versions()) is None
     assert chain.probe([], None, other) == sentence
-    (((line, files),),) = chain.run_chain(message(PLAIN, versions=other), {})
+    (((line, files),),) = run_chain(PLAIN, {}, expected=other)
     assert (json.loads(line)["event"], json.loads(line)["message"], files) == ("error", sentence, {})
 
 

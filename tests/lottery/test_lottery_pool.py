@@ -1,6 +1,5 @@
 """Several trials in one worker, as on a GPU: the rows are the same, and events find their trial."""
 
-import json
 import sys
 from dataclasses import replace
 
@@ -10,7 +9,8 @@ from lottery_samples import results, tiny_spec
 from fourfold import execution
 from fourfold.execution import _run as local
 from fourfold.execution import pool
-from fourfold.execution.pool import Pool, Task
+from fourfold.execution.jobs import Job, Trial
+from fourfold.execution.pool import Pool
 from fourfold.record import UserError
 
 SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
@@ -18,7 +18,7 @@ SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
 
 def tasks(count=6):
     made = [(SPECS[i % 2], i // 2) for i in range(count)]
-    return [Task(spec=spec, trial=trial, message=json.dumps({"run": spec.id, "trial": trial}) + "\n") for spec, trial in made]
+    return [Trial(spec=spec, number=trial, job=Job(specs=(spec,))) for spec, trial in made]
 
 
 def pretend(monkeypatch, program):
@@ -41,7 +41,8 @@ def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(monkeyp
 
 MIXED = """
 import json, sys
-tasks = [json.loads(sys.stdin.readline()) for _ in range(3)]
+from fourfold.execution.jobs import Trial
+tasks = [dict(zip(("run", "trial"), Trial.from_line(sys.stdin.readline()).key)) for _ in range(3)]
 for kind in ("epoch", "finished"):
     for task in reversed(tasks):
         print(json.dumps({"event": kind, "top1": task["trial"], **task}), flush=True)
@@ -54,13 +55,14 @@ def test_events_of_a_shared_worker_find_their_trial(monkeypatch):
     pretend(monkeypatch, MIXED)
     told = list(Pool(tasks(3), 3, None, shared=True).events())
     assert sorted((event.spec.preset, event.trial, event.kind) for event in told) == sorted(
-        (task.spec.preset, task.trial, kind) for task in tasks(3) for kind in ("epoch", "finished")
+        (task.spec.preset, task.number, kind) for task in tasks(3) for kind in ("epoch", "finished")
     )
     assert all(event.top1 == event.trial for event in told)
 
 
 MEMORY = """
 import json, sys, threading, time
+from fourfold.execution.jobs import Trial
 room, lock, here = int(sys.argv[1]) if len(sys.argv) > 1 else 1, threading.Lock(), 0
 ROOM = {room}
 def work(task):
@@ -73,7 +75,7 @@ def work(task):
         here -= 1
         print(json.dumps({{"event": "finished" if fits else "out-of-memory", **task}}), flush=True)
 for line in sys.stdin:
-    threading.Thread(target=work, args=(json.loads(line),)).start()
+    threading.Thread(target=work, args=(dict(zip(("run", "trial"), Trial.from_line(line).key)),)).start()
 """
 
 
@@ -83,7 +85,7 @@ def test_too_many_for_the_memory_go_on_as_fewer_and_none_is_lost(monkeypatch, ro
     pretend(monkeypatch, MEMORY.format(room=room))
     told = run(Pool(tasks(12), 8, None, shared=True))
     assert sorted(event for event in told if event[0] == "finished") == sorted(
-        ("finished", task.spec.preset, task.trial) for task in tasks(12)
+        ("finished", task.spec.preset, task.number) for task in tasks(12)
     )
     assert 0 < sum(kind == "notice" for kind, *_ in told) <= 3  # 8, 4, 2, 1
 

@@ -17,6 +17,7 @@ from fake_files import write_mnist
 from fourfold import data, deploy, execution, lottery, report
 from fourfold.cli import tickets
 from fourfold.execution import serving
+from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.ray import chain
 from fourfold.lottery import Line
 from fourfold.lottery._stability import run_stability
@@ -181,15 +182,14 @@ def test_connectivity_is_of_the_data_of_its_level(store, images, others):
 
 
 def test_a_process_that_reads_other_data_than_the_run_does_not_begin(images, others, tmp_path):
-    task = {"spec": SPEC.to_json(), "trial": 0, "data_dir": str(others), "device": "cpu", "deadline": None}
-    task |= {"keep": [], "checkpoint": "auto"}
-    task |= {"controls": [], "control_levels": None, "data": data.load("mnist", images).digest, "out": str(tmp_path / "runs")}
+    digests = {"mnist": data.load("mnist", images).digest}
+    job = Job(specs=(SPEC,), out=tmp_path / "runs", data_dir=others, device="cpu", data=digests)
+    trial = Trial(spec=SPEC, number=0, job=job)
     told = []
-    serving.Server(experiments_kept=1).serve(task, lambda line: told.append(json.loads(line)))
+    serving.Server(experiments_kept=1).serve(trial, lambda line: told.append(json.loads(line)))
     assert [value["event"] for value in told] == ["error"]
     assert re.match(r"the mnist data on \S+ \(SHA-256 \w{8}\) are others than those that the run was", told[0]["message"])
-    message = json.dumps(task | {"versions": chain.versions()})
-    (parcel,) = chain.run_chain(message, {})
+    (parcel,) = chain.run_chain(trial.to_line(), {}, chain.versions())
     assert [json.loads(line)["event"] for line, _ in parcel] == ["error"]
 
 

@@ -17,6 +17,7 @@ from lottery_samples import BOTH, files, results, tiny_spec
 from forked_ranks import fork_ranks, needs_ranks
 from fourfold import cli, execution, lottery, presets, pruning, report
 from fourfold.execution import serving
+from fourfold.execution.jobs import Job
 from fourfold.lottery import levels
 from fourfold.models import registry, resnet
 from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
@@ -68,11 +69,11 @@ def run_here(out: Path) -> None:
     """Run everything in one process, with the native steps and the batch norms that it has without other ranks."""
     for spec in (*perceptrons(), *convolutions()):
         names = CONTROLS["controls"] if spec == perceptrons()[0] else ()
-        controls = serving.Controls(names=names, levels=CONTROLS["control_levels"])
+        job = Job(specs=(spec,), controls=tuple(names), control_levels=tuple(CONTROLS["control_levels"]))
         experiment = lottery.Experiment.prepare(spec, None, torch.device("cpu"))
         with single_thread():
             store, clock = RunStore.create(out, spec), serving.Clock(None)
-            serving.run_trial_here(experiment, store, 0, clock, lambda kind, **content: None, (), controls)
+            serving.run_trial_here(experiment, store, 0, clock, lambda kind, **content: None, job)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from typing import ClassVar
 import pytest
 from lottery_samples import prepared, tiny_spec
 
-from fourfold import execution
 from fourfold.execution import Event, tracking
+from fourfold.execution.jobs import Job, Trial
+from fourfold.execution.pool import event_of
 from fourfold.execution.serving import Clock, run_trial_here
 from fourfold.record import RunStore, UserError
 
@@ -35,19 +36,20 @@ def ran(tmp_path_factory):
     out = tmp_path_factory.mktemp("ran")
     spec = tiny_spec("quaternion", levels=LEVELS, epochs=EPOCHS)
     made = Ran(spec)
-    task = execution.pool.Task(spec=spec, trial=0, message="")
+    job = Job(specs=(spec,), out=out)
+    trial = Trial(spec=spec, number=0, job=job)
 
     def send(events, most=None):
         def take(kind, **content):
-            events.append(task.event({"event": kind, **content}))
+            events.append(event_of(trial, {"event": kind, **content}))
             if len(events) == most:
                 raise EndedError
 
         return take
 
     with pytest.raises(EndedError):
-        run_trial_here(prepared(spec), RunStore.create(out, spec), 0, Clock(None), send(made.first, EPOCHS + 2), ())
-    run_trial_here(prepared(spec), RunStore.create(out, spec), 0, Clock(None), send(made.second), ())
+        run_trial_here(prepared(spec), RunStore.create(out, spec), 0, Clock(None), send(made.first, EPOCHS + 2), job)
+    run_trial_here(prepared(spec), RunStore.create(out, spec), 0, Clock(None), send(made.second), job)
     made.rows = RunStore(out / spec.id).rows(0)
     return made
 

@@ -1,6 +1,6 @@
 """The flags of every command that trains: on which machines, with what, and for how long."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,14 +9,14 @@ import tyro
 
 from fourfold.cli.arguments import Maybe
 from fourfold.cli.duration import parse_duration
-from fourfold.record import Cluster, Row, Spec, UserError
+from fourfold.record import Cluster, Spec, UserError
 
 AUTO = "auto"
 
 if TYPE_CHECKING:
     import torch
 
-    from fourfold.execution import Event
+    from fourfold.execution import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Machines:
 
     @property
     def checkpoint_every(self) -> str | float:
-        """When a level is saved while it is trained, as `execution.run` takes it."""
+        """When a level is saved while it is trained, as `fourfold.run` takes it."""
         return self.checkpoint if self.checkpoint in (AUTO, "epoch", "off") else parse_duration(self.checkpoint, "--checkpoint")
 
     @property
@@ -93,27 +93,27 @@ class Machines:
         if self.cluster and not dry_run:
             self.cluster.greet()
 
-    def check(self, specs: Sequence[Spec], trials: int, **settings: Any) -> None:
-        """Raise `UserError` for anything that can be seen without touching the disk; `execution.check` has the settings."""
-        from fourfold import execution
+    def job(self, specs: Sequence[Spec], **settings: Any) -> "Job":
+        """Return what these machines are asked for, checked as far as that goes without touching the disk.
 
-        execution.check(specs, trials, self.workers, self.budget_seconds, self.device, cluster=self.cluster, **settings)
+        Args:
+            specs: The experiments.
+            settings: The other fields of a `Job`.
+        """
+        from fourfold.execution import Job, check
 
-    def run(
-        self, specs: Sequence[Spec], *, trials: int, out: Path, on_event: "Callable[[Event], None]", **settings: Any
-    ) -> list[Row]:
-        """Run what is missing of some specs' trials, and return all their rows; `execution.run` has the settings."""
-        from fourfold import execution
-
-        here = {
-            "device": self.device,
-            "data_dir": self.data_dir,
-            "workers": self.workers,
-            "budget_seconds": self.budget_seconds,
-            "cluster": self.cluster,
-            "checkpoint": self.checkpoint_every,
-        }
-        return execution.run(specs, trials=trials, out=out, on_event=on_event, **(here | settings))
+        job = Job(
+            specs=tuple(specs),
+            device=self.device,
+            data_dir=self.data_dir,
+            workers=self.workers,
+            budget_seconds=self.budget_seconds,
+            cluster=self.cluster,
+            checkpoint=self.checkpoint_every,
+            **settings,
+        )
+        check(job)
+        return job
 
 
 Flags = Annotated[Machines, tyro.conf.arg(name="")]

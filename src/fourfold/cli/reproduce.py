@@ -76,7 +76,7 @@ def command(
     folder = out or Path("runs")
     chosen = FIGURES if what is None else {what: FIGURES[what]}
     first = next(iter(chosen.values()))
-    machines.check(_specs(first, scale), _trials(first, scale))
+    machines.job(_specs(first, scale), trials=_trials(first, scale))
     _forecast(console, chosen, scale, folder, machines)
     if what is not None and not dry_run:
         _run(console, what, scale, folder, machines)
@@ -84,7 +84,7 @@ def command(
 
 def _run(console: Console, name: str, scale: float, out: Path, machines: Machines) -> None:
     """Run what is missing of a figure, write its report and say where its pictures are."""
-    from fourfold import report
+    from fourfold import execution, report
     from fourfold.cli.live import follow
     from fourfold.report.paper_figures import FIGURES
 
@@ -93,7 +93,7 @@ def _run(console: Console, name: str, scale: float, out: Path, machines: Machine
     rows = []
     if to_run:
         with follow(console, to_run, trials, out) as on_event:
-            rows = machines.run(to_run, trials=trials, out=out, on_event=on_event)
+            rows = execution.run_job(machines.job(to_run, trials=trials, out=out), on_event)
     if rows or there:
         label = name if scale == 1 else f"{name}-scale-{scale:g}"
         folders = [out / spec.id for spec in (*there, *to_run)]

@@ -95,7 +95,7 @@ def command(
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
     if levels is not None and not controls:
         raise UserError(f"`--control-levels` (={' '.join(control_levels)}) is for controls: name some with --controls")
-    machines.check(specs, trials, keep=keep, controls=controls, control_levels=levels, parts=parts)
+    job = machines.job(specs, trials=trials, out=out, keep=keep, controls=controls, control_levels=levels, parts=parts)
     launch = launched()
     is_first = launch is None or launch.rank == 0
     console = make_console()
@@ -118,16 +118,7 @@ def command(
         follow(console, specs, trials, out) if is_first else nullcontext(_say_nothing) as show,
         execution.tracked(track if is_first else (), track_dir or out / "tracking", show) as on_event,
     ):
-        rows = machines.run(
-            specs,
-            trials=trials,
-            out=out,
-            keep=keep,
-            controls=controls,
-            control_levels=levels,
-            parts=parts,
-            on_event=on_event,
-        )
+        rows = execution.run_job(job, on_event)
     if not is_first:
         return
     if rows:

@@ -44,7 +44,7 @@ def command(
     if name is not None:
         machines.check_early(dry_run=dry_run)
 
-    from fourfold import presets, report, timing
+    from fourfold import execution, presets, report, timing
     from fourfold.cli.live import follow
     from fourfold.presets import studies
 
@@ -66,20 +66,20 @@ def command(
     first, *others = studies.specs(name, spec)
     for variant in (first, *others):
         try:
-            machines.check([variant], trials)
+            machines.job([variant], trials=trials)
         except UserError as error:
             if variant.model.algebra == first.model.algebra:
                 raise  # without it there is no question
             console.print(f"  without {variant.model.algebra}: {error}")
         else:
             variants.append(variant)
-    machines.check(variants, trials)
+    job = machines.job(variants, trials=trials, out=out)
     plans = timing.plan(variants, trials=trials, out=out, device=machines.place)
     print_plan(console, plans, [_name(variant, variants) for variant in variants], trials, machines.at_a_time)
     if dry_run:
         return
     with follow(console, variants, trials, out) as on_event:
-        rows = machines.run(variants, trials=trials, out=out, on_event=on_event)
+        rows = execution.run_job(job, on_event)
     if not rows:
         return
     folders = [out / variant.id for variant in variants]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,7 @@ def command(
         raise UserError(f"`--seed` (={seed}) decides what a study chooses: add --study N, or leave it out of a grid")
     machines.check_early(dry_run=dry_run)
 
-    from fourfold import presets, timing
+    from fourfold import execution, presets, timing
     from fourfold.cli.live import follow_sweep
     from fourfold.cli.sweep_result import print_result
     from fourfold.tuning import sweep
@@ -74,7 +75,7 @@ def command(
     else:
         check_study(study)
         points, known = study, bases
-    machines.check(known, trials)
+    job = machines.job(known, trials=trials, out=out)
     console = make_console()
     _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, study is not None)
     plans = timing.plan(known[: len(bases)], trials=trials, out=out, device=machines.place)
@@ -88,7 +89,7 @@ def command(
         def run(specs: Sequence[Spec]) -> None:
             left = None if deadline is None else deadline - time.monotonic()
             if specs and (left is None or left > 0):
-                machines.run(specs, trials=trials, out=out, on_event=on_event, budget_seconds=left)
+                execution.run_job(replace(job, specs=tuple(specs), budget_seconds=left), on_event)
 
         if study is None:
             found = sweep.run_grid(bases, sweep.lists_of(space), trials=trials, out=out, run=run)

@@ -1,13 +1,14 @@
 """`stability`: what is missing of the connectivity of some runs' levels, trained by workers."""
 
 import contextlib
-import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fourfold import data
-from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent, Pool, Task, default_workers
+from fourfold.execution.jobs import Job, Trial
+from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent, Pool, default_workers
 from fourfold.lottery._stability import Line, check_line, check_masks, missing, overlaps
 from fourfold.record import RunStore, UserError
 from fourfold.record.checks import check_number_of
@@ -55,25 +56,13 @@ def stability(
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
             store.save_overlaps(overlaps(store))
-        shared = {
-            "device": device,
-            "data_dir": str(data_dir.absolute()) if data_dir else None,
-            "deadline": deadline,
-            "line": {"steps": line.steps, "levels": line.levels, "points": line.points},
-        }
-        tasks = [
-            Task(
-                spec=store.spec(),
-                trial=trial,
-                message=json.dumps(
-                    {"spec": store.spec().to_json(), "out": str(store.path.parent.absolute()), "trial": trial, **shared}
-                )
-                + "\n",
-            )
+        job = Job(specs=(), device=device, data_dir=data_dir, deadline=deadline, line=line, data=digests)
+        trials = [
+            Trial(spec=store.spec(), number=trial, job=replace(job, specs=(store.spec(),), out=store.path.parent))
             for store in stores
             for trial in store.trials()
             if missing(store, trial, line)
         ]
-        count = min(workers or default_workers(place), len(tasks))
-        for event in Pool(tasks, count, deadline, shared=place.type == "cuda").events():
+        count = min(workers or default_workers(place), len(trials))
+        for event in Pool(trials, count, deadline, shared=place.type == "cuda").events():
             on_event(event)

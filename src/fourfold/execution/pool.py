@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from fourfold.execution.interrupts import on_interrupt
+from fourfold.execution.jobs import Trial
 from fourfold.record import TICKET, Row, Spec, UserError, launched
 
 ENDINGS = ("finished", "failed", "out-of-time", "stopped")
@@ -70,73 +71,59 @@ class Event:
 OnEvent = Callable[[Event], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A trial to run."""
+def event_of(trial: Trial, value: dict[str, Any]) -> Event:
+    """Return what a worker said of a trial as an event.
 
-    spec: Spec
-    trial: int
-    message: str
-    """The line that tells a worker."""
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What a worker's events name it by."""
-        return self.spec.id, self.trial
-
-    def event(self, value: dict[str, Any]) -> Event:
-        """Return what a worker said of this task as an event.
-
-        Raises:
-            UserError: it met a mistake of the user's, which ends the run.
-            RuntimeError: it crashed.
-        """
-        if value["event"] == "error":
-            raise UserError(value["message"])
-        if value["event"] == "crash":
-            raise RuntimeError(f"trial {self.trial} of {self.spec.id} crashed in its worker:\n{value['message']}")
-        row = Row.from_line(value["line"]) if "line" in value else None
-        return Event(
-            kind=value["event"],
-            spec=self.spec,
-            trial=self.trial,
-            control=row.control if row else value.get("control", TICKET),
-            level=row.level if row else value.get("level"),
-            epoch=value.get("epoch"),
-            top1=value.get("top1"),
-            row=row,
-            message=value.get("message"),
-        )
+    Raises:
+        UserError: it met a mistake of the user's, which ends the run.
+        RuntimeError: it crashed.
+    """
+    if value["event"] == "error":
+        raise UserError(value["message"])
+    if value["event"] == "crash":
+        raise RuntimeError(f"trial {trial.number} of {trial.spec.id} crashed in its worker:\n{value['message']}")
+    row = Row.from_line(value["line"]) if "line" in value else None
+    return Event(
+        kind=value["event"],
+        spec=trial.spec,
+        trial=trial.number,
+        control=row.control if row else value.get("control", TICKET),
+        level=row.level if row else value.get("level"),
+        epoch=value.get("epoch"),
+        top1=value.get("top1"),
+        row=row,
+        message=value.get("message"),
+    )
 
 
 class Pool:
-    """Lanes, each of which takes one task after the other.
+    """Lanes, each of which takes one trial after the other.
 
     Args:
-        tasks: What is to be done, in this order.
+        trials: What is to be done, in this order.
         lanes: Tasks at a time.
-        deadline: Time (`time.monotonic()`, which all processes of a machine share) from which no further task is begun; None
+        deadline: Time (`time.monotonic()`, which all processes of a machine share) from which no further trial is begun; None
             means none.
         shared: Whether all lanes share one worker process, as they must on a GPU to compute at the same time, or each has
             its own. Where a shared worker runs out of memory, half of the lanes go on.
     """
 
-    def __init__(self, tasks: Sequence[Task], lanes: int, deadline: float | None, shared: bool = False) -> None:
-        self._todo: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        for task in tasks:
-            self._todo.put(task)
-        self._unfinished = len(tasks)
+    def __init__(self, trials: Sequence[Trial], lanes: int, deadline: float | None, shared: bool = False) -> None:
+        self._todo: queue.SimpleQueue[Trial] = queue.SimpleQueue()
+        for trial in trials:
+            self._todo.put(trial)
+        self._unfinished = len(trials)
         self._running = 0
         self._lanes = lanes
         self._deadline = deadline
-        self._shared = _Worker(lanes) if shared and tasks else None
+        self._shared = _Worker(lanes) if shared and trials else None
         self._workers: list[_Worker] = [self._shared] if self._shared else []
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = self._stopping = False
 
     def events(self) -> Iterator[Event]:
-        """Run all tasks; yield what happens. Workers end with this generator, however it ends.
+        """Run all trials; yield what happens. Workers end with this generator, however it ends.
 
         Ctrl-C lets trials end at their next step, a second one ends them at once.
 
@@ -172,8 +159,8 @@ class Pool:
                 else:
                     yield event
             while not self._stopping and not self._todo.empty():  # after the deadline
-                task = self._todo.get()
-                yield Event(kind="out-of-time", spec=task.spec, trial=task.trial)
+                trial = self._todo.get()
+                yield Event(kind="out-of-time", spec=trial.spec, trial=trial.number)
         finally:
             self._closing = True
             for worker in self._workers:
@@ -199,53 +186,53 @@ class Pool:
     def _late(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _follow(self, task: Task, worker: "_Worker") -> None:
-        """Hand over a task and pass its events on until it is over."""
+    def _follow(self, trial: Trial, worker: "_Worker") -> None:
+        """Hand over a trial and pass its events on until it is over."""
         with self._lock:
             self._running += 1
             beside, lanes = self._running, self._lanes
         try:
-            self._pass_on(task, worker, lanes, alone=beside == 1)
+            self._pass_on(trial, worker, lanes, alone=beside == 1)
         finally:
             with self._lock:
                 self._running -= 1
 
-    def _pass_on(self, task: Task, worker: "_Worker", lanes: int, alone: bool) -> None:
-        for value in worker.run(task):
+    def _pass_on(self, trial: Trial, worker: "_Worker", lanes: int, alone: bool) -> None:
+        for value in worker.run(trial):
             if value["event"] == "out-of-memory":
-                self._give_back(task, lanes, alone)
+                self._give_back(trial, lanes, alone)
                 return
-            self._events.put(task.event(value))
+            self._events.put(event_of(trial, value))
             if value["event"] in ENDINGS:
                 with self._lock:
                     self._unfinished -= 1
                 return
         code = worker.kill()
         if self._stopping:
-            self._events.put(Event(kind="stopped", spec=task.spec, trial=task.trial))
+            self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
             return
         raise UserError(
-            f"the worker of trial {task.trial} of {task.spec.id} was ended from outside (exit code {code}; out of memory?); "
+            f"the worker of trial {trial.number} of {trial.spec.id} was ended from outside (exit code {code}; out of memory?); "
             "all rows so far are safe, the same command resumes"
         )
 
-    def _give_back(self, task: Task, lanes: int, alone: bool) -> None:
-        """Go on with half of the lanes that the task began beside, unless that is so already; one of them takes it again."""
+    def _give_back(self, trial: Trial, lanes: int, alone: bool) -> None:
+        """Go on with half of the lanes that the trial began beside, unless that is so already; one of them takes it again."""
         with self._lock:
             if lanes == 1 and alone:
                 raise UserError(
-                    f"trial {task.trial} of {task.spec.id} does not fit into the GPU's memory, not even alone; all rows so far "
-                    "are safe: use a larger GPU or --device cpu"
+                    f"trial {trial.number} of {trial.spec.id} does not fit into the GPU's memory, not even alone; all rows so "
+                    "far are safe: use a larger GPU or --device cpu"
                 )
             if self._lanes == lanes > 1:
                 self._lanes = lanes // 2
                 message = f"the GPU's memory is full: from now on {self._lanes} at a time"
-                self._events.put(Event(kind="notice", spec=task.spec, message=message))
-        self._todo.put(task)
+                self._events.put(Event(kind="notice", spec=trial.spec, message=message))
+        self._todo.put(trial)
 
 
 class _Worker:
-    """A worker process, and the tasks that it is at."""
+    """A worker process, and the trials that it is at."""
 
     def __init__(self, lanes: int) -> None:
         self._process = subprocess.Popen(
@@ -263,26 +250,26 @@ class _Worker:
         self._router = threading.Thread(target=self._route, daemon=True)
         self._router.start()
 
-    def run(self, task: Task) -> Iterator[dict[str, Any]]:
-        """Hand over a task and yield what the worker says of it, for as long as it says anything."""
+    def run(self, trial: Trial) -> Iterator[dict[str, Any]]:
+        """Hand over a trial and yield what the worker says of it, for as long as it says anything."""
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with self._lock:
-            self._followers[task.key] = lines
+            self._followers[trial.key] = lines
             if self._ended:
                 lines.put(None)
             assert self._process.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # a worker that is gone is told apart by its silence
-                self._process.stdin.write(task.message)
+                self._process.stdin.write(trial.to_line())
                 self._process.stdin.flush()
         try:
             while (line := lines.get()) is not None:
                 yield json.loads(line)
         finally:
             with self._lock:
-                del self._followers[task.key]
+                del self._followers[trial.key]
 
     def stop(self) -> None:
-        """Tell the process to end its tasks at their next step."""
+        """Tell the process to end its trials at their next step."""
         assert self._process.stdin is not None
         with self._lock, contextlib.suppress(BrokenPipeError, ValueError):  # it may be gone
             self._process.stdin.write(STOP)
@@ -301,7 +288,7 @@ class _Worker:
         return code
 
     def _route(self) -> None:
-        """Give each line to the task that it is of; a line that is not whole is the end."""
+        """Give each line to the trial that it is of; a line that is not whole is the end."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if not line.endswith("\n"):

@@ -3,44 +3,26 @@
 import contextlib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from fourfold import data
 from fourfold.execution.interrupts import on_interrupt
-from fourfold.execution.pool import Event, OnEvent, Task
-from fourfold.execution.serving import LOCK_WAIT_SECONDS, Clock, Controls, check_same_data, run_trial_here
+from fourfold.execution.jobs import Job, Trial
+from fourfold.execution.pool import Event, OnEvent, event_of
+from fourfold.execution.serving import LOCK_WAIT_SECONDS, Clock, check_same_data, run_trial_here
 from fourfold.execution.shared_store import SharedStore
 from fourfold.lottery.building import build
-from fourfold.lottery.controls import controls_left
-from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.rows import all_rows
-from fourfold.lottery.saving import CheckpointEvery, Rule
 from fourfold.nn import is_batch_norm
 from fourfold.record import Launch, Row, RunStore, Spec, UserError, launched
 from fourfold.train import Ranks, join, single_thread, versions
 
 PARTS = 4
 """Parts of a batch on the CPU, so that 1, 2 and 4 ranks give the same rows to the last bit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """What all ranks are to run; the fields are the arguments of `run`."""
-
-    specs: Sequence[Spec]
-    trials: int
-    out: Path
-    data_dir: Path | None
-    deadline: float | None
-    keep: Sequence[int]
-    controls: Controls
-    parts: int | None
-    checkpoint: CheckpointEvery
 
 
 def check_launch(specs: Sequence[Spec], workers: int | None, parts: int | None) -> None:
@@ -70,7 +52,7 @@ def default_parts(spec: Spec, world: int, device: torch.device) -> int:
     return PARTS if divides and device.type == "cpu" and not _has_batch_norm(spec) else world
 
 
-def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnEvent) -> list[Row]:
+def run_together(job: Job, launch: Launch, device: torch.device, on_event: OnEvent) -> list[Row]:
     """Run what is missing, and return all rows; the first rank calls `on_event`.
 
     Raises:
@@ -79,39 +61,38 @@ def run_together(work: Work, launch: Launch, device: torch.device, on_event: OnE
     """
     stopped = threading.Event()
     with on_interrupt(stopped.set, patient=True):
-        rows = _run_together(work, launch, device, on_event, stopped)
+        rows = _run_together(job, launch, device, on_event, stopped)
     if stopped.is_set():
         raise KeyboardInterrupt
     return rows
 
 
-def _run_together(work: Work, launch: Launch, device: torch.device, on_event: OnEvent, stopped: threading.Event) -> list[Row]:
+def _run_together(job: Job, launch: Launch, device: torch.device, on_event: OnEvent, stopped: threading.Event) -> list[Row]:
     with join(launch, device) as ranks, single_thread():
-        ranks.agree_on_settings(_settings(work, device))
-        digests = _load_data(work, ranks, launch, on_event)
-        if ranks.first and work.parts and work.parts > ranks.world and any(map(_has_batch_norm, work.specs)):
-            seen = f"{ranks.world} of {work.parts} parts of a batch at a time"
+        ranks.agree_on_settings(_settings(job, device))
+        digests = _load_data(job, ranks, launch, on_event)
+        if ranks.first and job.parts and job.parts > ranks.world and any(map(_has_batch_norm, job.specs)):
+            seen = f"{ranks.world} of {job.parts} parts of a batch at a time"
             message = f"batch norm sees {seen}, so rows depend on the number of ranks"
-            on_event(Event(kind="notice", spec=work.specs[0], message=message))
+            on_event(Event(kind="notice", spec=job.specs[0], message=message))
         stores = []
-        for spec in work.specs:
+        for spec in job.specs:
             if ranks.first:
-                RunStore.create(work.out, spec, digests[spec.data.name])
-            stores.append(SharedStore(work.out / spec.id, ranks))
+                RunStore.create(job.out, spec, digests[spec.data.name])
+            stores.append(SharedStore(job.out / spec.id, ranks))
         with contextlib.ExitStack() as stack:
             for store in stores:
                 stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
                 store.sweep()
-            for trial in range(work.trials):
-                for spec, store in zip(work.specs, stores, strict=True):
-                    left = controls_left(store, trial, work.controls.names, work.controls.levels)
-                    if not store.finished(trial) or left or not_kept(store, trial, work.keep):
-                        _run_trial(work, spec, store, trial, ranks, device, on_event, stopped)
-            return all_rows(stores, work.trials, list(work.controls.names))
+            for trial in range(job.trials):
+                for spec, store in zip(job.specs, stores, strict=True):
+                    if job.incomplete(store, trial):
+                        _run_trial(job, spec, store, trial, ranks, device, on_event, stopped)
+            return all_rows(stores, job.trials, list(job.controls))
 
 
 def _run_trial(
-    work: Work,
+    job: Job,
     spec: Spec,
     store: SharedStore,
     trial: int,
@@ -120,27 +101,27 @@ def _run_trial(
     on_event: OnEvent,
     stopped: threading.Event,
 ) -> None:
-    ranks = replace(ranks, parts=work.parts or default_parts(spec, ranks.world, device))
-    experiment = replace(Experiment.prepare(spec, work.data_dir, device, download=False), ranks=ranks)
+    ranks = replace(ranks, parts=job.parts or default_parts(spec, ranks.world, device))
+    experiment = replace(Experiment.prepare(spec, job.data_dir, device, download=False), ranks=ranks)
     first = ranks.from_first((experiment.data or "").encode()).decode()
     check_same_data(experiment, first or None)
-    task = Task(spec=spec, trial=trial, message="")
+    named = Trial(spec=spec, number=trial, job=job)
 
     def send(kind: str, **content: Any) -> None:
         if ranks.first:
-            on_event(task.event({"event": kind, **content}))
+            on_event(event_of(named, {"event": kind, **content}))
 
-    clock = Clock.until(work.deadline, ranks)
+    clock = Clock.until(job.deadline, ranks)
     clock.stopped = stopped
-    run_trial_here(experiment, store, trial, clock, send, work.keep, work.controls, Rule(work.checkpoint))
+    run_trial_here(experiment, store, trial, clock, send, job)
 
 
-def _load_data(work: Work, ranks: Ranks, launch: Launch, on_event: OnEvent) -> dict[str, str]:
+def _load_data(job: Job, ranks: Ranks, launch: Launch, on_event: OnEvent) -> dict[str, str]:
     """Let one rank of each machine download what is missing, and return the digests of the data that it has, by name."""
     digests: dict[str, str] = {}
-    for spec in {spec.data.name: spec for spec in work.specs}.values():
+    for spec in {spec.data.name: spec for spec in job.specs}.values():
         if launch.local_rank == 0:
-            images = data.load(spec.data.name, work.data_dir)
+            images = data.load(spec.data.name, job.data_dir)
             digests[spec.data.name] = images.digest
             for notice in images.notices if ranks.first else ():
                 on_event(Event(kind="notice", spec=spec, message=notice))
@@ -152,16 +133,16 @@ def _has_batch_norm(spec: Spec) -> bool:
     return any(is_batch_norm(module) for module in build(spec, device="meta").modules())
 
 
-def _settings(work: Work, device: torch.device) -> dict[str, Any]:
+def _settings(job: Job, device: torch.device) -> dict[str, Any]:
     """Return what all ranks must have in common."""
     return {
         **versions(),
         "device": device.type,
-        "specs": [spec.id for spec in work.specs],
-        "trials": work.trials,
-        "keep": list(work.keep),
-        "controls": list(work.controls.names),
-        "control_levels": None if work.controls.levels is None else list(work.controls.levels),
-        "parts": work.parts,
-        "checkpoint": work.checkpoint,
+        "specs": [spec.id for spec in job.specs],
+        "trials": job.trials,
+        "keep": list(job.keep),
+        "controls": list(job.controls),
+        "control_levels": None if job.control_levels is None else list(job.control_levels),
+        "parts": job.parts,
+        "checkpoint": job.checkpoint,
     }

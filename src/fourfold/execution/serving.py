@@ -6,34 +6,21 @@ import platform
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from fourfold.execution.jobs import Job, Trial
 from fourfold.lottery._stability import Line, run_stability
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
-from fourfold.lottery.saving import OFF, Rule, Saving
+from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device
 
 LOCK_WAIT_SECONDS = 30
 """How long a trial may still be held by a dying process of an earlier run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Controls:
-    """The controls that follow a trial."""
-
-    names: Collection[str] = ()
-    levels: Collection[int] | None = None
-    """None means all."""
-
-
-NO_CONTROLS = Controls()
 
 
 class Server:
@@ -46,26 +33,23 @@ class Server:
         self.stopped = threading.Event()
         """Set to end all trials at their next step."""
 
-    def serve(self, task: dict[str, Any], write: Callable[[str], None]) -> None:
+    def serve(self, trial: Trial, write: Callable[[str], None]) -> None:
         """Run a trial; whatever becomes of it is an event, written as a line of JSON in the thread of the trial."""
-        spec = Spec.from_json(task["spec"])
+        spec, job = trial.spec, trial.job
 
         def send(kind: str, **content: Any) -> None:
-            write(json.dumps({"event": kind, "run": spec.id, "trial": task["trial"], **content}))
+            write(json.dumps({"event": kind, "run": spec.id, "trial": trial.number, **content}))
 
-        clock = Clock(task["time_of_day"]) if "time_of_day" in task else Clock.until(task["deadline"])
+        clock = Clock.until(job.deadline) if job.time_of_day is None else Clock(job.time_of_day)
         clock.stopped = self.stopped
-        out, trial = Path(task["out"]), task["trial"]
         try:
-            experiment = self._prepared(spec, task)
-            check_same_data(experiment, task.get("data"))
-            if "line" in task:
-                run_stability_here(experiment, out, trial, clock, send, Line(**task["line"]))
+            experiment = self._prepared(spec, job)
+            check_same_data(experiment, job.data.get(spec.data.name))
+            store = RunStore.create(job.out, spec)
+            if job.line:
+                run_stability_here(experiment, store, trial.number, clock, send, job.line)
             else:
-                controls = Controls(names=tuple(task["controls"]), levels=task["control_levels"])
-                store = RunStore.create(out, spec)
-                rule = Rule(task["checkpoint"], task.get("least_seconds", 0.0))
-                run_trial_here(experiment, store, trial, clock, send, task["keep"], controls, rule)
+                run_trial_here(experiment, store, trial.number, clock, send, job)
         except UserError as error:
             send("error", message=str(error))
         except torch.OutOfMemoryError:
@@ -78,13 +62,12 @@ class Server:
             else:
                 send("crash", message=traceback.format_exc())
 
-    def _prepared(self, spec: Spec, task: dict[str, Any]) -> Experiment:
+    def _prepared(self, spec: Spec, job: Job) -> Experiment:
         with self._preparing:
             if spec.id not in self._experiments:
                 while len(self._experiments) >= self._kept:
                     self._experiments.pop(next(iter(self._experiments)))
-                data_dir = Path(task["data_dir"]) if task["data_dir"] else None
-                self._experiments[spec.id] = Experiment.prepare(spec, data_dir, resolve_device(task["device"]), download=False)
+                self._experiments[spec.id] = Experiment.prepare(spec, job.data_dir, resolve_device(job.device), download=False)
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
             return self._experiments[spec.id]
@@ -150,9 +133,7 @@ def run_trial_here(
     trial: int,
     clock: Clock,
     send: Callable[..., None],
-    keep: Collection[int],
-    controls: Controls = NO_CONTROLS,
-    rule: Rule | None = None,
+    job: Job,
 ) -> None:
     """Run one trial in this process, then its controls, and send their events.
 
@@ -162,9 +143,7 @@ def run_trial_here(
         trial: The trial.
         clock: Ends it.
         send: Called with every event.
-        keep: Levels whose weights are kept.
-        controls: Those that follow.
-        rule: When a level is saved while it is trained; None: never.
+        job: Levels to keep, controls to run and when to write checkpoints.
     """
 
     def on_row(row: Row) -> None:
@@ -179,16 +158,17 @@ def run_trial_here(
     def on_control_epoch(control: str, level: int, epoch: Epoch) -> None:
         on_epoch(level, epoch, control)
 
-    saving = Saving(store=store, trial=trial, ends=clock, rule=rule or Rule(OFF), data=experiment.data, tell=send)
+    rule = Rule(job.checkpoint, job.least_seconds)
+    saving = Saving(store=store, trial=trial, ends=clock, rule=rule, data=experiment.data, tell=send)
     try:
         clock.tick()
         with _held(store, trial):
-            run_trial(experiment, store, trial, on_row, on_epoch, keep, on_kept, saving)
-            run_controls(experiment, store, trial, controls.names, controls.levels, on_row, on_control_epoch, saving)
+            run_trial(experiment, store, trial, on_row, on_epoch, job.keep, on_kept, saving)
+            run_controls(experiment, store, trial, job.controls, job.control_levels, on_row, on_control_epoch, saving)
     except OutOfTimeError as ending:
         _send_ending(clock, send, str(ending))
         return
-    failures = [store.failure(trial), *(store.failure(trial, control) for control in controls.names)]
+    failures = [store.failure(trial), *(store.failure(trial, control) for control in job.controls)]
     failure = next((failure for failure in failures if failure), None)
     if failure:
         send("failed", message=failure)
@@ -197,10 +177,9 @@ def run_trial_here(
 
 
 def run_stability_here(
-    experiment: Experiment, out: Path, trial: int, clock: Clock, send: Callable[..., None], line: Line
+    experiment: Experiment, store: RunStore, trial: int, clock: Clock, send: Callable[..., None], line: Line
 ) -> None:
     """Measure the connectivity of one trial's levels in this process, and send its events."""
-    store = RunStore.create(out, experiment.spec)
 
     def on_row(row: ConnectivityRow) -> None:
         found = row.connectivity

@@ -6,7 +6,6 @@ many trials at the same time, each in a thread and on a CUDA stream of its own, 
 comes from one process.
 """
 
-import json
 import os
 import queue
 import sys
@@ -14,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
+from fourfold.execution.jobs import Trial
 from fourfold.execution.pool import STOP
 from fourfold.execution.serving import Server, own_stream
 from fourfold.train import single_thread
@@ -48,7 +48,7 @@ def take_standard_output() -> TextIO:
 def _lane(server: Server, tasks: "queue.SimpleQueue[str]", write: Callable[[str], None]) -> None:
     with single_thread(), own_stream():
         while True:
-            server.serve(json.loads(tasks.get()), write)
+            server.serve(Trial.from_line(tasks.get()), write)
 
 
 def _read(tasks: "queue.SimpleQueue[str]", server: Server) -> None:

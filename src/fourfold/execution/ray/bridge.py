@@ -18,19 +18,19 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
+from fourfold.execution.jobs import Trial
 from fourfold.execution.pool import ENDINGS
 from fourfold.execution.ray import chain, parcels
 from fourfold.execution.ray.joining import Joined, join, members, probe
 from fourfold.execution.serving import disk_failure
 from fourfold.execution.worker import take_standard_output
-from fourfold.record import TICKET, Row, RunStore, Spec, UserError
+from fourfold.record import TICKET, Row, RunStore, UserError
 
 LOOK_SECONDS = 2.0
 """How often it is seen whether the cluster is there and what it consists of."""
@@ -99,34 +99,18 @@ class _Input:
         """Called when there is no more: the run has ended, however that happened."""
         threading.Thread(target=self._read, daemon=True).start()
 
-    def tasks(self, **settings: Any) -> "list[_Task]":
-        """Return the trials to run with some settings, when all of them have been named."""
-        found = []
+    def trials(self, device: str) -> list[Trial]:
+        """Return the trials to run on some kind of device, when all of them have been named."""
+        trials = []
         while line := self.lines.get().strip():
-            message = json.loads(line) | settings
-            spec = Spec.from_json(message["spec"])
-            found.append(_Task(message=message, spec=spec, store=RunStore(Path(message["out"]) / spec.id)))
-        return found
+            trial = Trial.from_line(line)
+            trials.append(replace(trial, job=replace(trial.job, device=device)))
+        return trials
 
     def _read(self) -> None:
         for line in sys.stdin:
             self.lines.put(line)
         self.on_end()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    """A trial to run."""
-
-    message: dict[str, Any]
-    """What a worker is told."""
-    spec: Spec
-    store: RunStore
-
-    @property
-    def trial(self) -> int:
-        number: int = self.message["trial"]
-        return number
 
 
 class _Bridge:
@@ -143,12 +127,11 @@ class _Bridge:
     async def run(self, given: _Input) -> None:
         """Hand all trials to Ray and pass on what becomes of them, until none is left, or the time or the input is over."""
         await self._look()
-        settings = {"device": self._joined.device, "versions": self._request["versions"]}
-        tasks = await asyncio.to_thread(given.tasks, **settings)
+        trials = await asyncio.to_thread(given.trials, self._joined.device)
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
         given.on_end = lambda: loop.call_soon_threadsafe(stopped.set)
-        at_a_time = asyncio.Semaphore(self._request["workers"] or max(1, len(tasks)))
-        following = {asyncio.create_task(self._follow(task, at_a_time)): task for task in tasks}
+        at_a_time = asyncio.Semaphore(self._request["workers"] or max(1, len(trials)))
+        following = {asyncio.create_task(self._follow(trial, at_a_time)): trial for trial in trials}
         ends: list[asyncio.Future[Any]] = [
             asyncio.gather(*following),
             asyncio.create_task(self._watch()),
@@ -159,9 +142,9 @@ class _Bridge:
         done, _ = await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         for ended in done:
             ended.result()
-        for follower, task in following.items():
+        for follower, trial in following.items():
             if not follower.done():
-                self._say(task, "out-of-time")
+                self._say(trial, "out-of-time")
 
     async def _watch(self) -> None:
         while True:
@@ -177,12 +160,12 @@ class _Bridge:
         self._tell("alive" if told == self._told else "cluster", message=told)
         self._told = told
 
-    async def _follow(self, task: _Task, at_a_time: asyncio.Semaphore) -> None:
+    async def _follow(self, trial: Trial, at_a_time: asyncio.Semaphore) -> None:
         """Have a trial run, as often as that takes."""
         async with at_a_time:
             deaths = 0
             while True:
-                attempt = _Attempt(task, self._say)
+                attempt = _Attempt(trial, self._say, self._request["versions"])
                 reason = await attempt.run(self._chain)
                 if reason is None:
                     return
@@ -190,48 +173,49 @@ class _Bridge:
                 deaths = 1 if attempt.came_on else deaths + 1
                 if deaths == DEATHS:
                     times = f"{DEATHS} times in a row"
-                    told = f"trial {task.trial} of {task.spec.id} was given up after it lost its worker {times}: {reason}"
-                    self._say(task, "lost", message=told)
+                    told = f"trial {trial.number} of {trial.spec.id} was given up after it lost its worker {times}: {reason}"
+                    self._say(trial, "lost", message=told)
                     return
-                algebra = task.spec.model.algebra
-                self._say(task, "lost-worker", message=f"{algebra} trial {task.trial}: {reason}; it goes on elsewhere")
+                algebra = trial.spec.model.algebra
+                self._say(trial, "lost-worker", message=f"{algebra} trial {trial.number}: {reason}; it goes on elsewhere")
                 await asyncio.sleep(PAUSE_SECONDS * deaths)  # Ray may not know yet that a node is gone
 
-    def _say(self, task: _Task, kind: str, **content: Any) -> None:
-        self._tell(kind, run=task.spec.id, trial=task.trial, **content)
+    def _say(self, trial: Trial, kind: str, **content: Any) -> None:
+        self._tell(kind, run=trial.spec.id, trial=trial.number, **content)
 
 
 class _Attempt:
     """One task of Ray's, from what is on disk of a trial to the end of the trial or of the worker."""
 
-    def __init__(self, task: _Task, say: Callable[..., None]) -> None:
-        self._task, self._say = task, say
+    def __init__(self, trial: Trial, say: Callable[..., None], versions: dict[str, str]) -> None:
+        self._trial, self._say, self._versions = trial, say, versions
+        self._store = RunStore(trial.job.out / trial.spec.id)
         self.came_on = False
         """Whether a row or a checkpoint was written."""
         self._warned = False
 
     async def run(self, remote: Any) -> str | None:
         """Run the trial; return None when it has ended, or the reason why it has not."""
-        task = self._task
-        self._level = len(task.store.rows(task.trial))
-        message = for_another_machine(task.message)
-        message["keep"] = list(set(message["keep"]) - set(task.store.kept_levels(task.trial)))  # the machine does not see them
-        every = bool(message["controls"] or message["keep"])
-        files = await asyncio.to_thread(parcels.pack, task.store, task.trial, every_mask=every)
-        named = remote.options(name=f"{task.spec.id} trial {task.trial}")
+        trial, store, job = self._trial, self._store, self._trial.job
+        self._level = len(store.rows(trial.number))
+        keep = tuple(sorted(set(job.keep) - set(store.kept_levels(trial.number))))  # the machine does not see them
+        every_mask = bool(job.controls or keep)
+        files = await asyncio.to_thread(parcels.pack, store, trial.number, every_mask=every_mask)
+        line = trial.on_another_machine(end_elsewhere(job.deadline), keep=keep).to_line()
+        named = remote.options(name=f"{trial.spec.id} trial {trial.number}")
         try:
-            async for reference in named.remote(json.dumps(message), files):
+            async for reference in named.remote(line, files, self._versions):
                 events = [(json.loads(line), made) for line, made in await reference]
                 await asyncio.to_thread(self._write, events)
                 for value, _ in events:
                     kind = value.pop("event")
                     if kind == "out-of-memory":
                         return "its GPU's memory was full"
-                    self._say(task, kind, **{name: content for name, content in value.items() if name not in ("run", "trial")})
+                    self._say(trial, kind, **{name: content for name, content in value.items() if name not in ("run", "trial")})
                     if kind in (*ENDINGS, "error", "crash"):
                         return None
         except RayTaskError as error:
-            self._say(task, "crash", message=str(error))
+            self._say(trial, "crash", message=str(error))
             return None
         except RayError as error:
             return next((words for kind, words in REASONS.items() if isinstance(error, kind)), type(error).__name__)
@@ -244,24 +228,21 @@ class _Attempt:
                 assert row.level == self._level, f"level {row.level} where {self._level} is next"
                 self._level += 1
             try:
-                warning = parcels.accept(self._task.store, files, row)
+                warning = parcels.accept(self._store, files, row)
             except OSError as error:
-                raise disk_failure(self._task.store, error) from error
+                raise disk_failure(self._store, error) from error
             if warning and not self._warned:
                 self._warned = True
-                self._say(self._task, "notice", message=warning)
+                self._say(self._trial, "notice", message=warning)
             self.came_on = self.came_on or row is not None or (value["event"] == "checkpoint" and not warning)
 
 
-def for_another_machine(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a task whose deadline is a time of day, for monotonic clocks of two machines have nothing in common.
-
-    It is a little earlier, so that a checkpoint comes home in time.
-    """
-    if message["deadline"] is None:
-        return {**message}
-    left = message["deadline"] - time.monotonic()
-    return {**message, "time_of_day": time.time() + left - min(WAY_SECONDS, WAY_SHARE * left)}
+def end_elsewhere(deadline: float | None) -> float | None:
+    """Return a deadline of this machine's as a time of day, a little earlier, so that a checkpoint comes home in time."""
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    return time.time() + left - min(WAY_SECONDS, WAY_SHARE * left)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@ import queue
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from fourfold import data
+from fourfold.execution.jobs import Trial
 from fourfold.execution.ray import parcels
 from fourfold.execution.ray.parcels import Files
 from fourfold.execution.serving import Server, own_stream
-from fourfold.record import RunStore, Spec, UserError
+from fourfold.record import RunStore, UserError
 from fourfold.train import single_thread, versions
 
 PARCEL_SECONDS = 0.5
@@ -50,16 +51,17 @@ def probe(datasets: list[str], data_dir: str | None, expected: dict[str, str]) -
     return None
 
 
-def run_chain(message: str, files: Files) -> Iterator[Parcel]:
+def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Parcel]:
     """Run a trial and its controls from the files that there are of it; yield now and then what has happened since.
 
     Args:
-        message: The task, as JSON.
+        line: The trial, as `Trial.to_line` has it.
         files: As `parcels.pack` returns them.
+        expected: The driver's versions.
     """
-    task: dict[str, Any] = json.loads(message)
-    spec, trial = Spec.from_json(task["spec"]), task["trial"]
-    if told := _disagreement(task["versions"]):  # a node that joined after the others had been probed
+    task = Trial.from_line(line)
+    spec, trial = task.spec, task.number
+    if told := _disagreement(expected):  # a node that joined after the others had been probed
         yield [(json.dumps({"event": "error", "run": spec.id, "trial": trial, "message": told}), {})]
         return
     events: queue.SimpleQueue[tuple[str, Files]] = queue.SimpleQueue()
@@ -69,19 +71,19 @@ def run_chain(message: str, files: Files) -> Iterator[Parcel]:
         parcels.unpack(store, files)
         sent = set(files)
 
-        def write(line: str) -> None:
-            kind = json.loads(line)["event"]
+        def write(event: str) -> None:
+            kind = json.loads(event)["event"]
             if kind == "checkpoint":
                 new = parcels.checkpoints(store, trial)
             else:
                 new = {} if kind == "epoch" else parcels.made(store, trial, sent)
                 sent.update(new)
-            events.put((line, new))
+            events.put((event, new))
 
         def work() -> None:
             try:
                 with single_thread(), own_stream():
-                    _SERVER.serve({**task, "out": folder, "least_seconds": HOME_SECONDS}, write)
+                    _SERVER.serve(replace(task, job=replace(task.job, out=Path(folder), least_seconds=HOME_SECONDS)), write)
             finally:
                 ended.set()
 

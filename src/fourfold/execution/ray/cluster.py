@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fourfold.execution.pool import ENDINGS, Event, Task
+from fourfold.execution.jobs import Trial
+from fourfold.execution.pool import ENDINGS, Event, event_of
 from fourfold.record import Cluster, NoAnswerError, UserError
 
 BRIDGE = [sys.executable, "-m", "fourfold.execution.ray.bridge"]
@@ -68,45 +69,45 @@ class Connection:
     def __exit__(self, *ending: object) -> None:
         self._bridge.close()
 
-    def events(self, tasks: Sequence[Task]) -> Iterator[Event]:
-        """Run all tasks; yield what happens. A cluster that is lost is waited for.
+    def events(self, trials: Sequence[Trial]) -> Iterator[Event]:
+        """Run all trials; yield what happens. A cluster that is lost is waited for.
 
         Raises:
             UserError: the cluster did not return, a mistake showed on a node, or trials were given up, in one sentence.
         """
-        left = {task.key: task for task in tasks}
+        left = {trial.key: trial for trial in trials}
         given_up: list[str] = []
         stalls = 0
         while left:
-            self._bridge.begin(task.message for task in left.values())
+            self._bridge.begin(trial.to_line() for trial in left.values())
             rows = 0
             for value in self._bridge.answers(SILENCE_SECONDS):
                 kind = value["event"]
                 if kind == "cluster":
-                    yield Event(kind="cluster", spec=tasks[0].spec, message=value["message"])
+                    yield Event(kind="cluster", spec=trials[0].spec, message=value["message"])
                 if "run" not in value:
                     _complain(value)
                     continue
-                task = left[value["run"], value["trial"]]
+                trial = left[value["run"], value["trial"]]
                 if kind == "lost":
                     given_up.append(value["message"])
                 elif kind == "lost-worker":
-                    yield Event(kind="notice", spec=task.spec, message=value["message"])
+                    yield Event(kind="notice", spec=trial.spec, message=value["message"])
                 else:
-                    yield task.event(value)
+                    yield event_of(trial, value)
                 rows += kind in ("row", "checkpoint")
                 if kind in (*ENDINGS, "lost"):
-                    del left[task.key]
+                    del left[trial.key]
                 if not left:
                     break
             self._bridge.close()
             if not left:
                 break
             stalls = 1 if rows else stalls + 1
-            yield Event(kind="notice", spec=tasks[0].spec, message=f"{self._gone}; waiting for it")
+            yield Event(kind="notice", spec=trials[0].spec, message=f"{self._gone}; waiting for it")
             if stalls == STALLS or not self._return():
                 if self._late():
-                    yield from (Event(kind="out-of-time", spec=task.spec, trial=task.trial) for task in left.values())
+                    yield from (Event(kind="out-of-time", spec=trial.spec, trial=trial.number) for trial in left.values())
                     break
                 raise UserError(f"{self._gone}; all rows so far are safe, the same command resumes")
         if given_up:
