@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fourfold.data.arrays import from_arrays
     from fourfold.data.checking import Finding, check
     from fourfold.data.fetching import download
+    from fourfold.data.image_folders import from_folder
     from fourfold.data.images import ImageSet, load
     from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, require, where
@@ -38,6 +39,7 @@ __all__ = [
     "encoded_channels",
     "from_arrays",
     "from_datasets",
+    "from_folder",
     "info",
     "info_for",
     "input_channels",
@@ -62,6 +64,7 @@ _LAZY = {
     "download": "fetching",
     "from_arrays": "arrays",
     "from_datasets": "torch_datasets",
+    "from_folder": "image_folders",
     "info_for": "subset",
     "listing": "places",
     "pack": "packed",

@@ -1,0 +1,235 @@
+"""Pictures of a folder decoded once into a file of bytes, which is mapped into memory or read batch by batch.
+
+Below `decoded/<name>-<settings>/` in the data directory lie `pixels` (uint8, a picture after the other, planes), `sums` (int64:
+the sum and the sum of squares of each channel of each picture) and `contents.json`, which is written last and says what they
+are of. They are made anew when a file of the folder has changed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fourfold.data.class_folders import Listing
+from fourfold.data.normalizing import byte_sums
+from fourfold.data.pictures import BadPictureError, Form, decode
+from fourfold.record.errors import UserError
+from fourfold.record.files import write_atomically
+
+VERSION = 1
+
+BadImages = Literal["refuse", "skip"]
+
+_CHUNK = 64
+"""Pictures that a thread decodes at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What decoded files hold."""
+
+    version: int
+    fingerprint: str
+    """Of the listing that they were made from."""
+    shape: tuple[int, ...]
+    """Number, channels, height and width of the pictures."""
+    sha256: str
+    """Of the pixels."""
+    bad: tuple[tuple[int, str], ...]
+    """Files that could not be decoded: their numbers in the listing, and why."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """Decoded pictures on disk."""
+
+    pixels: Path
+    contents: Contents
+    sums: Tensor
+    """int64 (N, 2, C)."""
+
+
+def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path, progress: bool | None) -> Decoded:
+    """Return the decoded pictures of a listing, decoding them first where that was not done.
+
+    Args:
+        listing: The pictures.
+        form: What every picture becomes.
+        bad_images: Whether a file that cannot be decoded is refused, or left out.
+        directory: The data directory.
+        progress: Whether to draw a bar; None means if standard error is a terminal.
+
+    Raises:
+        UserError: a bad file is refused, pictures have several sizes and none is asked for, or there is no room for them.
+    """
+    folder = directory / "decoded" / f"{listing.root.name or 'root'}-{_settings(listing, form)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            contents = _known(folder, listing)
+            if contents is None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of Pillow, about files that are damaged and yet decoded
+                    contents = _decode_all(listing, form, bad_images, folder, progress)
+            if contents.bad and bad_images == "refuse":
+                raise _refusal(listing, *contents.bad[0])
+            sums = np.fromfile(folder / "sums", np.int64).reshape(contents.shape[0], 2, contents.shape[1])
+            return Decoded(pixels=folder / "pixels", contents=contents, sums=torch.from_numpy(sums))
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --data-dir") from error
+
+
+def _settings(listing: Listing, form: Form) -> str:
+    text = json.dumps([str(listing.root.resolve()), asdict(form)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _known(folder: Path, listing: Listing) -> Contents | None:
+    """Return what a folder holds, if that is whole and of this listing."""
+    try:
+        fields = json.loads((folder / "contents.json").read_bytes())
+        bad = tuple((int(number), str(why)) for number, why in fields.pop("bad"))
+        contents = Contents(**{**fields, "shape": tuple(map(int, fields["shape"])), "bad": bad})
+        count, channels, height, width = contents.shape
+        sizes = {"pixels": count * channels * height * width, "sums": 16 * count * channels}
+        whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    same = (contents.version, contents.fingerprint) == (VERSION, listing.fingerprint)
+    return contents if whole and same and count + len(bad) == len(listing.files) else None
+
+
+def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Path, progress: bool | None) -> Contents:
+    """Decode every picture and write what `_known` finds; what was there before stays until all is written."""
+    digest = hashlib.sha256()
+    bad: list[tuple[int, str]] = []
+    shape: tuple[int, ...] | None = None
+    first, number, count = "", 0, 0
+    parts = {name: folder / f".{name}.{os.getpid()}.part" for name in ("pixels", "sums")}
+    try:
+        with (
+            parts["pixels"].open("wb") as pixels,
+            parts["sums"].open("wb") as sums,
+            _Bar(len(listing.files), progress) as advance,
+        ):
+            for chunk in _chunks(listing, form):
+                good: list[NDArray[np.uint8]] = []
+                for picture in chunk:
+                    if isinstance(picture, BadPictureError):
+                        if bad_images == "refuse":
+                            raise _refusal(listing, number, str(picture))
+                        bad.append((number, str(picture)))
+                    else:
+                        if shape is None:
+                            shape, first = picture.shape, listing.files[number]
+                            _check_room(shape, len(listing.files), folder)
+                        if picture.shape != shape:
+                            raise _sizes_differ(listing, first, shape, number, picture.shape)
+                        good.append(picture)
+                    number += 1
+                if good:
+                    block = np.stack(good)
+                    pixels.write(block.data)
+                    digest.update(block.data)
+                    sums.write(byte_sums(torch.from_numpy(block).flatten(2)).numpy().data)
+                    count += len(good)
+                advance(len(chunk))
+            for stream in (pixels, sums):
+                stream.flush()
+                os.fsync(stream.fileno())
+        if shape is None:
+            raise UserError(f"{listing.root}: expected pictures, found {len(bad):,} files of which none can be read")
+        contents = Contents(
+            version=VERSION, fingerprint=listing.fingerprint, shape=(count, *shape), sha256=digest.hexdigest(), bad=tuple(bad)
+        )
+        (folder / "contents.json").unlink(missing_ok=True)
+        for name, part in parts.items():
+            part.replace(folder / name)
+        write_atomically(folder / "contents.json", json.dumps(asdict(contents)).encode())
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return contents
+
+
+def _chunks(listing: Listing, form: Form) -> Iterator[list[NDArray[np.uint8] | BadPictureError]]:
+    """Yield the pictures in order, or what is wrong with them, decoded by threads that are a few chunks ahead at most."""
+
+    def work(names: Sequence[str]) -> list[NDArray[np.uint8] | BadPictureError]:
+        return [_decoded(listing.root / name, form) for name in names]
+
+    threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    waiting: deque[Future[list[NDArray[np.uint8] | BadPictureError]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for start in range(0, len(listing.files), _CHUNK):
+                waiting.append(pool.submit(work, listing.files[start : start + _CHUNK]))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _decoded(path: Path, form: Form) -> NDArray[np.uint8] | BadPictureError:
+    try:
+        return decode(path, form)
+    except BadPictureError as error:
+        return BadPictureError(str(error))  # without the traceback, which would keep the picture
+
+
+class _Bar:
+    """A bar on standard error; entering it returns what moves it on."""
+
+    def __init__(self, total: int, progress: bool | None) -> None:
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress
+
+        shown = sys.stderr.isatty() if progress is None else progress
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
+        self._total = total
+
+    def __enter__(self) -> Any:
+        self._progress.start()
+        task = self._progress.add_task("decoding pictures", total=self._total)
+        return lambda count: self._progress.advance(task, count)
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+
+def _check_room(shape: tuple[int, ...], count: int, folder: Path) -> None:
+    needed, free = count * int(np.prod(shape)), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{count:,} decoded pictures need {needed:,} bytes in {folder}, which has {free:,}; choose another --data-dir"
+        )
+
+
+def _refusal(listing: Listing, number: int, why: str) -> UserError:
+    return UserError(f"{listing.root / listing.files[number]} {why}; `bad_images='skip'` leaves such files out")
+
+
+def _sizes_differ(listing: Listing, first: str, shape: tuple[int, ...], number: int, other: tuple[int, ...]) -> UserError:
+    sizes = (f"{size[2]}×{size[1]}" for size in (other, shape))
+    found, right = sizes
+    return UserError(
+        f"{listing.root / listing.files[number]} is of {found} pixels, and {first} of {right}; give one `size` for all"
+    )

@@ -1,0 +1,172 @@
+"""One picture of any format that Pillow reads, as bytes of one size. Nothing in the file is trusted."""
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.record.text import shortened
+
+if TYPE_CHECKING:
+    from PIL.Image import Image, Transpose
+
+Resize = Literal["crop", "fit", "stretch"]
+Colour = Literal["rgb", "grey"]
+
+MOST_PIXELS = 89_478_485
+"""Pixels of a picture at most, as Pillow warns of from here on: a quarter of a gigabyte of colours."""
+
+_DRAFT = 2
+"""JPEGs are decoded at a fraction of their size that is still so many times as large as what is wanted."""
+
+_REFUSED = frozenset({"EPS", "WMF", "HDF5", "GRIB", "BUFR", "MPEG"})
+"""Formats that Pillow hands to other programs, or only recognises."""
+
+_ORIENTATION = 0x0112
+
+
+class BadPictureError(ValueError):
+    """A file that cannot be used as a picture; its text says why, without the name of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What every picture becomes."""
+
+    size: tuple[int, int] | None
+    """Height and width; None leaves each as it is."""
+    resize: Resize
+    """crop: scaled until the shorter side fits, and the middle taken; fit: scaled until the longer side fits, black beside it;
+    stretch: scaled to the size, whatever the proportions. All with Pillow's bilinear filter, which averages when it shrinks."""
+    colour: Colour
+
+    @property
+    def channels(self) -> int:
+        """3 of colours, 1 of grey."""
+        return 1 if self.colour == "grey" else 3
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return the names of the formats that are read."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - _REFUSED))
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the endings of file names, such as `.png`, that the formats have."""
+    from PIL import Image
+
+    known = set(formats())
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in known)
+
+
+def decode(path: Path, form: Form) -> NDArray[np.uint8]:
+    """Return a picture as uint8 (C, H, W).
+
+    It is turned as its EXIF says; of several frames, the first is taken; 16 bits become 8; what is transparent becomes black;
+    colour profiles are ignored.
+
+    Raises:
+        BadPictureError: the file cannot be read, or is too large.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadPictureError("is not a file")
+        with path.open("rb") as stream:
+            from PIL import Image
+
+            with Image.open(stream, formats=formats()) as picture:
+                return _array(_sized(_plain(_upright(picture, form), form), form))
+    except BadPictureError:
+        raise
+    except OSError as error:
+        raise BadPictureError(f"cannot be read as a picture ({_reason(error)})") from error
+    except Exception as error:  # Pillow's many readers raise whatever a damaged file leads to
+        raise BadPictureError(f"cannot be read as a picture ({_reason(error)})") from error
+
+
+def _upright(picture: "Image", form: Form) -> "Image":
+    """Return the first frame, decoded, as its EXIF turns it."""
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        raise BadPictureError(f"is of {width}×{height} pixels, more than {MOST_PIXELS:,}")
+    if form.size is not None:
+        side = _DRAFT * max(form.size)
+        picture.draft(picture.mode, (side, side))
+    picture.load()
+    try:
+        turn = _turns().get(picture.getexif().get(_ORIENTATION))
+    except Exception:  # damaged EXIF of a picture that is whole
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
+
+
+@cache
+def _turns() -> "Mapping[object, Transpose]":
+    from PIL.Image import Transpose
+
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+
+
+def _plain(picture: "Image", form: Form) -> "Image":
+    """Return a picture of 8 bits, grey or RGB."""
+    from PIL import Image
+
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = Image.fromarray(_eight_bits(picture))
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or (picture.mode == "P" and "transparency" in picture.info):
+        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        black.alpha_composite(picture.convert("RGBA"))
+        picture = black
+    return picture.convert("L" if form.colour == "grey" else "RGB")
+
+
+def _eight_bits(picture: "Image") -> NDArray[np.uint8]:
+    values = np.asarray(picture)
+    if picture.mode == "F":
+        if not (values.min() >= 0 and values.max() <= 1):  # also true of NaN
+            raise BadPictureError("has floating-point pixels outside of 0 to 1")
+        return np.round(values * 255).astype(np.uint8)
+    high: NDArray[np.uint8] = (np.clip(values, 0, 2**16 - 1) // 256).astype(np.uint8)
+    return high
+
+
+def _sized(picture: "Image", form: Form) -> "Image":
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    if form.size is None or picture.size == form.size[::-1]:
+        return picture
+    size = form.size[::-1]
+    if form.resize == "crop":
+        return ImageOps.fit(picture, size, Resampling.BILINEAR)
+    if form.resize == "fit":
+        return ImageOps.pad(picture, size, Resampling.BILINEAR)
+    return picture.resize(size, Resampling.BILINEAR)
+
+
+def _array(picture: "Image") -> NDArray[np.uint8]:
+    array = np.asarray(picture)
+    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _reason(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return shortened(said.partition("\n")[0] or type(error).__name__, 200)
