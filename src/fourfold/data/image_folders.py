@@ -47,8 +47,8 @@ def from_folder(
 ) -> Splits:
     """Return data of one's own from a folder of class folders, for a real network on the CPU.
 
-    Class folders lie in the folder itself, or in `train`, `val` or `validation`, and `test` below it. Without `test`, what is in
-    `val` is the test part; without both, some pictures are held out. Pictures of any format that Pillow reads are decoded once
+    Class folders lie in the folder itself, or in `train`, `val` or `validation`, and `test` below it. Without `test`, what is
+    in `val` is the test part; without both, some pictures are held out. Pictures of any format that Pillow reads are decoded once
     into the data directory, where they are found again until a file changes.
 
     Args:
@@ -151,7 +151,7 @@ def _notices(listing: Listing, pictures: Decoded) -> tuple[str, ...]:
 
 
 def _digest(pictures: Decoded, parts: dict[Role, Part]) -> str:
-    """Return the SHA-256 of the checksum of the decoded pixels, of an evenly spaced choice of them, and of every part's labels."""
+    """Return the SHA-256 of the checksum of all pixels, of an evenly spaced choice of pictures, and of every part's labels."""
     digest = hashlib.sha256(f"{pictures.contents.shape} {pictures.contents.sha256}\n".encode())
     count = pictures.contents.shape[0]
     pixels = np.memmap(pictures.pixels, np.uint8, "r", shape=pictures.contents.shape)
