@@ -48,8 +48,8 @@ def from_folder(
     """Return data of one's own from a folder of class folders, for a real network on the CPU.
 
     Class folders lie in the folder itself, or in `train`, `val` or `validation`, and `test` below it. Without `test`, what is
-    in `val` is the test part; without both, some pictures are held out. Pictures of any format that Pillow reads are decoded once
-    into the data directory, where they are found again until a file changes.
+    in `val` is the test part; without both, some pictures are held out. Pictures of any format that Pillow reads are
+    decoded once into the data directory, where they are found again until a file changes.
 
     Args:
         path: The folder.
