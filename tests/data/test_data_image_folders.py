@@ -236,6 +236,7 @@ def test_large_jpegs_are_decoded_small(tmp_path):
     assert np.abs(found.astype(int) - exact).max() <= 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Pillow's, of formats that it will not write for ever
 def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
     assert {"PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO"} <= set(formats())
     assert not {"EPS", "WMF"} & set(formats())
