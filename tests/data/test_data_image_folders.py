@@ -242,7 +242,7 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
     assert not {"EPS", "WMF"} & set(formats())
     assert ".eps" not in suffixes()
     image = Image.fromarray(pixels(1, 32, 32))
-    for name in sorted(set(formats()) & set(Image.SAVE)):
+    for name in sorted((set(formats()) & set(Image.SAVE)) - {"SPIDER"}):  # which holds floats
         path = tmp_path / f"picture.{name}"
         try:
             image.save(path, name)
