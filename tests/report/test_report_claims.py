@@ -181,6 +181,62 @@ def test_claims_are_judged_by_rows_of_the_papers_experiment_first(tmp_path: Path
     assert concerns_claims(()) is False
 
 
+def changed(spec: Spec, fraction: float, precision: str | None) -> Spec:
+    """`spec` with coarser levels and in another precision."""
+    prune, train = dataclasses.replace(spec.prune, fraction=fraction), dataclasses.replace(spec.train, precision=precision)
+    return dataclasses.replace(spec, prune=prune, train=train)
+
+
+def study(out: Path, bf16_gap: float, spread: float = 0.1, preset: str = "digits-conv2") -> None:
+    """Rows of the study `precisions`, in which bf16 is so far ahead."""
+    for spec in presets.studies.specs("precisions", presets.get(preset)):
+        store = RunStore.create(out, spec)
+        ahead = bf16_gap if spec.train.precision == "bf16" else 0.0
+        for trial in range(4):
+            for level in range(3):
+                store.append(synthetic.row(spec, trial, level, top1=80 + trial + ahead * (1 + spread * (-1) ** trial)))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "precision", "words"),
+    [
+        (0.488, None, "every third level"),
+        (0.2, "bf16", "bf16"),
+        (0.488, "bf16", "every third level, bf16"),
+        (0.36, "bf16", "every second level, bf16"),
+        (0.3, None, None),
+        (0.3, "bf16", None),
+    ],
+)
+def test_coarser_levels_and_bf16_decide_a_claim_and_the_verdict_says_so(
+    tmp_path: Path, fraction: float, precision: str | None, words: str | None
+) -> None:
+    for algebra in ("real", "quaternion"):
+        rows_of(changed(presets.get("conv4-cifar10", algebra=algebra), fraction, precision), tmp_path / "rows")
+
+    def judged(*folders: str) -> Judged:
+        found = report.experiments(report.read_runs([tmp_path / folder for folder in ("rows", *folders)]))
+        return {one.name: one for one in judge(found)}["p1-ahead-conv4-cifar10"]
+
+    study(tmp_path / "free", -0.1)
+    study(tmp_path / "dear", -1.0, preset="digits-resnet8")
+    study(tmp_path / "unsure", -0.3, spread=2.0)
+    study(tmp_path / "perceptrons", -0.1, preset="digits")
+    if words is None:
+        assert judged("free").basis == "other settings than the preset's"
+        assert judged("free").verdict == UNDECIDED
+        return
+    assert judged("free").verdict == f"{HOLDS}: {words}, 3 trials"
+    assert judged("free").command is None
+    for folders in ([], ["dear"], ["unsure"], ["perceptrons"], ["free", "dear"]):
+        other = judged(*folders)
+        if precision is None:
+            assert other.verdict == f"{HOLDS}: {words}, 3 trials"
+        else:
+            assert other.verdict == UNDECIDED
+            assert other.basis == f"{words}, which no study here shows to cost nothing"
+
+
 def test_verdicts_follow_the_rows(tmp_path: Path) -> None:
     for algebra, top1 in (("real", 70.0), ("quaternion", 60.0)):
         spec = presets.get("conv4-cifar10", algebra=algebra)

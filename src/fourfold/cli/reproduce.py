@@ -170,7 +170,7 @@ def _claims(console: Console, runs: tuple[Path, ...], out: Path) -> None:
     for column in ("claim", "our rows", "what they say", "their data", "command for more rows"):
         table.add_column(column)
     for one in judged:
-        table.add_row(one.name, one.ours.verdict, ours_in_words(one), theirs_in_words(one), one.command or "")
+        table.add_row(one.name, one.verdict, ours_in_words(one), theirs_in_words(one), one.command or "")
     console.print(table)
     console.print(f"\n{count_sentence(judged)}\nclaims  {out / 'claims.md'}\npage    {page}")
 

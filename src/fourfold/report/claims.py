@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fourfold import presets
+from fourfold.report.basis import AS_PUBLISHED, Basis, basis_of, bf16_is_free
 from fourfold.report.claim_list import CLAIMS, Claim
 from fourfold.report.compare import real_twin
 from fourfold.report.evidence import FAILS, HOLDS, UNDECIDED, Evidence, Finding, published_evidence
@@ -14,17 +15,15 @@ from fourfold.report.scaling import scale_of, unscaled
 from fourfold.report.tables import Record, Table
 from fourfold.report.words import MISSING, NOT_RUN
 
-AS_PUBLISHED = "as the paper's text"
-OTHER_SETTINGS = "other settings than the preset's"
-
 NOTE = (
     "Verdicts are computed. Ours: a claim holds if the whole 95 % interval over trials meets the criterion, and does not hold "
     "if the whole interval misses it; otherwise, and with a single trial, there is not enough data. A claim on many fractions "
-    "is refuted if one interval in ten contradicts it, and holds if no mean contradicts it and half of the intervals exclude a "
-    "tie; intervals are for one fraction at a time. Smaller experiments, and those of other settings, are told and decide "
-    "nothing. Theirs: the papers' own curves, put to the same criterion by their means, for they have no intervals. Gaps are "
-    "quaternion minus real at equal fraction of real, in points; there a quaternion network does up to four times the "
-    "multiply-accumulates (MACs)."
+    "is refuted if one interval in ten contradicts it, and holds if no mean contradicts it and half of the intervals exclude "
+    "a tie; intervals are for one fraction at a time. Rows whose levels prune several published levels at once decide too, "
+    "and so do those trained in bf16 once the study of precisions shows that it costs less than half a point; the verdict "
+    "says so. Smaller experiments, and those of other settings, are told and decide nothing. Theirs: the papers' own curves, "
+    "put to the same criterion by their means, for they have no intervals. Gaps are quaternion minus real at equal fraction "
+    "of real, in points; there a quaternion network does up to four times the multiply-accumulates (MACs)."
 )
 
 
@@ -37,8 +36,17 @@ class Judged:
     ours: Finding
     basis: str
     """How near to the paper's experiment our rows are; empty without rows."""
+    decides: bool
+    """Whether such rows decide the claim."""
     theirs: Finding | None
     """None where the paper's curves are not published."""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, and what it rests on where that is not quite the paper's experiment."""
+        if self.ours.verdict == UNDECIDED or self.basis == AS_PUBLISHED:
+            return self.ours.verdict
+        return f"{self.ours.verdict}: {self.basis}, {self.ours.trials} trials"
 
     @property
     def command(self) -> str | None:
@@ -49,7 +57,8 @@ class Judged:
 def judge(found: Iterable[Experiment]) -> tuple[Judged, ...]:
     """Return every claim with its verdicts, in the order of the papers."""
     experiments = list(found)
-    return tuple(_judge(name, claim, experiments) for name, claim in CLAIMS.items())
+    free = bf16_is_free(experiments)
+    return tuple(_judge(name, claim, experiments, free) for name, claim in CLAIMS.items())
 
 
 def concerns_claims(found: Iterable[Experiment]) -> bool:
@@ -73,7 +82,7 @@ def claims_table(judged: Sequence[Judged]) -> Table:
     rows = [
         (
             f"Paper {one.claim.paper}, {one.claim.place}: {one.claim.says}",
-            one.ours.verdict,
+            one.verdict,
             ours_in_words(one),
             theirs_in_words(one),
             one.claim.check.criterion,
@@ -102,6 +111,7 @@ def claim_records(judged: Sequence[Judged]) -> list[Record]:
             "high_95": one.ours.high,
             "trials": one.ours.trials,
             "basis": one.basis or None,
+            "decides": one.decides,
             "published_verdict": one.theirs.verdict if one.theirs else None,
             "published_found": one.theirs.text if one.theirs else None,
             "published_estimate": one.theirs.estimate if one.theirs else None,
@@ -111,19 +121,20 @@ def claim_records(judged: Sequence[Judged]) -> list[Record]:
     ]
 
 
-def _judge(name: str, claim: Claim, experiments: Sequence[Experiment]) -> Judged:
+def _judge(name: str, claim: Claim, experiments: Sequence[Experiment], bf16_is_free: bool) -> Judged:
     spec = presets.PRESETS[claim.preset]()
     published = published_evidence(published_curves(spec.data.name, spec.model.name, claim.preset))
-    candidates = [(rank, basis, claim.check.measure(evidence)) for rank, basis, evidence in _evidence(claim, experiments)]
-    nothing = (0.0, "", Finding(verdict=UNDECIDED, text=NOT_RUN))
-    _, basis, ours = min(candidates, key=lambda one: (one[2].trials == 0, one[0], -one[2].trials), default=nothing)
-    if basis != AS_PUBLISHED:
+    candidates = [(basis, claim.check.measure(evidence)) for basis, evidence in _evidence(claim, experiments, bf16_is_free)]
+    nothing = (Basis(words="", distance=0, decides=False), Finding(verdict=UNDECIDED, text=NOT_RUN))
+    basis, ours = min(candidates, key=lambda one: (one[1].trials == 0, one[0].distance, -one[1].trials), default=nothing)
+    if not basis.decides:
         ours = replace(ours, verdict=UNDECIDED)  # one epoch can neither bear out nor refute what is said of forty
-    return Judged(name=name, claim=claim, ours=ours, basis=basis, theirs=claim.check.measure(published) if published else None)
+    theirs = claim.check.measure(published) if published else None
+    return Judged(name=name, claim=claim, ours=ours, basis=basis.words, decides=basis.decides, theirs=theirs)
 
 
-def _evidence(claim: Claim, experiments: Sequence[Experiment]) -> Iterator[tuple[float, str, Evidence]]:
-    """Yield what there is on a claim: how far it is from the paper's experiment, in a number and in words, and the trials."""
+def _evidence(claim: Claim, experiments: Sequence[Experiment], bf16_is_free: bool) -> Iterator[tuple[Basis, Evidence]]:
+    """Yield what there is on a claim: how near it is to the paper's experiment, and the trials."""
     asked = presets.get(claim.preset, algebra="quaternion")
     for experiment in experiments:
         if unscaled(experiment.preset) != claim.preset:
@@ -137,12 +148,7 @@ def _evidence(claim: Claim, experiments: Sequence[Experiment]) -> Iterator[tuple
                 real=twin.traces if twin else (),
                 controls={other.control: other.traces for other in experiment.curves if other.run == curve.run},
             )
-            if scale is not None:
-                yield 3 - scale, f"scaled to {scale:g}", evidence
-            elif spec is not None and replace(spec, stop=asked.stop) == asked:
-                yield 0, AS_PUBLISHED, evidence
-            else:
-                yield 1, OTHER_SETTINGS, evidence
+            yield basis_of(spec, scale, asked, bf16_is_free), evidence
 
 
 def ours_in_words(one: Judged) -> str:
