@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.numpy import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -29,6 +30,9 @@ from fourfold.record import CONTROLS, DataSpec, EarlyStopping, Launch, PruneSpec
 from fourfold.train import ALONE, Ranks, join, single_thread, train
 
 LEVELS = 3
+
+ADDED = ("provenance", "promised")
+"""Fields of rows that are not compared: how a row came about, and what rows did not name in the first edition."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,15 +132,19 @@ def outcome(case: Case, out: Path, run: Run = run) -> dict[str, Any]:
     rows = store.rows(0) + [row for control in case.controls for row in store.control_rows(0, control)]
     folders = {folder: sorted((store.path / folder).glob("*.safetensors")) for folder in ("masks", "weights", "states")}
     found = {
-        "rows": [{name: value for name, value in json.loads(row.to_line()).items() if name != "provenance"} for row in rows],
+        "rows": [{name: value for name, value in json.loads(row.to_line()).items() if name not in ADDED} for row in rows],
         "engines": [row.provenance.engine for row in rows],
-        "files": {
-            f"{folder}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
-            for folder, files in folders.items()
-            for file in files
-        },
+        "files": {f"{folder}/{file.name}": digest_of(file) for folder, files in folders.items() for file in files},
     }
     return known(json.loads(json.dumps(found)))
+
+
+def digest_of(file: Path) -> str:
+    """Return a digest of a file's tensors, whatever its header says beside."""
+    digest = hashlib.sha256()
+    for name, array in sorted(load_file(file).items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def known(value: Any) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lottery_samples import prepared, results, run_alone, tiny_spec
 
 from fourfold import execution, lottery, pruning
-from fourfold.lottery import controls, derive_seed, levels
+from fourfold.lottery import controls, derive_seed, levels, training
 from fourfold.lottery.building import measure
 from fourfold.nn import named_weights
 from fourfold.pruning import Units, kept
@@ -129,13 +129,13 @@ def ran(tmp_path_factory):
     seen = []
     with single_thread(), pytest.MonkeyPatch.context() as patch:
         lottery.run_trial(prepared(SPEC), store, 0)
-        train = levels.train
+        train = training.train
 
         def spy(network, splits, spec, **named):
             seen.append(({name: value.clone() for name, value in network.state_dict().items()}, named))
             return train(network, splits, spec, **named)
 
-        patch.setattr(levels, "train", spy)
+        patch.setattr(training, "train", spy)
         rows = []
         lottery.run_controls(prepared(SPEC), store, 0, list(CONTROLS), (0, 2), rows.append)
     return store, rows, seen
@@ -239,7 +239,7 @@ def test_controls_on_disk_are_not_run_again_and_the_rest_goes_on(ran, tmp_path, 
         lottery.run_controls(prepared(SPEC), other, 0, names, (0, 2))
         for name in names:
             assert results(other.control_rows(0, name)) == results(store.control_rows(0, name))
-        monkeypatch.setattr(levels, "train", lambda *_, **__: pytest.fail("run again"))
+        monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("run again"))
         lottery.run_controls(prepared(SPEC), other, 0, names, (0, 2))
     assert controls.controls_left(other, 0, names, (0, 3)) == [("random-layer", 3), ("equal-macs", 3)]
     assert controls.controls_left(other, 0, ["inverted"], None) == [("inverted", level) for level in range(4)]
@@ -270,7 +270,7 @@ def test_an_inverted_mask_is_made_from_all_levels_before(tmp_path, monkeypatch):
 def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
     spec = tiny_spec("quaternion", levels=2)
     store = RunStore.create(tmp_path, spec)
-    train, count = levels.train, []
+    train, count = training.train, []
 
     def fail_first(*arguments, **named):
         count.append(1)
@@ -280,7 +280,7 @@ def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
 
     with single_thread():
         lottery.run_trial(prepared(spec), store, 0)
-        monkeypatch.setattr(levels, "train", fail_first)
+        monkeypatch.setattr(training, "train", fail_first)
         lottery.run_controls(prepared(spec), store, 0, ["random-layer", "inverted"])
     assert store.failure(0, "random-layer") == "level 1: the loss became nan in epoch 1"
     assert [row.level for row in store.control_rows(0, "random-layer")] == [0]

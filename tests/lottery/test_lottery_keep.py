@@ -7,7 +7,7 @@ import torch
 from lottery_samples import BOTH, files, prepared, results, run_alone, tiny_spec
 
 from fourfold import execution, lottery, presets
-from fourfold.lottery import levels
+from fourfold.lottery import levels, training
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.record import DataSpec, EarlyStopping, RunStore, StopSpec, UserError
@@ -24,13 +24,13 @@ def run_and_keep(spec, out, keep, trial=0):
 
 def spy_on_training(monkeypatch):
     """The networks trained from now on, as they come."""
-    trained, train = [], levels.train
+    trained, train = [], training.train
 
     def spy(network, *arguments, **named):
         trained.append(network)
         return train(network, *arguments, **named)
 
-    monkeypatch.setattr(levels, "train", spy)
+    monkeypatch.setattr(training, "train", spy)
     return trained
 
 

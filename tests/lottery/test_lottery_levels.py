@@ -8,7 +8,7 @@ import torch
 from lottery_samples import BOTH, prepared, run_alone, tiny_spec
 
 from fourfold import pruning
-from fourfold.lottery import derive_seed, levels
+from fourfold.lottery import derive_seed, levels, training
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec
 from fourfold.train import TrainingFailedError, single_thread
@@ -21,7 +21,7 @@ class Seen:
         self.before, self.after = [], []
 
     def watch(self, monkeypatch):
-        train = levels.train
+        train = training.train
 
         def spy(network, *arguments, **named):
             self.before.append({name: value.clone() for name, value in network.state_dict().items()})
@@ -29,7 +29,7 @@ class Seen:
             self.after.append({name: value.detach().clone() for name, value in named_weights(network).items()})
             return trained
 
-        monkeypatch.setattr(levels, "train", spy)
+        monkeypatch.setattr(training, "train", spy)
         return self
 
 
@@ -143,19 +143,19 @@ def test_epochs_are_told_with_their_level(tmp_path):
 @pytest.mark.parametrize("algebra", BOTH)
 def test_a_loss_that_is_no_number_writes_no_row(algebra, tmp_path, monkeypatch):
     spec = tiny_spec(algebra)
-    train = levels.train
+    train = training.train
 
     def fail_at_level_2(*arguments, **named):
         if len(store.rows(0)) == 2:
             raise TrainingFailedError("the loss became nan in epoch 7")
         return train(*arguments, **named)
 
-    monkeypatch.setattr(levels, "train", fail_at_level_2)
+    monkeypatch.setattr(training, "train", fail_at_level_2)
     store = levels.RunStore.create(tmp_path, spec)
     run_alone(spec, tmp_path)
     assert [row.level for row in store.rows(0)] == [0, 1]
     assert store.failure(0) == "level 2: the loss became nan in epoch 7"
-    monkeypatch.setattr(levels, "train", train)
+    monkeypatch.setattr(training, "train", train)
     run_alone(spec, tmp_path)  # it failed for good
     assert [row.level for row in store.rows(0)] == [0, 1]
 

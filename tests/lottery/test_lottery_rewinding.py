@@ -9,7 +9,7 @@ from lottery_samples import files, prepared, results, tiny_spec
 from torch import nn
 
 from fourfold import lottery, presets, pruning
-from fourfold.lottery import derive_seed, levels, rewinding
+from fourfold.lottery import derive_seed, levels, rewinding, training
 from fourfold.nn import named_weights
 from fourfold.record import KEEPS_TRAINED, PruneSpec, RunStore, Spec
 from fourfold.train import single_thread
@@ -41,7 +41,7 @@ class Seen:
 
     def __init__(self, monkeypatch):
         self.before, self.after, self.named = [], [], []
-        train = levels.train
+        train = training.train
 
         def spy(network, splits, spec, **named):
             self.before.append({name: value.clone() for name, value in network.state_dict().items()})
@@ -50,7 +50,7 @@ class Seen:
             self.after.append({name: value.clone() for name, value in network.state_dict().items()})
             return trained
 
-        monkeypatch.setattr(levels, "train", spy)
+        monkeypatch.setattr(training, "train", spy)
 
 
 def run(spec: Spec, out, keep=()) -> RunStore:
@@ -216,19 +216,27 @@ def test_gradual_pruning_starts_dense_and_follows_the_cube(tmp_path, monkeypatch
 def test_scores_of_the_start_look_at_no_trained_weight(score, tmp_path, monkeypatch):
     spec = replace(spec_of("macs"), prune=PruneSpec(fraction=0.4, score=score, schedule="one-shot", score_images=50))
     store = run(spec, tmp_path)
-    monkeypatch.setattr(levels, "train", lambda network, *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(training, "train", lambda network, *_, **__: pytest.fail("trained"))
     experiment = prepared(spec)
     network = levels.build(spec, derive_seed(0, "weights"))
     with single_thread():
-        masks = levels.successor_of(experiment, 0, 1, network, pruning.dense(named_weights(network)))
+        masks = training.successor_of(experiment, 0, 1, network, pruning.dense(named_weights(network)))
     assert all(torch.equal(masks[name], mask) for name, mask in masks_of(store, spec, 2).items())
 
 
 def test_the_point_to_rewind_to_is_a_copy():
     network = nn.Linear(2, 2)
-    point = rewinding.point(network)
+    saves = rewinding.RewindPoint(network, {}, 3)
+    saves.on_step(2)
+    assert saves.state() == {}
+    saves.on_step(3)
+    before = network.weight.detach().clone()
     network.weight.data.add_(1)
-    assert not np.array_equal(point["point/weight"], network.weight.detach().numpy())
+    saves.on_step(4)
+    assert np.array_equal(saves.state()["point/weight"], before.numpy())
+    other = rewinding.RewindPoint(network, {}, 3)
+    other.restore(saves.state())
+    assert other.point == saves.point
 
 
 def test_initial_variances_have_the_specs_factors():

@@ -9,7 +9,7 @@ import torch
 from lottery_samples import BOTH, prepared, run_alone, tiny_spec
 from safetensors.numpy import load_file
 
-from fourfold.lottery import levels
+from fourfold.lottery import training
 
 # Lenet-12 on 8×8 digits: 64 pixels or 16 quaternions → 12 → 10, the output layer real, one bias a real neuron.
 WEIGHTS = {"real": {"fc1": 64 * 12, "fc2": 12 * 10}, "quaternion": {"fc1": 64 * 12 // 4, "fc2": 12 * 10}}
@@ -24,13 +24,13 @@ def trial(request, tmp_path_factory):
     spec = tiny_spec(request.param, epochs=2)
     networks = []
     with pytest.MonkeyPatch.context() as patch:
-        train = levels.train
+        train = training.train
 
         def spy(network, *arguments, **named):
             networks.append(network)
             return train(network, *arguments, **named)
 
-        patch.setattr(levels, "train", spy)
+        patch.setattr(training, "train", spy)
         store = run_alone(spec, tmp_path_factory.mktemp("rows"), trial=2)
     return spec, store, networks
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lottery_samples import BOTH, prepared, tiny_spec
 
-from fourfold.lottery import derive_seed, levels
+from fourfold.lottery import derive_seed, levels, training
 from fourfold.train import OutOfTimeError
 
 uses = st.tuples(st.integers(0, 10**6), st.sampled_from(["weights", "images"]), st.lists(st.integers(0, 10**4), max_size=3))
@@ -48,7 +48,7 @@ def test_both_algebras_draw_the_same_seeds(level, monkeypatch):
             seen[algebra] = [seed_of_epoch(epoch) for epoch in range(40)]
             raise OutOfTimeError
 
-        monkeypatch.setattr(levels, "train", spy)
+        monkeypatch.setattr(training, "train", spy)
         with pytest.raises(OutOfTimeError):
             levels.run_level(prepared(tiny_spec(algebra)), 3, level, None)
     assert seen["real"] == seen["quaternion"] == [derive_seed(3, "images", level, epoch) for epoch in range(40)]

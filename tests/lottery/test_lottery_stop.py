@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from lottery_samples import run_alone, tiny_spec
 
-from fourfold.lottery import levels
+from fourfold.lottery import training
 from fourfold.record import PruneSpec, StopSpec
 from fourfold.train import Evaluation
 
@@ -27,13 +27,13 @@ PAPER_2 = StopSpec(accuracy=20, levels=3)
 )
 def test_a_trial_ends_by_its_rule(rule, accuracies, num_levels, tmp_path, monkeypatch):
     spec = replace(tiny_spec(), prune=PruneSpec(fraction=0.2), stop=rule)
-    train, given = levels.train, iter(accuracies)
+    train, given = training.train, iter(accuracies)
 
     def pretend(*arguments, **named):
         trained = train(*arguments, **named)
         return replace(trained, test=Evaluation(top1=next(given), top5=None, loss=1.0))
 
-    monkeypatch.setattr(levels, "train", pretend)
+    monkeypatch.setattr(training, "train", pretend)
     rows = run_alone(spec, tmp_path).rows(0)
     assert [row.top1 for row in rows] == accuracies[:num_levels]
 

@@ -18,7 +18,7 @@ from forked_ranks import fork_ranks, needs_ranks
 from fourfold import cli, execution, lottery, presets, pruning, report
 from fourfold.execution import serving
 from fourfold.execution.jobs import Job
-from fourfold.lottery import levels
+from fourfold.lottery import levels, strategies
 from fourfold.models import registry, resnet
 from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
 from fourfold.timing import clock
@@ -202,13 +202,13 @@ def test_a_rank_that_hangs_ends_all_in_time(command, monkeypatch, tmp_path):
 
 
 def test_ranks_that_disagree_on_a_mask_end_with_one_sentence(command, monkeypatch, tmp_path):
-    choose = levels.successor_of
+    choose = strategies.successor_of
 
     def successor_of(*arguments):
         masks = choose(*arguments)
         return {name: mask ^ (os.environ["RANK"] == "1") for name, mask in masks.items()}
 
-    monkeypatch.setattr(levels, "successor_of", successor_of)
+    monkeypatch.setattr(strategies, "successor_of", successor_of)
     ended = command()
     assert [one.code for one in ended] == [2, 2]
     (sentence,) = sentences(ended)
@@ -341,7 +341,7 @@ import os, signal, sys
 from dataclasses import replace
 from fourfold import cli, execution, lottery, presets, report
 from fourfold.execution import serving
-from fourfold.lottery import levels
+from fourfold.lottery import levels, strategies
 from lottery_samples import tiny_spec
 
 presets.PRESETS["tiny"] = lambda: tiny_spec(levels=2, batch_size=205)

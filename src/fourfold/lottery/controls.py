@@ -14,12 +14,13 @@ from torch import Generator, Tensor, nn
 from fourfold import data, pruning
 from fourfold.lottery import rewinding
 from fourfold.lottery.building import build, measure, shares, splits_of
-from fourfold.lottery.levels import Experiment, OnEpoch, OnRow, recovery_of, train_level
+from fourfold.lottery.levels import Experiment, OnRow, recovery_of
 from fourfold.lottery.recovery import Recovery, check_same, tell_nobody, tell_once_more
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row, mask_of_level, promised
 from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
+from fourfold.lottery.training import OnEpoch, train_level
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks, Units, units_of
 from fourfold.record import CONTROLS, KEEPS_TRAINED, TICKET, Epoch, Row, RunStore, Spec, UserError

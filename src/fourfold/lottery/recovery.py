@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fourfold import models, pruning
 from fourfold.lottery.rows import made_by, mask_of_level, mask_of_row
 from fourfold.lottery.saving import Tell
+from fourfold.lottery.strategies import strategy_of
 from fourfold.record import TICKET, Row, RunStore, UserError
 from fourfold.record.arrays import Arrays
 from fourfold.record.errors import LostFileError
@@ -39,17 +40,14 @@ class Recovery:
         store: The run.
         trial: The trial.
         sizes: Of the run's network.
-        carries: Whether a level needs more of those before it than its mask.
         train_level: Trains a level; nothing of it is written.
         tell: Told what is trained again, and why, as events of the kind `notice`.
     """
 
-    def __init__(
-        self, store: RunStore, trial: int, sizes: models.Sizes, carries: bool, train_level: TrainLevel, tell: Tell
-    ) -> None:
-        self._store, self._trial, self._sizes, self._carries = store, trial, sizes, carries
+    def __init__(self, store: RunStore, trial: int, sizes: models.Sizes, train_level: TrainLevel, tell: Tell) -> None:
+        self._store, self._trial, self._sizes = store, trial, sizes
         self._train_level, self._tell = train_level, tell
-        self._gradual = store.spec().prune.schedule == "gradual"
+        self._strategy = strategy_of(store.spec())
 
     def needs(self, level: int) -> tuple[Arrays | None, Arrays | None]:
         """Return the mask and the state of the first level without a row, each None where it needs none.
@@ -85,7 +83,7 @@ class Recovery:
     def again(self, level: int, on_trained: OnTrained = lambda state: None) -> "Level":
         """Train a level that has its row again; those before it, too, where it needs what they left."""
         done: Level | None = None
-        for earlier in range(level) if self._carries else ():
+        for earlier in range(level) if self._strategy.needs_state else ():
             mask = self._mask_to_train(earlier, done)
             done = self._train_level(earlier, mask, self._left(done), lambda state: None)
         return self._train_level(level, self._mask_to_train(level, done), self._left(done), on_trained)
@@ -97,7 +95,7 @@ class Recovery:
             return mask_of_row(self._store, row)
         except LostFileError as lost:
             reason = lost
-        if self._gradual:
+        if not self._strategy.masks_come_first:
             found: Arrays | None = self._once_more(level, reason).mask
         else:
             found = (before or self._once_more(level - 1, reason)).successor
@@ -107,7 +105,7 @@ class Recovery:
         return found
 
     def _mask_to_train(self, level: int, before: "Level | None") -> Arrays | None:
-        return None if self._gradual or level == 0 else self._mask(level, before)
+        return None if level == 0 or not self._strategy.masks_come_first else self._mask(level, before)
 
     @staticmethod
     def _left(before: "Level | None") -> Arrays | None:
@@ -115,7 +113,7 @@ class Recovery:
 
     def _once_more(self, level: int, lost: LostFileError) -> "Level":
         """Train a level again to make what is lost."""
-        first = 0 if self._carries else level
+        first = 0 if self._strategy.needs_state else level
         tell_once_more(self._tell, lost, first, level)
         try:
             return self.again(level)
@@ -123,12 +121,12 @@ class Recovery:
             raise UserError(f"{lost.what}; it cannot be made again: {failure}") from failure
 
     def _next_mask(self, before: Row) -> Arrays | None:
-        if self._gradual:
+        if not self._strategy.masks_come_first:
             return None
         return mask_of_level(self._store, self._trial, before.level + 1, self._sizes, before=before)
 
     def _next_state(self, before: Row) -> Arrays | None:
-        if not self._carries:
+        if not self._strategy.needs_state:
             return None
         digest = before.promised.state if before.promised else None
         most = BYTES_BESIDE + BYTES_PER_PARAMETER * self._sizes.parameters

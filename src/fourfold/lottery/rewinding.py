@@ -7,15 +7,18 @@ optimiser's averages, `point/` where level 0 was at the step that all levels are
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from fourfold import pruning
-from fourfold.nn import named_weights
 from fourfold.pruning import Masks
-from fourfold.record import KEEPS_TRAINED, SCORED_AT_START, Spec, TrainSpec
+from fourfold.record import KEEPS_TRAINED, Spec, TrainSpec
 from fourfold.record.store import Arrays
+
+if TYPE_CHECKING:
+    from fourfold.lottery.training import Callback
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +29,38 @@ class Begin:
     first_step: int = 0
     """Steps of the schedule that are left out."""
     moments: dict[str, Tensor] | None = None
-    """Of the optimiser; None starts it afresh."""
+    """State of the optimiser; None starts it afresh."""
+    callback: "Callback | None" = None
+    """What is called between its steps."""
+    successor: Masks | None = None
+    """The next level's mask, where that is scored before training."""
+    more_follows: bool = False
+    """Whether the level has another training after this one, so that its end is saved, too."""
+
+
+class RewindPoint:
+    """Per-step callback: saves the state of level 0 that later levels are rewound to."""
+
+    def __init__(self, network: nn.Module, masks: Masks, step: int) -> None:
+        self.masks = masks
+        self.point: Arrays = {}
+        """Empty before the step."""
+        self._network, self._step = network, step
+
+    def on_step(self, step: int) -> None:
+        """Save the network's state if this is the step."""
+        if step == self._step:
+            state = pruning.compress(self._network.state_dict(), {})
+            # Copies: training continues in the same memory.
+            self.point = _prefixed("point/", {name: array.copy() for name, array in state.items()})
+
+    def state(self) -> Arrays:
+        """Return the saved state."""
+        return self.point
+
+    def restore(self, arrays: Arrays) -> None:
+        """Restore the saved state."""
+        self.point = {name: array for name, array in arrays.items() if name.startswith("point/")}
 
 
 def rewind_step(spec: Spec, steps_per_epoch: int) -> int:
@@ -43,7 +77,7 @@ def begin(spec: Spec, network: nn.Module, masks: Masks, carried: Arrays | None, 
     Args:
         spec: The experiment.
         network: At the trial's start; changed in place.
-        masks: The level's.
+        masks: The weights that `carried` holds.
         carried: What the level before has left; None at level 0.
         steps_per_epoch: Of the training.
     """
@@ -54,13 +88,10 @@ def begin(spec: Spec, network: nn.Module, masks: Masks, carried: Arrays | None, 
     if rewind in ("step", "epoch"):
         _load(state, arrays_below(carried, "point/"), {})
         return Begin(train=train, first_step=rewind_step(spec, steps_per_epoch))
-    # With one-shot pruning every level goes on from all of level 0's weights, otherwise from what its mask has left of them.
-    left = pruning.dense(masks) if spec.prune.schedule == "one-shot" else masks
-    trained = arrays_below(carried, "network/")
     if rewind == "weights":
-        _load({name: value for name, value in state.items() if name not in masks}, trained, {})
+        _load(_without(state, masks), arrays_below(carried, "network/"), {})
         return Begin(train=train)
-    _load(state, trained, left)
+    load_network(network, carried, masks)
     if rewind == "fine-tune":
         last = train.epochs * steps_per_epoch - 1
         rate = train.rate(last, train.epochs - 1)
@@ -68,39 +99,37 @@ def begin(spec: Spec, network: nn.Module, masks: Masks, carried: Arrays | None, 
     return Begin(train=train, moments=tensors_below(carried, "moments/") if rewind == "continue" else None)
 
 
-def carry(
-    spec: Spec,
-    network: nn.Module,
-    moments: Mapping[str, Tensor],
-    masks: Masks,
-    successor: Masks,
-    carried: Arrays | None,
-) -> Arrays:
-    """Return what the next level needs of a trained one beside its mask; empty where it needs nothing.
+def carry(spec: Spec, network: nn.Module, moments: Mapping[str, Tensor], successor: Masks) -> Arrays:
+    """Return what rewinding needs of a trained level beside its mask; empty where that is nothing.
 
     Args:
         spec: The experiment.
         network: As the level was trained.
-        moments: Of its optimiser.
-        masks: The level's.
-        successor: The next level's.
-        carried: What this level was given; None at level 0.
+        moments: State of its optimiser.
+        successor: The next level's mask.
     """
-    prune = spec.prune
-    found = {name: value for name, value in (carried or {}).items() if name.startswith("point/")}
-    if prune.schedule == "one-shot":
-        if carried is not None:
-            return carried
-        if prune.score not in SCORED_AT_START:
-            found |= _prefixed("network/", pruning.compress(network.state_dict(), masks))
-    elif prune.rewind in KEEPS_TRAINED:
-        state = network.state_dict()
-        if prune.rewind == "weights":
-            state = {name: value for name, value in state.items() if name not in masks}
-        found |= _prefixed("network/", pruning.compress(state, successor))
-    if prune.rewind == "continue":
-        found |= _prefixed("moments/", _arrays(moments))
-    return found
+    rewind = spec.prune.rewind
+    if rewind not in KEEPS_TRAINED:
+        return {}
+    if rewind == "weights":
+        return _prefixed("network/", pruning.compress(_without(network.state_dict(), successor), successor))
+    carried = carry_network(network, successor)
+    return carried | carry_moments(moments) if rewind == "continue" else carried
+
+
+def carry_network(network: nn.Module, masks: Masks) -> Arrays:
+    """Return a trained network for later levels, the weights that masks prune left out."""
+    return _prefixed("network/", pruning.compress(network.state_dict(), masks))
+
+
+def carry_moments(moments: Mapping[str, Tensor]) -> Arrays:
+    """Return an optimiser's state for later levels."""
+    return _prefixed("moments/", _arrays(moments))
+
+
+def load_network(network: nn.Module, carried: Arrays, masks: Masks) -> None:
+    """Bring a network to what `carry_network` has left; `masks` are the weights that it holds."""
+    _load(network.state_dict(), arrays_below(carried, "network/"), masks)
 
 
 def carry_search(network: nn.Module, moments: Mapping[str, Tensor], successor: Masks) -> Arrays:
@@ -116,17 +145,6 @@ def load_search(network: nn.Module, masks: Masks, carried: Arrays) -> dict[str, 
     return tensors_below(carried, "search/moments/")
 
 
-def load_level_0(network: nn.Module, carried: Arrays) -> None:
-    """Bring a network to what level 0 was trained to, for one-shot pruning."""
-    _load(network.state_dict(), arrays_below(carried, "network/"), pruning.dense(named_weights(network)))
-
-
-def point(network: nn.Module) -> Arrays:
-    """Return a network's state as the point that all levels go back to."""
-    state = pruning.compress(network.state_dict(), {})
-    return _prefixed("point/", {name: array.copy() for name, array in state.items()})  # training continues in the same memory
-
-
 def arrays_below(carried: Arrays, prefix: str) -> Arrays:
     """Return the arrays below a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in carried.items() if name.startswith(prefix)}
@@ -135,6 +153,10 @@ def arrays_below(carried: Arrays, prefix: str) -> Arrays:
 def tensors_below(carried: Arrays, prefix: str) -> dict[str, Tensor]:
     """Return the arrays below a prefix as tensors on the CPU."""
     return {name: torch.from_numpy(array) for name, array in arrays_below(carried, prefix).items()}
+
+
+def _without(state: Mapping[str, Tensor], weights: Masks) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if name not in weights}
 
 
 def _load(state: Mapping[str, Tensor], arrays: Arrays, masks: Masks) -> None:

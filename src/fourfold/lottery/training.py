@@ -1,0 +1,204 @@
+"""One level while it is run: its network is drawn, trained under masks, and scored for the next level's."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import nn
+
+from fourfold import pruning
+from fourfold.lottery.building import build
+from fourfold.lottery.rewinding import Begin
+from fourfold.lottery.saving import Saving, TrainingSaver, Watching
+from fourfold.lottery.seeds import derive_seed
+from fourfold.nn import named_weights
+from fourfold.pruning import Choice, Masks
+from fourfold.record import SCORED_AT_START, Epoch
+from fourfold.record.store import Arrays
+from fourfold.train import OutOfTimeError, Trained, train
+
+if TYPE_CHECKING:
+    from fourfold.lottery.levels import Experiment
+
+OnEpoch = Callable[[int, Epoch], None]
+"""Called with the level and each point of its training curve."""
+
+
+class Callback(Watching, Protocol):
+    """Called between the steps of a level; checkpoints hold its state."""
+
+    @property
+    def masks(self) -> Masks:
+        """What the network is trained under now."""
+
+    def on_step(self, step: int) -> Masks | None:
+        """Return the masks that prune the network from now on; None leaves them as they are.
+
+        Args:
+            step: Optimiser steps since the beginning of the schedule.
+        """
+
+
+@dataclass(kw_only=True, eq=False)
+class Round:
+    """A level of a trial while it is run."""
+
+    experiment: "Experiment"
+    trial: int
+    """The seed of everything random."""
+    level: int
+    network: nn.Module
+    """As it was drawn, until it is brought to where the level starts, and trained."""
+    masks: Masks
+    """Its own; with gradual pruning, after training, those that it was trained to."""
+    carried: Arrays | None
+    """What the level before has left beside the mask; None at level 0, and where that is nothing."""
+    on_epoch: OnEpoch
+    saving: Saving | None
+    """The trial's checkpoints; None means that there are none."""
+    seconds_before: float = 0.0
+    """What its trainings took before they were resumed."""
+
+    @classmethod
+    def of(
+        cls,
+        experiment: "Experiment",
+        trial: int,
+        level: int,
+        packed: Arrays | None,
+        carried: Arrays | None,
+        on_epoch: OnEpoch,
+        saving: Saving | None,
+    ) -> "Round":
+        """Return a level with its network drawn; `packed` are the bits of its mask, None keeps everything."""
+        network = draw(experiment, trial)
+        weights = named_weights(network)
+        return cls(
+            experiment=experiment,
+            trial=trial,
+            level=level,
+            network=network,
+            masks=pruning.unpack(packed, weights) if packed else pruning.dense(weights),
+            carried=carried,
+            on_epoch=on_epoch,
+            saving=saving,
+        )
+
+    def train(self, begin: Begin) -> Trained:
+        """Train the level's network in place."""
+        trained = self.train_other(self.network, begin)
+        if begin.callback is not None:
+            self.masks = begin.callback.masks
+        return trained
+
+    def train_other(self, network: nn.Module, begin: Begin, stage: str = "") -> Trained:
+        """Train a network under the level's masks in place.
+
+        Args:
+            network: The level's, or a second one.
+            begin: Where it starts.
+            stage: Of its checkpoints: one of `fourfold.record.checkpoints.STAGES`.
+        """
+        saver = None
+        if self.saving is not None:
+            saver = self.saving.of(
+                self.level, network, self.masks, stage=stage, watch=begin.callback, then_more=begin.more_follows
+            )
+        trained = train_level(self.experiment, self.trial, self.level, network, self.masks, begin, self.on_epoch, saver=saver)
+        self.seconds_before += saver.seconds_before if saver else 0.0
+        return trained
+
+
+def draw(experiment: "Experiment", trial: int) -> nn.Module:
+    """Return the network of a trial as it is drawn."""
+    return build(experiment.spec, derive_seed(trial, "weights")).to(experiment.device)
+
+
+def train_level(
+    experiment: "Experiment",
+    trial: int,
+    level: int,
+    network: nn.Module,
+    masks: Masks,
+    begin: Begin,
+    on_epoch: OnEpoch,
+    saver: TrainingSaver | None = None,
+) -> Trained:
+    """Train a network under masks, on the images of the level in their order, from where its saver says it was.
+
+    Raises:
+        TrainingFailedError: the loss became nan or infinite.
+        OutOfTimeError: the training was told to end.
+    """
+    weights, callback = named_weights(network), begin.callback
+    resumed = saver.load() if saver else None
+    masks = callback.masks if callback else masks
+    pruning.apply_(weights, masks)
+    try:
+        return train(
+            network,
+            experiment.splits,
+            begin.train,
+            seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
+            weights=weights,
+            masks=masks,
+            on_epoch=lambda epoch: on_epoch(level, epoch),
+            first_step=begin.first_step,
+            moments=begin.moments,
+            on_step=callback.on_step if callback else None,
+            ranks=experiment.ranks,
+            saver=saver,
+            resumed=resumed,
+        )
+    except OutOfTimeError as ending:
+        raise OutOfTimeError(saver.ended(str(ending)) if saver else str(ending)) from None
+
+
+def successor_of(experiment: "Experiment", trial: int, level: int, network: nn.Module, among: Masks | None) -> Masks:
+    """Return the mask that the next level is trained under.
+
+    Args:
+        experiment: The spec and its images.
+        trial: The trial.
+        level: This level.
+        network: Whose weights are scored.
+        among: The weights that may be kept; None means all.
+    """
+    prune = experiment.spec.prune
+    return choose_masks(experiment, trial, network, among, prune.density(level + 1), prune.densities(level + 1))
+
+
+def choose_masks(
+    experiment: "Experiment",
+    trial: int,
+    network: nn.Module,
+    among: Masks | None,
+    density: float,
+    densities: Mapping[str, float],
+) -> Masks:
+    """Return the masks of a density, and of some layers' own, by the spec's score, among what masks keep (None: everything)."""
+    prune, device = experiment.spec.prune, experiment.device
+    images = labels = None
+    if prune.score in pruning.NEED_IMAGES:
+        seed = derive_seed(trial, "score-images")
+        images, labels = next(iter(experiment.splits.train.epoch(prune.score_images, seed, augment=False)))
+    network.train(prune.score in SCORED_AT_START)  # running statistics are nothing yet
+    choice = Choice(
+        density=density,
+        score=prune.score,
+        unit=prune.unit,
+        scope=prune.scope,
+        budget=prune.budget,
+        skip=prune.skip or (),
+        densities=densities,
+    )
+    return pruning.choose(
+        network,
+        choice,
+        images=images,
+        labels=labels,
+        masks=among,
+        macs_per_weight=experiment.sizes.macs_per_weight,
+        generator=torch.Generator(device).manual_seed(derive_seed(trial, "scores")),
+    )
