@@ -2,6 +2,8 @@ from dataclasses import dataclass
 
 import pytest
 from lottery_samples import BOTH, run_alone, tiny_spec
+from recovery_samples import all_results, run_until_controls, stopped
+from recovery_samples import run as run_kind
 
 from fourfold import execution
 from fourfold.execution import Event
@@ -42,3 +44,20 @@ def ran(tmp_path_factory):
     )
     made.rows = execution.run(specs, trials=2, out=out, device="cpu", workers=2, on_event=made.events.append)
     return made
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory):
+    """For each kind of run, one that ended inside a level, one that ended before its controls, and what comes of them."""
+    made = {}
+
+    def get(name: str):
+        if name not in made:
+            out = tmp_path_factory.mktemp("begun")
+            whole = run_kind(name, out / "whole", keep=[1])
+            half = stopped(name, out / "half")
+            done = run_until_controls(name, out / "done")
+            made[name] = half, done, all_results(whole)
+        return made[name]
+
+    return get

@@ -8,121 +8,24 @@ Every kind of run × every file × every damage, on demand (four minutes):
 import os
 import shutil
 from dataclasses import replace
-from itertools import count
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from lottery_samples import files, prepared, results, tiny_spec
+from lottery_samples import files, prepared, results
+from recovery_samples import (
+    BASE,
+    DAMAGES,
+    SPECS,
+    StopError,
+    all_results,
+    damaged_copy,
+    run,
+)
 
 from fourfold import lottery
-from fourfold.lottery.controls import run_controls
-from fourfold.lottery.saving import Rule, Saving
-from fourfold.record import PruneSpec, RunStore, UserError
-from fourfold.train import OutOfTimeError, single_thread
-from fourfold.train import checkpoint as pauses
+from fourfold.record import RunStore, UserError
+from fourfold.train import single_thread
 
 SWEEP = "FOURFOLD_SWEEP" in os.environ
-LEVELS = 4
-CONTROLS = ("random-init", "inverted", "equal-macs")
-BASE = replace(tiny_spec("quaternion", levels=LEVELS, batch_size=240), preset="recovery")
-PRUNES = {
-    "start": {},
-    "step": {"rewind": "step", "rewind_to": 2},
-    "continue": {"rewind": "continue"},
-    "search": {"search": "continue"},
-    "gradual": {"schedule": "gradual"},
-    "one-shot": {"schedule": "one-shot"},
-    "scored at the start": {"score": "synflow"},
-}
-SPECS = {name: replace(BASE, prune=PruneSpec(fraction=0.5, **prune)) for name, prune in PRUNES.items()}
-WITH_CONTROLS = ("start", "step", "scored at the start")
-
-DAMAGES = {
-    "removed": lambda content: None,
-    "cut": lambda content: content[: len(content) // 2],
-    "empty": lambda content: b"",
-    "a bit at its end": lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:],
-    "a bit at its begin": lambda content: bytes([content[0] ^ 4]) + content[1:],
-    "zeros": lambda content: bytes(len(content)),
-}
-
-
-class StopError(Exception):
-    """The process ends here."""
-
-
-def run(name: str, out: Path, *, rows: int | None = None, told=None, ends=None, keep=()) -> RunStore:
-    """Run trial 0, and its controls; end after so many rows if that is asked for."""
-    spec, left = SPECS[name], count(1)
-    store = RunStore.create(out, spec)
-
-    def on_row(row):
-        if next(left) == rows:
-            raise StopError
-
-    def tell(kind, **about):
-        if kind == "notice" and told is not None:
-            told.append(about["message"])
-
-    ends = ends or SimpleNamespace(late=lambda ahead_seconds: False)
-    saving = Saving(store=store, trial=0, ends=ends, rule=Rule("epoch"), tell=tell)
-    with single_thread():
-        lottery.run_trial(prepared(spec), store, 0, on_row=on_row, saving=saving, keep=keep)
-        if name in WITH_CONTROLS:
-            run_controls(prepared(spec), store, 0, CONTROLS, [LEVELS - 1], on_row=on_row, saving=saving)
-    return store
-
-
-def all_results(store: RunStore):
-    return results(store.rows(0)), {control: results(store.control_rows(0, control)) for control in CONTROLS}
-
-
-def stopped(name: str, out: Path) -> RunStore:
-    """A run that ended inside level 2, with a checkpoint."""
-    with pytest.raises(StopError):
-        run(name, out, rows=2)
-    pauses_left = iter([False] * 3 + [True])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pauses, "LOOK_SECONDS", 0.0)
-        with pytest.raises(OutOfTimeError):
-            run(name, out, ends=SimpleNamespace(late=lambda ahead_seconds: next(pauses_left)))
-    store = RunStore(out / SPECS[name].id)
-    assert len(list((store.path / "checkpoints").iterdir())) == 1
-    return store
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory):
-    """For each kind of run, one that ended inside a level, one that ended before its controls, and what comes of them."""
-    made = {}
-
-    def get(name: str):
-        if name not in made:
-            out = tmp_path_factory.mktemp("begun")
-            whole = run(name, out / "whole", keep=[1])
-            half = stopped(name, out / "half")
-            done = run_until_controls(name, out / "done")
-            made[name] = half, done, all_results(whole)
-        return made[name]
-
-    return get
-
-
-def run_until_controls(name: str, out: Path) -> RunStore:
-    try:
-        return run(name, out, rows=LEVELS + 5)  # in the middle of the last control
-    except StopError:
-        return RunStore(out / SPECS[name].id)
-
-
-def damaged_copy(store: RunStore, out: Path, file: str, damage: str) -> RunStore:
-    copy = RunStore(shutil.copytree(store.path, out / store.path.name))
-    content = DAMAGES[damage]((copy.path / file).read_bytes())
-    (copy.path / file).unlink()
-    if content is not None:
-        (copy.path / file).write_bytes(content)
-    return copy
 
 
 def refusal(name: str, store: RunStore) -> str | None:
@@ -164,7 +67,7 @@ def test_what_the_next_level_needs_is_made_again_and_said(name, kind, begun, tmp
     shutil.rmtree(copy.path / "checkpoints")
     with pytest.raises(StopError):
         run(name, tmp_path, rows=1, told=told)
-    levels = "level 1 is" if name == "start" else "levels 0 to 1 are"
+    levels = "levels 0 to 1 are" if lottery.levels.carries(SPECS[name]) else "level 1 is"
     assert len(told) == 1
     assert f"{kind}/0-2.safetensors" in told[0]
     assert told[0].endswith(f"; {levels} trained again to make it")

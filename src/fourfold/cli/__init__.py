@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "train, prune and rewind: real against quaternion, level after level; the same command resumes",
     "sweep": "the best settings for each algebra, by a grid or an Optuna study with equal budgets",
     "status": "how far runs have come",
+    "check": "is every file of a run what was written? `--repair` makes again what training can make",
     "stability": "do other orders of images find the same valley, and other trials the same masks?",
     "report": "turn runs into figures, tables and one HTML page",
     "reproduce": "the papers' figures and tables by name, smaller versions of them, and their claims judged by rows",

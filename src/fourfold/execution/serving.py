@@ -84,6 +84,10 @@ def check_same_data(experiment: Experiment, expected: str | None) -> None:
 
 def disk_failure(store: RunStore, error: OSError) -> UserError:
     """Return the sentence for a run that cannot be written."""
+    if not (store.path / "spec.json").exists():
+        return UserError(
+            f"{store.path} was removed while it was written; the same command runs what is missing, from its start"
+        )
     return UserError(
         f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
     )

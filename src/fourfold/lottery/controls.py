@@ -337,11 +337,22 @@ def _equal_macs(twin: Experiment, store: RunStore, trial: int, level: int, on_ep
     return row
 
 
+def equal_macs_mask(experiment: Experiment, store: RunStore, trial: int, level: int) -> Arrays:
+    """Return the mask of a level of `equal-macs`, bit-packed; where it is lost, it is made again by training.
+
+    Raises:
+        UserError: training does not give the mask that the rows name.
+    """
+    return _own_mask(_real_experiment(experiment), store, trial, level, lambda level, epoch: None, None)
+
+
 def _own_mask(twin: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch, saving: Saving | None) -> Arrays:
     """Return the mask of a level of `equal-macs`; where it is lost, what the level before leaves when it is trained again."""
-    before = next((row for row in store.control_rows(trial, "equal-macs") if row.level == level - 1), None)
+    rows = {row.level: row for row in store.control_rows(trial, "equal-macs")}
+    before = rows.get(level - 1)
+    digest = rows[level].mask if level in rows else before.promised.mask if before and before.promised else None
     try:
-        return mask_of_level(store, trial, level, twin.sizes, "equal-macs", before=before)
+        return mask_of_level(store, trial, level, twin.sizes, "equal-macs", digest=digest)
     except LostFileError as error:
         if before is None:
             raise
@@ -350,7 +361,7 @@ def _own_mask(twin: Experiment, store: RunStore, trial: int, level: int, on_epoc
     earlier = _own_mask(twin, store, trial, level - 1, on_epoch, saving) if level > 1 else None
     row, successor = _train_equal_macs(twin, store, trial, level - 1, earlier, on_epoch, saving and saving.off)
     assert successor is not None
-    check_same(row.same_result(before) if before.promised is None else row.promised == before.promised, before, lost)
+    check_same(row.same_result(before) if digest is None else pruning.fingerprint(successor) == digest, before, lost)
     store.save_mask(trial, level, successor, "equal-macs")
     return successor
 

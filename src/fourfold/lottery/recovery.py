@@ -123,7 +123,8 @@ class Recovery:
     def _next_mask(self, before: Row) -> Arrays | None:
         if not self._strategy.masks_come_first:
             return None
-        return mask_of_level(self._store, self._trial, before.level + 1, self._sizes, before=before)
+        digest = before.promised.mask if before.promised else None
+        return mask_of_level(self._store, self._trial, before.level + 1, self._sizes, digest=digest)
 
     def _next_state(self, before: Row) -> Arrays | None:
         if not self._strategy.needs_state:

@@ -111,7 +111,7 @@ def mask_of_row(store: RunStore, row: Row) -> Arrays:
 
 
 def mask_of_level(
-    store: RunStore, trial: int, level: int, sizes: models.Sizes, control: str = TICKET, *, before: Row | None = None
+    store: RunStore, trial: int, level: int, sizes: models.Sizes, control: str = TICKET, *, digest: str | None = None
 ) -> Arrays:
     """Return the mask on disk that a level is to be trained under, bit-packed.
 
@@ -121,13 +121,12 @@ def mask_of_level(
         level: The level.
         sizes: Of its network.
         control: The control whose mask it is.
-        before: The row of the level before, which has promised it.
+        digest: SHA-256 that the row of the level before has promised, or the level's own has; None takes any.
 
     Raises:
         LostFileError: it is missing or damaged, another than was promised, or of another network.
     """
     layers = {f"{layer.name}.weight": layer.weights for layer in sizes.layers if layer.weights}
-    digest = before.promised.mask if before and before.promised else None
     mask = store.mask(trial, level, control, digest=digest, most_bytes=_mask_bytes(layers))
     of = f"the mask of level {level} of trial {trial} in {store.path}"
     expected = {name: (-(-weights // 8),) for name, weights in layers.items()}

@@ -171,14 +171,8 @@ def read(content: bytes, source: str, identity: Identity) -> Stored:
     import numpy as np
 
     with _complaints(source):
-        header, start = _parsed(content, source)
+        header, start = _verified(content, source)
         metadata = header["__metadata__"]
-        if metadata["format"] != str(FORMAT):
-            raise UnusableCheckpointError(f"{source}: expected format {FORMAT} of checkpoints, found {metadata['format']}")
-        digest = hashlib.sha256(content[:start].replace(metadata["sha256"].encode(), _NO_DIGEST.encode(), 1))
-        digest.update(memoryview(content)[start:])
-        if digest.hexdigest() != metadata["sha256"]:
-            raise UnusableCheckpointError(f"{source}: expected the bytes of its SHA-256, found others (cut off or damaged)")
         found = json.loads(metadata["identity"])
         for name in identity | found:
             if found.get(name) != identity.get(name):
@@ -190,6 +184,31 @@ def read(content: bytes, source: str, identity: Identity) -> Stored:
                 first, end = about["data_offsets"]
                 arrays[name] = memory[first:end].view(_DTYPES[about["dtype"]]).reshape(about["shape"])
         return Stored(position=json.loads(metadata["position"]), arrays=arrays)
+
+
+def verify(content: bytes, source: str) -> Identity:
+    """Check that a checkpoint is what was written, and return what it belongs to; the arguments are those of `read`.
+
+    Raises:
+        UnusableCheckpointError: it is cut off or changed, or of another format.
+    """
+    with _complaints(source):
+        header, _ = _verified(content, source)
+        identity: Identity = parse_object(header["__metadata__"]["identity"])
+        return identity
+
+
+def _verified(content: bytes, source: str) -> tuple[dict[str, Any], int]:
+    """Return the header, and where the arrays begin, of a file whose bytes are those of its digest."""
+    header, start = _parsed(content, source)
+    metadata = header["__metadata__"]
+    if metadata["format"] != str(FORMAT):
+        raise UnusableCheckpointError(f"{source}: expected format {FORMAT} of checkpoints, found {metadata['format']}")
+    digest = hashlib.sha256(content[:start].replace(metadata["sha256"].encode(), _NO_DIGEST.encode(), 1))
+    digest.update(memoryview(content)[start:])
+    if digest.hexdigest() != metadata["sha256"]:
+        raise UnusableCheckpointError(f"{source}: expected the bytes of its SHA-256, found others (cut off or damaged)")
+    return header, start
 
 
 _COUNTED = ("epoch", "epochs", "step", "steps")

@@ -20,10 +20,11 @@ from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
 from fourfold.record.errors import LostFileError, UserError
 from fourfold.record.files import append_line, read_file, write_atomically
-from fourfold.record.journal import read_entries, sealed, sealed_lines, whole_lines
+from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
 from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.references import changed as changed_code
+from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import TICKET, Row
 from fourfold.record.spec import Spec
 from fourfold.record.stability import ConnectivityRow, OverlapRow
@@ -198,17 +199,7 @@ class RunStore:
         """Return what is known of the connectivity of a trial's levels; a line torn off by a crash is left out."""
         file = self._connectivity_file(trial)
         content = self._content(file)
-        run = self.spec().id if content else ""
-
-        def misplaced(row: ConnectivityRow, before: list[ConnectivityRow]) -> tuple[str, str] | None:
-            places = [(other.level, other.connectivity.step) for other in before]
-            if (row.run, row.trial) != (run, trial):
-                return f"a line of trial {trial} of {run}", f"one of trial {row.trial} of {row.run}"
-            if (row.level, row.connectivity.step) in places:
-                return "each level and step once", f"level {row.level} and step {row.connectivity.step} again"
-            return None
-
-        rows = read_entries(file, content, ConnectivityRow, misplaced)
+        rows = read_connectivity(file, content, self.spec().id, trial) if content else []
         return sorted(rows, key=lambda row: (row.level, row.connectivity.step))
 
     def append_connectivity(self, row: ConnectivityRow) -> None:
@@ -226,7 +217,8 @@ class RunStore:
     def overlaps(self) -> list[OverlapRow]:
         """Return how much the trials' masks agree, as it was last found."""
         file = self.path / "overlaps.jsonl"
-        return read_entries(file, self._content(file), OverlapRow)
+        content = self._content(file)
+        return read_overlaps(file, content, self.spec().id) if content else []
 
     def save_overlaps(self, rows: Iterable[OverlapRow]) -> None:
         """Write how much the trials' masks agree, in place of what was known."""
@@ -237,24 +229,7 @@ class RunStore:
         """Return the rows of a file in its order."""
         file = self._rows_file(trial, control)
         content = self._content(file)
-        run = self.spec().id if content else ""
-
-        def misplaced(row: Row, before: list[Row]) -> tuple[str, str] | None:
-            if (row.run, row.trial, row.control) != (run, trial, control):
-                return (
-                    f"a row of {control} of trial {trial} of {run}",
-                    f"one of {row.control} of trial {row.trial} of {row.run}",
-                )
-            if control == TICKET and row.level != len(before):
-                return f"the row of level {len(before)}", f"that of level {row.level}"
-            if any(row.level == other.level for other in before):
-                return "each level once", f"level {row.level} again"
-            last = before[-1].promised if before and control == TICKET else None
-            if last is not None and last.mask not in (None, row.mask):
-                return f"the row of the mask {str(last.mask)[:8]} that the row before promised", f"that of {row.mask[:8]}"
-            return None
-
-        return read_entries(file, content, Row, misplaced)
+        return read_rows(file, content, self.spec().id, trial, control) if content else []
 
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""

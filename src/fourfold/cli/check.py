@@ -1,0 +1,87 @@
+"""`fourfold check`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.table import Table
+
+from fourfold.cli.arguments import Flag, Maybe
+from fourfold.cli.printing import count, make_console
+from fourfold.cli.streams import say
+from fourfold.record import RunStore, UserError, find_runs
+from fourfold.record.inspection import Finding, inspect
+from fourfold.record.text import shortened
+
+STATES = ("ok", "damaged", "missing", "foreign")
+
+
+def command(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),),
+    repair: Flag = False,
+    device: str = "auto",
+    data_dir: Maybe[Path] = None,
+) -> None:
+    """Read every file of runs, and compare it with what their rows say of it.
+
+    A file is ok, damaged, missing (a row promises it), or foreign: fourfold writes none of its name, and leaves it alone. Ends
+    with exit code 1 if a file is damaged or missing.
+
+    Args:
+        runs: Folders of runs, or folders that hold them.
+        repair: Make masks, states and kept weights again by training, and move aside, to `damaged/` in the run's folder, what
+            cannot be made again. The command that ran the rows runs again those that are gone.
+        device: Where to train: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
+    """
+    stores = find_runs(*runs)
+    if not stores:
+        raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
+    found = {store.path: inspect(store) for store in stores}
+    if repair and any(finding.wrong for findings in found.values() for finding in findings):
+        for store in stores:
+            _repair(store, found[store.path], device, data_dir)
+        stores = [store for store in stores if (store.path / "spec.json").exists()]
+        found = {store.path: inspect(store) for store in stores}
+    _print(found)
+    wrong = sum(finding.wrong for findings in found.values() for finding in findings)
+    if wrong:
+        remedy = "see above" if repair else "`fourfold check --repair` mends what can be mended"
+        say(f"fourfold: {count(wrong, 'file')} of {count(len(found), 'run')} damaged or missing; {remedy}", sys.stderr)
+        sys.exit(1)
+
+
+def _repair(store: RunStore, findings: list[Finding], device: str, data_dir: Path | None) -> None:
+    if not any(finding.wrong for finding in findings):
+        return
+
+    from fourfold.lottery import Experiment
+    from fourfold.lottery._repair import repair
+    from fourfold.train import resolve_device, single_thread
+
+    def prepare() -> Experiment:
+        return Experiment.prepare(store.spec(), data_dir, resolve_device(device), download=False)
+
+    with single_thread():  # as the workers that made the files
+        repair(store, findings, prepare, lambda sentence: say(shortened(sentence), sys.stderr))
+
+
+def _print(found: dict[Path, list[Finding]]) -> None:
+    """Print a line a run, and then one for each file that is not ok."""
+    console = make_console(soft_wrap=False)
+    runs = Table("run", box=None, pad_edge=False, header_style="bold")
+    for state in STATES:
+        runs.add_column(state, justify="right")
+    others = Table("file", "state", "what", "remedy", box=None, pad_edge=False, header_style="bold")
+    for path, findings in found.items():
+        runs.add_row(path.name, *(str(sum(finding.state == state for finding in findings)) for state in STATES))
+        for finding in findings:
+            if finding.state != "ok":
+                others.add_row(str(path / finding.file), finding.state, shortened(finding.what), finding.remedy)
+    for table in (runs, others):
+        if table.row_count:
+            wanted = console.measure(table, options=console.options.update(width=10_000)).maximum
+            console.width = console.width if console.is_terminal else wanted
+            console.print(table)
+            console.print()

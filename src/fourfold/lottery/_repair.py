@@ -1,0 +1,128 @@
+"""Mending a run whose files `fourfold.record.inspection` has found damaged or missing."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fourfold.lottery.controls import equal_macs_mask
+from fourfold.lottery.keeping import keep_done
+from fourfold.lottery.levels import Experiment, recovery_of
+from fourfold.record import Row, RunStore, UserError
+from fourfold.record.arrays import Arrays
+from fourfold.record.files import read_file, sync_folder, write_atomically
+from fourfold.record.inspection import ASIDE, CUT, TRAINED_AGAIN, Finding, lines_before
+from fourfold.record.store import LARGEST_TEXT
+
+Say = Callable[[str], None]
+"""Called with a sentence for everything that is done."""
+
+
+def repair(
+    store: RunStore, findings: Sequence[Finding], prepare: Callable[[], Experiment], say: Say = lambda sentence: None
+) -> None:
+    """Mend what is wrong with a run: masks, states and kept weights are trained again, and the rest is moved aside.
+
+    What training does not give as the rows name it is moved aside, too. Rows that are moved aside are run again by the command
+    that ran them.
+
+    Args:
+        store: The run.
+        findings: Of `fourfold.record.inspection.inspect`.
+        prepare: Returns the experiment; called once something must be trained.
+        say: Called with a sentence for everything that is done.
+
+    Raises:
+        UserError: another process works on the run, or its data are not here.
+    """
+    wrong = [finding for finding in findings if finding.wrong]
+    with store.lock("run"):
+        for finding in wrong:
+            if finding.remedy == CUT:
+                _cut(store, finding, say)
+            elif finding.remedy != TRAINED_AGAIN:
+                _move_aside(store, finding, say)
+        again = [finding for finding in wrong if finding.remedy == TRAINED_AGAIN]
+        if again:
+            mender = _Mender(prepare(), store, say)
+            for finding in sorted(again, key=lambda finding: (finding.trial, finding.kind == "weights", finding.level)):
+                mender.mend(finding)
+
+
+class _Mender:
+    """Trains levels again for what they leave."""
+
+    def __init__(self, experiment: Experiment, store: RunStore, say: Say) -> None:
+        self._experiment, self._store, self._say = experiment, store, say
+        if experiment.data is not None:
+            store.check_data(experiment.data)
+
+    def mend(self, finding: Finding) -> None:
+        """Make a file again, or move it aside where that does not come about."""
+        try:
+            with self._store.lock(f"trial-{finding.trial}"):
+                self._make(finding)
+        except UserError as error:
+            self._say(f"{self._store.path / finding.file} cannot be made again: {error}")
+            if finding.state == "damaged":
+                _move_aside(self._store, finding, self._say)
+        else:
+            self._say(f"{self._store.path / finding.file} was made again by training")
+
+    def _make(self, finding: Finding) -> None:
+        store, trial, level = self._store, finding.trial, finding.level
+        recovery = recovery_of(self._experiment, store, trial, lambda level, epoch: None, None)
+        if finding.kind == "weights":
+            self._keep(trial, level)
+        elif finding.control != "ticket":
+            equal_macs_mask(self._experiment, store, trial, level)
+        elif level < len(store.rows(trial)) and finding.kind == "masks":
+            recovery.mask(level)
+        else:
+            recovery.needs(level)
+
+    def _keep(self, trial: int, level: int) -> None:
+        recovery = recovery_of(self._experiment, self._store, trial, lambda level, epoch: None, None)
+        told: list[str] = []
+
+        def train_again(row: Row) -> tuple[Row, Arrays]:
+            state: Arrays = {}
+            return recovery.again(row.level, state.update).row, state
+
+        keep_done(self._store, trial, [level], train_again, lambda level, message: told.append(message))
+        with contextlib.suppress(UserError):
+            self._store.weights(trial, level)
+            return
+        raise UserError("; ".join(told) or f"trial {trial} has no level {level}")
+
+
+def needs_training(findings: Sequence[Finding]) -> bool:
+    """Whether anything is made again by training."""
+    return any(finding.wrong and finding.remedy == TRAINED_AGAIN for finding in findings)
+
+
+def _cut(store: RunStore, finding: Finding, say: Say) -> None:
+    """Keep the lines of a file before the first bad one, and the file as it is aside."""
+    file = store.path / finding.file
+    content = read_file(file, LARGEST_TEXT)
+    write_atomically(_place_aside(store, finding.file), content)
+    write_atomically(file, lines_before(content, finding.line))
+    say(f"{file} now ends before line {finding.line}, and lies as it was in {ASIDE}/: the same command runs the rest again")
+
+
+def _move_aside(store: RunStore, finding: Finding, say: Say) -> None:
+    file = store.path / finding.file
+    place = _place_aside(store, finding.file)
+    file.replace(place)
+    sync_folder(file.parent)
+    say(f"{file} was moved to {place.relative_to(store.path)}")
+
+
+def _place_aside(store: RunStore, name: str) -> Path:
+    """Return a path in the folder of what is damaged that is not taken."""
+    place = store.path / ASIDE / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while place.exists() or place.is_symlink():
+        place = store.path / ASIDE / f"{name}.{number}"
+        number += 1
+    return place

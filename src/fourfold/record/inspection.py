@@ -1,0 +1,289 @@
+"""What is wrong with the files of a run: each is read as a whole, and compared with what the rows say of it.
+
+Nothing is trained and nothing written. A run whose rows alone were copied is whole: masks that no folder has are not missed.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, unpack
+from fourfold.record.checkpoints import Training, UnusableCheckpointError, verify
+from fourfold.record.errors import UserError
+from fourfold.record.files import read_file
+from fourfold.record.journal import BadLineError
+from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
+from fourfold.record.rows import CONTROLS, TICKET, Row
+from fourfold.record.store import LARGEST_ARRAYS, LARGEST_TEXT, RunStore
+
+State = Literal["ok", "damaged", "missing", "foreign"]
+
+ASIDE = "damaged"
+"""The folder of a run into which `fourfold check --repair` moves what cannot be made again."""
+
+TRAINED_AGAIN = "--repair trains it again"
+CUT = "--repair keeps the lines before it, and the same command runs the rest"
+MOVED = "--repair moves it aside"
+
+_NAMES = {
+    "rows": re.compile(r"rows-(0|[1-9]\d*)(?:-([a-z-]+))?\.jsonl"),
+    "connectivity": re.compile(r"connectivity-(0|[1-9]\d*)\.jsonl"),
+    "failed": re.compile(r"failed-(0|[1-9]\d*)(?:-([a-z-]+))?\.json"),
+    "masks": re.compile(r"masks/(0|[1-9]\d*)-([1-9]\d*)(?:-(equal-macs))?\.safetensors"),
+    "states": re.compile(r"states/(0|[1-9]\d*)-([1-9]\d*)\.safetensors"),
+    "weights": re.compile(r"weights/(0|[1-9]\d*)-(0|[1-9]\d*)\.safetensors"),
+    "checkpoints": re.compile(r"checkpoints/([^/]+)\.safetensors"),
+    "passing": re.compile(r"\.run\.lock|\.trial-\d+\.lock|(?:.*/)?\.[^/]*\.part"),
+}
+"""Paths of the files of a run; those that pass are locks, and what a crash left of a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What became of a file of a run."""
+
+    file: str
+    """Its path below the run's folder."""
+    state: State
+    what: str = ""
+    """What is wrong with it."""
+    remedy: str = ""
+    """What `fourfold check --repair` does."""
+    kind: str = ""
+    """`spec`, or one of those by which files are named: `rows`, `masks`, …"""
+    trial: int = 0
+    level: int = 0
+    control: str = TICKET
+    line: int = 0
+    """The first bad one of a file of lines, from 1."""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it must be mended; files of other names harm nothing."""
+        return self.state in ("damaged", "missing")
+
+
+def inspect(store: RunStore) -> list[Finding]:
+    """Return what became of every file of a run, by path.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    return sorted(_Inspection(store).findings(), key=lambda finding: finding.file)
+
+
+class _Inspection:
+    def __init__(self, store: RunStore) -> None:
+        self._store, self._path = store, store.path
+        self._rows: dict[tuple[int, str], list[Row]] = {}
+        """Those that are whole, by trial and control."""
+        try:
+            self._run, self._gradual = store.spec().id, store.spec().prune.schedule == "gradual"
+        except UserError:
+            self._run, self._gradual = store.path.name, False
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what became of the files, rows first: others are compared with them."""
+        names = self._listed()
+        matched = {
+            name: (kind, found) for name in names for kind, pattern in _NAMES.items() if (found := pattern.fullmatch(name))
+        }
+        yield self._spec()
+        for name, (kind, found) in matched.items():
+            if kind == "rows":
+                yield self._rows_file(name, int(found[1]), found[2] or TICKET)
+        for name, (kind, found) in matched.items():
+            if kind not in ("rows", "passing"):
+                yield self._other(name, kind, found)
+        for name in names:
+            if name not in matched and name != "spec.json" and name != "overlaps.jsonl":
+                yield Finding(file=name, state="foreign", what="no file of a run has this name")
+        if "overlaps.jsonl" in names:
+            yield self._lines("overlaps.jsonl", "overlaps", lambda file, content: read_overlaps(file, content, self._run))
+        yield from self._missing(set(names))
+
+    def _listed(self) -> list[str]:
+        try:
+            files = [file for file in self._path.rglob("*") if not file.is_dir() or file.is_symlink()]
+        except OSError as error:
+            raise UserError(f"cannot list {self._path} ({error.strerror})") from error
+        names = sorted(file.relative_to(self._path).as_posix() for file in files)
+        return [name for name in names if not name.startswith(f"{ASIDE}/")]
+
+    def _spec(self) -> Finding:
+        what, run = "", self._path.name
+        try:
+            found = self._store.spec().id
+            self._store.data()
+            self._store.code()
+        except UserError as error:
+            what = str(error).removeprefix(f"{self._path / 'spec.json'} ")
+        else:
+            named = {row.run for file in self._path.glob("rows-*.jsonl") for row in _first_row(file)}
+            if found != run and named == {run}:
+                what = f"expected the spec of {run}, found that of {found}"
+        return (
+            _damaged("spec.json", what, f"{MOVED}, and the same command writes it again", "spec") if what else _ok("spec.json")
+        )
+
+    def _rows_file(self, name: str, trial: int, control: str) -> Finding:
+        if control != TICKET and control not in CONTROLS:
+            return Finding(file=name, state="foreign", what=f"there is no control {control!r}")
+
+        def read(file: Path, content: bytes) -> list[Row]:
+            return read_rows(file, content, self._run, trial, control)
+
+        return self._lines(name, "rows", read, trial, control, whole=self._rows)
+
+    def _lines(
+        self,
+        name: str,
+        kind: str,
+        read: Callable[[Path, bytes], list[Row]] | Callable[[Path, bytes], object],
+        trial: int = 0,
+        control: str = TICKET,
+        whole: dict[tuple[int, str], list[Row]] | None = None,
+    ) -> Finding:
+        """Return what became of a file of lines; those before a bad one go into `whole`."""
+        file = self._path / name
+        bad: BadLineError | None = None
+        try:
+            content = read_file(file, LARGEST_TEXT)
+        except OSError as error:
+            return Finding(
+                file=name, state="damaged", what=f"it cannot be read ({error})", remedy=MOVED, kind=kind, trial=trial
+            )
+        try:
+            rows = read(file, content)
+        except BadLineError as error:
+            bad = error
+            rows = read(file, lines_before(content, bad.number))
+        if whole is not None and isinstance(rows, list):
+            whole[trial, control] = rows
+        if bad is None:
+            return _ok(name)
+        what = str(bad).removeprefix(f"{file}:").rpartition("; ")[0]
+        return replace(_damaged(name, f"line {what}", CUT, kind, trial, control=control), line=bad.number)
+
+    def _other(self, name: str, kind: str, found: "re.Match[str]") -> Finding:
+        if kind == "connectivity":
+            trial = int(found[1])
+            return self._lines(name, kind, lambda file, content: read_connectivity(file, content, self._run, trial), trial)
+        if kind == "failed":
+            return self._failed(name, int(found[1]), found[2] or TICKET)
+        if kind == "checkpoints":
+            return self._checkpoint(name, Training.of(found[1]))
+        trial, level = int(found[1]), int(found[2])
+        control = (found[3] if kind == "masks" else None) or TICKET
+        expected: tuple[str | None, Callable[[Arrays], str]] = (None, digest_of)
+        if kind == "masks":
+            expected = self._promised_mask(trial, level, control), mask_digest
+        elif kind == "states":
+            expected = self._promised_state(trial, level), digest_of
+        what = self._damage(self._path / name, *expected)
+        if what is None:
+            return _ok(name)
+        levels = len(self._rows.get((trial, control), ()))
+        needed = {"weights": level < levels, "masks": level <= levels, "states": level == levels}[kind]
+        return _damaged(name, what, TRAINED_AGAIN if needed else MOVED, kind, trial, level, control)
+
+    def _damage(self, file: Path, expected: str | None, digest: Callable[[Arrays], str]) -> str | None:
+        try:
+            arrays = unpack(read_file(file, LARGEST_ARRAYS))
+        except (OSError, ArraysError) as error:
+            return f"it cannot be read ({error})"
+        if expected is not None and digest(arrays) != expected:
+            return f"expected the SHA-256 {expected[:8]} of its row, found {digest(arrays)[:8]}"
+        return None
+
+    def _promised_mask(self, trial: int, level: int, control: str) -> str | None:
+        """Return the SHA-256 of a mask; None where no row names it."""
+        rows = {row.level: row for row in self._rows.get((trial, control), ())}
+        if level in rows:
+            return rows[level].mask
+        before = rows.get(level - 1)
+        return before.promised.mask if before and before.promised else None
+
+    def _promised_state(self, trial: int, level: int) -> str | None:
+        rows = self._rows.get((trial, TICKET), ())
+        before = rows[level - 1] if 0 < level <= len(rows) else None
+        return before.promised.state if before and before.promised else None
+
+    def _failed(self, name: str, trial: int, control: str) -> Finding:
+        try:
+            self._store.failure(trial, control)
+        except UserError as error:
+            what = str(error).removeprefix(f"{self._path / name} ").rpartition("; ")[0]
+            return Finding(
+                file=name, state="damaged", what=f"it {what}", remedy=MOVED, kind="failed", trial=trial, control=control
+            )
+        return Finding(file=name, state="ok")
+
+    def _checkpoint(self, name: str, training: Training | None) -> Finding:
+        if training is None:
+            return Finding(file=name, state="foreign", what="no checkpoint has this name")
+        file = self._path / name
+        try:
+            identity = verify(read_file(file, LARGEST_ARRAYS), name)
+            found = Training(*(identity[field] for field in ("trial", "level", "control", "stage")))
+            what = "" if found == training and identity["spec"] == self._run else f"it is of {found.name} of {identity['spec']}"
+        except UnusableCheckpointError as error:
+            what = str(error).removeprefix(f"{name}: ")
+        except (OSError, KeyError) as error:
+            what = f"it cannot be read ({error})"
+        return _damaged(name, what, f"{MOVED}; its level starts over", "checkpoints", training.trial) if what else _ok(name)
+
+    def _missing(self, names: set[str]) -> Iterator[Finding]:
+        """Yield the masks and states that rows promise, of a run that has some of them."""
+        expected: dict[str, tuple[str, int, int, str]] = {}
+        for (trial, control), rows in self._rows.items():
+            if control not in (TICKET, "equal-macs") or not any(row.promised or self._gradual for row in rows):
+                continue
+            for row in rows:
+                ending = "" if control == TICKET else f"-{control}"
+                if row.promised and row.promised.mask:
+                    expected[f"masks/{trial}-{row.level + 1}{ending}.safetensors"] = ("masks", trial, row.level + 1, control)
+                if self._gradual and row.level and control == TICKET:
+                    expected[f"masks/{trial}-{row.level}.safetensors"] = ("masks", trial, row.level, control)
+            last = rows[-1]
+            if control == TICKET and last.promised and last.promised.state:
+                expected[f"states/{trial}-{len(rows)}.safetensors"] = ("states", trial, len(rows), control)
+        if not any(name.startswith(("masks/", "states/")) for name in names):
+            return
+        for name in sorted(expected.keys() - names):
+            kind, trial, level, control = expected[name]
+            yield Finding(
+                file=name,
+                state="missing",
+                what="a row promises it",
+                remedy=TRAINED_AGAIN,
+                kind=kind,
+                trial=trial,
+                level=level,
+                control=control,
+            )
+
+
+def _ok(file: str) -> Finding:
+    return Finding(file=file, state="ok")
+
+
+def _damaged(file: str, what: str, remedy: str, kind: str, trial: int = 0, level: int = 0, control: str = TICKET) -> Finding:
+    return Finding(file=file, state="damaged", what=what, remedy=remedy, kind=kind, trial=trial, level=level, control=control)
+
+
+def lines_before(content: bytes, number: int) -> bytes:
+    """Return the lines of a file before one of them, counted from 1."""
+    return b"".join(line + b"\n" for line in content.split(b"\n")[: number - 1])
+
+
+def _first_row(file: Path) -> Iterator[Row]:
+    """Yield the first row of a file, if it is one."""
+    try:
+        with file.open("rb") as stream:
+            yield Row.from_line(stream.readline(2**20).decode().rstrip("\n"))
+    except (OSError, UserError, UnicodeDecodeError, json.JSONDecodeError):
+        return
