@@ -397,3 +397,64 @@ def test_names_that_are_no_text(tmp_path):
     with pytest.raises(UserError) as error:
         data.from_folder(root)
     assert "\x1b" not in str(error.value)
+
+
+def decode_beside(root, results):
+    results.put(data.from_folder(root, size=5).digest)
+
+
+def test_processes_that_come_at_once_decode_once_and_get_the_same(tmp_path):
+    import multiprocessing
+
+    root = make(tmp_path / "pets")
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [context.Process(target=decode_beside, args=(root, results)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    digests = {results.get(timeout=120) for _ in processes}
+    for process in processes:
+        process.join()
+    assert digests == {data.from_folder(root, size=5).digest}
+    assert not list((tmp_path / "cache").rglob("*.part"))
+
+
+def test_a_data_directory_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    root = make(tmp_path / "pets")
+    digest = data.from_folder(root).digest
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    assert data.from_folder(root).digest == digest
+    with pytest.raises(UserError, match="cannot write to"):
+        data.from_folder(root, size=4)
+
+
+def test_what_stops_the_decoding_leaves_what_was_there(tmp_path, monkeypatch):
+    root = make(tmp_path / "pets")
+    digest = data.from_folder(root).digest
+    save(root / "cat" / "z.png", pixels(1))
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fourfold.data.decoded.byte_sums", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            data.from_folder(root)
+    assert not list((tmp_path / "cache").rglob("*.part"))
+    (root / "cat" / "z.png").unlink()
+    assert data.from_folder(root).digest == digest
+
+
+def test_a_bar_is_drawn_on_standard_error_when_it_is_asked_for(tmp_path, capsys):
+    root = make(tmp_path / "pets")
+    data.from_folder(root)
+    assert capsys.readouterr() == ("", "")
+    data.from_folder(root, size=4, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "decoding pictures" in err
+    assert "12/12" in err

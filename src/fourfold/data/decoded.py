@@ -5,9 +5,11 @@ the sum and the sum of squares of each channel of each picture) and `contents.js
 are of. They are made anew when a file of the folder has changed.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -76,21 +78,27 @@ def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path
     Raises:
         UserError: a bad file is refused, pictures have several sizes and none is asked for, or there is no room for them.
     """
-    folder = directory / "decoded" / f"{listing.root.name or 'root'}-{_settings(listing, form)}"
+    folder = directory / "decoded" / f"{_plain(listing.root.name)}-{_settings(listing, form)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            contents = _known(folder, listing)
-            if contents is None:
+            found = _found(folder, listing)
+            if found is None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of Pillow, about files that are damaged and yet decoded
-                    contents = _decode_all(listing, form, bad_images, folder, progress)
-            if contents.bad and bad_images == "refuse":
-                raise _refusal(listing, *contents.bad[0])
-            sums = np.fromfile(folder / "sums", np.int64).reshape(contents.shape[0], 2, contents.shape[1])
-            return Decoded(pixels=folder / "pixels", contents=contents, sums=torch.from_numpy(sums))
+                    found = _decode_all(listing, form, bad_images, folder, progress)
     except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --data-dir") from error
+        found = _found(folder, listing)  # a data directory that may only be read
+        if found is None:
+            raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --data-dir") from error
+    if found.contents.bad and bad_images == "refuse":
+        raise _refusal(listing, *found.contents.bad[0])
+    return found
+
+
+def _plain(name: str) -> str:
+    """Return a name of letters, digits and dashes, which is short."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:40] or "root"
 
 
 def _settings(listing: Listing, form: Form) -> str:
@@ -98,8 +106,8 @@ def _settings(listing: Listing, form: Form) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _known(folder: Path, listing: Listing) -> Contents | None:
-    """Return what a folder holds, if that is whole and of this listing."""
+def _found(folder: Path, listing: Listing) -> Decoded | None:
+    """Return the decoded pictures in a folder, if they are whole and of this listing."""
     try:
         fields = json.loads((folder / "contents.json").read_bytes())
         bad = tuple((int(number), str(why)) for number, why in fields.pop("bad"))
@@ -107,14 +115,17 @@ def _known(folder: Path, listing: Listing) -> Contents | None:
         count, channels, height, width = contents.shape
         sizes = {"pixels": count * channels * height * width, "sums": 16 * count * channels}
         whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
+        same = (contents.version, contents.fingerprint) == (VERSION, listing.fingerprint)
+        if not (whole and same and count + len(bad) == len(listing.files)):
+            return None
+        sums = np.fromfile(folder / "sums", np.int64).reshape(count, 2, channels)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    same = (contents.version, contents.fingerprint) == (VERSION, listing.fingerprint)
-    return contents if whole and same and count + len(bad) == len(listing.files) else None
+    return Decoded(pixels=folder / "pixels", contents=contents, sums=torch.from_numpy(sums))
 
 
-def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Path, progress: bool | None) -> Contents:
-    """Decode every picture and write what `_known` finds; what was there before stays until all is written."""
+def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Path, progress: bool | None) -> Decoded:
+    """Decode every picture and write what `_found` finds; what was there before stays until all is written."""
     digest = hashlib.sha256()
     bad: list[tuple[int, str]] = []
     shape: tuple[int, ...] | None = None
@@ -163,7 +174,10 @@ def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Pat
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-    return contents
+    found = _found(folder, listing)
+    if found is None:
+        raise OSError(errno.EIO, "another content was read back than was written")
+    return found
 
 
 def _chunks(listing: Listing, form: Form) -> Iterator[list[NDArray[np.uint8] | BadPictureError]]:
@@ -203,7 +217,9 @@ class _Bar:
 
         shown = sys.stderr.isatty() if progress is None else progress
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
+        self._progress = Progress(
+            *columns, console=Console(stderr=True, force_terminal=progress or None), transient=True, disable=not shown
+        )
         self._total = total
 
     def __enter__(self) -> Any:

@@ -42,7 +42,7 @@ def from_folder(
     normalization: Normalization = "training",
     components: Components = "zero",
     augment: Augment | None = None,
-    data_dir: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Splits:
     """Return data of one's own from a folder of class folders, for a real network on the CPU.
@@ -76,7 +76,7 @@ def from_folder(
     if bad_images not in get_args(BadImages):
         raise UserError(f"`bad_images` (={bad_images!r}) must be 'refuse' or 'skip'")
     listing = listed(Path(path).expanduser().absolute(), suffixes())
-    pictures = decoded(listing, form, bad_images, data_directory(data_dir), progress)
+    pictures = decoded(listing, form, bad_images, data_directory(None if data_dir is None else Path(data_dir)), progress)
     bad = np.array([number for number, _ in pictures.contents.bad], dtype=np.int64)
     kept = np.setdiff1d(np.arange(len(listing.files)), bad)
     labels = torch.from_numpy(listing.labels[kept])

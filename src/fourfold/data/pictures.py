@@ -27,6 +27,9 @@ _DRAFT = 2
 _REFUSED = frozenset({"EPS", "WMF", "HDF5", "GRIB", "BUFR", "MPEG"})
 """Formats that Pillow hands to other programs, or only recognises."""
 
+_USUAL = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+"""Formats that are tried first: a fifth of the time of a small JPEG went into the others."""
+
 _ORIENTATION = 0x0112
 
 
@@ -57,7 +60,8 @@ def formats() -> tuple[str, ...]:
     from PIL import Image
 
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - _REFUSED))
+    known = set(Image.OPEN) - _REFUSED
+    return *(name for name in _USUAL if name in known), *sorted(known - set(_USUAL))
 
 
 @cache
