@@ -4,16 +4,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fourfold import algebra, data, deploy, models, nn, presets, pruning, report
+    from fourfold import algebra, data, deploy, models, nn, presets, pruning, report, tasks
     from fourfold.execution import run
     from fourfold.nn import convert
-    from fourfold.record import UserError
+    from fourfold.record import Spec, UserError
 
 __version__ = "0.1.0"
 
-__all__ = ["UserError", "algebra", "convert", "data", "deploy", "models", "nn", "presets", "pruning", "report", "run"]
+__all__ = [
+    "Spec",
+    "UserError",
+    "algebra",
+    "convert",
+    "data",
+    "deploy",
+    "models",
+    "nn",
+    "presets",
+    "pruning",
+    "report",
+    "run",
+    "tasks",
+]
 
-_HOMES = {"convert": "fourfold.nn", "run": "fourfold.execution", "UserError": "fourfold.record"}
+_HOMES = {"convert": "fourfold.nn", "run": "fourfold.execution", "Spec": "fourfold.record", "UserError": "fourfold.record"}
 
 
 def __getattr__(name: str) -> Any:

@@ -161,7 +161,7 @@ def changed(spec, path):
     return new
 
 
-SPECIAL = {"rewind_to", "search", "budget", "cosine_steps", "schedule"}
+SPECIAL = {"rewind_to", "search", "budget", "cosine_steps", "schedule", "ema"}
 """Fields that are valid only beside certain others; tried below."""
 
 

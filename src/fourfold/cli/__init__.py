@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "run": "train, prune and rewind: real against quaternion, level after level; the same command resumes",
+    "new": "write an experiment of your own: a file with a network, data and a task to replace",
     "sweep": "the best settings for each algebra, by a grid or an Optuna study with equal budgets",
     "status": "how far runs have come",
     "check": "is every file of a run what was written? `--repair` makes again what training can make",

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fourfold import report
 from fourfold.execution import Event
-from fourfold.record import TICKET, Row, RunStore, Spec, Value, get_field
+from fourfold.record import TICKET, TOP1, Metric, Row, RunStore, Spec, Value, get_field
 from fourfold.record.text import plain
 from fourfold.report.compare import at_fraction
 
@@ -47,14 +47,14 @@ def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterato
             if row:
                 progress.advance(task)
                 console.print(
-                    f"{name} level {row.level}: {row.validation:.2f} % of the held-out images ({row.provenance.seconds:.1f} s)",
+                    f"{name} level {row.level}: {_validation(row)} of the held-out images ({row.provenance.seconds:.1f} s)",
                 )
             elif event.kind == "cluster" and event.message not in clusters[-1:]:  # a study joins it again and again
                 clusters.append(str(event.message))
                 console.print(event.message)
             elif event.kind == "notice":
                 console.print(f"{event.spec.data.name if event.trial is None else name}: {event.message}")
-            elif event.kind in ("failed", "out-of-time", "stopped"):
+            elif event.kind in ("failed", "broken", "out-of-time", "stopped"):
                 console.print(f"{name}: {_ending(event)}")
 
         yield take
@@ -77,7 +77,7 @@ def _print_line(console: Console, event: Event) -> None:
     if row:
         console.print(
             f"{name} level {row.level}: {100 * row.fraction_of_real:.2f} % of real, density {100 * row.density:.2f} %, "
-            f"top-1 {row.top1:.2f} % ({_how_long(row)}){_collapse(row)}",
+            f"{row.metric.short} {row.metric.text(row.value)} ({_how_long(row)}){_collapse(row)}",
         )
     elif event.kind == "cluster":
         console.print(event.message)
@@ -87,7 +87,7 @@ def _print_line(console: Console, event: Event) -> None:
         console.print(f"{name} level {event.level}: {event.message}")
     elif event.kind == "resumed":
         console.print(f"{name}: level {event.level} resumes at {event.message}")
-    elif event.kind in ("failed", "out-of-time", "stopped"):
+    elif event.kind in ("failed", "broken", "out-of-time", "stopped"):
         console.print(f"{name}: {_ending(event)}")
 
 
@@ -104,8 +104,20 @@ def _collapse(row: Row) -> str:
 def _ending(event: Event) -> str:
     if event.kind == "failed":
         return f"failed at {event.message}"
+    if event.kind == "broken":
+        return f"ended by an error: {event.message}"
     why = "the time budget is spent" if event.kind == "out-of-time" else "stopped"
     return f"{why} at {event.message}" if event.message else why
+
+
+def _number(metric: Metric, value: float) -> str:
+    return f"{value:.2f}" if metric.is_percent else f"{value:.4g}"
+
+
+def _validation(row: Row) -> str:
+    """Return the metric on the held-out items, which rows of sweeps have."""
+    assert row.validation is not None
+    return row.metric.text(row.validation)
 
 
 class _Board:
@@ -139,7 +151,8 @@ class _Board:
         elif event.kind == "epoch":
             epochs = event.spec.train.epochs
             control = "" if event.control == TICKET else f"{event.control} "
-            self.running[key] = f"{control}level {event.level}, epoch {event.epoch} of {epochs}, top-1 {event.top1:.1f} %"
+            measured = f"top-1 {event.top1:.1f} %" if event.top1 is not None else f"metric {event.value:.4g}"
+            self.running[key] = f"{control}level {event.level}, epoch {event.epoch} of {epochs}, {measured}"
         elif event.kind == "kept":
             self.notes.append(f"{key[0]} trial {key[1]} level {event.level}: {event.message}")
         elif event.kind in ("checkpoint", "resumed"):
@@ -165,9 +178,10 @@ class _Board:
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("level", justify="right")
+        metric = self.rows[0].metric if self.rows else TOP1
         for algebra in self.algebras:
             table.add_column(f"{algebra}: % of real", justify="right")
-            table.add_column("top-1 ± std (trials)", justify="right")
+            table.add_column(f"{metric.short} ± std (trials)", justify="right")
             if algebra != "real" and "real" in self.algebras:
                 table.add_column("gap at equal % of real", justify="right")
         table.add_column("engine")
@@ -181,10 +195,12 @@ class _Board:
                 if point is None:
                     cells += [""] * (3 if compared else 2)
                     continue
-                std = "" if point.top1.std is None else f" ± {point.top1.std:.2f}"
-                cells += [f"{100 * point.fraction_of_real:.2f}", f"{point.top1.mean:.2f}{std} ({point.top1.n})"]
+                std = "" if point.top1.std is None else f" ± {_number(metric, point.top1.std)}"
+                mean = _number(metric, point.top1.mean)
+                cells += [f"{100 * point.fraction_of_real:.2f}", f"{mean}{std} ({point.top1.n})"]
                 if compared:
                     twin = at_fraction(real, point.fraction_of_real) if real else None
-                    cells.append(f"{point.top1.mean - twin.top1:+.2f}" if twin else "")
+                    gap = point.top1.mean - twin.top1 if twin else 0.0
+                    cells.append(f"{gap:+.2f}" if twin and metric.is_percent else f"{gap:+.4g}" if twin else "")
             table.add_row(*cells, engines_of(row for row in self.rows if row.level == level))
         return table

@@ -28,7 +28,7 @@ class Machines:
     data_dir: Maybe[Path] = None
     """Where data sets lie; default $FOURFOLD_DATA, else the cache, with download."""
     workers: Maybe[int] = None
-    """Trials at a time; default one a core, or one on a GPU."""
+    """Trials at a time; default one a core, or one on a GPU. 0 runs them in this process, where breakpoints work."""
     budget: Maybe[str] = None
     """Stop cleanly within this time, such as 9m or 1h30m, at an optimiser step."""
     checkpoint: str = AUTO
@@ -85,7 +85,9 @@ class Machines:
         from fourfold.execution import default_workers
 
         joined = self.cluster is not None and self.cluster.joined is not None
-        return self.workers or (1 if joined else default_workers(self.place))
+        if self.workers is not None:
+            return max(1, self.workers)
+        return 1 if joined else default_workers(self.place)
 
     def check_early(self, *, dry_run: bool = False) -> None:
         """Raise `UserError` for what can be seen before torch is imported; a dry run needs no cluster to be there."""

@@ -44,6 +44,14 @@ def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], 
 
 
 def _until(spec: Spec) -> str:
-    stop = spec.stop
-    rule = f"until top-1 is below {stop.accuracy:g} % at {stop.levels} successive levels"
-    return rule if stop.max_level is None else f"{rule} or level {stop.max_level} is done"
+    from fourfold.tasks import get
+
+    stop, metric = spec.stop, get(spec).metric
+    bound = stop.bound(metric)
+    last = "no weight is left" if stop.max_level is None else f"level {stop.max_level} is done"
+    if bound is None:
+        return f"until {last}"
+    beyond = "below" if metric.higher_is_better else "above"
+    unit = f" {metric.unit}" if metric.unit else ""
+    rule = f"until {metric.short} is {beyond} {bound:g}{unit} at {stop.levels} successive levels"
+    return rule if stop.max_level is None else f"{rule} or {last}"

@@ -10,11 +10,12 @@ import tyro
 from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.changes import changed, parse_settings
 from fourfold.cli.duration import format_duration
+from fourfold.cli.experiments import ALGEBRAS, TASKS, is_file, spec_of_task, specs_of_file
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import count, make_console
-from fourfold.record import TICKET, RunStore, UserError, launched
+from fourfold.record import TICKET, RunStore, Spec, UserError, launched, with_fields
 
 if TYPE_CHECKING:
     from fourfold.execution import Event
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 def command(
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
     settings: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="FIELD=VALUE")] = (),
-    algebra: tuple[str, ...] = ("real", "quaternion"),
+    algebra: AnyNumber[str] = (),
     trials: int = 5,
     out: Path = Path("runs"),
     parts: Maybe[int] = None,
     keep: AnyNumber[int] = (),
+    data: Maybe[str] = None,
+    model: Maybe[str] = None,
+    task: Maybe[str] = None,
+    accept_changed_code: Flag = False,
     dry_run: Flag = False,
     epochs: Maybe[int] = None,
     learning_rate: Maybe[float] = None,
@@ -49,13 +54,18 @@ def command(
     processes train one network after the other together.
 
     Args:
-        preset: An experiment of `fourfold presets`.
+        preset: An experiment of `fourfold presets`; a file whose function `experiment` returns one, as `fourfold new` writes
+            it; or classify or regress, with --data and --model.
         settings: Any field of its spec, by its name in spec.json: prune.score=synflow, data.crop=2.
-        algebra: Algebras to compare: real, complex, quaternion, octonion, phm (learned).
+        algebra: Algebras to compare: real, complex, quaternion, octonion, phm (learned); default real and quaternion.
         trials: Trials (seeds) of each algebra.
         out: Folder of the runs; the report is written below it too.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
         keep: Levels whose trained weights are kept, without the pruned ones; those that are done are trained again.
+        data: Data of your own: photos/ (a folder of class folders), data.npz, or roads.py:data.
+        model: A network of `fourfold info`, or one of your own, as roads.py:net.
+        task: classification, multilabel, regression, or one of your own, as roads.py:task.
+        accept_changed_code: Go on although the code of your own has changed since the run began.
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.
         learning_rate: Step size at the start; default as the preset.
@@ -88,14 +98,25 @@ def command(
         if "data.classes" in fields:
             raise UserError("`--classes` and `--set data.classes` cannot both be given")
         fields["data.classes"] = classes[0] if len(classes) == 1 else classes
-    specs = [changed(presets.get(preset, algebra=name, protocol=protocol), changes, fields) for name in algebra]
+    own = {"data": data, "model": model, "task": task}
+    specs = [changed(spec, changes, fields) for spec in _specs(preset, algebra, protocol, own)]
+    algebra = tuple(spec.model.algebra for spec in specs)
     levels = parse_levels("--control-levels", control_levels)
     execution.check_trackers(track)
     if track_dir and not track:
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
     if levels is not None and not controls:
         raise UserError(f"`--control-levels` (={' '.join(control_levels)}) is for controls: name some with --controls")
-    job = machines.job(specs, trials=trials, out=out, keep=keep, controls=controls, control_levels=levels, parts=parts)
+    job = machines.job(
+        specs,
+        trials=trials,
+        out=out,
+        keep=keep,
+        controls=controls,
+        control_levels=levels,
+        parts=parts,
+        accept_changed_code=accept_changed_code,
+    )
     launch = launched()
     is_first = launch is None or launch.rank == 0
     console = make_console()
@@ -137,6 +158,29 @@ def command(
     last = max(len(store.rows(trial)) for store in stores for trial in range(trials)) - 1
     if max(levels) > last:
         raise UserError(f"`--control-levels` (={max(levels)}) names a level after the last one of all trials, {last}")
+
+
+def _specs(preset: str, algebra: tuple[str, ...], protocol: str, own: dict[str, str | None]) -> list[Spec]:
+    """Return the specs that a preset, a file or a task stands for, with the parts of the user's own in place of theirs."""
+    from fourfold import presets
+
+    named = {f"{part}.name": name for part, name in own.items() if name is not None}
+    if preset not in TASKS and not is_file(preset):
+        if named:
+            flag = f"`--{next(iter(named)).removesuffix('.name')}` (={next(iter(named.values()))!r})"
+            raise UserError(f"{flag} cannot be combined with the preset {preset}: run classify, regress or a file of your own")
+        return [presets.get(preset, algebra=name, protocol=protocol) for name in algebra or ALGEBRAS]
+    if protocol != "text":
+        raise UserError(f"`--protocol` (={protocol!r}) is for the papers' presets: leave it out")
+    if preset in TASKS:
+        specs = [spec_of_task(preset, own["data"], own["model"], own["task"])]
+    else:
+        specs = [with_fields(spec, named) for spec in specs_of_file(preset)]
+    if len(specs) == 1:
+        return [with_fields(specs[0], {"model.algebra": name}) for name in algebra or ALGEBRAS]
+    if algebra:
+        raise UserError(f"`--algebra` (={' '.join(algebra)}) cannot be combined with {preset}, which names several experiments")
+    return specs
 
 
 def _never_reached(store: RunStore, trials: int, keep: tuple[int, ...]) -> list[str]:

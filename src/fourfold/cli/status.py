@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fourfold.cli.printing import make_console
 from fourfold.cli.streams import say
-from fourfold.record import TICKET, RunStore, UserError, find_runs
+from fourfold.record import TICKET, TOP1, Row, RunStore, UserError, find_runs
 from fourfold.record.checkpoints import where
 from fourfold.record.text import shortened
 
@@ -56,6 +56,11 @@ def _print(console: Console, lines: list[tuple[str, ...]]) -> None:
     console.print(table, soft_wrap=True)
 
 
+def _measured(row: Row) -> str:
+    """Return a row's metric, by name where it is not the one that the column has."""
+    return f"{'' if row.metric == TOP1 else f'{row.metric.short} '}{row.metric.text(row.value)}"
+
+
 def _lines(store: RunStore) -> list[tuple[str, ...]]:
     """Return a line a trial, or one that says that there is none yet."""
     running = store.locked("run")
@@ -71,7 +76,7 @@ def _lines(store: RunStore) -> list[tuple[str, ...]]:
         else:
             state = "running" if running else "unfinished: the same command resumes"
             state += "".join(f"; {place}" for place in places.get(trial, ()))
-        fraction, top1 = (f"{100 * rows[-1].fraction_of_real:.2f} %", f"{rows[-1].top1:.2f} %") if rows else ("", "")
+        fraction, top1 = (f"{100 * rows[-1].fraction_of_real:.2f} %", _measured(rows[-1])) if rows else ("", "")
         engine = rows[-1].provenance.engine or "" if rows else ""
         lines.append((store.path.name, str(trial), str(len(rows)), fraction, top1, engine, state, _beside(store, trial)))
     return lines or [(store.spec().id, "", "0", "", "", "", "running" if running else "nothing finished yet", "")]

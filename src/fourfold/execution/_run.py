@@ -1,6 +1,7 @@
 """`run`: all trials of some specs, on this machine or a cluster, resumed from whatever is on disk."""
 
 import contextlib
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,14 +12,16 @@ import torch
 from fourfold import data, presets
 from fourfold.execution.checks import check
 from fourfold.execution.jobs import Job, Trial
-from fourfold.execution.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, default_workers
+from fourfold.execution.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, default_workers, event_of
 from fourfold.execution.ranks import run_together
 from fourfold.execution.ray.cluster import Connection
+from fourfold.execution.serving import BROKEN, Server, create_store
+from fourfold.lottery.parts import is_own_data, load, pinned
 from fourfold.lottery.rows import all_rows
 from fourfold.lottery.saving import AUTO, CheckpointEvery
-from fourfold.record import Cluster, Row, RunStore, Spec, UserError, launched
+from fourfold.record import Cluster, Row, Spec, UserError, launched
 from fourfold.timing.planning import trial_memory
-from fourfold.train import resolve_device, versions
+from fourfold.train import resolve_device, single_thread, versions
 
 ALGEBRAS_OF_A_NAME = ("real", "quaternion")
 """What the name of a preset stands for where no algebra is named."""
@@ -39,6 +42,7 @@ def run(
     cluster: Cluster | None = None,
     parts: int | None = None,
     checkpoint: CheckpointEvery = AUTO,
+    accept_changed_code: bool = False,
     on_event: OnEvent = lambda event: None,
 ) -> list[Row]:
     """Run what is missing of some specs' trials, and return all their rows, those of the controls last.
@@ -57,7 +61,8 @@ def run(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         data_dir: Where the data lie; default `$FOURFOLD_DATA`, else the cache, into which they are downloaded.
         workers: Trials at a time; default: as many as cores on a CPU, where each is a process, one on a GPU, where they share
-            one. With a cluster: at most so many; None leaves it to Ray.
+            one. 0 runs one after the other in this process, where a debugger sees them. With a cluster: at most so many; None
+            leaves it to Ray.
         budget_seconds: Stop before this much time has gone, at an optimiser step, and keep a checkpoint.
         keep: Levels whose trained weights are kept; `load_trained` reads them. A level that is done without them is trained
             again.
@@ -67,10 +72,12 @@ def run(
         parts: Under torchrun: parts of each batch, which the processes share; None means `default_parts`.
         checkpoint: When a level is saved while it is trained: `auto` (after every epoch, and every five minutes inside one, as
             long as that takes no more than a hundredth of the time), `epoch`, `off`, or seconds.
+        accept_changed_code: Whether a run goes on with other code of the user's than it was started with.
         on_event: Called in this thread with everything that happens.
 
     Raises:
-        UserError: a mistake in the arguments, the data or the folder, in one sentence.
+        UserError: a mistake in the arguments, the data or the folder, in one sentence; or code of the user's that failed in a
+            trial, once the others have ended.
     """
     job = Job(
         specs=tuple(specs_of(specs)),
@@ -86,6 +93,7 @@ def run(
         cluster=cluster,
         parts=parts,
         checkpoint=checkpoint,
+        accept_changed_code=accept_changed_code,
     )
     return run_job(job, on_event)
 
@@ -93,6 +101,7 @@ def run(
 def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
     """Do what `run` does, for a job."""
     check(job)
+    job = replace(job, specs=tuple(pinned(spec) for spec in job.specs))
     if job.budget_seconds is not None:
         job = replace(job, deadline=time.monotonic() + job.budget_seconds)
     if launch := launched():
@@ -100,7 +109,7 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
     job, memory = _load_data(job, on_event)
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(Connection(job.cluster, _request(job, memory))) if job.cluster else None
-        stores = [RunStore.create(job.out, spec, job.data[spec.data.name]) for spec in job.specs]
+        stores = [create_store(job, spec, job.data[spec.data.name]) for spec in job.specs]
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
             store.sweep()
@@ -110,8 +119,20 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
             for spec, store in zip(job.specs, stores, strict=True)
             if job.incomplete(store, trial)
         ]
-        for event in connection.events(trials) if connection else _here(job, trials):
+        broken: list[str] = []
+
+        def pass_on(event: Event) -> None:
+            if event.kind == BROKEN:
+                broken.append(f"trial {event.trial} of {event.spec.id}: {event.message}")
             on_event(event)
+
+        if job.workers == 0:
+            _in_this_process(trials, pass_on)
+        else:
+            for event in connection.events(trials) if connection else _here(job, trials):
+                pass_on(event)
+        if broken:
+            raise UserError(f"{broken[0]}; all rows so far are safe, the same command resumes")
         return all_rows(stores, job.trials, job.controls)
 
 
@@ -133,10 +154,11 @@ def _load_data(job: Job, on_event: OnEvent) -> tuple[Job, int]:
     memory, digests = 0, {}
     for name in dict.fromkeys(spec.data.name for spec in job.specs):
         specs = [spec for spec in job.specs if spec.data.name == name]
-        images = data.load(name, job.data_dir)
+        images = load(specs[0], job.data_dir)
         digests[name] = images.digest
         for spec in specs:
-            data.check_counts(images, spec.data)
+            if not is_own_data(spec):
+                data.check_counts(images, spec.data)
             memory = max(memory, trial_memory(spec, images))
         for notice in images.notices:
             on_event(Event(kind="notice", spec=specs[0], message=notice))
@@ -150,7 +172,7 @@ def _request(job: Job, memory: int) -> dict[str, object]:
         "workers": job.workers,
         "trials": job.trials * len(job.specs),
         "device": job.device,
-        "datasets": sorted({spec.data.name for spec in job.specs}),
+        "datasets": sorted({spec.data.name for spec in job.specs if not is_own_data(spec)}),
         "data_dir": str(job.data_dir.absolute()) if job.data_dir else None,
         "memory": memory,
         "versions": versions(),
@@ -163,3 +185,15 @@ def _here(job: Job, trials: Sequence[Trial]) -> Iterator[Event]:
     place = resolve_device(job.device)
     count = min(job.workers or default_workers(place), len(trials))
     return Pool(trials, count, job.deadline, shared=place.type == "cuda").events()
+
+
+def _in_this_process(trials: Sequence[Trial], on_event: OnEvent) -> None:
+    """Run trials one after the other in this thread; errors of the user's code are raised as they are."""
+    server = Server(experiments_kept=1, raises=True)
+    with single_thread():
+        for trial in trials:
+
+            def write(line: str, trial: Trial = trial) -> None:
+                on_event(event_of(trial, json.loads(line)))
+
+            server.serve(trial, write)

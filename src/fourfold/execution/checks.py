@@ -8,12 +8,14 @@ from fourfold import data
 from fourfold.execution.jobs import Job
 from fourfold.execution.pool import MOST_WORKERS
 from fourfold.execution.ranks import check_launch
-from fourfold.lottery.building import measure
+from fourfold.lottery.building import check_fit, measure
 from fourfold.lottery.controls import check_controls
+from fourfold.lottery.parts import facts, is_own_data
 from fourfold.lottery.saving import check_checkpoint
 from fourfold.record import Cluster, Spec, UserError, launched
 from fourfold.record.checks import check_file_name, check_number_of
 from fourfold.train import resolve_device, steps_per_epoch
+from fourfold.train.engines.optimizer import check_optimizer
 from fourfold.train.precision import check_precision
 
 MOST_TRIALS = 1_000_000
@@ -24,7 +26,9 @@ def check(job: Job) -> None:
     """Raise `UserError` for anything that can be seen to be wrong without touching the disk."""
     specs = job.specs
     check_number_of("trials", job.trials, 1, MOST_TRIALS)
-    check_number_of("workers", job.workers, 1, MOST_WORKERS)
+    check_number_of("workers", job.workers, 0, MOST_WORKERS)
+    if job.workers == 0 and (job.cluster or launched()):
+        raise UserError("`workers` (=0) cannot be combined with a cluster or torchrun: it runs in this process alone")
     if job.budget_seconds is not None and not job.budget_seconds > 0:
         raise UserError(f"`budget_seconds` (={job.budget_seconds}) must be above 0")
     if any(level < 0 for level in job.keep):
@@ -49,6 +53,8 @@ def check(job: Job) -> None:
         measure(spec)
         _check_images(spec)
         _check_rewinding(spec)
+        check_optimizer(spec.train)
+        check_fit(spec)
         last = spec.stop.max_level
         for name, levels in (("keep", job.keep), ("control_levels", job.control_levels or ())):
             if last is not None and any(level > last for level in levels):
@@ -74,6 +80,9 @@ def _check_device(device: str, cluster: Cluster) -> None:
 
 def _check_images(spec: Spec) -> None:
     """Refuse sizes that the official images do not have: batches, crops and held-out images beyond them."""
+    if is_own_data(spec):
+        _check_own_items(spec)
+        return
     about = data.info_for(spec.data)
     if spec.data.validation >= about.train_images:
         raise UserError(
@@ -89,13 +98,22 @@ def _check_images(spec: Spec) -> None:
         )
 
 
+def _check_own_items(spec: Spec) -> None:
+    """Refuse batches that the user's own data cannot fill."""
+    items = facts(spec).train_items - spec.data.validation
+    if spec.train.batch_size > items:
+        raise UserError(
+            f"`train.batch_size` (={spec.train.batch_size}) must be at most the {items} training items of {spec.data.name}"
+        )
+
+
 def _check_rewinding(spec: Spec) -> None:
     """Refuse a step to rewind to that leaves none to train, and fine-tuning at a rate of 0."""
-    images = data.info_for(spec.data).train_images - spec.data.validation
+    images = facts(spec).train_items - spec.data.validation
     steps = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
     if spec.prune.rewind == "step" and (spec.prune.rewind_to or 0) >= steps:
         raise UserError(f"`prune.rewind_to` (={spec.prune.rewind_to}) must be below the {steps} steps of a training")
-    if spec.prune.rewind == "fine-tune" and spec.train.rate(steps - 1, spec.train.epochs - 1) == 0:
+    if spec.prune.rewind == "fine-tune" and spec.train.rate(steps - 1, spec.train.epochs - 1, steps) == 0:
         raise UserError(
             f"`prune.rewind` (='fine-tune') must be another where the last of {steps} steps has a learning rate of 0"
         )

@@ -10,7 +10,7 @@ from fourfold.lottery._stability import Line
 from fourfold.lottery.controls import controls_left
 from fourfold.lottery.keeping import not_kept
 from fourfold.lottery.saving import AUTO, CheckpointEvery
-from fourfold.record import Cluster, RunStore, Spec
+from fourfold.record import Cluster, RunStore, Spec, Trust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Job:
     cluster: Cluster | None = None
     parts: int | None = None
     checkpoint: CheckpointEvery = AUTO
+    accept_changed_code: bool = False
 
     line: Line | None = None
     """What to measure of the levels on disk, in place of training more of them."""
@@ -73,6 +74,7 @@ class Trial:
         job = self.job
         value = {
             "spec": self.spec.to_json(),
+            "trust": self.spec.trust.to_json() if self.spec.trust else None,
             "trial": self.number,
             "out": str(job.out.absolute()),
             "device": job.device,
@@ -94,6 +96,8 @@ class Trial:
         """Return the trial of a line; its job has what a worker needs."""
         value = json.loads(line)
         spec = Spec.from_json(value.pop("spec"))
+        if (trust := value.pop("trust")) is not None:
+            spec = spec.trusted(Trust.from_json(trust))
         number, data_dir = value.pop("trial"), value.pop("data_dir")
         job = Job(
             specs=(spec,),

@@ -18,7 +18,7 @@ from fourfold.execution.interrupts import on_interrupt
 from fourfold.execution.jobs import Trial
 from fourfold.record import TICKET, Row, Spec, UserError, launched
 
-ENDINGS = ("finished", "failed", "out-of-time", "stopped")
+ENDINGS = ("finished", "failed", "broken", "out-of-time", "stopped")
 """The kinds of event after which a trial has no other."""
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
@@ -55,8 +55,8 @@ class Event:
 
     kind: str
     """epoch, row, kept (a level that was done), connectivity, checkpoint (was written), resumed (a level goes on from one),
-    finished, failed (for good: the loss became nan), out-of-time, stopped (by Ctrl-C), notice (of data, machines or a
-    checkpoint), or cluster (what it consists of from now on)."""
+    finished, failed (for good: the loss became nan), broken (by the user's code), out-of-time, stopped (by Ctrl-C), notice (of
+    data, machines or a checkpoint), or cluster (what it consists of from now on)."""
     spec: Spec
     trial: int | None = None
     control: str = TICKET
@@ -64,6 +64,8 @@ class Event:
     level: int | None = None
     epoch: int | None = None
     top1: float | None = None
+    value: float | None = None
+    """The task's metric after the epoch; None means `top1`."""
     row: Row | None = None
     message: str | None = None
 
@@ -91,6 +93,7 @@ def event_of(trial: Trial, value: dict[str, Any]) -> Event:
         level=row.level if row else value.get("level"),
         epoch=value.get("epoch"),
         top1=value.get("top1"),
+        value=value.get("value"),
         row=row,
         message=value.get("message"),
     )

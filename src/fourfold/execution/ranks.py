@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from fourfold import data
 from fourfold.execution.interrupts import on_interrupt
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import Event, OnEvent, event_of
-from fourfold.execution.serving import LOCK_WAIT_SECONDS, Clock, check_same_data, run_trial_here
+from fourfold.execution.serving import LOCK_WAIT_SECONDS, Clock, check_same_data, create_store, run_trial_here
 from fourfold.execution.shared_store import SharedStore
 from fourfold.lottery.building import build
 from fourfold.lottery.levels import Experiment
+from fourfold.lottery.parts import load
 from fourfold.lottery.rows import all_rows
 from fourfold.nn import is_batch_norm
-from fourfold.record import Launch, Row, RunStore, Spec, UserError, launched
+from fourfold.record import Launch, Row, Spec, UserError, launched
 from fourfold.train import Ranks, join, single_thread, versions
 
 PARTS = 4
@@ -78,7 +78,7 @@ def _run_together(job: Job, launch: Launch, device: torch.device, on_event: OnEv
         stores = []
         for spec in job.specs:
             if ranks.first:
-                RunStore.create(job.out, spec, digests[spec.data.name])
+                create_store(job, spec, digests[spec.data.name])
             stores.append(SharedStore(job.out / spec.id, ranks))
         with contextlib.ExitStack() as stack:
             for store in stores:
@@ -121,7 +121,7 @@ def _load_data(job: Job, ranks: Ranks, launch: Launch, on_event: OnEvent) -> dic
     digests: dict[str, str] = {}
     for spec in {spec.data.name: spec for spec in job.specs}.values():
         if launch.local_rank == 0:
-            images = data.load(spec.data.name, job.data_dir)
+            images = load(spec, job.data_dir)
             digests[spec.data.name] = images.digest
             for notice in images.notices if ranks.first else ():
                 on_event(Event(kind="notice", spec=spec, message=notice))
@@ -143,6 +143,7 @@ def _settings(job: Job, device: torch.device) -> dict[str, Any]:
         "keep": list(job.keep),
         "controls": list(job.controls),
         "control_levels": None if job.control_levels is None else list(job.control_levels),
+        "code": [dict(spec.trust.digests) if spec.trust else {} for spec in job.specs],
         "parts": job.parts,
         "checkpoint": job.checkpoint,
     }

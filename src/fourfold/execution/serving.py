@@ -13,11 +13,15 @@ import torch
 
 from fourfold.execution.jobs import Job, Trial
 from fourfold.lottery._stability import Line, run_stability
+from fourfold.lottery.building import explained
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device
+
+BROKEN = "broken"
+"""The kind of event that ends a trial whose user code has failed; others go on, and the trial can be resumed."""
 
 LOCK_WAIT_SECONDS = 30
 """How long a trial may still be held by a dying process of an earlier run."""
@@ -26,9 +30,9 @@ LOCK_WAIT_SECONDS = 30
 class Server:
     """Runs tasks and tells their events; several threads may share one."""
 
-    def __init__(self, experiments_kept: int) -> None:
+    def __init__(self, experiments_kept: int, *, raises: bool = False) -> None:
         self._experiments: dict[str, Experiment] = {}
-        self._kept = experiments_kept
+        self._kept, self._raises = experiments_kept, raises
         self._preparing = threading.Lock()
         self.stopped = threading.Event()
         """Set to end all trials at their next step."""
@@ -56,7 +60,11 @@ class Server:
             torch.cuda.empty_cache()
             send("out-of-memory")
         except Exception as error:
-            if "CUDA error" in str(error):
+            if self._raises:
+                raise
+            if told := explained(error, spec):
+                send(BROKEN, message=str(told))
+            elif "CUDA error" in str(error):
                 reason = str(error).partition("\n")[0]
                 send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command resumes")
             else:
@@ -71,6 +79,12 @@ class Server:
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
             return self._experiments[spec.id]
+
+
+def create_store(job: Job, spec: Spec, data: str | None) -> RunStore:
+    """Return the store of a spec of a job whose code is pinned, made if it is not there."""
+    code = dict(spec.trust.digests) if spec.trust else {}
+    return RunStore.create(job.out, spec, data, code, accept_changed_code=job.accept_changed_code)
 
 
 def check_same_data(experiment: Experiment, expected: str | None) -> None:
@@ -154,7 +168,7 @@ def run_trial_here(
         send("row", line=row.to_line())
 
     def on_epoch(level: int, epoch: Epoch, control: str = TICKET) -> None:
-        send("epoch", control=control, level=level, epoch=epoch.epoch, top1=epoch.top1)
+        send("epoch", control=control, level=level, epoch=epoch.epoch, top1=epoch.top1, value=epoch.metric)
 
     def on_kept(level: int, message: str) -> None:
         send("kept", level=level, message=message)

@@ -251,8 +251,10 @@ class _Sender:
 def _send(tracker: Tracker, run: Tracked, event: Event) -> None:
     if event.row is not None:
         tracker.log(run, "level", event.row.level, figures_of(event.row))
-    elif event.top1 is not None and event.epoch is not None:
-        tracker.log(run, "epoch", _epoch_number(event, event.epoch), {"top1": event.top1})
+    elif event.epoch is not None:
+        values = {"top1": event.top1, "metric": event.value}
+        known = {name: value for name, value in values.items() if value is not None}
+        tracker.log(run, "epoch", _epoch_number(event, event.epoch), known)
 
 
 def _epoch_number(event: Event, epoch: int) -> int:
@@ -263,8 +265,7 @@ def _epoch_number(event: Event, epoch: int) -> int:
 def figures_of(row: Row) -> dict[str, float]:
     """Return the figures of a row that are sent; those that it does not have are left out."""
     figures = {
-        "top1": row.top1,
-        "top5": row.top5,
+        **{name: value for name, value in row.metrics.items() if name != "loss"},
         "validation": row.validation,
         "loss": row.loss,
         "train_loss": row.train_loss,

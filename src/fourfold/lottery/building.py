@@ -1,36 +1,123 @@
-"""The networks of a spec: built from a seed, measured, and the images that they take."""
+"""The networks of a spec: built from a seed, measured, and the batches that they take."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
-from fourfold import data, models, pruning
-from fourfold.nn import layers_with_weights
-from fourfold.record import Spec
+from fourfold import data, models, pruning, tasks
+from fourfold.algebra import LearnedAlgebra
+from fourfold.lottery import parts
+from fourfold.lottery.parts import Facts, components
+from fourfold.models import LearnedChannel
+from fourfold.nn import convert, initialize, layers_with_weights, named_weights
+from fourfold.nn.inputs import arguments_of
+from fourfold.record import Code, Spec, UserError
+from fourfold.record.references import line_in, user_error
 
-
-def components(spec: Spec) -> int:
-    """Return how many components the numbers of the images have: a real network that sees encoded images sees quaternions."""
-    return 4 if spec.model.algebra == "real" and spec.inputs.encoding != "none" else models.dimension(spec.model.algebra)
+__all__ = [
+    "build",
+    "check_fit",
+    "components",
+    "example",
+    "explained",
+    "input_shape",
+    "measure",
+    "shares",
+    "sizes_of_real_twin",
+    "splits_of",
+    "uncounted",
+    "user_code",
+]
 
 
 def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu", *, width: float = 1.0) -> nn.Module:
-    """Return the spec's network, drawn from a seed; `width` scales all sizes but those of images and classes."""
-    info = data.info_for(spec.data)
-    network = models.build(
-        spec.model.name,
-        algebra=spec.model.algebra,
-        num_classes=info.num_classes,
-        shape=data.input_channels(spec.inputs, info, components(spec)),
-        head=spec.model.head,
-        init=spec.model.init,
-        seed=seed,
-        learned_from=info.channels if spec.inputs.encoding == "learned" else None,
-        device=device,
-        width=width,
-        norm=spec.model.norm or "component",
-    )
+    """Return the spec's network, drawn from a seed; `width` scales all sizes but those of images and classes.
+
+    Raises:
+        UserError: unknown names, sizes that do not fit each other, or code of the user's that cannot be imported or fails.
+    """
+    facts = parts.facts(spec)
+    if parts.is_own_model(spec):
+        network = _own(parts.model_code(spec), spec, facts, seed, width).to(device)
+    else:
+        network = models.build(
+            spec.model.name,
+            algebra=spec.model.algebra,
+            num_classes=_outputs(facts, spec),
+            shape=_as_image(facts.network_shape, spec),
+            head=spec.model.head,
+            init=spec.model.init,
+            seed=seed,
+            learned_from=facts.learned_from,
+            device=device,
+            width=width,
+            norm=spec.model.norm or "component",
+        )
     _scale_(network, spec)
     return network
+
+
+def _own(code: Code, spec: Spec, facts: Facts, seed: int | None, width: float) -> nn.Module:
+    """Return the network that the user's code makes, converted to the spec's algebra if it consists of torch's layers alone."""
+    if width != 1:
+        raise UserError(f"the control small-dense needs a built-in model, whose width can be set: {spec.model.name} has none")
+    algebra = spec.model.algebra
+    with _drawing(seed):
+        network: Any = code.call(algebra, facts.network_shape, facts.outputs, takes="algebra, inputs, outputs")
+        if not isinstance(network, nn.Module):
+            raise UserError(
+                f"{code.file}: expected `{code.attribute}` to return a torch.nn.Module, found a {type(network).__name__}"
+            )
+        if algebra != "real" and not any(hasattr(module, "algebra") for module in network.modules()):
+            network = convert(network, algebra, head=spec.model.head, skip=spec.prune.skip or ())
+        if spec.model.init != "torch":
+            initialize(network, spec.model.init)
+        if facts.learned_from is not None:
+            encoding = LearnedChannel(facts.learned_from, facts.network_shape[0])
+            network = nn.Sequential(OrderedDict(encoding=encoding, network=network))
+    assert isinstance(network, nn.Module)
+    if not named_weights(network):
+        raise UserError(f"{code.file}: expected the network of `{code.attribute}` to have weights to prune, found none")
+    return network
+
+
+def _outputs(facts: Facts, spec: Spec) -> int:
+    if facts.outputs is None:
+        raise _conflict(spec, "which has no number of classes or values")
+    return facts.outputs
+
+
+def _as_image(shape: Any, spec: Spec) -> tuple[int, int, int]:
+    """Return the shape of an image; features are one of a single pixel, which perceptrons take as well."""
+    if isinstance(shape, tuple) and all(isinstance(side, int) for side in shape):
+        if len(shape) == 3:
+            return shape
+        if len(shape) == 1 and models.canonical_name(spec.model.name).startswith("lenet"):
+            return (shape[0], 1, 1)
+    raise _conflict(spec, f"whose items have the shape {shape} where it takes images")
+
+
+def _conflict(spec: Spec, why: str) -> UserError:
+    return UserError(f"`model.name` (={spec.model.name!r}) cannot be combined with `data.name` (={spec.data.name!r}), {why}")
+
+
+_drawing_lock = threading.Lock()
+
+
+@contextmanager
+def _drawing(seed: int | None) -> Iterator[None]:
+    """Let user code draw from torch's global state, seeded, one network at a time; None draws from that state as it is."""
+    if seed is None:
+        yield
+        return
+    with _drawing_lock, torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _scale_(network: nn.Module, spec: Spec) -> None:
@@ -45,20 +132,25 @@ def _scale_(network: nn.Module, spec: Spec) -> None:
                 layer.weight.mul_(factor**0.5)
 
 
-def splits_of(image_set: data.ImageSet, spec: Spec, device: torch.device) -> data.Splits:
-    """Return a data set's images as the spec's network takes them.
+def splits_of(source: parts.Source, spec: Spec, device: torch.device) -> data.Splits:
+    """Return data as the spec's network takes them.
 
     Raises:
-        UserError: the spec does not fit the images.
+        UserError: the spec does not fit the data.
     """
-    return data.prepare(image_set, spec.inputs, components(spec), device)
+    return data.prepare(source, spec.inputs, components(spec), device)
 
 
-def input_shape(spec: Spec) -> tuple[int, int, int]:
-    """Return channels, height and width of the images in the spec's batches."""
-    info = data.info_for(spec.data)
-    channels, height, width = data.input_channels(spec.inputs, info, components(spec))
-    return (info.channels if spec.inputs.encoding == "learned" else channels), height, width
+def input_shape(spec: Spec) -> Any:
+    """Return the shape of an item in the spec's batches: channels, height and width of images."""
+    return parts.facts(spec).batch_shape
+
+
+def example(spec: Spec, count: int = 1) -> tuple[Any, Any]:
+    """Return the first training items of the user's own data, as a batch: inputs and targets."""
+    train: Any = parts.prepared(spec).train
+    inputs, targets = train.batch(train.in_order(), slice(0, count))
+    return inputs, targets
 
 
 def measure(spec: Spec, *, width: float = 1.0) -> models.Sizes:
@@ -67,9 +159,102 @@ def measure(spec: Spec, *, width: float = 1.0) -> models.Sizes:
     Raises:
         UserError: unknown names, also of layers that are not pruned as the others, or sizes that do not fit each other.
     """
-    network = build(spec, device="meta", width=width)
+    own = parts.is_own_model(spec) or parts.is_own_data(spec)
+    network = build(spec, 0 if own else None, device="cpu" if own else "meta", width=width)
     shares(spec, network)
-    return models.measure(network, input_shape(spec))
+    if not own:
+        return models.measure(network, input_shape(spec))
+    inputs = example(spec, 2)[0] if parts.is_own_data(spec) else torch.zeros(2, *input_shape(spec))
+    with user_code(spec, "a network that takes a batch"), torch.no_grad():
+        args, kwargs = arguments_of(inputs)
+        network.eval()(*args, **kwargs)  # whose error has the line of the user's code, as that of measuring has not
+        return models.measure(network, inputs)
+
+
+def sizes_of_real_twin(spec: Spec) -> models.Sizes | None:
+    """Return the sizes of the real network of the same neurons; None if the user's code makes none."""
+    if not parts.is_own_model(spec):
+        return measure(spec.real_twin)
+    try:
+        return measure(spec.real_twin)
+    except UserError:
+        return None
+
+
+def check_fit(spec: Spec) -> None:
+    """Run the network of the user's own code or data on two items, and ask the task for their loss and metrics.
+
+    Raises:
+        UserError: network, data and task do not fit each other.
+    """
+    if not (parts.is_own_model(spec) or parts.is_own_data(spec) or spec.task.name not in tasks.TASKS):
+        return
+    task = parts.task_of(spec)
+    network = build(spec, 0).eval()
+    if parts.is_own_data(spec):
+        inputs, targets = example(spec, 2)
+    else:
+        inputs, targets = torch.zeros(2, *input_shape(spec)), torch.zeros(2, dtype=torch.int64)
+    with user_code(spec, "a network and a task that fit the data"):
+        args, kwargs = arguments_of(inputs)
+        outputs = network(*args, **kwargs)
+        loss = task.loss(outputs, targets)
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"
+            raise UserError(
+                f"the loss of `task.name` (={spec.task.name!r}) must be one number that depends on the weights, found {kind}"
+            )
+        meter = task.meter()
+        meter.update(outputs.detach() if isinstance(outputs, torch.Tensor) else outputs, targets)
+        tasks.values_of(meter, task.metric)
+
+
+def uncounted(network: nn.Module) -> list[str]:
+    """Return the names of matrices that a network multiplies by itself, outside of layers: neither pruned nor counted."""
+    weights = {id(weight) for weight in named_weights(network).values()}
+    return [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.dim() > 1 and parameter.requires_grad and id(parameter) not in weights and not _is_table(network, name)
+    ]
+
+
+def _is_table(network: nn.Module, name: str) -> bool:
+    """Whether a parameter is of an embedding, which multiplies nothing, or of what an algebra learns."""
+    owner = network.get_submodule(name.rpartition(".")[0])
+    return isinstance(owner, nn.Embedding | nn.EmbeddingBag | LearnedAlgebra)
+
+
+@contextmanager
+def user_code(spec: Spec, expected: str) -> Iterator[None]:
+    """Turn an error that passes through the user's code, or comes of it, into one sentence with its file and line."""
+    try:
+        yield
+    except Exception as error:
+        if told := explained(error, spec, expected, anywhere=True):
+            raise told from error
+        raise
+
+
+def explained(
+    error: BaseException, spec: Spec, expected: str = "code that runs", *, anywhere: bool = False
+) -> UserError | None:
+    """Return the sentence for an error that passed through the user's code; None if it did not.
+
+    Args:
+        error: The error.
+        spec: Which names the code.
+        expected: What the code was asked for.
+        anywhere: Whether an error elsewhere is the user's too, such as one of torch's layers that the code has put together.
+    """
+    if isinstance(error, UserError):
+        return None
+    for file in parts.code_files(spec) if spec.trust else ():
+        if line_in(error, file):
+            return user_error(error, file, expected)
+    if anywhere and parts.is_own_model(spec) and spec.trust:
+        return user_error(error, parts.model_code(spec).file, expected)
+    return None
 
 
 def shares(spec: Spec, network: nn.Module) -> pruning.Shares:

@@ -142,4 +142,4 @@ def _between(
                 value.copy_(torch.lerp(one[name], other[name], position))
     estimate_statistics(network, splits.train)
     test = evaluate(network, splits.test)
-    return test.top1, test.loss
+    return test.metrics["top1"], test.loss

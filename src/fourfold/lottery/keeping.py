@@ -42,6 +42,6 @@ def keep_done(store: RunStore, trial: int, keep: Collection[int], train_again: T
         else:
             on_kept(
                 level,
-                f"its weights are not kept: trained again, it has a top-1 of {again.top1:.2f} % and another row than that on "
-                f"disk ({row.top1:.2f} %), which was made by {made_by(row)}",
+                f"its weights are not kept: trained again, it has a {again.metric.short} of {again.metric.text(again.value)} "
+                f"and another row than that on disk ({row.metric.text(row.value)}), which was made by {made_by(row)}",
             )

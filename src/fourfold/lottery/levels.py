@@ -4,16 +4,17 @@ A level needs nothing but the spec, the trial number, its mask and, where weight
 doing it again gives the same row, and running a trial that was interrupted is the same as running it at all.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
 import torch
 from torch import nn
 
-from fourfold import data, models, pruning
-from fourfold.lottery.building import build, measure, splits_of
+from fourfold import data, models, pruning, tasks
+from fourfold.lottery import parts
+from fourfold.lottery.building import build, measure, sizes_of_real_twin, splits_of
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
 from fourfold.lottery.rows import make_row, masks_of_row, promised
@@ -45,6 +46,10 @@ class Experiment:
     """The processes that train the networks together."""
     data: str | None = None
     """SHA-256 of the images and labels, which every row names; None leaves it open."""
+    task: tasks.Task = field(default_factory=tasks.Classification)
+    """What the network is asked."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each file of the user's code, which every row names."""
 
     @classmethod
     def prepare(cls, spec: Spec, data_dir: Path | None, device: torch.device, *, download: bool = True) -> "Experiment":
@@ -53,16 +58,26 @@ class Experiment:
         Raises:
             UserError: unknown names, sizes that do not fit, missing or broken data.
         """
-        images = data.load(spec.data.name, data_dir, download=download)
+        source = parts.load(spec, data_dir, download=download)
+        sizes = measure(spec)
         return cls(
             spec=spec,
-            splits=splits_of(images, spec, device),
-            sizes=measure(spec),
-            sizes_real=measure(spec.real_twin),
+            splits=splits_of(source, spec, device),
+            sizes=sizes,
+            sizes_real=sizes_of_real_twin(spec) or sizes,
             device=device,
             data_dir=data_dir,
-            data=images.digest,
+            data=source.digest,
+            task=parts.task_of(spec),
+            code=parts.digests(spec),
         )
+
+    @property
+    def asked(self) -> tasks.Task | None:
+        """The task as training takes it: None is classification of images, which every engine knows."""
+        plain = self.task == tasks.Classification() and getattr(self.splits, "kind", "classes") == "classes"
+        own = getattr(self.splits, "source", None) is not None
+        return None if plain and not (own and self.ranks.alone) else self.task
 
     @property
     def steps_per_epoch(self) -> int:

@@ -94,8 +94,9 @@ def begin(spec: Spec, network: nn.Module, masks: Masks, carried: Arrays | None, 
     load_network(network, carried, masks)
     if rewind == "fine-tune":
         last = train.epochs * steps_per_epoch - 1
-        rate = train.rate(last, train.epochs - 1)
-        return Begin(train=replace(train, learning_rate=rate, milestones=(), warmup_steps=0, cosine_steps=None))
+        rate = train.rate(last, train.epochs - 1, last + 1)
+        constant = replace(train, learning_rate=rate, milestones=(), warmup_steps=0, cosine_steps=None, schedule=None)
+        return Begin(train=constant)
     return Begin(train=train, moments=tensors_below(carried, "moments/") if rewind == "continue" else None)
 
 

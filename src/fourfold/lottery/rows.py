@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from fourfold import models, pruning
 from fourfold.pruning import Masks
-from fourfold.record import TICKET, Promised, Provenance, Row, RunStore
+from fourfold.record import TICKET, TOP1, Metric, Promised, Provenance, Row, RunStore
 from fourfold.record.arrays import Arrays, digest_of
 from fourfold.record.errors import LostFileError
-from fourfold.train import Ranks, Trained, describe_device, versions
+from fourfold.train import Evaluation, Ranks, Trained, describe_device, versions
 
 if TYPE_CHECKING:
     from fourfold.lottery.levels import Experiment
@@ -40,7 +40,8 @@ def make_row(
         control: The control that it is.
     """
     spec, sizes = experiment.spec, experiment.sizes
-    kept = {name.removesuffix(".weight"): count for name, count in pruning.kept(masks).items()}
+    by_key = pruning.kept(masks)
+    kept = {layer.name: by_key[layer.weight_key] for layer in sizes.layers if layer.weights}
     num_weights = sum(kept.values())
     parameters = sizes.parameters - sizes.weights + num_weights
     statistics = sum(b.numel() for name, b in network.named_buffers() if not name.endswith("num_batches_tracked"))
@@ -48,7 +49,7 @@ def make_row(
         run=spec.id,
         preset=spec.preset,
         dataset=spec.data.name,
-        model=models.canonical_name(spec.model.name),
+        model=models.canonical_name(spec.model.name) if models.is_known(spec.model.name) else spec.model.name,
         algebra=spec.model.algebra,
         trial=trial,
         level=level,
@@ -64,14 +65,12 @@ def make_row(
         macs_dense=sizes.macs,
         macs_real=experiment.sizes_real.macs,
         stored_bytes=pruning.stored_bytes(masks, sizes.parameters - sizes.weights + statistics),
-        top1=trained.test.top1,
-        top5=trained.test.top5,
-        loss=trained.test.loss,
+        **_measured(experiment.task.metric, trained.test),
         train_loss=trained.epochs[-1].train_loss,
         steps=trained.steps,
         layers={layer.name: (kept[layer.name], layer.weights) for layer in sizes.layers if layer.weights},
         epochs=trained.epochs,
-        validation=trained.validation.top1 if trained.validation else None,
+        validation=trained.validation.metrics[experiment.task.metric.name] if trained.validation else None,
         mask=pruning.fingerprint(pruning.pack(masks)),
         data=experiment.data,
         provenance=Provenance(
@@ -82,6 +81,7 @@ def make_row(
             engine=trained.engine,
             memory_format=trained.memory_format,
             precision=spec.train.precision or "float32",
+            code=dict(experiment.code) or None,
         ),
     )
 
@@ -98,6 +98,13 @@ def promised(successor: Arrays | None, carried: Arrays) -> Promised | None:
 def made_by(row: Row) -> str:
     """Return the versions and the device that made a row."""
     return ", ".join([*(f"{name} {version}" for name, version in row.provenance.versions.items()), row.provenance.device])
+
+
+def _measured(metric: Metric, test: Evaluation) -> dict[str, Any]:
+    """Return the fields of a row that say what was measured on the test set."""
+    if metric != TOP1:
+        return {"loss": test.loss, "metrics": test.metrics, "metric": metric}
+    return {"top1": test.metrics["top1"], "top5": test.metrics.get("top5"), "loss": test.loss, "metrics": test.metrics}
 
 
 def mask_of_row(store: RunStore, row: Row) -> Arrays:
@@ -126,7 +133,7 @@ def mask_of_level(
     Raises:
         LostFileError: it is missing or damaged, another than was promised, or of another network.
     """
-    layers = {f"{layer.name}.weight": layer.weights for layer in sizes.layers if layer.weights}
+    layers = {layer.weight_key: layer.weights for layer in sizes.layers if layer.weights}
     mask = store.mask(trial, level, control, digest=digest, most_bytes=_mask_bytes(layers))
     of = f"the mask of level {level} of trial {trial} in {store.path}"
     expected = {name: (-(-weights // 8),) for name, weights in layers.items()}

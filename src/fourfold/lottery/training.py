@@ -150,6 +150,7 @@ def train_level(
             ranks=experiment.ranks,
             saver=saver,
             resumed=resumed,
+            task=experiment.asked,
         )
     except OutOfTimeError as ending:
         raise OutOfTimeError(saver.ended(str(ending)) if saver else str(ending)) from None
@@ -198,6 +199,7 @@ def choose_masks(
         choice,
         images=images,
         labels=labels,
+        loss=None if experiment.asked is None else experiment.task.loss,
         masks=among,
         macs_per_weight=experiment.sizes.macs_per_weight,
         generator=torch.Generator(device).manual_seed(derive_seed(trial, "scores")),

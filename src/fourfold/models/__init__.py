@@ -3,7 +3,7 @@
 from fourfold.models.encoding import LearnedChannel
 from fourfold.models.layers import NORMS, PHM, Layers, dimension
 from fourfold.models.measuring import measure
-from fourfold.models.registry import MODELS, ModelInfo, build, canonical_name, input_shape
+from fourfold.models.registry import MODELS, ModelInfo, build, canonical_name, input_shape, is_known
 from fourfold.models.sizes import LayerSize, Sizes
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "canonical_name",
     "dimension",
     "input_shape",
+    "is_known",
     "measure",
 ]

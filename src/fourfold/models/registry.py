@@ -57,6 +57,11 @@ MODELS: dict[str, ModelInfo] = {
 }
 
 
+def is_known(name: str) -> bool:
+    """Whether there is a model of that name, in any spelling."""
+    return any(_letters(known) == _letters(name) for known in MODELS)
+
+
 def canonical_name(name: str) -> str:
     """Return the model's name as `MODELS` has it: `conv4`, `conv_4` and `Conv-4` all give `conv-4`.
 

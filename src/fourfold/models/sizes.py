@@ -31,6 +31,11 @@ class LayerSize:
         """Multiply-accumulates for one image, nothing pruned."""
         return self.weights * self.macs_per_weight
 
+    @property
+    def weight_key(self) -> str:
+        """The weight's name in the state dict; of an entry without weights, the one it would have."""
+        return self.weight_name or f"{self.name}.weight".removeprefix(".")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
@@ -57,7 +62,7 @@ class Sizes:
     def macs_per_weight(self) -> dict[str, int]:
         """MACs that each stored weight does for one image, by the weight's name in the state dict."""
         weighted = [layer for layer in self.layers if layer.weights]
-        return {layer.weight_name or f"{layer.name}.weight".removeprefix("."): layer.macs_per_weight for layer in weighted}
+        return {layer.weight_key: layer.macs_per_weight for layer in weighted}
 
     def kept_macs(self, kept: Mapping[str, int]) -> int:
         """Return the MACs for one image when only so many weights of each layer (by its name) are kept."""

@@ -32,6 +32,11 @@ class Metric:
         return f"{self.title or self.name}{f' ({self.unit})' if self.unit else ''}"
 
     @property
+    def short(self) -> str:
+        """Its name in a line or a cell."""
+        return "top-1" if self.name == "top1" else self.name
+
+    @property
     def is_percent(self) -> bool:
         """Whether values lie between 0 and 100."""
         return self.unit == "%"

@@ -81,7 +81,9 @@ class Code:
     """An object of user code, and the file that it came from."""
 
     name: str
-    """As the spec has it."""
+    """Its reference, such as `roads.py:net`."""
+    source: str
+    """Of its reference: a file as it was named, or a module."""
     value: Any
     file: Path
     sha256: str
@@ -220,7 +222,8 @@ def resolve(name: str, part: Part, trust: Trust | None) -> Code | None:
         close = get_close_matches(reference.attribute, [word for word in vars(module) if not word.startswith("_")], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(f"{file}: expected `{reference.attribute}`, found no such name{hint}")
-    return Code(name=name, value=getattr(module, reference.attribute), file=file, sha256=digest)
+    value = getattr(module, reference.attribute)
+    return Code(name=str(reference), source=reference.source, value=value, file=file, sha256=digest)
 
 
 def import_file(file: Path) -> tuple[types.ModuleType, str]:

@@ -181,6 +181,10 @@ class Spec:
             raise UserError(
                 "`prune.score` (='synflow') must be another for `model.algebra` (='phm'), which has no signs to drop"
             )
+        if self.train.ema is not None and self.train.early_stopping:
+            raise UserError(
+                f"`train.ema` (={self.train.ema}) cannot be combined with `train.early_stopping`: both choose the weights"
+            )
         self._check_rewinding()
 
     def _check_rewinding(self) -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ import torch
 from fourfold import data, pruning
 from fourfold.data.images import Images, Labels
 from fourfold.data.subset import chosen_classes
+from fourfold.lottery import parts
 from fourfold.lottery.building import build, measure, splits_of
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.train import single_thread, steps_per_epoch, train
+from fourfold.train.engines import Eager, Setup
 
 DENSITIES = (1.0, 0.5, 0.1, 0.02)
 """At which perceptrons are timed: on a CPU they train at the price of the weights that are left; other networks do not."""
@@ -28,6 +31,9 @@ _PROBE_MACS = 5 * 10**9
 
 _BATCHES, _BATCHES_OF_MAPS = 100, 20
 """Timed at most, of perceptrons and on a GPU, and of networks with convolutions on a CPU."""
+
+_OWN_STEPS = 10
+"""Timed on the user's own data."""
 
 _LEARNING_RATE = 1e-9
 """So small that no loss becomes nan; it costs what any other does."""
@@ -62,7 +68,10 @@ class Clock:
         return seconds if is_perceptron(spec) else seconds * density
 
     def _epoch_seconds(self, spec: Spec, density: float) -> float:
-        steps = steps_per_epoch(data.info_for(spec.data).train_images - spec.data.validation, spec.train.batch_size)
+        items = parts.facts(spec).train_items - spec.data.validation
+        steps = steps_per_epoch(items, spec.train.batch_size)
+        if parts.is_own_data(spec):
+            return steps * self._own_step_seconds(spec, density)
         affordable = max(1, _PROBE_MACS // (3 * sizes_of(spec).macs)) if self.device.type == "cpu" else spec.train.batch_size
         if affordable >= spec.train.batch_size:
             return steps * self._step_seconds(spec, spec.train.batch_size, density)
@@ -75,6 +84,28 @@ class Clock:
 
     def _now(self) -> float:
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
+
+    def _own_step_seconds(self, spec: Spec, density: float) -> float:
+        """Return the time of a step on the user's own data: of some on its first batches, after one that is not timed."""
+        key = f"{spec.id} {density}"
+        if key not in self._known:
+            splits: Any = splits_of(parts.load(spec), spec, self.device)
+            network = build(spec, seed=0, device=self.device)
+            weights = named_weights(network)
+            masks = pruning.magnitude(weights, pruning.dense(weights), density)
+            task = parts.task_of(spec)
+            plain = replace(spec.train, learning_rate=_LEARNING_RATE, schedule=None, milestones=(), early_stopping=None)
+            setup = Setup(network=network, splits=splits, spec=plain, weights=weights, masks=masks, loss=task.loss, task=task)
+            with single_thread():
+                engine = Eager(setup)
+                network.train()
+                count = min(_OWN_STEPS, steps_per_epoch(len(splits.train), spec.train.batch_size))
+                engine.begin(0, torch.full((count,), _LEARNING_RATE, dtype=torch.float64))
+                engine.advance(1)
+                start = self._now()
+                engine.advance(count - 1)
+                self._known[key] = (self._now() - start) / max(1, count - 1)
+        return self._known[key]
 
     def _step_seconds(self, spec: Spec, batch_size: int, density: float) -> float:
         """Return the time of a step and of its share of the evaluation, in the second of two short epochs."""
@@ -113,17 +144,22 @@ class Clock:
 
 
 def is_perceptron(spec: Spec) -> bool:
-    """Return whether all weights of the network are those of linear layers."""
+    """Return whether all weights of the network are those of linear layers, which native code may train."""
+    if parts.is_own_data(spec):
+        return False
     return all(layer.kind == "Linear" for layer in sizes_of(spec).layers if layer.weights)
 
 
 def sizes_of(spec: Spec) -> Sizes:
     """Return the sizes of a spec's network, measured once for all specs that have it."""
-    return _sizes(replace(spec, preset="sizes", train=TrainSpec(), prune=PruneSpec(), stop=StopSpec()))
+    own = parts.is_own_model(spec)
+    prune = PruneSpec(skip=spec.prune.skip) if own else PruneSpec()  # what is skipped is not converted either
+    code = tuple(sorted(parts.digests(spec).items()))
+    return _sizes(replace(spec, preset="sizes", train=TrainSpec(), prune=prune, stop=StopSpec()), code)
 
 
 @cache
-def _sizes(spec: Spec) -> Sizes:
+def _sizes(spec: Spec, code: tuple[tuple[str, str], ...]) -> Sizes:
     return measure(spec)
 
 

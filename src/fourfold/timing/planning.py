@@ -4,11 +4,13 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from fourfold import data
+from fourfold.lottery.building import sizes_of_real_twin
 from fourfold.lottery.controls import controls_left, controls_of, is_ticket
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
@@ -65,7 +67,8 @@ def plan(
     """Return the plan of each spec; nothing is written. The arguments are those of `lottery.run`."""
     plans, clock = [], Clock(device)
     for spec in specs:
-        sizes, sizes_real = sizes_of(spec), sizes_of(spec.real_twin)
+        sizes = sizes_of(spec)
+        sizes_real = sizes_of_real_twin(spec) or sizes
         levels = planned_levels(spec, sizes, sizes_real)
         store = RunStore(Path(out) / spec.id)
         done = [len(store.rows(trial)) for trial in range(trials)]
@@ -126,9 +129,12 @@ def _control_seconds(clock: Clock, spec: Spec, control: str, level: int) -> floa
     return clock.level_seconds(spec.real_twin if control == "equal-macs" else spec, density)
 
 
-def trial_memory(spec: Spec, images: data.ImageSet) -> int:
-    """Return about how many bytes of memory a process needs that runs a trial; images mapped from disk are not counted."""
-    held = [array.nbytes for array in (images.train_images, images.test_images) if not isinstance(array, np.memmap)]
+def trial_memory(spec: Spec, images: Any) -> int:
+    """Return about how many bytes of memory a process needs that runs a trial; images mapped from disk are not counted, nor
+    data of the user's own.
+    """
+    arrays = (images.train_images, images.test_images) if isinstance(images, data.ImageSet) else ()
+    held = [array.nbytes for array in arrays if not isinstance(array, np.memmap)]
     return PROCESS_BYTES + sum(held) + PARAMETER_BYTES * sizes_of(spec).parameters
 
 

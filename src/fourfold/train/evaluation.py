@@ -1,14 +1,16 @@
 """Accuracy and loss of a network on a whole set of images."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fourfold.data import Resident
+from fourfold.tasks import Task, values_of
 from fourfold.train.ranks import ALONE, Ranks
 
 BATCH_SIZE = 500
@@ -19,19 +21,36 @@ BATCH_SIZE = 500
 class Evaluation:
     """What a network reaches on a set."""
 
-    top1: float
-    """Accuracy in percent."""
-    top5: float | None
-    """Images whose class is among the five likeliest, in percent; None below 100 classes."""
     loss: float
-    """Mean cross-entropy in nats."""
+    """Mean loss: of classification, cross-entropy in nats."""
+    top1: float | None = None
+    """Accuracy in percent; None for tasks that have none."""
+    top5: float | None = None
+    """Images whose class is among the five likeliest, in percent; None below 100 classes."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Everything that was measured, by name."""
+
+    def __post_init__(self) -> None:
+        known = {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+        known |= {"top1": self.metrics.get("top1", self.top1), "top5": self.metrics.get("top5", self.top5)}
+        object.__setattr__(self, "top1", known["top1"])
+        object.__setattr__(self, "top5", known["top5"])
+        object.__setattr__(self, "metrics", self.metrics | {name: value for name, value in known.items() if value is not None})
 
 
-def evaluate(network: nn.Module, images: Resident, ranks: Ranks = ALONE) -> Evaluation:
+def evaluate(network: nn.Module, images: Resident, ranks: Ranks = ALONE, task: Task | None = None) -> Evaluation:
     """Evaluate in inference mode (running statistics of batch norm); each module's mode is restored.
 
     Every rank evaluates some of the batches, and all learn the same result, which is that of one process.
+
+    Args:
+        network: On the device of the images.
+        images: The images, or other items.
+        ranks: The processes that evaluate together.
+        task: What the network is asked; None is classification of images. Of others, every rank evaluates all batches.
     """
+    if task is not None:
+        return _by_task(network, images, task)
     found = no_counts(images)
     with evaluating(network):
         mine = found[ranks.rank :: ranks.world]
@@ -47,7 +66,7 @@ def no_counts(images: Resident) -> Tensor:
 
 def counts(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
     """Return of one batch: images that are right, those among the five likeliest, the sum of losses, and the classes."""
-    logits = network(batch)
+    logits = forward(network, batch)
     right1 = (logits.argmax(1) == labels).sum()
     right5 = (logits.topk(5).indices == labels.unsqueeze(1)).sum() if logits.shape[1] >= 100 else torch.zeros_like(right1)
     loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
@@ -62,6 +81,33 @@ def evaluation(found: Tensor, images: int) -> Evaluation:
         top5=100 * right5 / images if found[0, 3] >= 100 else None,
         loss=loss / images,
     )
+
+
+def _by_task(network: nn.Module, items: Resident, task: Task) -> Evaluation:
+    meter = task.meter()
+    loss, count = torch.zeros((), dtype=torch.float64), 0
+    with evaluating(network):
+        for inputs, targets in items.batches(BATCH_SIZE):
+            outputs = forward(network, inputs)
+            samples = num_samples(targets)
+            loss = loss + task.loss(outputs, targets).double().cpu() * samples
+            meter.update(outputs, targets)
+            count += samples
+    return Evaluation(loss=loss.item() / count, metrics=values_of(meter, task.metric))
+
+
+def forward(network: nn.Module, inputs: Any) -> Any:
+    """Return a network's outputs for inputs that are a tensor, or a dict, tuple or list of its arguments."""
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, tuple | list) else network(inputs)
+
+
+def num_samples(targets: Any) -> int:
+    """Return the samples of a batch whose targets are a tensor, or a dict, tuple or list of tensors."""
+    if isinstance(targets, Mapping):
+        targets = next(iter(targets.values()))
+    return len(targets[0] if isinstance(targets, tuple | list) else targets)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from time import perf_counter
 from torch import Tensor, nn
 
 from fourfold.data import Splits
-from fourfold.record import Epoch, TrainSpec
+from fourfold.record import TOP1, Epoch, TrainSpec
+from fourfold.tasks import Task
 from fourfold.train.checkpoint import Checkpoint, Pauses, Saver
 from fourfold.train.engines import ENGINES, Engine, Setup, start_engine
 from fourfold.train.evaluation import Evaluation, evaluate
@@ -63,6 +64,7 @@ def train(
     saver: Saver | None = None,
     resumed: Checkpoint | None = None,
     engines: Sequence[type[Engine]] = ENGINES,
+    task: Task | None = None,
 ) -> Trained:
     """Train a network in place, and measure it on the test set after every epoch.
 
@@ -88,6 +90,7 @@ def train(
         resumed: Where to resume; all other arguments are those of the training that was saved, but for `masks`, which are
             those that `on_step` returned last.
         engines: The first of them that does not decline the training runs it.
+        task: What the network is asked; None is classification of images by cross-entropy, which every engine knows.
 
     Raises:
         ValueError: `first_step` leaves no step to take, or `until_step` lies before it or after the last one.
@@ -110,6 +113,8 @@ def train(
         optimizer_state=moments,
         step_by_step=on_step is not None,
         ranks=ranks,
+        loss=nn.functional.cross_entropy if task is None else task.loss,
+        task=task,
     )
     engine = start_engine(setup, engines)
     stopper = Stopper(network, engine, spec.early_stopping) if spec.early_stopping else None
@@ -141,24 +146,32 @@ def train(
         for name, value in (("training", train_loss), ("test", test.loss)):
             if not math.isfinite(value):
                 raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {progress.epoch + 1}")
-        progress.end_epoch(Epoch(epoch=progress.epoch + 1, train_loss=train_loss, top1=test.top1, loss=test.loss))
+        progress.end_epoch(_point(progress.epoch + 1, train_loss, test, task))
         on_epoch(progress.curve[-1])
         evaluation_seconds = perf_counter() - start
         pauses.pause(epoch_ended=True, finished=progress.ended)
     engine.sync()
+    engine.finish()
     if stopper:
         stopper.restore()
-        test = evaluate(network, splits.test, ranks)
+        test = evaluate(network, splits.test, ranks, task)
     return Trained(
         epochs=tuple(progress.curve),
         test=test or engine.evaluate("test"),
-        validation=evaluate(network, splits.validation, ranks) if splits.validation else None,
+        validation=evaluate(network, splits.validation, ranks, task) if splits.validation else None,
         steps=progress.taken,
         engine=engine.name,
         memory_format=splits.train.memory_format,
         compiler=engine.compiler,
         moments=engine.optimizer_state(),
     )
+
+
+def _point(epoch: int, train_loss: float, test: Evaluation, task: Task | None) -> Epoch:
+    """Return a point of the training curve."""
+    if task is None or task.metric == TOP1:
+        return Epoch(epoch=epoch, train_loss=train_loss, top1=test.top1, loss=test.loss)
+    return Epoch(epoch=epoch, train_loss=train_loss, loss=test.loss, metric=test.metrics[task.metric.name])
 
 
 def _check_steps(first_step: int, until_step: int, last_step: int) -> None:

@@ -178,4 +178,5 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 def learning_rates(spec: TrainSpec, epoch: int, steps: int) -> Tensor:
     """Return the learning rates of an epoch's steps, float64 (steps,)."""
-    return torch.tensor([spec.rate(epoch * steps + number, epoch) for number in range(steps)], dtype=torch.float64)
+    whole = spec.epochs * steps
+    return torch.tensor([spec.rate(epoch * steps + number, epoch, whole) for number in range(steps)], dtype=torch.float64)

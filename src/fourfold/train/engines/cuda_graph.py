@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.data import Order, Resident
-from fourfold.train.engines.engine import DeclinedError, Setup, Split, data_of, samples_of
+from fourfold.train.engines.engine import DeclinedError, Setup, Split, beyond, data_of, samples_of
 from fourfold.train.engines.optimizer import MaskedOptimizer
 from fourfold.train.evaluation import BATCH_SIZE, Evaluation, counts, evaluate, evaluating, evaluation, no_counts
 
@@ -52,8 +52,8 @@ class CudaGraph:
             return "several processes train the network"
         if setup.step_by_step:
             return "its masks may change between steps"
-        if setup.loss is not nn.functional.cross_entropy:
-            return "its loss is not that of a classification"
+        if reason := beyond(setup):
+            return reason
         if setup.splits.train.device.type != cls.device_type:
             return f"the network is not on a {cls.device_type.upper()} device"
         return None if setup.splits.train.in_memory else "its images are read from disk"
@@ -129,6 +129,9 @@ class CudaGraph:
 
     def sync(self) -> None:
         """Do nothing: the network itself is trained."""
+
+    def finish(self) -> None:
+        """See `Engine.finish`."""
 
     def _recorded(self) -> Replay:
         """Return a recorded step; everything that warming up and recording changed is put back to what it was."""

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fourfold.nn import synchronise
 from fourfold.train.engines.eager import Eager
-from fourfold.train.engines.engine import Setup
+from fourfold.train.engines.engine import Setup, beyond
 
 Gradients = dict[int, Tensor]
 """By the identity of the parameter."""
@@ -31,7 +31,7 @@ class Distributed(Eager):
         """Decline what one process trains, and losses whose parts it cannot add up."""
         if setup.ranks.alone:
             return "one process trains the network"
-        return None if setup.loss is nn.functional.cross_entropy else "its loss is not that of a classification"
+        return beyond(setup)
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fourfold.train.engines.engine import Setup, Split, data_of
+from fourfold.train.engines.mixing import mixing, step_generator
 from fourfold.train.engines.optimizer import MaskedOptimizer
-from fourfold.train.evaluation import Evaluation, evaluate
+from fourfold.train.evaluation import Evaluation, evaluate, forward, num_samples
 
 
 class Eager:
@@ -24,12 +25,14 @@ class Eager:
 
     def __init__(self, setup: Setup) -> None:
         self._network, self._splits, self._ranks = setup.network, setup.splits, setup.ranks
-        self._batch_size, self._criterion = setup.spec.batch_size, setup.loss
+        self._batch_size, self._criterion, self._task = setup.spec.batch_size, setup.loss, setup.task
         self._optimizer = MaskedOptimizer(setup)
+        self._mix = mixing(setup.spec)
 
     def begin(self, seed: int, rates: Tensor, first: int = 0, loss: Tensor | None = None) -> None:
         """See `Engine.begin`."""
         data = self._splits.train
+        self._seed, self._number = seed, first
         self._rates: Iterator[float] = iter(rates.tolist()[first:])
         self._batches = data.epoch(self._batch_size, seed, share=self._ranks.share, first=first)
         so_far = torch.zeros((), dtype=torch.float64) if loss is None else self._part(loss)
@@ -45,11 +48,21 @@ class Eager:
         """Take a step on a batch at a learning rate; return the mean loss before it."""
         self._optimizer.set_rate(rate)
         self._optimizer.zero_grad()
-        loss = self._criterion(forward(self._network, inputs), targets)
+        loss = self._loss_of(inputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._optimizer.steps += 1
         return loss.detach()
+
+    def _loss_of(self, inputs: Any, targets: Any) -> Tensor:
+        """Return the mean loss of a batch; of one that is mixed, that of both targets, each by its part."""
+        if self._mix is None:
+            return self._criterion(forward(self._network, inputs), targets)
+        generator = step_generator(self._seed, self._number)
+        self._number += 1
+        inputs, others, part = self._mix(inputs, targets, generator)
+        outputs = forward(self._network, inputs)
+        return part * self._criterion(outputs, targets) + (1 - part) * self._criterion(outputs, others)
 
     def loss(self) -> Tensor:
         """See `Engine.loss`."""
@@ -61,7 +74,11 @@ class Eager:
 
     def evaluate(self, split: Split) -> Evaluation:
         """See `Engine.evaluate`."""
-        return evaluate(self._network, data_of(self._splits, split), self._ranks)
+        self._optimizer.swap_average()
+        try:
+            return evaluate(self._network, data_of(self._splits, split), self._ranks, self._task)
+        finally:
+            self._optimizer.swap_average()
 
     def optimizer_state(self, *, copy: bool = True) -> dict[str, Tensor]:
         """See `Engine.optimizer_state`."""
@@ -70,20 +87,10 @@ class Eager:
     def sync(self) -> None:
         """Do nothing: the network itself is trained."""
 
+    def finish(self) -> None:
+        """Leave the moving average in the network, where there is one: it is what the training has made."""
+        self._optimizer.finish()
+
     def _part(self, loss: Tensor) -> Tensor:
         """Return what this process adds up of a loss that `loss` has returned, perhaps in another number of processes."""
         return loss.sum()
-
-
-def forward(network: nn.Module, inputs: Any) -> Any:
-    """Return a network's outputs for inputs that are a tensor, or a dict, tuple or list of its arguments."""
-    if isinstance(inputs, Mapping):
-        return network(**inputs)
-    return network(*inputs) if isinstance(inputs, tuple | list) else network(inputs)
-
-
-def num_samples(targets: Any) -> int:
-    """Return the samples of a batch whose targets are a tensor, or a dict, tuple or list of tensors."""
-    if isinstance(targets, Mapping):
-        targets = next(iter(targets.values()))
-    return len(targets[0] if isinstance(targets, tuple | list) else targets)

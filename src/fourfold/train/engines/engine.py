@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fourfold.data import Resident, Splits
 from fourfold.record import TrainSpec
+from fourfold.tasks import Task
 from fourfold.train.evaluation import Evaluation
 from fourfold.train.ranks import ALONE, Ranks
 
@@ -34,8 +35,19 @@ class Setup:
     step_by_step: bool = False
     """Whether somebody looks at the network after every step, and may change the masks there."""
     loss: Loss = nn.functional.cross_entropy
+    task: Task | None = None
+    """What evaluations measure; None is classification of images."""
     ranks: Ranks = ALONE
     """The processes that train the network together; each has an engine, and all make the same calls."""
+
+
+def beyond(setup: Setup) -> str | None:
+    """Return what a training asks for that only `Eager` knows; None if that is nothing."""
+    if setup.loss is not nn.functional.cross_entropy or setup.task is not None:
+        return "its loss is not that of a classification"
+    if not setup.spec.is_plain:
+        return "its optimiser has more than a learning rate, momentum and weight decay"
+    return None
 
 
 class Engine(Protocol):
@@ -88,6 +100,9 @@ class Engine(Protocol):
 
     def sync(self) -> None:
         """Write the trained parameters to the network."""
+
+    def finish(self) -> None:
+        """Leave in the network what the training has made, such as a moving average; no step follows."""
 
 
 class DeclinedError(Exception):

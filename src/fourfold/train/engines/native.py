@@ -14,7 +14,7 @@ from fourfold.data import Resident
 from fourfold.native import NoCompilerError, compiler
 from fourfold.native.perceptron import kernels
 from fourfold.nn import Linear, algebra_of
-from fourfold.train.engines.engine import DeclinedError, Setup, Split, data_of, samples_of
+from fourfold.train.engines.engine import DeclinedError, Setup, Split, beyond, data_of, samples_of
 from fourfold.train.engines.perceptron import NativeImages, NativePerceptron, is_dense
 from fourfold.train.evaluation import Evaluation, evaluate
 
@@ -37,8 +37,8 @@ class Native:
             return "several processes train the network"
         if setup.step_by_step:
             return "its masks may change between steps"
-        if setup.loss is not nn.functional.cross_entropy:
-            return "its loss is not that of a classification"
+        if reason := beyond(setup):
+            return reason
         if setup.spec.precision is not None:
             return f"its precision is {setup.spec.precision}"
         if not is_perceptron(setup.network):
@@ -123,6 +123,9 @@ class Native:
     def sync(self) -> None:
         """See `Engine.sync`."""
         self._perceptron.write_to_network()
+
+    def finish(self) -> None:
+        """See `Engine.finish`."""
 
     def _evaluation_of(self, images: Resident) -> Callable[[], Evaluation]:
         """Return what evaluates the perceptron on images: the native code, or PyTorch where it does not know them."""

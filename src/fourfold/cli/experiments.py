@@ -1,0 +1,72 @@
+"""What `run` and `info` take beside presets: a file with an experiment of the user's, or a task with data and model."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fourfold.record import Spec, Trust, UserError
+from fourfold.record.references import Code, import_file, parse
+
+if TYPE_CHECKING:
+    pass
+
+TASKS = {"classify": "classification", "regress": "regression"}
+"""Words that stand for a task, whose data and model are named by flags."""
+
+ALGEBRAS = ("real", "quaternion")
+"""What is compared where nothing else is asked for."""
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is a file of Python code."""
+    return name.endswith(".py")
+
+
+def specs_of_file(name: str) -> list[Spec]:
+    """Return what the function `experiment` of a file returns: a spec, or several that are run as they are.
+
+    Raises:
+        UserError: the file cannot be imported, or has no such function, or it returns something else.
+    """
+    file = Path(name).absolute()
+    module, digest = import_file(file)
+    if not hasattr(module, "experiment"):
+        raise UserError(f"{file}: expected a function `experiment` that returns a spec, found none; `fourfold new` writes one")
+    code = Code(name=f"{file.name}:experiment", source=file.name, value=module.experiment, file=file, sha256=digest)
+    found = code.call(takes="")
+    specs = list(found) if isinstance(found, Iterable) else [found]
+    if not specs or not all(isinstance(spec, Spec) for spec in specs):
+        raise UserError(
+            f"{file}: expected `experiment` to return what `fourfold.presets.new` returns, found a {type(found).__name__}"
+        )
+    return [spec.trusted(Trust(folder=str(file.parent))) for spec in specs]
+
+
+def spec_of_task(word: str, data: str | None, model: str | None, task: str | None) -> Spec:
+    """Return the experiment that a task, data and a model make, named by flags.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    from fourfold import presets
+
+    for flag, value in (("--data", data), ("--model", model)):
+        if value is None:
+            raise UserError(
+                f"`fourfold run {word}` needs {flag}: photos/ (a folder of class folders), data.npz or roads.py:data, "
+                "and a model of `fourfold info` or roads.py:net"
+            )
+    if task is not None:
+        raise UserError(f"`--task` (={task!r}) cannot be combined with {word}, which is a task")
+    assert data is not None
+    assert model is not None
+    if Path(data).is_dir() and "/" not in data:
+        data = f"{data}/"
+    return presets.new(f"{word}-{_stem(data)}-{_stem(model)}", data=data, model=model, task=TASKS[word])
+
+
+def _stem(name: str) -> str:
+    """Return the part of a name that can be one of a folder."""
+    reference = parse(name)
+    text = f"{Path(reference.source).stem}-{reference.attribute}" if reference else Path(name.rstrip("/")).stem
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text).strip("-_")[:40] or "own"

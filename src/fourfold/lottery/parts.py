@@ -1,0 +1,185 @@
+"""What the names of a spec stand for: its data, the maker of its network and its task; built in, or of the user's code."""
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from fourfold import data, models, tasks
+from fourfold.record import Code, Spec, UserError
+from fourfold.record.errors import unknown
+from fourfold.record.references import entry_point_names, is_code, resolve
+
+Source: TypeAlias = Any
+"""Data as they are loaded: a built-in `data.ImageSet`, or `data.Splits` of the user's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What has to be known of data to build a network and to plan its training."""
+
+    train_items: int
+    """Before any are held out for validation."""
+    test_items: int
+    outputs: int | None
+    """Of the network: one a class, or one a value that is predicted; None where only the task knows."""
+    batch_shape: Any
+    """Of an item in a batch: a tuple of integers, or a tuple or dict of such for several inputs."""
+    network_shape: Any
+    """The same behind a learned encoding."""
+    learned_from: int | None
+    """Channels before a learned encoding; None without one."""
+
+
+def components(spec: Spec) -> int:
+    """Return how many components the elements of the inputs have: a real network that sees encoded images sees quaternions."""
+    return 4 if spec.model.algebra == "real" and spec.inputs.encoding != "none" else models.dimension(spec.model.algebra)
+
+
+def is_own_data(spec: Spec) -> bool:
+    """Whether the data are the user's own: of code, or of a path."""
+    return spec.data.name not in data.DATASETS
+
+
+def is_own_model(spec: Spec) -> bool:
+    """Whether the network is made by the user's code or an installed package's."""
+    return not models.is_known(spec.model.name)
+
+
+def load(spec: Spec, data_dir: Path | None = None, *, download: bool = True) -> Source:
+    """Return the data of a spec.
+
+    Raises:
+        UserError: an unknown name, missing or damaged files, or code that cannot be imported or returns something else.
+    """
+    if not is_own_data(spec):
+        return data.load(spec.data.name, data_dir, download=download)
+    with _loading:
+        return _own_data(spec)
+
+
+def facts(spec: Spec) -> Facts:
+    """Return what has to be known of a spec's data; built-in sets are not loaded for it.
+
+    Raises:
+        UserError: as `load`, or the spec does not fit the data.
+    """
+    if not is_own_data(spec):
+        info = data.info_for(spec.data)
+        shape = data.input_channels(spec.inputs, info, components(spec))
+        learned = spec.inputs.encoding == "learned"
+        return Facts(
+            train_items=info.train_images,
+            test_items=info.test_images,
+            outputs=info.num_classes,
+            batch_shape=(info.channels, *shape[1:]) if learned else shape,
+            network_shape=shape,
+            learned_from=info.channels if learned else None,
+        )
+    splits = prepared(spec)
+    learns = splits.network_shape != splits.shape
+    return Facts(
+        train_items=len(splits.train) + spec.data.validation,
+        test_items=len(splits.test),
+        outputs=splits.outputs,
+        batch_shape=splits.shape,
+        network_shape=splits.network_shape,
+        learned_from=splits.shape[0] if learns else None,
+    )
+
+
+def prepared(spec: Spec) -> Any:
+    """Return the user's own data on the CPU, as the spec's network takes them; once for all that ask."""
+    source = load(spec)
+    key = (id(source), spec.inputs, components(spec))
+    with _loading:
+        if key not in _prepared:
+            while len(_prepared) > 8:  # the real network's and those of some algebras
+                _prepared.pop(next(iter(_prepared)))
+            _prepared[key] = (source, source.prepare(components(spec), torch.device("cpu"), spec.inputs))
+        return _prepared[key][1]
+
+
+def task_of(spec: Spec) -> tasks.Task:
+    """Return what the network is asked."""
+    return tasks.get(spec)
+
+
+def model_code(spec: Spec) -> Code:
+    """Return the user's code that makes the network.
+
+    Raises:
+        UserError: there is no such model, or its code cannot be imported.
+    """
+    code = resolve(spec.model.name, "model", spec.trust)
+    if code is None:
+        known = [*models.MODELS, *entry_point_names("model")]
+        raise unknown("model", spec.model.name, known, "or code such as roads.py:net")
+    return code
+
+
+def digests(spec: Spec) -> dict[str, str]:
+    """Return the SHA-256 of each file of the user's code that a spec names, by its name there; empty without any."""
+    found: list[Code | None] = []
+    if is_own_data(spec) and not _is_path(spec.data.name):
+        found.append(resolve(spec.data.name, "data", spec.trust))
+    if is_own_model(spec):
+        found.append(resolve(spec.model.name, "model", spec.trust))
+    if spec.task.name not in tasks.TASKS:
+        found.append(resolve(spec.task.name, "task", spec.trust))
+    return {code.source: code.sha256 for code in found if code is not None}
+
+
+def pinned(spec: Spec) -> Spec:
+    """Return the spec with trust in its code as it is now: code that changes is refused from here on."""
+    return spec if spec.trust is None else spec.trusted(spec.trust.expecting(digests(spec)))
+
+
+def code_files(spec: Spec) -> list[Path]:
+    """Return the files of the user's code that a spec names."""
+    names = [(spec.data.name, "data"), (spec.model.name, "model"), (spec.task.name, "task")]
+    found = [resolve(name, part, spec.trust) for name, part in names if is_code(name)]  # type: ignore[arg-type]
+    return [code.file for code in found if code is not None]
+
+
+_loading = threading.RLock()
+_sources: dict[tuple[str, str], Any] = {}
+"""Data that were loaded, by name and digest of their code: a function of the user's is called once a process."""
+_prepared: dict[Any, tuple[Any, Any]] = {}
+
+
+def _own_data(spec: Spec) -> Any:
+    name = spec.data.name
+    if _is_path(name):
+        key = (name, str(Path(name).absolute()))
+        if key not in _sources:
+            _sources[key] = _from_path(Path(name))
+        return _sources[key]
+    code = resolve(name, "data", spec.trust)
+    if code is None:
+        hint = "`fourfold data list` says what each is; or code such as roads.py:data, or a path such as photos/ or data.npz"
+        raise unknown("data set", name, [*data.DATASETS, *entry_point_names("data")], hint)
+    key = (f"{code.file}:{code.attribute}", code.sha256)
+    if key not in _sources:
+        splits = code.call(takes="")
+        if not isinstance(splits, data.Splits):
+            raise UserError(
+                f"{code.file}: expected `{code.attribute}` to return what `from_arrays`, `from_folder` or `from_datasets` of "
+                f"`fourfold.data` return, found a {type(splits).__name__}"
+            )
+        _sources[key] = splits
+    return _sources[key]
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name of data is a path: of a folder of classes, with a slash, or of an .npz file."""
+    return not is_code(name) and (os.sep in name or "/" in name or name.endswith(".npz"))
+
+
+def _from_path(path: Path) -> Any:
+    if path.suffix == ".npz":
+        return data.from_arrays(path)
+    return data.from_folder(path)
