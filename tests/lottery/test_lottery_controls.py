@@ -298,19 +298,19 @@ def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
             [tiny_spec("real")],
             ["equal-macs"],
             None,
-            r"`controls` \(=\['equal-macs'\]\) must be others for the real network alone",
+            r"`controls` \(=\['equal-macs'\]\) cannot be combined with `model.algebra` \(='real'\) alone",
         ),
         (
             [replace(SPEC, prune=PruneSpec(rewind="continue"))],
             ["inverted"],
             None,
-            r".* must be none with `prune.rewind` \(='continue'\)",
+            r".* cannot be combined with `prune.rewind` \(='continue'\)",
         ),
         (
             [replace(SPEC, prune=PruneSpec(schedule="gradual"))],
             ["inverted"],
             None,
-            r".* must be none with `prune.schedule` \(='gradual'\)",
+            r".* cannot be combined with `prune.schedule` \(='gradual'\)",
         ),
     ],
 )
@@ -359,7 +359,7 @@ def test_layers_that_are_left_out_stay_and_those_of_their_own_keep_their_weights
         (row,) = store.control_rows(0, control)
         assert row.layers == rows[2].layers
         assert row.mask == rows[2].mask or control != "random-init"
-    with pytest.raises(UserError, match=r"must be others with `prune\.skip` or `prune\.layer_fractions`"):
+    with pytest.raises(UserError, match=r"cannot be combined with `prune\.(skip|layer_fractions)`"):
         controls.check_controls([spec], ["equal-macs"], None)
     with pytest.raises(UserError, match=r"^`skip` \(='fc9'\) names no module of the model; its layers: fc1, fc2, fc3"):
         execution.run(replace(spec, prune=PruneSpec(skip=("fc9",))), out=tmp_path)

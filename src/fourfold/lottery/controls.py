@@ -6,6 +6,7 @@ A control is trained as the ticket's level was, on the same images in the same o
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from time import perf_counter
 
 import torch
@@ -23,8 +24,9 @@ from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.training import OnEpoch, train_level
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks, Units, units_of
-from fourfold.record import CONTROLS, KEEPS_TRAINED, TICKET, Epoch, Row, RunStore, Spec, UserError
+from fourfold.record import CONTROLS, TICKET, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.arrays import Arrays
+from fourfold.record.combinations import CONTROLLED, check_combinations
 from fourfold.record.errors import LostFileError, unknown
 from fourfold.train import Trained, TrainingFailedError
 
@@ -118,21 +120,16 @@ def check_controls(specs: Collection[Spec], controls: Collection[str], levels: C
     if levels is not None and any(level < 0 for level in levels):
         raise UserError(f"`control_levels` (={list(levels)}) must be levels, from 0 (dense) up")
     for spec in specs:
-        if controls and spec.prune.rewind in KEEPS_TRAINED:
-            raise UserError(
-                f"`controls` (={list(controls)}) must be none with `prune.rewind` (={spec.prune.rewind!r}): "
-                "other masks have no trained weights to go on with"
-            )
-        if controls and spec.prune.schedule == "gradual":
-            raise UserError(
-                f"`controls` (={list(controls)}) must be none with `prune.schedule` (='gradual'): masks are not given"
-            )
-    if "equal-macs" in controls and any(spec.prune.skip or spec.prune.layer_fractions for spec in specs):
-        raise UserError(
-            "`controls` (=['equal-macs']) must be others with `prune.skip` or `prune.layer_fractions`: it ranks all layers"
-        )
+        check_combinations(CONTROLLED, partial(_setting, spec, controls))
     if "equal-macs" in controls and all(spec.model.algebra == "real" for spec in specs):
-        raise UserError("`controls` (=['equal-macs']) must be others for the real network alone, which it is compared with")
+        raise UserError(
+            "`controls` (=['equal-macs']) cannot be combined with `model.algebra` (='real') alone: it is the real network"
+        )
+
+
+def _setting(spec: Spec, controls: Collection[str], name: str) -> object:
+    """Return a setting by the name that rules have for it."""
+    return [*controls] if name == "controls" else attrgetter(name)(spec)
 
 
 def controls_left(

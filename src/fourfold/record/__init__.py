@@ -1,10 +1,11 @@
 """What an experiment is and what came out of it: specs, rows and their files. No torch in this room."""
 
 from fourfold.record.cluster import Cluster, NoAnswerError
+from fourfold.record.combinations import KEEPS_TRAINED, SCORED_AT_START
 from fourfold.record.errors import RankError, UserError
 from fourfold.record.launch import Launch, launched
 from fourfold.record.metric import TOP1, Metric
-from fourfold.record.prune_spec import KEEPS_TRAINED, SCORED_AT_START, PruneSpec
+from fourfold.record.prune_spec import PruneSpec
 from fourfold.record.references import Code, Trust
 from fourfold.record.rows import CONTROLS, TICKET, Epoch, Promised, Provenance, Row
 from fourfold.record.settings import Value, get_field, is_number, parse_value, split_words, with_fields

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from fourfold.record.checks import check_choice, check_count, check_number
+from fourfold.record.combinations import PRUNING, check_combinations
 from fourfold.record.errors import UserError
 
 Score = Literal["magnitude", "random", "gradient", "taylor", "fisher", "snip", "grasp", "synflow"]
@@ -16,12 +17,6 @@ Budget = Literal["weights", "macs"]
 Schedule = Literal["iterative", "one-shot", "gradual"]
 Rewind = Literal["start", "step", "epoch", "weights", "learning-rate", "fine-tune", "continue"]
 Search = Literal["ticket", "continue"]
-
-SCORED_AT_START = frozenset({"snip", "grasp", "synflow"})
-"""Scores that are taken of the network before training, as their papers do; the others of what a level was trained to."""
-
-KEEPS_TRAINED = frozenset({"weights", "learning-rate", "fine-tune", "continue"})
-"""Ways to go on with something that the level before was trained to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,19 +71,8 @@ class PruneSpec:
             check_choice(self, "prune", name, choices)
         check_count(self, "prune", "score_images", 1)
         self._check_layers()
-        self._check_selection()
         self._check_rewinding()
-
-    def _check_selection(self) -> None:
-        if self.scope == "component" and self.unit != "weight":
-            raise _conflict(("scope", "component"), ("unit", self.unit), "which joins components")
-        if self.budget == "macs" and self.scope != "global":
-            raise _conflict(("scope", self.scope), ("budget", "macs"), "which divides MACs over the whole network")
-        if self.budget == "macs" and self.score == "grasp":
-            raise _conflict(("score", "grasp"), ("budget", "macs"), "as it may be negative")
-        if self.score in SCORED_AT_START and (self.schedule == "gradual" or self.rewind != "start"):
-            setting = ("schedule", "gradual") if self.schedule == "gradual" else ("rewind", self.rewind)
-            raise _conflict(setting, ("score", self.score), "which is taken of the start")
+        check_combinations(PRUNING, lambda name: getattr(self, name.removeprefix("prune.")))
 
     def _check_layers(self) -> None:
         for name in ("skip", "layer_fractions"):
@@ -112,13 +96,6 @@ class PruneSpec:
             check_count(self, "prune", "rewind_to", 1)
         elif self.rewind_to is not None:
             raise UserError(f"`prune.rewind_to` (={self.rewind_to}) must be None for `prune.rewind` (={self.rewind!r})")
-        if self.schedule == "gradual" and self.rewind != "start":
-            raise _conflict(("rewind", self.rewind), ("schedule", "gradual"), "where every level starts dense")
-        if self.search == "continue" and (self.schedule, self.rewind) != ("iterative", "start"):
-            setting = ("schedule", self.schedule) if self.schedule != "iterative" else ("rewind", self.rewind)
-            raise _conflict(setting, ("search", "continue"), "which finds every mask from the one before")
-        if self.search == "continue" and self.score in SCORED_AT_START:
-            raise _conflict(("score", self.score), ("search", "continue"), "which prunes what was trained")
 
     def density(self, level: int) -> float:
         """Return the density that a level is pruned to; 1 at level 0."""
@@ -155,9 +132,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _conflict(setting: tuple[str, str], other: tuple[str, str], reason: str) -> UserError:
-    """Return the error for two settings that do not go together, each a name and its value."""
-    (name, value), (beside, taken) = setting, other
-    return UserError(f"`prune.{name}` (={value!r}) must be another with `prune.{beside}` (={taken!r}), {reason}")

@@ -7,11 +7,13 @@ fast it runs (device, number of processes, output folder) are not part of it.
 import dataclasses
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from fourfold.record.checks import check_choice, check_count, check_flag, check_number, check_text, check_whole
+from fourfold.record.combinations import WHOLE, check_combinations
 from fourfold.record.errors import UserError
 from fourfold.record.metric import TOP1, Metric
 from fourfold.record.prune_spec import PruneSpec
@@ -177,30 +179,12 @@ class Spec:
         check_text(self, "spec", "preset")
         if self.train.early_stopping and not self.data.validation:
             raise UserError("`train.early_stopping` needs `data.validation` (=0) images to look at")
-        if self.prune.score == "synflow" and self.model.algebra == "phm":
-            raise UserError(
-                "`prune.score` (='synflow') must be another for `model.algebra` (='phm'), which has no signs to drop"
-            )
-        if self.train.ema is not None and self.train.early_stopping:
-            raise UserError(
-                f"`train.ema` (={self.train.ema}) cannot be combined with `train.early_stopping`: both choose the weights"
-            )
-        self._check_rewinding()
-
-    def _check_rewinding(self) -> None:
-        """Refuse what the length of training contradicts."""
+        check_combinations(WHOLE, lambda name: operator.attrgetter(name)(self))
         prune = self.prune
         if prune.rewind == "epoch" and (prune.rewind_to or 0) >= self.train.epochs:
             raise UserError(
                 f"`prune.rewind_to` (={prune.rewind_to}) must be below `train.epochs` (={self.train.epochs}) to leave some"
             )
-        if self.train.early_stopping is None:
-            return
-        for name, value in (("schedule", "gradual"), ("rewind", "step"), ("rewind", "epoch"), ("rewind", "continue")):
-            if getattr(prune, name) == value:
-                raise UserError(f"`prune.{name}` (={value!r}) must be another with `train.early_stopping`, which moves the end")
-        if prune.search == "continue":
-            raise UserError("`prune.search` (='continue') must be another with `train.early_stopping`, which moves the end")
 
     @property
     def id(self) -> str:
