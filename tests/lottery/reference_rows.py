@@ -175,7 +175,7 @@ def trained(spec: Spec, ranks: Ranks = ALONE, **options: Any) -> dict[str, Any]:
     for name, tensor in (network.state_dict() | found.moments).items():
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     curve = [asdict(epoch) for epoch in found.epochs]
-    return {"curve": curve, "test": asdict(found.test), "engine": found.engine, "digest": digest.hexdigest()}
+    return {"curve": curve, "test": [found.test.top1, found.test.loss], "engine": found.engine, "digest": digest.hexdigest()}
 
 
 def recorded(step: Callable[[], None]) -> Callable[[], None]:
