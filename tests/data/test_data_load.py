@@ -171,7 +171,7 @@ def test_mnist_with_other_labels_gives_a_notice(tmp_path, monkeypatch):
         (
             TRAIN_IMAGES,
             zipped(idx_bytes(np.zeros((0, 28, 28)))),
-            "says that it holds 0 images; 1 to 10,000,000 is right",
+            "says that it holds 0 images; 1 to 1,200,000 is right",
         ),
         (TRAIN_IMAGES, zipped(struct.pack(">4I", 0x803, 2**32 - 1, 28, 28)), "says that it holds 4,294,967,295 images"),
         (

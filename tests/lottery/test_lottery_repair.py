@@ -50,7 +50,10 @@ def test_what_is_wrong_is_found_and_mended(name, which, begun, tmp_path):
         for damage in damages if SWEEP else [damages[(number + 3 * which + 1) % len(damages)]]:
             copy = damaged_copy(started, tmp_path / f"{number}-{damage}", file, damage)
             found = [finding.file for finding in wrong(copy)]
-            assert found == ([file] if is_noticed(file, damage) else []), (file, damage)
+            if file == "rows-0.jsonl" and not is_noticed(file, damage):  # a state that was no longer needed is missed again
+                assert all(name.startswith("states/") for name in found), (file, damage)
+            else:
+                assert found == ([file] if is_noticed(file, damage) else []), (file, damage)
             if not copy.path.joinpath("spec.json").exists():
                 continue
             mend(copy)
@@ -92,11 +95,10 @@ def test_a_run_that_another_process_works_on_is_not_mended(begun, tmp_path):
 
 
 def test_rows_alone_are_a_whole_run_and_files_of_other_names_are_foreign(begun, tmp_path):
-    started = begun("step")[1]
-    for folder in ("masks", "states"):
-        shutil.rmtree(shutil.copytree(started.path, tmp_path / started.path.name, dirs_exist_ok=True) / folder)
-    copy = RunStore(tmp_path / started.path.name)
-    shutil.rmtree(copy.path / "masks", ignore_errors=True)
+    copy = RunStore(shutil.copytree(begun("step")[1].path, tmp_path / "copy"))
+    shutil.rmtree(copy.path / "masks")
+    assert {finding.state for finding in wrong(copy)} == {"missing"}
+    shutil.rmtree(copy.path / "states")
     assert wrong(copy) == []
     others = [
         "notes.txt",

@@ -5,6 +5,7 @@ is taken if its name is that of an official file, goes where that belongs, and i
 """
 
 import gzip
+import io
 import re
 import shutil
 import tarfile
@@ -25,6 +26,10 @@ from fourfold.record.errors import UserError
 
 _TREE = re.compile(r"wnids\.txt|val/val_annotations\.txt|val/images/\w+\.JPEG|train/n\d{8}/images/\w+\.JPEG")
 """Files of Tiny ImageNet that are read, below its own folder."""
+
+
+_LARGEST_READ = 2**24
+"""Bytes that the reader of a tar may ask for at a time; files are copied in smaller blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +118,45 @@ def _opened(path: Path) -> Iterator[Iterator[Member]]:
                 if not each.is_dir()
             )
         return
-    with tarfile.open(path) as tar:
+    with _unzipped(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
         yield (
             Member(name=PurePosixPath(each.name), size=each.size, open=partial(tar.extractfile, each))
             for each in tar.getmembers()
             if each.isreg()
         )
+
+
+class _Blocks(io.BufferedIOBase):
+    """A stream of which nobody reads very much at a time: a header of a tar may say that its names take gigabytes.
+
+    Args:
+        stream: What is read.
+    """
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return so many bytes; refuse far more than a tar's reader needs at a time."""
+        if size is not None and size > _LARGEST_READ:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._stream.read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._stream.tell()
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+
+def _unzipped(path: Path) -> _Blocks:
+    """Open a tar, gzipped or not."""
+    with path.open("rb") as stream:
+        is_zipped = stream.read(2) == b"\x1f\x8b"
+    return _Blocks(gzip.open(path) if is_zipped else path.open("rb"))

@@ -3,6 +3,7 @@
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from fourfold.data.archives import unpack_archives
@@ -13,6 +14,48 @@ from fourfold.record.errors import UserError
 
 TIMEOUT = 30.0
 """Seconds without an answer after which a server counts as gone."""
+
+MOST_BYTES = 2**30
+"""Of a file: the largest that is downloaded has a quarter of that."""
+
+MOST_SECONDS = 3600.0
+"""For a file: a server that sends a byte now and then would hold a run for ever."""
+
+_BLOCK = 2**16
+
+
+class _GivenUpError(Exception):
+    """A server sends too much, or too slowly."""
+
+
+def _fetch(url: str, file: str, bar: bool, most_bytes: int, most_seconds: float) -> None:
+    """Write what an address gives to a file, within bounds.
+
+    Raises:
+        requests.RequestException: the server cannot be reached, or ends too early.
+        _GivenUpError: it is beyond a bound.
+    """
+    import requests
+    import urllib3
+    from tqdm import tqdm
+
+    end = time.monotonic() + most_seconds
+    with requests.get(url, stream=True, timeout=TIMEOUT) as response, Path(file).open("wb") as target:
+        response.raise_for_status()
+        total = response.headers.get("content-length", "")
+        read = getattr(response.raw, "read1", response.raw.read)  # `read1` returns what is there, and `read` waits for a block
+        shown = tqdm(total=int(total) if total.isdecimal() else None, ncols=79, unit="B", unit_scale=True, disable=not bar)
+        with shown:
+            try:
+                while block := read(_BLOCK, decode_content=True):
+                    target.write(block)
+                    shown.update(len(block))
+                    if target.tell() > most_bytes:
+                        raise _GivenUpError(f"more than {most_bytes:,} bytes")
+                    if time.monotonic() > end:
+                        raise _GivenUpError(f"not whole after {most_seconds:g} seconds")
+            except urllib3.exceptions.HTTPError as error:
+                raise requests.ConnectionError(error) from error
 
 
 def download(name: str, directory: Path | None = None, base_url: str | None = None, progress: bool | None = None) -> list[Path]:
@@ -61,11 +104,16 @@ def _retrieve(url: str, file: str, md5: str | None, folder: Path, home: Path, pr
     import requests
 
     pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT)
+
+    def downloader(address: str, part: str, _: object) -> None:
+        _fetch(address, part, progress, MOST_BYTES, MOST_SECONDS)
+
     by_hand = f"try again later, or put {file} into {home} by hand"
     home.mkdir(parents=True, exist_ok=True)
     try:
         return Path(pooch.retrieve(url + file, f"md5:{md5}", fname=file, path=folder, downloader=downloader))
+    except _GivenUpError as error:
+        raise UserError(f"{url}{file} cannot be downloaded ({error}); {by_hand}") from error
     except requests.RequestException as error:
         answer = f"answer {error.response.status_code}" if error.response is not None else type(error).__name__
         raise UserError(f"{url}{file} cannot be downloaded ({answer}); {by_hand}") from error

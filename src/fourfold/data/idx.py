@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,25 @@ from numpy.typing import NDArray
 
 from fourfold.data.damage import BadFileError
 
+INFLATION = 1032
+"""What deflate can make of one byte at most."""
+
 _LARGEST = 10_000_000
 """More images than any file of this format holds; a header that claims more is damaged."""
 
+TIMES_OFFICIAL = 20
+"""How many times as many images as the official data set a file may hold: QMNIST has six times the test images of MNIST."""
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+_BLOCK = 2**20
+
+
+def read_idx(path: Path, shape: tuple[int, ...], official: int | None = None) -> NDArray[np.uint8]:
     """Return the images or labels of an idx file, shape (N, *shape).
 
     Args:
         path: the file; a name that ends in .gz is unpacked.
         shape: height and width of the images, or () for labels.
+        official: how many the official file holds; one that claims very many more is not read. None takes any.
 
     Raises:
         BadFileError: the file is empty, cut off, damaged, or of another kind or image size.
@@ -37,16 +47,30 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             if tuple(sizes) != shape:
                 wrong, wanted_size = ("×".join(map(str, side)) for side in (sizes, shape))
                 raise BadFileError(path, f"holds images of {wrong}", f"{wanted_size} is right")
-            if not 1 <= count <= _LARGEST:
-                raise BadFileError(path, f"says that it holds {count:,} {what}", f"1 to {_LARGEST:,} is right")
+            largest = _LARGEST if official is None else TIMES_OFFICIAL * official
+            if not 1 <= count <= largest:
+                raise BadFileError(path, f"says that it holds {count:,} {what}", f"1 to {largest:,} is right")
             wanted = count * int(np.prod(shape, dtype=np.int64))
-            # One byte more than there should be: it shows trailing bytes, and its absence lets gzip verify its checksum.
-            content = bytearray(stream.read(wanted + 1))
+            size, inflation = path.stat().st_size, INFLATION if path.suffix == ".gz" else 1
+            if wanted > size * inflation:
+                raise BadFileError(path, f"has only {size:,} bytes", f"the {count:,} {what} of its header need {wanted:,}")
+            content = np.empty(wanted, dtype=np.uint8)
+            read = _fill(stream, content.data)
+            more = stream.read(1)  # it shows trailing bytes, and its absence lets gzip verify its checksum
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BadFileError(path, f"is cut off or damaged ({error})", "a whole gzip file is right") from error
     except OSError as error:
         raise BadFileError(path, f"cannot be read ({error.strerror or error})", "a readable file is right") from error
-    if len(content) != wanted:
-        wrong = f"has {'more' if len(content) > wanted else f'only {len(content):,}'} bytes of {what}"
+    if read != wanted or more:
+        wrong = f"has {'more' if more else f'only {read:,}'} bytes of {what}"
         raise BadFileError(path, wrong, f"{wanted:,} for the {count:,} {what} of its header is right")
-    return np.frombuffer(content, dtype=np.uint8).reshape(count, *shape)
+    return content.reshape(count, *shape)
+
+
+def _fill(stream: BufferedIOBase, memory: memoryview) -> int:
+    """Read into memory until it is full or the file ends; return how many bytes there were."""
+    read = 0
+    while read < len(memory) and (block := stream.read(min(_BLOCK, len(memory) - read))):
+        memory[read : read + len(block)] = block
+        read += len(block)
+    return read

@@ -137,8 +137,9 @@ def read_split(about: DataInfo, source: Source, directory: Path, role: Split) ->
         return images, labels, parts_of([path.name for path in paths], counts, role)
     if source.form == "folders":
         return *read_folder(paths[0], about), ()
-    images = read_idx(paths[0], (about.size, about.size))
-    labels = read_idx(paths[1], ()).astype(np.int64)
+    official = about.train_images if role == "train" else about.test_images
+    images = read_idx(paths[0], (about.size, about.size), official)
+    labels = read_idx(paths[1], (), official).astype(np.int64)
     if len(images) != len(labels):
         raise BadFileError(paths[1], f"holds {len(labels):,} labels", f"{len(images):,}, one for each image in {paths[0].name}")
     if labels.max() >= about.num_classes:

@@ -7,6 +7,7 @@ after the last one.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,7 @@ def open_split(about: DataInfo, directory: Path, split: Split) -> tuple[NDArray[
     count = sum(shard.images for shard in listed(folder) if shard.split == split)
     shape = (count, about.channels, about.size, about.size)
     images, labels = folder / f"{split}.images", folder / f"{split}.labels"
-    for path, size in ((images, int(np.prod(shape))), (labels, count * LABEL.itemsize)):
+    for path, size in ((images, math.prod(shape)), (labels, count * LABEL.itemsize)):
         found = path.stat().st_size if path.is_file() else 0
         if found != size:
             raise BadFileError(path, f"has {found:,} bytes", f"{size:,} is right; delete the folder to pack anew")

@@ -9,8 +9,12 @@ from typing import Literal
 from fourfold.data.damage import BadFileError
 from fourfold.data.official import SOURCES, OfficialFile
 from fourfold.record.errors import UserError
+from fourfold.record.files import read_file
 
 VERSION = 1
+LARGEST_LIST = 2**24
+"""Bytes of the list: it has some hundreds for each official file."""
+
 LIST = "packed.json"
 
 Split = Literal["train", "test"]
@@ -64,7 +68,7 @@ def listed(folder: Path) -> list[Shard]:
     """
     path = folder / LIST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_file(path, LARGEST_LIST).decode())
         if content["version"] != VERSION:
             raise BadFileError(
                 path, f"is of version {content['version']!r}", f"{VERSION} is right; delete the folder to pack anew"
@@ -72,7 +76,7 @@ def listed(folder: Path) -> list[Shard]:
         shards = [Shard(**shard) for shard in content["shards"]]
         if any(shard.split not in ("train", "test") or type(shard.images) is not int or shard.images < 1 for shard in shards):
             raise ValueError("a shard of no split, or without images")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, BadFileError):
             raise
         raise BadFileError(path, f"is not a list of shards ({error})", "delete the folder to pack anew") from error

@@ -237,7 +237,7 @@ class _Inspection:
         return _damaged(name, what, f"{MOVED}; its level starts over", "checkpoints", training.trial) if what else _ok(name)
 
     def _missing(self, names: set[str]) -> Iterator[Finding]:
-        """Yield the masks and states that rows promise, of a run that has some of them."""
+        """Yield the masks and states that rows promise, of a run that has folders of them."""
         expected: dict[str, tuple[str, int, int, str]] = {}
         for (trial, control), rows in self._rows.items():
             if control not in (TICKET, "equal-macs") or not any(row.promised or self._gradual for row in rows):
@@ -251,7 +251,7 @@ class _Inspection:
             last = rows[-1]
             if control == TICKET and last.promised and last.promised.state:
                 expected[f"states/{trial}-{len(rows)}.safetensors"] = ("states", trial, len(rows), control)
-        if not any(name.startswith(("masks/", "states/")) for name in names):
+        if not any((self._path / folder).is_dir() for folder in ("masks", "states")):
             return
         for name in sorted(expected.keys() - names):
             kind, trial, level, control = expected[name]
