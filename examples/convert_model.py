@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.nn.convert import convert, convert_with_report, to_real
+from fourfold.nn import convert, convert_with_report, to_real
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, epochs: int) -> None:

@@ -7,8 +7,8 @@ from torch import nn
 
 from fourfold import lottery, pruning
 from fourfold import nn as fnn
-from fourfold.lottery import connectivity, levels
-from fourfold.lottery.connectivity import estimate_statistics
+from fourfold.lottery import _connectivity, levels
+from fourfold.lottery._connectivity import estimate_statistics
 from fourfold.nn import named_weights
 from fourfold.record import Connectivity
 from fourfold.train import evaluate, single_thread, train
@@ -47,7 +47,7 @@ def test_the_ends_are_trainings_of_their_own_that_go_on_from_one(monkeypatch):
         seen.append((before, named, trained))
         return trained
 
-    monkeypatch.setitem(connectivity.__globals__, "train", spy)
+    monkeypatch.setattr(_connectivity, "train", spy)
     with single_thread():
         found = lottery.connectivity(prepared(SPEC), 0, 30, points=3)
     (_, until, _), (start, one, first), (other_start, two, second) = seen
@@ -76,8 +76,8 @@ def test_until_they_part_the_copies_are_the_ticket(monkeypatch):
             on_step=look,
         )
         starts = []
-        monkeypatch.setitem(
-            connectivity.__globals__,
+        monkeypatch.setattr(
+            _connectivity,
             "train",
             lambda built, *a, **n: (
                 starts.append({k: v.clone() for k, v in built.state_dict().items()}) or train(built, *a, **n)
@@ -99,7 +99,7 @@ def test_pruned_weights_stay_pruned(monkeypatch):
         clean.append(all(not named_weights(built)[name][~mask].any() for name, mask in masks.items()))
         return evaluate(built, images)
 
-    monkeypatch.setitem(connectivity.__globals__, "evaluate", look)
+    monkeypatch.setattr(_connectivity, "evaluate", look)
     with single_thread():
         lottery.rewinding_sweep(prepared(SPEC), 0, [0, 40], mask=pruning.pack(masks), points=2)
     assert clean == [True] * 4

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fourfold import nn as fnn
 from fourfold.algebra import get
-from fourfold.nn.convert import convert, convert_with_report, to_real
+from fourfold.nn import convert, convert_with_report, to_real
 
 EVERY = [(kind, "quaternion") for kind in MODELS] + [
     (kind, name) for kind in ("tagger", "mixture") for name in ("complex", "octonion")

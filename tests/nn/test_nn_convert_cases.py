@@ -8,10 +8,10 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from fourfold import nn as fnn
 from fourfold.algebra import get
+from fourfold.nn import convert, convert_with_report, to_real
 from fourfold.nn.conversion.projection import project_, real_weights
 from fourfold.nn.conversion.replacing import make
 from fourfold.nn.conversion.rules import RULES, rule_of
-from fourfold.nn.convert import convert, convert_with_report, to_real
 from fourfold.nn.heads import NormHead
 from fourfold.nn.light_gru import LiGRU
 from fourfold.nn.phm import PHMConv2d, PHMLinear

@@ -10,8 +10,8 @@ from torch import nn
 
 from fourfold import models
 from fourfold import nn as fnn
+from fourfold.nn import fold, fold_norms
 from fourfold.nn.conv_transpose import ConvTranspose2d
-from fourfold.nn.fold import fold, fold_norms
 from fourfold.nn.whitening import WhiteningBatchNorm1d, WhiteningBatchNorm2d, WhiteningBatchNorm3d
 from fourfold.record import UserError
 

@@ -3,11 +3,12 @@
 from importlib import import_module
 from typing import Any
 
+from fourfold.lottery._connectivity import connectivity, rewinding_sweep
 from fourfold.lottery._stability import Line, overlaps
-from fourfold.lottery.connectivity import connectivity, rewinding_sweep
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
 from fourfold.lottery.seeds import derive_seed
+from fourfold.record.aliases import alias_modules
 
 __all__ = [
     "Experiment",
@@ -21,6 +22,8 @@ __all__ = [
     "run_level",
     "run_trial",
 ]
+
+alias_modules(__name__, "connectivity")
 
 _MOVED = {
     "Cluster": "fourfold.record",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from fourfold import data, pruning
-from fourfold.lottery.connectivity import connectivity
+from fourfold.lottery._connectivity import connectivity
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.rows import mask_of_row
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError

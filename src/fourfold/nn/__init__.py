@@ -6,6 +6,8 @@ Activations named as torch's are split, that is, applied to every component alon
 from torch.nn import ELU, GELU, Hardtanh, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 
 from fourfold.nn import testing
+from fourfold.nn._convert import Conversion, LayerConversion, convert, convert_with_report, to_real
+from fourfold.nn._fold import fold, fold_norms
 from fourfold.nn.activation import AmplitudeTanh, Cardioid, ModReLU
 from fourfold.nn.attention import MultiheadAttention
 from fourfold.nn.base import check_divisible
@@ -13,12 +15,10 @@ from fourfold.nn.bilinear import Bilinear
 from fourfold.nn.caching import clear_cache
 from fourfold.nn.conv import Conv1d, Conv2d, Conv3d
 from fourfold.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from fourfold.nn.convert import Conversion, LayerConversion, convert, convert_with_report, to_real
 from fourfold.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from fourfold.nn.eager import reference_path
 from fourfold.nn.embedding import Embedding, EmbeddingBag
 from fourfold.nn.features import cat, chunk, split, stack
-from fourfold.nn.fold import fold, fold_norms
 from fourfold.nn.heads import NormHead, RealPartHead
 from fourfold.nn.init import FORMS, SCHEMES
 from fourfold.nn.layer_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm, RMSNorm
@@ -57,6 +57,7 @@ from fourfold.nn.weights import (
     weights_with_layers,
 )
 from fourfold.nn.whitening import WhiteningBatchNorm1d, WhiteningBatchNorm2d, WhiteningBatchNorm3d
+from fourfold.record.aliases import alias_modules
 
 __all__ = [
     "ELU",
@@ -160,3 +161,5 @@ __all__ = [
     "to_real",
     "weights_with_layers",
 ]
+
+alias_modules(__name__, "convert", "fold")

@@ -92,7 +92,7 @@ class AlgebraLayer(WholeLayer):
         Those scale the rows of a copied layer's `weight`, which they take for its matrix.
         """
         if self.algebra.n > 1 and is_copied_for_fusion():
-            from fourfold.nn.convert import to_real  # which is made of layers such as this one
+            from fourfold.nn._convert import to_real  # which is made of layers such as this one
 
             return to_real(self)
         return deepcopied(self, memo)

@@ -1,5 +1,8 @@
 """Which weights are kept: scores, masks, budgets, schedules and storage. Pure functions on `dict[str, Tensor]`."""
 
+from fourfold.pruning._prune import choose, prune
+from fourfold.pruning._select import SCOPES, keep_largest, magnitude, select, select_n_of_m
+from fourfold.pruning._shrink import shrink
 from fourfold.pruning.budgets import BUDGETS, FoundDensity, prune_to_latency, select_macs
 from fourfold.pruning.choice import Choice, Shares, shares_of
 from fourfold.pruning.counts import apportion, erdos_renyi_shares, num_kept
@@ -19,7 +22,6 @@ from fourfold.pruning.masks import (
     unpack,
 )
 from fourfold.pruning.overlap import mask_overlap
-from fourfold.pruning.prune import choose, prune
 from fourfold.pruning.schedules import gradual_density
 from fourfold.pruning.scores import (
     fisher_scores,
@@ -31,9 +33,8 @@ from fourfold.pruning.scores import (
     taylor_scores,
 )
 from fourfold.pruning.scoring import NEED_IMAGES, NEED_LABELS, SCORES
-from fourfold.pruning.select import SCOPES, keep_largest, magnitude, select, select_n_of_m
-from fourfold.pruning.shrink import shrink
 from fourfold.pruning.units import UNITS, Units, units_of
+from fourfold.record.aliases import alias_modules
 
 __all__ = [
     "BUDGETS",
@@ -86,3 +87,5 @@ __all__ = [
     "units_of",
     "unpack",
 ]
+
+alias_modules(__name__, "prune", "select", "shrink")

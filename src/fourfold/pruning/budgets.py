@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fourfold.pruning._select import check_finite
 from fourfold.pruning.masks import Masks
-from fourfold.pruning.select import check_finite
 from fourfold.pruning.units import Units
 from fourfold.record import UserError
 

@@ -7,10 +7,10 @@ from torch import nn
 
 from fourfold.nn import computes_weights, layout_of, stored_weights, weights_with_layers
 from fourfold.nn.conversion.selecting import Skip, skipped
+from fourfold.pruning._select import SCOPES, check_n_of_m
 from fourfold.pruning.budgets import BUDGETS
 from fourfold.pruning.counts import check_density
 from fourfold.pruning.scoring import SCORES
-from fourfold.pruning.select import SCOPES, check_n_of_m
 from fourfold.pruning.units import UNITS
 from fourfold.record import UserError
 from fourfold.record.errors import unknown

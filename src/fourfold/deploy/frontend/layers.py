@@ -15,8 +15,8 @@ from fourfold.deploy.ir.operation import Array, Operation, Shape, output_shape
 from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
 from fourfold.deploy.ir.product import LeftTable, Product
 from fourfold.models import LearnedChannel
+from fourfold.nn._fold import scaling
 from fourfold.nn.base import AlgebraLayer
-from fourfold.nn.fold import scaling
 from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.record import UserError
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, fx, nn
 
-from fourfold.nn.convert import check_module, to_real
+from fourfold.nn._convert import check_module, to_real
 from fourfold.nn.tracing import own_graph
 from fourfold.nn.weights import copied
 from fourfold.nn.whitening import WhiteningBatchNorm

@@ -12,6 +12,7 @@ from fourfold.nn import named_weights
 from fourfold.nn.conversion.selecting import Skip
 from fourfold.nn.inputs import Inputs
 from fourfold.nn.weights import check_there, copied
+from fourfold.pruning._select import select, select_n_of_m
 from fourfold.pruning.budgets import check_macs, select_macs
 from fourfold.pruning.choice import Choice, shares_of
 from fourfold.pruning.counts import num_kept
@@ -19,7 +20,6 @@ from fourfold.pruning.losses import Loss, cross_entropy
 from fourfold.pruning.masks import Masks, apply_, collapsed, dense, kept, matched
 from fourfold.pruning.scores import Scores
 from fourfold.pruning.scoring import NEED_IMAGES, NEED_LABELS, SCORES, Scored, additive
-from fourfold.pruning.select import select, select_n_of_m
 from fourfold.pruning.units import Units, units_of
 from fourfold.record import UserError
 

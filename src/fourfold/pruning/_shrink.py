@@ -12,9 +12,9 @@ from fourfold.nn import algebra_of, named_weights
 from fourfold.nn.base import AlgebraLayer
 from fourfold.nn.components import NumberLayer
 from fourfold.nn.weights import copied
+from fourfold.pruning._prune import check_model
 from fourfold.pruning.links import ELEMENTWISE, Link, Weighted, find_links, inputs_of, width_of
 from fourfold.pruning.masks import apply_, matched
-from fourfold.pruning.prune import check_model
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -1,0 +1,31 @@
+"""Import paths of version 0.1 still work, and a package's function keeps its name beside a module that had the same."""
+
+from importlib import import_module
+
+import pytest
+
+SHARED = ("nn.convert", "nn.fold", "pruning.prune", "pruning.select", "pruning.shrink", "lottery.connectivity")
+
+
+@pytest.mark.parametrize("path", SHARED)
+def test_a_module_that_shared_its_name_with_a_function_is_found_by_it(path):
+    package, _, name = path.rpartition(".")
+    room = import_module(f"fourfold.{package}")
+    module = import_module(f"fourfold.{path}")
+    assert module is import_module(f"fourfold.{package}._{name}")
+    assert getattr(room, name) is getattr(module, name)
+    assert callable(getattr(room, name))
+    assert getattr(module, name).__module__ == f"fourfold.{package}._{name}"
+
+
+def test_what_users_of_version_0_1_import():
+    from fourfold.lottery.connectivity import rewinding_sweep
+    from fourfold.nn.convert import convert
+
+    from fourfold import presets, run
+    from fourfold.lottery import presets as old_presets
+    from fourfold.lottery import run as old_run
+
+    assert (old_presets, old_run) == (presets, run)
+    assert callable(convert)
+    assert callable(rewinding_sweep)
