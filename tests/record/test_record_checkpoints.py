@@ -111,7 +111,7 @@ def test_a_position_is_read_without_the_rest(file):
 
 
 def test_every_training_has_a_file_of_its_own(tmp_path):
-    folder = CheckpointFolder(tmp_path / "checkpoints", lambda file: file.read_bytes())
+    folder = CheckpointFolder(tmp_path / "checkpoints", lambda file, most_bytes: file.read_bytes())
     trainings = [
         Training(t, level, c, s) for t in (0, 11) for level in (0, 1) for c in ("ticket", "equal-macs") for s in ("", "search")
     ]

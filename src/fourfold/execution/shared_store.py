@@ -44,7 +44,7 @@ class SharedStore(RunStore):
     @property
     def checkpoints(self) -> CheckpointFolder:
         """The checkpoints of the levels that are being trained; rank 0 alone writes them."""
-        return CheckpointFolder(self.path / "checkpoints", self._read_arrays, writes=self._ranks.first)
+        return CheckpointFolder(self.path / "checkpoints", self._read, writes=self._ranks.first)
 
     @contextlib.contextmanager
     def lock(self, name: str, wait_seconds: float = 0) -> Iterator[None]:

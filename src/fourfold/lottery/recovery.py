@@ -12,7 +12,7 @@ from fourfold.lottery.rows import made_by, mask_of_level, mask_of_row
 from fourfold.lottery.saving import Tell
 from fourfold.lottery.strategies import strategy_of
 from fourfold.record import TICKET, Row, RunStore, UserError
-from fourfold.record.arrays import Arrays
+from fourfold.record.arrays import Arrays, most_bytes
 from fourfold.record.errors import LostFileError
 from fourfold.train import TrainingFailedError
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 OnTrained = Callable[[Arrays], None]
 """Called with a trained state, pruned weights left out."""
-
-BYTES_PER_PARAMETER, BYTES_BESIDE = 64, 2**24
-"""Of a state at most: two networks, two averages each and the point to rewind to, in numbers of 64 bits; and names."""
 
 
 class TrainLevel(Protocol):
@@ -130,7 +127,7 @@ class Recovery:
         if not self._strategy.needs_state:
             return None
         digest = before.promised.state if before.promised else None
-        most = BYTES_BESIDE + BYTES_PER_PARAMETER * self._sizes.parameters
+        most = most_bytes(self._sizes.parameters)
         return self._store.state(self._trial, before.level + 1, digest=digest, most_bytes=most)
 
 

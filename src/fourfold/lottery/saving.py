@@ -1,6 +1,7 @@
 """Checkpoints inside a level: when one is written, what it holds, and what becomes of one that is no good."""
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from fourfold import pruning
 from fourfold.pruning import Masks
 from fourfold.record import TICKET, RunStore, UserError
+from fourfold.record.arrays import most_bytes
 from fourfold.record.checkpoints import Identity, Part, Stored, Training, UnusableCheckpointError
 from fourfold.record.store import Arrays
 from fourfold.train import Checkpoint, Wanted, versions
@@ -169,7 +171,7 @@ class TrainingSaver:
         if not self._rule.on:
             return None
         try:
-            stored = self._saving.store.checkpoints.load(self._training, self._identity)
+            stored = self._saving.store.checkpoints.load(self._training, self._identity, most_bytes=self._most_bytes)
             if stored is None:
                 return None
             checkpoint = self._checked(stored)
@@ -238,6 +240,10 @@ class TrainingSaver:
             bytes_ = 3 * 4 * sum(mask.numel() for mask in self._masks.values())  # weights, and Adam's two averages
             return FIRST_GUESS_SECONDS + bytes_ / FIRST_GUESS_BYTES_PER_SECOND
         return self._write_seconds
+
+    @property
+    def _most_bytes(self) -> int:
+        return most_bytes(sum(map(math.prod, self._shapes.values())))
 
     @functools.cached_property
     def _identity(self) -> Identity:

@@ -16,8 +16,19 @@ Arrays = dict[str, "np.ndarray"]
 LARGEST_HEADER = 2**24
 """Bytes of the JSON before the arrays: names and sizes of some hundred thousand of them."""
 
+LARGEST_ARRAYS = 2**40
+"""Bytes of a file of arrays where nobody says better how many there must be."""
+
 _DIGEST = "sha256"
 """What the metadata of a file has where its digest is in no row."""
+
+
+_BYTES_PER_PARAMETER, _BYTES_BESIDE = 64, 2**24
+
+
+def most_bytes(parameters: int) -> int:
+    """Return how long a file of a network's arrays may be: two networks, two averages each, a point to rewind to, and names."""
+    return _BYTES_BESIDE + _BYTES_PER_PARAMETER * parameters
 
 
 class ArraysError(Exception):

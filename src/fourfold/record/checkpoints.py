@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fourfold.record.arrays import LARGEST_HEADER
+from fourfold.record.arrays import LARGEST_ARRAYS, LARGEST_HEADER
 from fourfold.record.files import replacing
 from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.rows import TICKET
@@ -88,11 +88,11 @@ class CheckpointFolder:
 
     Args:
         path: The folder, which need not be there.
-        read: Returns the content of a file.
+        read: Returns the content of a file, unless it has more bytes than are right.
         writes: Whether this process writes: of several that share a run, the first one does.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], bytes], *, writes: bool = True) -> None:
+    def __init__(self, path: Path, read: Callable[[Path, int], bytes], *, writes: bool = True) -> None:
         self.path = path
         self._read, self._writes = read, writes
 
@@ -107,15 +107,15 @@ class CheckpointFolder:
         self.path.mkdir(exist_ok=True)
         return write(self._file(training), identity | asdict(training), position, parts)
 
-    def load(self, training: Training, identity: Identity) -> Stored | None:
-        """Return where a training was, or None if it has no checkpoint.
+    def load(self, training: Training, identity: Identity, *, most_bytes: int = LARGEST_ARRAYS) -> Stored | None:
+        """Return where a training was, or None if it has no checkpoint; `most_bytes` is how long its file may be.
 
         Raises:
             UnusableCheckpointError: it is damaged, or of something else.
         """
         file = self._file(training)
         try:
-            content = self._read(file)
+            content = self._read(file, most_bytes)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

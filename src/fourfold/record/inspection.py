@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, unpack
+from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, most_bytes, unpack
 from fourfold.record.checkpoints import Training, UnusableCheckpointError, verify
 from fourfold.record.errors import UserError
 from fourfold.record.files import read_file
 from fourfold.record.journal import BadLineError
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import CONTROLS, TICKET, Row
-from fourfold.record.store import LARGEST_ARRAYS, LARGEST_TEXT, RunStore
+from fourfold.record.store import LARGEST_TEXT, RunStore
 
 State = Literal["ok", "damaged", "missing", "foreign"]
 
@@ -27,6 +27,9 @@ ASIDE = "damaged"
 TRAINED_AGAIN = "--repair trains it again"
 CUT = "--repair keeps the lines before it, and the same command runs the rest"
 MOVED = "--repair moves it aside"
+
+_LARGEST_OF_NO_ROWS = 2**32
+"""Bytes of a file of arrays of a trial that has no rows, by which its network would be known."""
 
 _NAMES = {
     "rows": re.compile(r"rows-(0|[1-9]\d*)(?:-([a-z-]+))?\.jsonl"),
@@ -183,16 +186,21 @@ class _Inspection:
             expected = self._promised_mask(trial, level, control), mask_digest
         elif kind == "states":
             expected = self._promised_state(trial, level), digest_of
-        what = self._damage(self._path / name, *expected)
+        what = self._damage(self._path / name, self._most_bytes(trial), *expected)
         if what is None:
             return _ok(name)
         levels = len(self._rows.get((trial, control), ()))
         needed = {"weights": level < levels, "masks": level <= levels, "states": level == levels}[kind]
         return _damaged(name, what, TRAINED_AGAIN if needed else MOVED, kind, trial, level, control)
 
-    def _damage(self, file: Path, expected: str | None, digest: Callable[[Arrays], str]) -> str | None:
+    def _most_bytes(self, trial: int) -> int:
+        """Return how long the files of a trial's arrays may be."""
+        rows = self._rows.get((trial, TICKET), ())
+        return most_bytes(max(rows[0].parameters_total, rows[0].parameters_real)) if rows else _LARGEST_OF_NO_ROWS
+
+    def _damage(self, file: Path, longest: int, expected: str | None, digest: Callable[[Arrays], str]) -> str | None:
         try:
-            arrays = unpack(read_file(file, LARGEST_ARRAYS))
+            arrays = unpack(read_file(file, longest))
         except (OSError, ArraysError) as error:
             return f"it cannot be read ({error})"
         if expected is not None and digest(arrays) != expected:
@@ -227,7 +235,7 @@ class _Inspection:
             return Finding(file=name, state="foreign", what="no checkpoint has this name")
         file = self._path / name
         try:
-            identity = verify(read_file(file, LARGEST_ARRAYS), name)
+            identity = verify(read_file(file, self._most_bytes(training.trial)), name)
             found = Training(*(identity[field] for field in ("trial", "level", "control", "stage")))
             what = "" if found == training and identity["spec"] == self._run else f"it is of {found.name} of {identity['spec']}"
         except UnusableCheckpointError as error:

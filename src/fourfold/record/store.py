@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, pack, unpack
+from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, digest_of, mask_digest, most_bytes, pack, unpack
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
 from fourfold.record.errors import LostFileError, UserError
@@ -39,9 +39,6 @@ CODE = "code_sha256"
 
 LARGEST_TEXT = 2**28
 """Bytes of a file of JSON that is read: a row has some thousands, and a trial some hundred rows."""
-
-LARGEST_ARRAYS = 2**40
-"""Bytes of a file of arrays where nobody says better how many there must be."""
 
 
 class RunStore:
@@ -313,15 +310,16 @@ class RunStore:
         """Write what `level` was trained to, pruned weights left out."""
         self._write(self._arrays_file("weights", trial, level), pack(arrays, sealed=True))
 
-    def weights(self, trial: int, level: int, *, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
+    def weights(self, trial: int, level: int) -> Arrays:
         """Return what `level` was trained to, pruned weights left out.
 
         Raises:
-            UserError: it was not kept, is damaged, or longer than `most_bytes`.
+            UserError: it was not kept, is damaged, or longer than the weights of the trial's network can be.
         """
         file = self._arrays_file("weights", trial, level)
+        rows = self.rows(trial)
         try:
-            return unpack(self._read(file, most_bytes))
+            return unpack(self._read(file, most_bytes(rows[0].parameters_total) if rows else LARGEST_ARRAYS))
         except (OSError, ArraysError) as error:
             raise UserError(f"{file} cannot be read ({error}); the run keeps the weights of levels named by --keep") from error
 
@@ -337,7 +335,7 @@ class RunStore:
     @property
     def checkpoints(self) -> CheckpointFolder:
         """The checkpoints of the levels that are being trained."""
-        return CheckpointFolder(self.path / "checkpoints", self._read_arrays)
+        return CheckpointFolder(self.path / "checkpoints", self._read)
 
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
@@ -391,9 +389,6 @@ class RunStore:
 
     def _read(self, file: Path, most_bytes: int = LARGEST_TEXT) -> bytes:
         return read_file(file, most_bytes)
-
-    def _read_arrays(self, file: Path) -> bytes:
-        return self._read(file, LARGEST_ARRAYS)
 
     def _write(self, file: Path, content: bytes) -> None:
         file.parent.mkdir(exist_ok=True)
