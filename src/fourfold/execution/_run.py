@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
         if job.workers == 0:
             _in_this_process(trials, pass_on)
         else:
-            for event in connection.events(trials) if connection else _here(job, trials):
+            for event in connection.events(trials) if connection else pool_of(job, trials).events():
                 pass_on(event)
         if broken:
             raise UserError(f"{broken[0]}; all rows so far are safe, the same command resumes")
@@ -180,11 +180,11 @@ def _request(job: Job, memory: int) -> dict[str, object]:
     }
 
 
-def _here(job: Job, trials: Sequence[Trial]) -> Iterator[Event]:
-    """Run trials on this machine."""
-    place = resolve_device(job.device)
-    count = min(job.workers or default_workers(place), len(trials))
-    return Pool(trials, count, job.deadline, shared=place.type == "cuda").events()
+def pool_of(job: Job, trials: Sequence[Trial]) -> Pool:
+    """Return the workers of this machine for some trials."""
+    device = resolve_device(job.device)
+    lanes = min(job.workers or default_workers(device), len(trials))
+    return Pool(trials, lanes, job.deadline, shared=device.type == "cuda")
 
 
 def _in_this_process(trials: Sequence[Trial], on_event: OnEvent) -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fourfold import data
+from fourfold.execution._run import pool_of
 from fourfold.execution.jobs import Job, Trial
-from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent, Pool, default_workers
+from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent
 from fourfold.lottery._stability import Line, check_line, check_masks, missing, overlaps
 from fourfold.record import RunStore, UserError
 from fourfold.record.checks import check_number_of
@@ -51,18 +52,17 @@ def stability(
     digests = {name: data.load(name, data_dir).digest for name in {store.spec().data.name for store in stores}}
     for store in stores:
         store.check_data(digests[store.spec().data.name])
-    place = resolve_device(device)
+    resolve_device(device)  # an unknown one is told before anything is written
     with contextlib.ExitStack() as stack:
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
             store.save_overlaps(overlaps(store))
-        job = Job(specs=(), device=device, data_dir=data_dir, deadline=deadline, line=line, data=digests)
+        job = Job(specs=(), device=device, data_dir=data_dir, workers=workers, deadline=deadline, line=line, data=digests)
         trials = [
             Trial(spec=store.spec(), number=trial, job=replace(job, specs=(store.spec(),), out=store.path.parent))
             for store in stores
             for trial in store.trials()
             if missing(store, trial, line)
         ]
-        count = min(workers or default_workers(place), len(trials))
-        for event in Pool(trials, count, deadline, shared=place.type == "cuda").events():
+        for event in pool_of(job, trials).events():
             on_event(event)

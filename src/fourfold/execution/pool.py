@@ -133,8 +133,27 @@ class Pool:
         Raises:
             KeyboardInterrupt: they were ended so.
         """
+        threads = [threading.Thread(target=self._tend, args=(lane,), daemon=True) for lane in range(self._lanes)]
         with on_interrupt(self.stop):
-            yield from self._events_of_all()
+            try:
+                for thread in threads:
+                    thread.start()
+                ended = 0
+                while ended < len(threads):
+                    event = self._events.get()
+                    if isinstance(event, Exception):
+                        raise event
+                    if event is None:
+                        ended += 1
+                    else:
+                        yield event
+                while not self._stopping and not self._todo.empty():  # after the deadline
+                    trial = self._todo.get()
+                    yield Event(kind="out-of-time", spec=trial.spec, trial=trial.number)
+            finally:
+                self._closing = True
+                for worker in self._workers:
+                    worker.kill()
         if self._stopping:
             raise KeyboardInterrupt
 
@@ -146,28 +165,6 @@ class Pool:
         kill = threading.Timer(STOP_SECONDS, lambda: [worker.kill() for worker in self._workers])
         kill.daemon = True
         kill.start()
-
-    def _events_of_all(self) -> Iterator[Event]:
-        threads = [threading.Thread(target=self._tend, args=(lane,), daemon=True) for lane in range(self._lanes)]
-        try:
-            for thread in threads:
-                thread.start()
-            ended = 0
-            while ended < len(threads):
-                event = self._events.get()
-                if isinstance(event, Exception):
-                    raise event
-                if event is None:
-                    ended += 1
-                else:
-                    yield event
-            while not self._stopping and not self._todo.empty():  # after the deadline
-                trial = self._todo.get()
-                yield Event(kind="out-of-time", spec=trial.spec, trial=trial.number)
-        finally:
-            self._closing = True
-            for worker in self._workers:
-                worker.kill()
 
     def _tend(self, lane: int) -> None:
         """Feed a worker until nothing is left to do, or this lane is one too many."""
@@ -191,25 +188,16 @@ class Pool:
 
     def _follow(self, trial: Trial, worker: "_Worker") -> None:
         """Hand over a trial and pass its events on until it is over."""
-        with self._lock:
-            self._running += 1
-            beside, lanes = self._running, self._lanes
-        try:
-            self._pass_on(trial, worker, lanes, alone=beside == 1)
-        finally:
-            with self._lock:
-                self._running -= 1
-
-    def _pass_on(self, trial: Trial, worker: "_Worker", lanes: int, alone: bool) -> None:
-        for value in worker.run(trial):
-            if value["event"] == "out-of-memory":
-                self._give_back(trial, lanes, alone)
-                return
-            self._events.put(event_of(trial, value))
-            if value["event"] in ENDINGS:
-                with self._lock:
-                    self._unfinished -= 1
-                return
+        with self._beside_others() as (lanes, alone):
+            for value in worker.run(trial):
+                if value["event"] == "out-of-memory":
+                    self._give_back(trial, lanes, alone)
+                    return
+                self._events.put(event_of(trial, value))
+                if value["event"] in ENDINGS:
+                    with self._lock:
+                        self._unfinished -= 1
+                    return
         code = worker.kill()
         if self._stopping:
             self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
@@ -218,6 +206,18 @@ class Pool:
             f"the worker of trial {trial.number} of {trial.spec.id} was ended from outside (exit code {code}; out of memory?); "
             "all rows so far are safe, the same command resumes"
         )
+
+    @contextlib.contextmanager
+    def _beside_others(self) -> Iterator[tuple[int, bool]]:
+        """Count a trial as running; yield how many lanes there are, and whether it runs alone."""
+        with self._lock:
+            self._running += 1
+            lanes, alone = self._lanes, self._running == 1
+        try:
+            yield lanes, alone
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def _give_back(self, trial: Trial, lanes: int, alone: bool) -> None:
         """Go on with half of the lanes that the trial began beside, unless that is so already; one of them takes it again."""

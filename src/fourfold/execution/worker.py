@@ -20,12 +20,11 @@ from fourfold.train import single_thread
 
 
 def main() -> None:
-    """Serve tasks from standard input until it ends."""
+    """Serve trials from standard input until it ends."""
     lanes = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     events = take_standard_output()
-    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
+    trials: queue.SimpleQueue[Trial] = queue.SimpleQueue()
     server = Server(experiments_kept=lanes)
-    threading.Thread(target=_read, args=(tasks, server), daemon=True).start()
     writing = threading.Lock()
 
     def write(line: str) -> None:
@@ -33,9 +32,14 @@ def main() -> None:
             events.write(line + "\n")
             events.flush()
 
-    for _ in range(1, lanes):
-        threading.Thread(target=_lane, args=(server, tasks, write), daemon=True).start()
-    _lane(server, tasks, write)
+    for _ in range(lanes):
+        threading.Thread(target=_lane, args=(server, trials, write), daemon=True).start()
+    for line in sys.stdin:
+        if line == STOP:
+            server.stopped.set()
+        else:
+            trials.put(Trial.from_line(line))
+    os._exit(0)  # the parent is gone: stop in the middle of whatever it is
 
 
 def take_standard_output() -> TextIO:
@@ -45,19 +49,10 @@ def take_standard_output() -> TextIO:
     return events
 
 
-def _lane(server: Server, tasks: "queue.SimpleQueue[str]", write: Callable[[str], None]) -> None:
+def _lane(server: Server, trials: "queue.SimpleQueue[Trial]", write: Callable[[str], None]) -> None:
     with single_thread(), own_stream():
         while True:
-            server.serve(Trial.from_line(tasks.get()), write)
-
-
-def _read(tasks: "queue.SimpleQueue[str]", server: Server) -> None:
-    for line in sys.stdin:
-        if line == STOP:
-            server.stopped.set()
-        else:
-            tasks.put(line)
-    os._exit(0)  # the parent is gone: stop in the middle of whatever it is
+            server.serve(trials.get(), write)
 
 
 if __name__ == "__main__":
