@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fourfold.data.components import Named
-from fourfold.data.values import TargetKind
+from fourfold.data.own.values import TargetKind
 from pages import blocks, printed, table
 
 PAGE = (Path(__file__).parent.parent / "docs" / "your-data.md").read_text(encoding="utf-8")

@@ -92,6 +92,13 @@ BAD = {
 }
 
 
+REASONS = {
+    "objects": "holds Python objects",
+    "fewer bytes": "has 3 bytes, and its header needs 7",
+    "no targets": "'x_train' alone",
+}
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, name):
     path = tmp_path / "bad.npz"
@@ -99,6 +106,7 @@ def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, name):
     with pytest.raises(UserError) as error:
         data.from_arrays(path)
     assert str(path) in str(error.value)
+    assert REASONS.get(name, "") in str(error.value)
 
 
 def test_an_archive_that_claims_more_than_it_can_hold_takes_no_memory(tmp_path):

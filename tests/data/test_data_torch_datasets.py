@@ -111,7 +111,7 @@ def test_small_images_are_resident_and_the_arrays_of_the_same_values():
 
 
 def test_large_ones_are_read(monkeypatch):
-    monkeypatch.setattr("fourfold.data.torch_datasets.RESIDENT_BYTES", 1000)
+    monkeypatch.setattr("fourfold.data.own.torch_datasets.RESIDENT_BYTES", 1000)
     assert isinstance(data.from_datasets(IMAGES, IMAGES, classes=4).train, Items)
 
 

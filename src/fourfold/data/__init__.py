@@ -10,18 +10,18 @@ from fourfold.data.datasets import DATASETS, DataInfo, info
 from fourfold.data.encoding import GREY, encoded_channels, input_channels, normalization
 
 if TYPE_CHECKING:
-    from fourfold.data.arrays import from_arrays
     from fourfold.data.checking import Finding, check
     from fourfold.data.fetching import download
-    from fourfold.data.image_folders import from_folder
     from fourfold.data.images import ImageSet, load
+    from fourfold.data.own.arrays import from_arrays
+    from fourfold.data.own.image_folders import from_folder
+    from fourfold.data.own.torch_datasets import from_datasets
     from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, require, where
     from fourfold.data.preparing import prepare
     from fourfold.data.resident import Order, Resident
     from fourfold.data.splits import Splits
     from fourfold.data.subset import check_counts, info_for
-    from fourfold.data.torch_datasets import from_datasets
 
 __all__ = [
     "DATASETS",
@@ -62,9 +62,9 @@ _LAZY = {
     "check_counts": "subset",
     "data_directory": "places",
     "download": "fetching",
-    "from_arrays": "arrays",
-    "from_datasets": "torch_datasets",
-    "from_folder": "image_folders",
+    "from_arrays": "own.arrays",
+    "from_datasets": "own.torch_datasets",
+    "from_folder": "own.image_folders",
     "info_for": "subset",
     "listing": "places",
     "pack": "packed",

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fourfold.data.own.values import TargetKind
 from fourfold.data.resident import Resident
-from fourfold.data.values import TargetKind
 from fourfold.record.spec import DataSpec
 
 if TYPE_CHECKING:
-    from fourfold.data.source import Source
+    from fourfold.data.own.source import Source
     from fourfold.data.stores import Augment
 
 

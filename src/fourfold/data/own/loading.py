@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from fourfold.data.own.values import TargetKind, as_inputs, as_targets, check_labels, in_form
 from fourfold.data.stores import Batch
 from fourfold.data.trees import Tree, leaves
-from fourfold.data.values import TargetKind, as_inputs, as_targets, check_labels, in_form
 from fourfold.record.errors import UserError
 from fourfold.record.text import shortened
 
@@ -61,11 +61,12 @@ class _Reader(Dataset[Any]):
 
     def __getitem__(self, place: tuple[int, int | None]) -> _Item | _Failure:
         number, seed = place
-        with _seeded(seed, number):
-            try:
-                return _Item(number, _without_pictures(self._dataset[number]))
-            except Exception as error:  # it is the user's code: whatever it raises is said in one sentence
-                return _Failure(f"`{self._name}[{number}]` cannot be read ({_reason(error)})")
+        if seed != _UNSEEDED:
+            _seed_all(int.from_bytes(hashlib.sha256(f"item {seed} {number}".encode()).digest()[:4]))
+        try:
+            return _Item(number, _without_pictures(self._dataset[number]))
+        except Exception as error:  # it is the user's code: whatever it raises is said in one sentence
+            return _Failure(f"`{self._name}[{number}]` cannot be read ({_reason(error)})")
 
 
 class _Collator:
@@ -84,7 +85,8 @@ class _Collator:
         except Exception as error:
             return _Failure(f"items of `{self._name}` cannot be collated ({_reason(error)}); give a `collate` that can")
         if not (isinstance(batch, tuple | list) and len(batch) == 2):
-            return _Failure(f"batches of `{self._name}` must be (inputs, targets), and are a {type(batch).__name__}")
+            found = f"batches of `{self._name}` must be (inputs, targets), and are a {type(batch).__name__}"
+            return _Failure(f"{found}; give a `collate` that returns two")
         numbers = f"{read[0].number} … {read[-1].number}" if len(read) > 1 else str(read[0].number)
         name = f"{self._name}[{numbers}]"
         try:
@@ -144,7 +146,8 @@ class FromDataset:
         Raises:
             UserError: it cannot be read.
         """
-        batch = self._collator([self._reader[number, seed]])
+        with _preserved():
+            batch = self._collator([self._reader[number, seed]])
         if isinstance(batch, _Failure):
             raise UserError(batch.sentence)
         return batch
@@ -155,14 +158,11 @@ class FromDataset:
         Raises:
             UserError: it differs although it is read twice from the same seed.
         """
-        before = _states()
-        try:
+        with _preserved():
             _seed_all(0)
             seeded = _fingerprint(_states())
             self._reader[number, _UNSEEDED]
             changed = _fingerprint(_states()) != seeded
-        finally:
-            _restore(before)
         first, second = (digest_of(self.item(number, 0)) for _ in range(2))
         if first != second:
             raise UserError(
@@ -175,7 +175,9 @@ class FromDataset:
         # Processes of a pool may have no children.
         if not self._workers or len(places) < 2 or multiprocessing.current_process().daemon:
             for batch in places:
-                yield self._collator([self._reader[place] for place in batch])
+                with _preserved():
+                    collated = self._collator([self._reader[place] for place in batch])
+                yield collated
             return
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*multi-threaded, use of fork.*", DeprecationWarning)
@@ -213,14 +215,9 @@ _UNSEEDED = -1
 
 
 @contextmanager
-def _seeded(seed: int | None, number: int) -> Iterator[None]:
-    """Seed the global generators for one item and put them back."""
-    if seed == _UNSEEDED:
-        yield
-        return
+def _preserved() -> Iterator[None]:
+    """Put the global generators back after items were read in this process."""
     before = _states()
-    digest = hashlib.sha256(f"item {seed} {number}".encode()).digest()
-    _seed_all(int.from_bytes(digest[:4]))
     try:
         yield
     finally:

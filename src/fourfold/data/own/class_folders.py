@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.data.parts import Role
+from fourfold.data.own.parts import Role
 from fourfold.record.errors import UserError
 from fourfold.record.text import shortened
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from fourfold.data.arrays import Channels, class_names, num_outputs
 from fourfold.data.components import Components, check_components
-from fourfold.data.loading import Collate, FromDataset, Targets, digest_of
 from fourfold.data.normalizing import Normalization
-from fourfold.data.parts import Part, Role, held_out
-from fourfold.data.source import Source
+from fourfold.data.own.arrays import Channels, class_names, num_outputs
+from fourfold.data.own.loading import Collate, FromDataset, Targets, digest_of
+from fourfold.data.own.parts import Part, Role, held_out
+from fourfold.data.own.source import Source
+from fourfold.data.own.values import IGNORED, TargetKind, in_form, kind_of, named_classes
 from fourfold.data.splits import Splits
 from fourfold.data.stores import Arrays, Augment
 from fourfold.data.trees import Tree, item_shape, joined, num_bytes
-from fourfold.data.values import IGNORED, TargetKind, in_form, kind_of, named_classes
 from fourfold.record.errors import UserError
 from fourfold.record.spec import DataSpec
 

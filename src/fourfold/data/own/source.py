@@ -11,13 +11,13 @@ from torch import Tensor
 from fourfold.data.components import Components, check_fit, learned_channels
 from fourfold.data.items import Items
 from fourfold.data.normalizing import Constants, Moments, Normalization, Normalizer, block_items, given, moments_of
-from fourfold.data.parts import Part, held_out
+from fourfold.data.own.parts import Part, held_out
+from fourfold.data.own.values import TargetKind
 from fourfold.data.resident import Resident, augments, lay_out
 from fourfold.data.splits import Splits
 from fourfold.data.stores import Arrays, Augment, RowsOnDisk, Store
 from fourfold.data.streamed import MEMORY_USED, Streamed
 from fourfold.data.trees import item_shape, moved, num_bytes
-from fourfold.data.values import TargetKind
 from fourfold.record.errors import UserError
 from fourfold.record.spec import DataSpec
 

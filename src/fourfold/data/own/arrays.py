@@ -10,13 +10,10 @@ from torch import Tensor
 
 from fourfold.data.components import Components, check_components
 from fourfold.data.normalizing import Normalization
-from fourfold.data.npz import parts_of, read_arrays
-from fourfold.data.parts import Part, Role, content_digest, held_out
-from fourfold.data.source import Source
-from fourfold.data.splits import Splits
-from fourfold.data.stores import Arrays, Augment
-from fourfold.data.trees import Tree, item_shape, length
-from fourfold.data.values import (
+from fourfold.data.own.npz import parts_of, read_arrays
+from fourfold.data.own.parts import Part, Role, content_digest, held_out
+from fourfold.data.own.source import Source
+from fourfold.data.own.values import (
     IGNORED,
     TargetKind,
     as_inputs,
@@ -27,6 +24,9 @@ from fourfold.data.values import (
     kind_of,
     named_classes,
 )
+from fourfold.data.splits import Splits
+from fourfold.data.stores import Arrays, Augment
+from fourfold.data.trees import Tree, item_shape, length
 from fourfold.record.errors import UserError
 from fourfold.record.spec import DataSpec
 

@@ -8,15 +8,15 @@ from typing import get_args
 import numpy as np
 import torch
 
-from fourfold.data.class_folders import Listing, listed
 from fourfold.data.components import Components, check_components
-from fourfold.data.decoded import BadImages, Decoded, decoded
 from fourfold.data.digest import SAMPLED
 from fourfold.data.normalizing import Normalization
-from fourfold.data.parts import Part, Role, held_out
-from fourfold.data.pictures import Colour, Form, Resize, suffixes
+from fourfold.data.own.class_folders import Listing, listed
+from fourfold.data.own.decoded import BadImages, Decoded, decoded
+from fourfold.data.own.parts import Part, Role, held_out
+from fourfold.data.own.pictures import Colour, Form, Resize, suffixes
+from fourfold.data.own.source import Source
 from fourfold.data.places import data_directory
-from fourfold.data.source import Source
 from fourfold.data.splits import Splits
 from fourfold.data.stores import Augment, RowsOnDisk
 from fourfold.record.errors import UserError

@@ -26,9 +26,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourfold.data.class_folders import Listing
 from fourfold.data.normalizing import byte_sums
-from fourfold.data.pictures import BadPictureError, Form, decode
+from fourfold.data.own.class_folders import Listing
+from fourfold.data.own.pictures import BadPictureError, Form, decode
 from fourfold.record.errors import UserError
 from fourfold.record.files import write_atomically
 
