@@ -18,17 +18,17 @@ from fourfold.lottery.building import build, measure, shares, splits_of
 from fourfold.lottery.levels import Experiment, OnRow, recovery_of
 from fourfold.lottery.recovery import Recovery, check_same, tell_nobody, tell_once_more
 from fourfold.lottery.rewinding import Begin
-from fourfold.lottery.rows import make_row, mask_of_level, promised
+from fourfold.lottery.rows import mask_of_level, promised
 from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
-from fourfold.lottery.training import OnEpoch, train_level
+from fourfold.lottery.training import OnEpoch, Round
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks, Units, units_of
 from fourfold.record import CONTROLS, TICKET, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.arrays import Arrays
 from fourfold.record.combinations import CONTROLLED, check_combinations
 from fourfold.record.errors import LostFileError, unknown
-from fourfold.train import Trained, TrainingFailedError
+from fourfold.train import TrainingFailedError
 
 CHAINED = frozenset({"equal-macs"})
 """Controls whose mask comes from their own level before, so that all levels up to the last one asked for are run."""
@@ -47,15 +47,15 @@ The last ones are read from disk as they are taken, which only one control does.
 
 
 def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return the masks with the numbers of every layer (or its rows) in another order, each with its own pattern."""
-    found = {}
+    """Return the masks with the elements of every layer (or its rows) in another order, each with its own pattern."""
+    shuffled = {}
     for name, mask in masks.items():
         layout = units.layout(name)
-        numbers = layout.numbers(mask)  # (n, outputs, inputs, positions)
-        parts = numbers.flatten(2) if units.unit == "row" else numbers.flatten(1).unsqueeze(2)
+        elements = layout.numbers(mask)  # (n, outputs, inputs, positions)
+        parts = elements.flatten(2) if units.unit == "row" else elements.flatten(1).unsqueeze(2)
         order = torch.randperm(parts.shape[1], generator=generator).to(mask.device)
-        found[name] = layout.stored(parts[:, order].reshape(numbers.shape), tuple(mask.shape))
-    return found
+        shuffled[name] = layout.stored(parts[:, order].reshape(elements.shape), tuple(mask.shape))
+    return shuffled
 
 
 def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
@@ -70,11 +70,11 @@ def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before
 
 def random_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return masks of random units, in every layer as many as the given ones keep."""
-    found = {}
+    drawn = {}
     for name, scores in pruning.random_scores(masks, units, generator).items():
         count = int(_kept_units(name, masks[name], units).sum())
-        found[name] = units.join(name, pruning.keep_largest(scores, count), torch.ones_like(masks[name]))
-    return found
+        drawn[name] = units.join(name, pruning.keep_largest(scores, count), torch.ones_like(masks[name]))
+    return drawn
 
 
 def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
@@ -156,15 +156,15 @@ def controls_left(
 
 def controls_of(spec: Spec, there: int, controls: Collection[str], levels: Collection[int] | None) -> list[tuple[str, int]]:
     """Return the controls and levels of a trial that has levels 0 to `there` − 1; the others as in `controls_left`."""
-    found = []
+    pairs = []
     for control in controls:
         if control == "equal-macs" and spec.model.algebra == "real":
             continue
         wanted = [level for level in range(there) if levels is None or level in levels]
         if control in CHAINED and wanted:
             wanted = list(range(max(wanted) + 1))
-        found += [(control, level) for level in wanted]
-    return found
+        pairs += [(control, level) for level in wanted]
+    return pairs
 
 
 def is_ticket(control: str, level: int) -> bool:
@@ -184,7 +184,7 @@ def run_controls(
 ) -> None:
     """Run the controls of a trial's levels that are not on disk yet; the arguments are those of `controls_left`.
 
-    A control that was begun goes on from its checkpoint, if `saving` has one.
+    A control that was interrupted resumes from its checkpoint, if `saving` has one.
 
     Raises:
         UserError: the trial's rows are of other data than the experiment's, or a file is missing or damaged.
@@ -197,17 +197,17 @@ def run_controls(
     for control, level in controls_left(store, trial, controls, levels):
         if store.failure(trial, control) is not None:
             continue
-        told = partial(on_epoch, control)
+        on_epoch_of_control = partial(on_epoch, control)
         try:
             if is_ticket(control, level):
                 row = replace(store.rows(trial)[level], control=control, promised=None)
             elif control == "equal-macs":
                 twin = twin or _real_experiment(experiment)
-                row = _equal_macs(twin, store, trial, level, told, saving)
+                row = _equal_macs(twin, store, trial, level, on_epoch_of_control, saving)
             elif control == "small-dense":
-                row = _small_dense(experiment, store, trial, level, told, saving)
+                row = _small_dense(experiment, store, trial, level, on_epoch_of_control, saving)
             else:
-                row = _same_network(experiment, store, trial, control, level, told, saving, recovery)
+                row = _same_network(experiment, store, trial, control, level, on_epoch_of_control, saving, recovery)
         except TrainingFailedError as failure:
             store.fail(trial, level, str(failure), control)
             store.checkpoints.drop(trial, level, control)
@@ -228,7 +228,7 @@ def _same_network(
     recovery: Recovery,
 ) -> Row:
     """Train the ticket's network under another mask, or from other weights."""
-    start, spec = perf_counter(), experiment.spec
+    started, spec = perf_counter(), experiment.spec
     seed = derive_seed(trial, f"control-{control}", level)
     network = build(spec, seed if control == "random-init" else derive_seed(trial, "weights")).to(experiment.device)
     weights = named_weights(network)
@@ -246,29 +246,38 @@ def _same_network(
             seed,
             before=lambda: map(masks_of, range(level)),
         )
-    begun = Begin(train=spec.train)
+    begin = Begin(train=spec.train)
     if level and control != "random-init" and spec.prune.rewind != "start":
         _, state = recovery.needs(len(store.rows(trial)))  # the point to rewind to passes from level to level
-        begun = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
-    trained, seconds = _trained(experiment, trial, level, network, masks, begun, on_epoch, saving, control)
-    return make_row(experiment, trial, level, network, masks, trained, perf_counter() - start + seconds, control)
+        begin = rewinding.begin(spec, network, masks, state, experiment.steps_per_epoch)
+    this = _round(experiment, trial, level, network, masks, on_epoch, saving, control, started)
+    return this.row(this.train(begin))
 
 
-def _trained(
+def _round(
     experiment: Experiment,
     trial: int,
     level: int,
     network: nn.Module,
     masks: Masks,
-    begun: Begin,
     on_epoch: OnEpoch,
     saving: Saving | None,
     control: str,
-) -> tuple[Trained, float]:
-    """Train a control's network; return what came of it, and the seconds before it was resumed."""
-    saver = saving.of(level, network, masks, control=control) if saving else None
-    trained = train_level(experiment, trial, level, network, masks, begun, on_epoch, saver=saver)
-    return trained, saver.seconds_before if saver else 0.0
+    started: float,
+) -> Round:
+    """Return a control's level, to which nothing passes from the level before."""
+    return Round(
+        experiment=experiment,
+        trial=trial,
+        level=level,
+        network=network,
+        masks=masks,
+        carried=None,
+        on_epoch=on_epoch,
+        saving=saving,
+        control=control,
+        started=started,
+    )
 
 
 def _of_groups(
@@ -276,17 +285,17 @@ def _of_groups(
 ) -> Masks:
     """Return another mask of what the ticket prunes together, and of each layer that it prunes by itself; the rest stays."""
     units, parts, generator = units_of(network, spec.prune.unit), shares(spec, network), Generator().manual_seed(seed)
-    found = dict(masks)
+    others = dict(masks)
     for names in [parts.rest, *((name,) for name in parts.own)]:
         if not names:
             continue
 
-        def only(given: Masks, names: tuple[str, ...] = names) -> Masks:
-            return {name: given[name] for name in names}
+        def only(masks: Masks, names: tuple[str, ...] = names) -> Masks:
+            return {name: masks[name] for name in names}
 
         own_units = units if names == parts.rest else replace(units, untouched=units.untouched - set(names))
-        found |= make(only(masks), own_units, generator, map(only, before()))
-    return found
+        others |= make(only(masks), own_units, generator, map(only, before()))
+    return others
 
 
 def small_width(spec: Spec, weights: int) -> float:
@@ -306,14 +315,13 @@ def _small_dense(
     experiment: Experiment, store: RunStore, trial: int, level: int, on_epoch: OnEpoch, saving: Saving | None
 ) -> Row:
     """Train the narrower network that has as many weights as the ticket."""
-    start, spec = perf_counter(), experiment.spec
+    started, spec = perf_counter(), experiment.spec
     width = small_width(spec, store.rows(trial)[level].weights)
     small = replace(experiment, sizes=measure(spec, width=width))
     network = build(spec, derive_seed(trial, "weights"), width=width).to(experiment.device)
     masks = pruning.dense(named_weights(network))
-    begun = Begin(train=spec.train)
-    trained, seconds = _trained(small, trial, level, network, masks, begun, on_epoch, saving, "small-dense")
-    return make_row(small, trial, level, network, masks, trained, perf_counter() - start + seconds, "small-dense")
+    this = _round(small, trial, level, network, masks, on_epoch, saving, "small-dense", started)
+    return this.row(this.train(Begin(train=spec.train)))
 
 
 def _real_experiment(experiment: Experiment) -> Experiment:
@@ -373,17 +381,16 @@ def _train_equal_macs(
     saving: Saving | None,
 ) -> tuple[Row, Arrays | None]:
     """Train the real network under a mask; return its row, and the next level's mask if the ticket has such a level."""
-    start = perf_counter()
+    started = perf_counter()
     network = build(twin.spec, derive_seed(trial, "weights")).to(twin.device)
     weights = named_weights(network)
     masks = pruning.unpack(packed, weights) if packed is not None else pruning.dense(weights)
-    begun = Begin(train=twin.spec.train)
-    trained, seconds = _trained(twin, trial, level, network, masks, begun, on_epoch, saving, "equal-macs")
+    this = _round(twin, trial, level, network, masks, on_epoch, saving, "equal-macs", started)
+    trained = this.train(Begin(train=twin.spec.train))
     rows = store.rows(trial)
     successor = None
     if level + 1 < len(rows):
         units = units_of(network, twin.spec.prune.unit)
         scores, macs = pruning.magnitude_scores(weights, units), rows[level + 1].macs
         successor = pruning.pack(pruning.select_macs(scores, masks, macs, twin.sizes.macs_per_weight, units, per_mac=False))
-    row = make_row(twin, trial, level, network, masks, trained, perf_counter() - start + seconds, "equal-macs")
-    return replace(row, run=store.spec().id, promised=promised(successor, {})), successor
+    return replace(this.row(trained), run=store.spec().id, promised=promised(successor, {})), successor

@@ -7,7 +7,6 @@ doing it again gives the same row, and running a trial that was interrupted is t
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
 
 import torch
 from torch import nn
@@ -17,7 +16,7 @@ from fourfold.lottery import parts
 from fourfold.lottery.building import build, measure, sizes_of_real_twin, splits_of
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
-from fourfold.lottery.rows import make_row, masks_of_row, promised
+from fourfold.lottery.rows import masks_of_row, promised
 from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.strategies import strategy_of
@@ -212,7 +211,6 @@ def run_level(
         TrainingFailedError: the loss became nan or infinite.
         OutOfTimeError: the training was told to end.
     """
-    start_time = perf_counter()
     strategy = strategy_of(experiment.spec)
     this = Round.of(experiment, trial, level, packed, carried, on_epoch, saving)
     begin = strategy.start(this)
@@ -220,11 +218,5 @@ def run_level(
     on_trained(pruning.compress(this.network.state_dict(), this.masks))
     left = strategy.finish(this, begin, trained)
     successor = None if left.successor is None else pruning.pack(left.successor)
-    seconds = perf_counter() - start_time + this.seconds_before
-    row = make_row(experiment, trial, level, this.network, this.masks, trained, seconds)
-    return Level(
-        row=replace(row, promised=promised(successor, left.carried)),
-        mask=pruning.pack(this.masks),
-        successor=successor,
-        carried=left.carried,
-    )
+    row = replace(this.row(trained), promised=promised(successor, left.carried))
+    return Level(row=row, mask=pruning.pack(this.masks), successor=successor, carried=left.carried)

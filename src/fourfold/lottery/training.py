@@ -1,7 +1,8 @@
 """One level while it is run: its network is drawn, trained under masks, and scored for the next level's."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -10,11 +11,12 @@ from torch import nn
 from fourfold import pruning
 from fourfold.lottery.building import build
 from fourfold.lottery.rewinding import Begin
+from fourfold.lottery.rows import make_row
 from fourfold.lottery.saving import Saving, TrainingSaver, Watching
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.pruning import Choice, Masks
-from fourfold.record import SCORED_AT_START, Epoch
+from fourfold.record import SCORED_AT_START, TICKET, Epoch, Row
 from fourfold.record.store import Arrays
 from fourfold.train import OutOfTimeError, Trained, train
 
@@ -57,8 +59,10 @@ class Round:
     on_epoch: OnEpoch
     saving: Saving | None
     """The trial's checkpoints; None means that there are none."""
-    seconds_before: float = 0.0
-    """What its trainings took before they were resumed."""
+    control: str = TICKET
+    """The control that it is."""
+    started: float = field(default_factory=perf_counter)
+    """When it began, by `time.perf_counter`, less what its trainings took before they were resumed."""
 
     @classmethod
     def of(
@@ -72,6 +76,7 @@ class Round:
         saving: Saving | None,
     ) -> "Round":
         """Return a level with its network drawn; `packed` are the bits of its mask, None keeps everything."""
+        started = perf_counter()
         network = draw(experiment, trial)
         weights = named_weights(network)
         return cls(
@@ -83,6 +88,7 @@ class Round:
             carried=carried,
             on_epoch=on_epoch,
             saving=saving,
+            started=started,
         )
 
     def train(self, begin: Begin) -> Trained:
@@ -103,11 +109,22 @@ class Round:
         saver = None
         if self.saving is not None:
             saver = self.saving.of(
-                self.level, network, self.masks, stage=stage, watch=begin.callback, then_more=begin.more_follows
+                self.level,
+                network,
+                self.masks,
+                control=self.control,
+                stage=stage,
+                watch=begin.callback,
+                then_more=begin.more_follows,
             )
         trained = train_level(self.experiment, self.trial, self.level, network, self.masks, begin, self.on_epoch, saver=saver)
-        self.seconds_before += saver.seconds_before if saver else 0.0
+        self.started -= saver.seconds_before if saver else 0.0
         return trained
+
+    def row(self, trained: Trained) -> Row:
+        """Return the row of the trained network."""
+        seconds = perf_counter() - self.started
+        return make_row(self.experiment, self.trial, self.level, self.network, self.masks, trained, seconds, self.control)
 
 
 def draw(experiment: "Experiment", trial: int) -> nn.Module:
