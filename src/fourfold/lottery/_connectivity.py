@@ -1,7 +1,7 @@
-"""Instability analysis (Frankle et al. 2020): do two copies of a network, trained in different orders, find one valley?
+"""Instability analysis (Frankle et al. 2020): linear mode connectivity of two copies trained in different orders.
 
-If the error rises on the straight line between them, the order decides which minimum training finds, and rewinding to
-that step gives a ticket that does not stand the noise.
+If the error rises on the straight line between them, the data order decides which minimum training finds, and a ticket
+rewound to that step is not stable to SGD noise.
 """
 
 import copy
@@ -79,12 +79,12 @@ def connectivity(
     positions = tuple(number / (points - 1) for number in range(points))
     precision = spec.train.precision
     with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
-        found = [_between(network, ends[0], ends[1], position, splits) for position in positions]
+        points_on_line = [_between(network, ends[0], ends[1], position, splits) for position in positions]
     return Connectivity(
         step=step,
         positions=positions,
-        errors=tuple(100 - top1 for top1, _ in found),
-        losses=tuple(loss for _, loss in found),
+        errors=tuple(100 - top1 for top1, _ in points_on_line),
+        losses=tuple(loss for _, loss in points_on_line),
     )
 
 

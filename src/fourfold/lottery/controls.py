@@ -1,4 +1,4 @@
-"""Controls: what a ticket is held against. They branch off the levels of a trial on disk, and repeat none of them.
+"""Controls: baselines of a ticket. They branch off the levels of a trial on disk, and repeat none of them.
 
 A control is trained as the ticket's level was, on the same images in the same order, and gives a row of its own.
 """
@@ -188,7 +188,7 @@ def run_controls(
 
     Raises:
         UserError: the trial's rows are of other data than the experiment's, or a file is missing or damaged.
-        OutOfTimeError: a training was told to end.
+        OutOfTimeError: a training was ended by a deadline or a person.
     """
     if experiment.data is not None:
         store.check_data(experiment.data, [trial])

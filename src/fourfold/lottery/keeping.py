@@ -31,7 +31,7 @@ def _is_whole(store: RunStore, trial: int, level: int) -> bool:
 
 
 def keep_done(store: RunStore, trial: int, keep: Collection[int], train_again: TrainAgain, on_kept: OnKept) -> None:
-    """Train levels again that are done and shall be kept; weights that do not give the level's row are not kept."""
+    """Train finished levels in `keep` again; weights that do not reproduce the level's row are not kept."""
     rows = store.rows(trial)
     for level in not_kept(store, trial, keep):
         row = rows[level]

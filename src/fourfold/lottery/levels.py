@@ -1,7 +1,7 @@
 """The lottery-ticket loop: train, prune, rewind, train again.
 
-A level needs nothing but the spec, the trial number, its mask and, where weights pass from level to level, one state; so
-doing it again gives the same row, and running a trial that was interrupted is the same as running it at all.
+A level is a function of the spec, the trial number, its mask and, where weights pass from level to level, one state. So
+training it again gives the same row, and resuming an interrupted trial gives the rows of an uninterrupted one.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -86,13 +86,13 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Level:
-    """What came of a level."""
+    """The result of a level."""
 
     row: Row
     mask: Arrays
-    """Bit-packed: what the network was trained under, or with gradual pruning to."""
+    """Bit-packed: the mask that the network was trained under, or, with gradual pruning, pruned to."""
     successor: Arrays | None
-    """The next level's mask; None where that is found while it is trained."""
+    """The next level's mask; None where training itself makes it."""
     carried: Arrays
     """What the next level needs beside its mask; empty where that is nothing."""
 
@@ -109,8 +109,11 @@ def run_trial(
 ) -> None:
     """Run the levels of a trial that are not yet on disk, until its spec says stop; of levels in `keep`, keep the weights.
 
-    Those of them that are on disk without their weights are trained again at the end. A level that was begun goes on from its
-    checkpoint, if `saving` has one; it may raise `OutOfTimeError`.
+    Levels in `keep` whose rows are on disk without weights are trained again at the end. An interrupted level resumes from its
+    checkpoint, if `saving` has one.
+
+    Raises:
+        OutOfTimeError: a training was ended by a deadline or a person.
     """
     if experiment.data is not None:
         store.check_data(experiment.data, [trial])
@@ -209,7 +212,7 @@ def run_level(
 
     Raises:
         TrainingFailedError: the loss became nan or infinite.
-        OutOfTimeError: the training was told to end.
+        OutOfTimeError: the training was ended by a deadline or a person.
     """
     strategy = strategy_of(experiment.spec)
     this = Round.of(experiment, trial, level, packed, carried, on_epoch, saving)

@@ -1,4 +1,4 @@
-"""Checkpoints inside a level: when one is written, what it holds, and what becomes of one that is no good."""
+"""Checkpoints inside a level: when one is written, what it holds, and how unusable ones are handled."""
 
 import functools
 import math
@@ -28,17 +28,17 @@ AUTO_SHARE = 0.01
 """Part of the time that writing may take, so that short levels have no checkpoints and a large network has fewer."""
 
 FIRST_GUESS_SECONDS, FIRST_GUESS_BYTES_PER_SECOND = 0.03, 200e6
-"""What writing is taken to cost before it has been measured: a slow disk's time to sync, and its speed."""
+"""Cost of writing before it has been measured: a slow disk's time to sync, and its speed."""
 
 WATCH = "watch/"
-"""Prefix of the arrays that belong to who looks at a level between its steps."""
+"""Prefix of the arrays of a level's per-step callback."""
 
 CheckpointEvery = str | float
 """`auto`, `epoch` or `off`, or seconds."""
 
 
 def check_checkpoint(every: CheckpointEvery) -> None:
-    """Raise `UserError` for what is no way to write checkpoints."""
+    """Raise `UserError` unless this says when to write checkpoints."""
     if isinstance(every, str) and every in (AUTO, EPOCH, OFF):
         return
     if isinstance(every, str) or not every > 0:
@@ -83,17 +83,17 @@ class Ends(Protocol):
     """What ends trainings: a deadline, or a person."""
 
     def late(self, ahead_seconds: float) -> bool:
-        """Return whether a training shall end now rather than go on for so long."""
+        """Return whether to end a training now instead of running for that long."""
 
 
 class Watching(Protocol):
-    """What looks at a level between its steps, and has a state of its own."""
+    """A per-step callback that has a state."""
 
     def state(self) -> Arrays:
         """Return its state."""
 
     def restore(self, arrays: Arrays) -> None:
-        """Take up a state."""
+        """Restore a state."""
 
 
 Tell = Callable[..., None]
@@ -113,7 +113,7 @@ class Saving:
     tell: Tell = lambda kind, **about: None
     now: Callable[[], float] = time.perf_counter
     warned: set[str] = field(default_factory=set)
-    """The trainings of which it was said that they could not be saved: that of the first one is enough."""
+    """Trainings that could not be saved; only the first one is reported."""
 
     @property
     def off(self) -> "Saving":
@@ -160,14 +160,14 @@ class TrainingSaver:
         self._saving, self._training, self._masks, self._watch, self._then_more = saving, training, masks, watch, then_more
         self._shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         self._rule = saving.rule
-        self._begun = self._since = saving.now()
+        self._started = self._since = saving.now()
         self._write_seconds: float | None = None
         self._kept = False
         self.seconds_before = 0.0
-        """What the training took before it was resumed."""
+        """Seconds of the training before it was resumed."""
 
     def load(self) -> Checkpoint | None:
-        """Return where the training was; None if it begins. A checkpoint that cannot be used is told of, and ignored."""
+        """Return the checkpoint of the training; None without one. An unusable one is reported and ignored."""
         if not self._rule.on:
             return None
         try:
@@ -196,10 +196,10 @@ class TrainingSaver:
         return checkpoint
 
     def wants(self, *, epoch_ended: bool, finished: bool, ahead_seconds: float) -> Wanted:
-        """Return what shall be done now: save when it is due or the training ends, end when there is no time for more."""
+        """Return whether to save (a checkpoint is due, or the training ends) and whether to end (no time is left)."""
         write_seconds = self._expected_write_seconds()
         if finished:
-            since = self._saving.now() - self._begun
+            since = self._saving.now() - self._started
             return Wanted(save=self._then_more and self._rule.affords(since_seconds=since, write_seconds=write_seconds))
         end = self._saving.ends.late(ahead_seconds + (write_seconds if self._rule.on else 0.0))
         since = self._saving.now() - self._since
@@ -207,9 +207,9 @@ class TrainingSaver:
         return Wanted(save=due or (end and self._rule.on), end=end)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Save the training; a disk that has no room for it is told of once, and training continues."""
+        """Save the training; a full disk is reported once, and training continues."""
         start = self._saving.now()
-        position = checkpoint.position() | {"seconds": round(self.seconds_before + start - self._begun, 3)}
+        position = checkpoint.position() | {"seconds": round(self.seconds_before + start - self._started, 3)}
         parts = {name: _part(tensor) for name, tensor in checkpoint.tensors.items()}
         if self._watch is not None:
             parts |= {f"{WATCH}{name}": _array_part(array) for name, array in self._watch.state().items()}

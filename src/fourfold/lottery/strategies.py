@@ -1,8 +1,8 @@
 """Strategies: what a level starts from, and what the next one needs.
 
-A strategy is made of a spec. `start` brings a network that has just been drawn to where its level starts, and `finish` makes
-the next level's mask of the trained one, and what else passes to it. What of a spec cannot be combined with a strategy is
-refused where the spec is made (`fourfold.record.combinations`).
+`start` brings a freshly drawn network to where its level starts. `finish` returns the next level's mask, from the trained
+network, and what else passes on. Settings that cannot be combined with a strategy are refused when the spec is constructed
+(`fourfold.record.combinations`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,10 +28,10 @@ GRADUAL_TIMES = 100
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Left:
-    """What a level leaves to the next one."""
+    """What a level passes to the next one."""
 
     successor: Masks | None
-    """Its mask; None where that is found while it is trained."""
+    """Its mask; None where training itself makes it."""
     carried: Arrays = field(default_factory=dict)
     """What it needs beside its mask; empty where that is nothing."""
 
@@ -138,7 +138,7 @@ class Gradual:
 
 
 class ContinuedSearch:
-    """Masks are found by a second network, which is pruned and trained on with one optimiser (paper 1's released code).
+    """Masks are those of a second network, trained on with one optimiser that is never reset (paper 1's released code).
 
     Each level's own network starts anew, as with `Iterative`, and is what the row is of. At level 0 both are one.
     """

@@ -146,7 +146,7 @@ def train_level(
 
     Raises:
         TrainingFailedError: the loss became nan or infinite.
-        OutOfTimeError: the training was told to end.
+        OutOfTimeError: the training was ended by a deadline or a person.
     """
     weights, callback = named_weights(network), begin.callback
     resumed = saver.load() if saver else None

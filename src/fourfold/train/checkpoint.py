@@ -1,4 +1,4 @@
-"""Where a training is between two of its steps, and what may save or end it there."""
+"""Checkpoints: the state of a training between two of its steps, and when it is saved or ended there."""
 
 import dataclasses
 import math
@@ -16,16 +16,16 @@ from fourfold.record.checkpoints import where
 from fourfold.train.ranks import ALONE, Ranks
 
 LOOK_SECONDS = 0.2
-"""About how often a training of short steps is paused: nothing to a person who waits, and nothing to the training."""
+"""About how often a training of short steps pauses: unnoticeable to a person who waits, and free for the training."""
 
 
 class OutOfTimeError(Exception):
-    """A training was told to end between two steps; the message says where it ended."""
+    """A training was ended between two steps, by a deadline or a person; the message says where."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """All that the rest of a training depends on beside its spec, images, masks and seeds."""
+    """Everything that the rest of a training depends on beside its spec, images, masks and seeds."""
 
     epoch: int
     """The epoch that the next step is of, from 0."""
@@ -77,33 +77,33 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What shall be done with a training between two steps."""
+    """Whether to save a training, and whether to end it."""
 
     save: bool = False
     end: bool = False
 
 
 class Saver(Protocol):
-    """Decides when a training is saved and ended, and saves it; the first of several ranks decides."""
+    """Saves a training, and decides when to save and when to end it; with several ranks the first one decides."""
 
     def wants(self, *, epoch_ended: bool, finished: bool, ahead_seconds: float) -> Wanted:
-        """Return what shall be done now.
+        """Return whether to save, and whether to end, now.
 
         Args:
             epoch_ended: Whether an epoch is over and evaluated.
             finished: Whether it was the last one, so that there is nothing to end.
-            ahead_seconds: How long it takes until this is asked again, as far as is known.
+            ahead_seconds: Estimated seconds until the next call.
         """
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Save a checkpoint in place of the one before."""
+        """Save a checkpoint; it replaces the last one."""
 
 
 class Pauses:
-    """The moments between steps at which a saver is asked: about five a second, or every step if steps are longer.
+    """Calls a saver between steps: about five times a second, or after every step if steps take longer.
 
     Args:
-        saver: Who is asked; None: nobody, never.
+        saver: What is called; None never pauses.
         checkpoint: Returns where the training is; called on all ranks at the same time.
         device: The network's.
         ranks: The processes that train it together.
@@ -135,7 +135,7 @@ class Pauses:
         """Count steps that were taken, and pause if it is time to.
 
         Raises:
-            OutOfTimeError: the training shall end here.
+            OutOfTimeError: the saver ends the training.
         """
         self.left -= steps
         self._came_on = True
@@ -143,7 +143,7 @@ class Pauses:
             self.pause()
 
     def pause(self, *, epoch_ended: bool = False, finished: bool = False, ahead_seconds: float = 0.0) -> None:
-        """Ask the saver, and do as it says.
+        """Call the saver, and save or end the training.
 
         Args:
             epoch_ended: Whether an epoch is over and evaluated.
@@ -151,7 +151,7 @@ class Pauses:
             ahead_seconds: How long the training takes until the next pause, if that is not a matter of steps.
 
         Raises:
-            OutOfTimeError: the training shall end here.
+            OutOfTimeError: the saver ends the training.
         """
         if self._saver is None:
             return
@@ -190,7 +190,7 @@ class Generators:
 
     Args:
         device: The network's.
-        states: Where they are to go on, by `cpu` or `cuda`; those that are not named stay where they are.
+        states: The states to restore, by `cpu` or `cuda`; others stay as they are.
     """
 
     def __init__(self, device: torch.device, states: Mapping[str, Tensor]) -> None:

@@ -19,7 +19,7 @@ BATCH_SIZE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a network reaches on a set."""
+    """Accuracy and loss of a network on a split."""
 
     loss: float
     """Mean loss: of classification, cross-entropy in nats."""
@@ -51,21 +51,21 @@ def evaluate(network: nn.Module, images: Resident, ranks: Ranks = ALONE, task: T
     """
     if task is not None:
         return _by_task(network, images, task)
-    found = no_counts(images)
+    totals = no_counts(images)
     with evaluating(network):
-        mine = found[ranks.rank :: ranks.world]
+        mine = totals[ranks.rank :: ranks.world]
         for row, (batch, labels) in zip(mine, images.batches(BATCH_SIZE, ranks.rank, ranks.world), strict=True):
             row.copy_(counts(network, batch, labels))
-    return evaluation(ranks.sum(found), len(images))  # a sum of zeros and one number: nothing is rounded
+    return evaluation(ranks.sum(totals), len(images))  # all but one rank add zeros, so nothing is rounded
 
 
 def no_counts(images: Resident) -> Tensor:
-    """Return the counts of every batch of the set, float64 (batches, 4) on its device, before there are any."""
+    """Return zeros for the counts of every batch, float64 (batches, 4), on the device of the images."""
     return torch.zeros(-(-len(images) // BATCH_SIZE), 4, dtype=torch.float64, device=images.labels.device)
 
 
 def counts(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
-    """Return of one batch: images that are right, those among the five likeliest, the sum of losses, and the classes."""
+    """Return for one batch: correct images, those correct among the top five, the summed loss, and the number of classes."""
     logits = forward(network, batch)
     right1 = (logits.argmax(1) == labels).sum()
     right5 = (logits.topk(5).indices == labels.unsqueeze(1)).sum() if logits.shape[1] >= 100 else torch.zeros_like(right1)
@@ -73,12 +73,12 @@ def counts(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([right1.double(), right5.double(), loss.double(), torch.full_like(loss, logits.shape[1]).double()])
 
 
-def evaluation(found: Tensor, images: int) -> Evaluation:
-    """Return what the counts (batches, 4) of all batches of so many images say."""
-    right1, right5, loss, _ = reduce(torch.add, found).tolist()  # in the order of the batches
+def evaluation(totals: Tensor, images: int) -> Evaluation:
+    """Return the evaluation of the counts (batches, 4) of all batches of so many images."""
+    right1, right5, loss, _ = reduce(torch.add, totals).tolist()  # in the order of the batches
     return Evaluation(
         top1=100 * right1 / images,
-        top5=100 * right5 / images if found[0, 3] >= 100 else None,
+        top5=100 * right5 / images if totals[0, 3] >= 100 else None,
         loss=loss / images,
     )
 

@@ -19,7 +19,7 @@ from fourfold.train.ranks import ALONE, Ranks
 
 
 class TrainingFailedError(Exception):
-    """The loss is no longer a number; the message says in which epoch."""
+    """The loss became NaN or infinite; the message says in which epoch."""
 
 
 OnStep = Callable[[int], Mapping[str, Tensor] | None]
@@ -27,7 +27,7 @@ OnStep = Callable[[int], Mapping[str, Tensor] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What came of a training."""
+    """The result of a training."""
 
     epochs: tuple[Epoch, ...]
     test: Evaluation
@@ -37,13 +37,13 @@ class Trained:
     steps: int
     """Optimiser steps taken."""
     engine: str
-    """What took them."""
+    """Name of the engine that took them."""
     memory_format: str
     """Of the images: `contiguous` or `channels_last`."""
     compiler: str | None
-    """Of the native code that took them; None where PyTorch did."""
+    """Of the native engine; None where PyTorch took the steps."""
     moments: dict[str, Tensor]
-    """The optimiser's averages in the end, by parameter (see `Steps.moments`)."""
+    """State of the optimiser at the end (see `Engine.optimizer_state`)."""
 
 
 @in_precision
@@ -68,8 +68,7 @@ def train(
 ) -> Trained:
     """Train a network in place, and measure it on the test set after every epoch.
 
-    The test set decides nothing: with early stopping the validation set does, and the accuracies of the epochs are there
-    to be looked at.
+    The test set decides nothing: early stopping uses the validation set. The curve is for inspection.
 
     Args:
         network: On the device of the images.
@@ -79,16 +78,16 @@ def train(
         weights: The weights that `masks` prunes; after every optimiser step the pruned ones are exactly zero.
         masks: True where a weight is kept, by the names of `weights`; None prunes nothing.
         on_epoch: Called with each point of the training curve; it may raise `OutOfTimeError`.
-        first_step: Steps at the beginning of the schedule, its images included, that the network has behind it.
+        first_step: Steps at the beginning of the schedule, with their images, that are left out.
         until_step: The step of the schedule at which training ends, perhaps inside an epoch, of which the curve has no point
             then; None trains to the end.
-        moments: The optimiser's averages to go on with; None starts from none.
+        moments: State of the optimiser, as in `Trained.moments`; None starts it afresh.
         on_step: Called after every step with the number of steps since the beginning of the schedule; the masks that it
             may return prune the network from then on.
         ranks: The processes that train the network together, each calling this with equal arguments.
-        saver: Saves the training now and then, and may end it; None trains to the end.
-        resumed: Where to resume; all other arguments are those of the training that was saved, but for `masks`, which are
-            those that `on_step` returned last.
+        saver: Called between steps; it may save the training, and end it. None trains to the end.
+        resumed: A checkpoint to resume from; all other arguments are those of the saved training, except `masks`, which
+            are those that `on_step` returned last.
         engines: The first of them that does not decline the training runs it.
         task: What the network is asked; None is classification of images by cross-entropy, which every engine knows.
 

@@ -1,4 +1,4 @@
-"""The device that trains: choosing it, naming it, and holding it still."""
+"""The device that trains: choosing it, describing it, and computing reproducibly on it."""
 
 import contextlib
 import platform
@@ -35,8 +35,8 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = f"{torch.cuda.device_count()} CUDA device(s)" if torch.cuda.is_available() else "no CUDA device"
-        raise UserError(f"device {name!r} is not here: torch {torch.__version__} sees {found}; use --device cpu or auto")
+        visible = f"{torch.cuda.device_count()} CUDA device(s)" if torch.cuda.is_available() else "no CUDA device"
+        raise UserError(f"device {name!r} is not here: torch {torch.__version__} sees {visible}; use --device cpu or auto")
     return device
 
 
@@ -49,7 +49,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 numbers in hardware; False where a CPU's system does not say."""
+    """Whether a device multiplies bfloat16 in hardware; False where a CPU's system does not say."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""In which order the channels of batches lie in memory while a network trains."""
+"""Memory format of batches while a network trains: channels first or last, whichever is faster."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from fourfold.record.train_spec import Precision
 def laid_out(network: nn.Module, splits: Splits, precision: Precision | None) -> Iterator[Splits]:
     """Yield the images in the network's memory format, and let its convolutions take the native kernels that know it.
 
-    Weights stay as they are: torch's convolutions rearrange them in any case, and no difference could be measured.
+    The layout of weights stays: torch's convolutions rearrange them in any case, and no difference could be measured.
     """
     layout = memory_format(network, splits.train.device, precision)
     with native_convolutions():

@@ -1,4 +1,4 @@
-"""How a device computes a network's products; weights, losses and the optimiser are float32 in any case."""
+"""Precision of a network's products; weights, losses and the optimiser are always float32."""
 
 import contextlib
 import os
@@ -38,8 +38,8 @@ def check_precision(precision: Precision | None, device: torch.device) -> None:
 def computing(precision: Precision | None, device: torch.device) -> Iterator[None]:
     """Compute products in a precision; None is float32, also where torch would take TF32 for a GPU's convolutions.
 
-    Whether a GPU takes TF32 is decided for the whole process, and so is whether it takes the algorithms that give the same
-    bits every time: with the environment variable `FOURFOLD_DETERMINISTIC=1`, or where torch was told so. A CPU always does.
+    TF32 on a GPU is a setting of the whole process, and so are deterministic algorithms: on by the environment variable
+    `FOURFOLD_DETERMINISTIC=1` or by torch's own setting. A CPU is always deterministic.
 
     Raises:
         UserError: TF32 on a device that has none.
@@ -48,7 +48,7 @@ def computing(precision: Precision | None, device: torch.device) -> Iterator[Non
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         if os.environ.get("FOURFOLD_DETERMINISTIC", "0") != "0":
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses products that shall repeat
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch needs it for reproducible products
             torch.use_deterministic_algorithms(True)
     if precision != "bf16":
         yield

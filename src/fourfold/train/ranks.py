@@ -66,7 +66,7 @@ class Ranks:
         return tensor
 
     def from_first(self, content: bytes) -> bytes:
-        """Return what the first rank gives; what others give is ignored."""
+        """Return the content of the first rank; that of others is ignored."""
         if self.world == 1:
             return content
         size = torch.tensor(len(content))
@@ -76,18 +76,18 @@ class Ranks:
         return buffer.numpy().tobytes()
 
     def gather(self, content: bytes) -> list[bytes]:
-        """Return what each rank gives."""
+        """Return the content of each rank."""
         if self.world == 1:
             return [content]
         sizes = [torch.tensor(0) for _ in range(self.world)]
         distributed.all_gather(sizes, torch.tensor(len(content)))
         longest = max(int(size) for size in sizes)
-        found = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.world)]
-        distributed.all_gather(found, _tensor(content.ljust(longest, b"\0")))
-        return [buffer.numpy().tobytes()[:size] for buffer, size in zip(found, map(int, sizes), strict=True)]
+        buffers = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.world)]
+        distributed.all_gather(buffers, _tensor(content.ljust(longest, b"\0")))
+        return [buffer.numpy().tobytes()[:size] for buffer, size in zip(buffers, map(int, sizes), strict=True)]
 
     def wait(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks have called this."""
         self.gather(b"")
 
     def agree(self, what: str, content: bytes) -> None:
@@ -110,7 +110,7 @@ class Ranks:
         Raises:
             UserError: one differs from rank 0; the first setting in which it does is named.
         """
-        first, *others = (json.loads(told) for told in self.gather(json.dumps(settings).encode()))
+        first, *others = (json.loads(content) for content in self.gather(json.dumps(settings).encode()))
         for rank, theirs in enumerate(others, 1):
             for name in first.keys() | theirs.keys():
                 if first.get(name) != theirs.get(name):

@@ -1,8 +1,8 @@
 """The engine of networks on a GPU: steps and evaluations are recorded once and replayed, each by one launch.
 
-The whole step is recorded, from the gathering of its images to the masking of its weights; what differs from one step to
-the next (which images, which learning rate) lies on the device and moves on by itself, so that an epoch needs nothing
-from the host but to start every step. The batches of an evaluation are recorded the same way.
+The whole step is recorded, from gathering its images to masking its weights. What differs from step to step, the images and
+the learning rate, is indexed by a counter on the device that the recording itself advances, so the host only launches the
+steps of an epoch. The batches of an evaluation are recorded the same way.
 """
 
 import sys
@@ -22,7 +22,7 @@ WARM_UP = 3
 """Steps before the recording, in which libraries choose their kernels; they are undone."""
 
 _RECORDING = threading.Lock()
-"""Threads record one after the other: the beginning of a recording waits for the whole device."""
+"""Threads record one after the other: a recording begins by waiting for the whole device."""
 
 Replay = Callable[[], None]
 
@@ -30,7 +30,7 @@ Record = Callable[[Replay], Replay]
 
 
 def cuda_graph(step: Replay) -> Replay:
-    """Record a step as a CUDA graph; other threads may go on with their own work."""
+    """Record a step as a CUDA graph; other threads may work meanwhile."""
     graph = torch.cuda.CUDAGraph()
     with _RECORDING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
         step()
@@ -38,7 +38,7 @@ def cuda_graph(step: Replay) -> Replay:
 
 
 class CudaGraph:
-    """Takes recorded steps on images that lie on the GPU."""
+    """Takes recorded steps on images in the memory of the GPU."""
 
     name = "cuda_graph"
     compiler: str | None = None
@@ -97,7 +97,7 @@ class CudaGraph:
         images = samples_of(range(self._next, self._next + steps), self._batch_size, len(self._images))
         whole, rest = divmod(images.stop - images.start, self._batch_size)
         for _ in range(whole):
-            assert self._replay is not None, "there is one wherever there are as many images as a batch has"
+            assert self._replay is not None, "recorded wherever there is a whole batch"
             self._replay()
         if rest:
             self._step(rest)
@@ -195,7 +195,7 @@ class CapturedEvaluation:
         self._replay = self._recorded(record) if len(images) >= BATCH_SIZE else None
 
     def __call__(self) -> Evaluation:
-        """Return what the network reaches now."""
+        """Evaluate the network as it is now."""
         whole, rest = divmod(len(self._images), BATCH_SIZE)
         self._at.go_to(0)
         with evaluating(self._network):
@@ -221,7 +221,7 @@ class CapturedEvaluation:
 
 
 class _Place:
-    """Where in an epoch the next batch begins, kept on the device so that a recorded batch can move it on."""
+    """Position of the next batch in an epoch, on the device, so that a recorded batch can advance it."""
 
     def __init__(self, batch_size: int, device: torch.device) -> None:
         self.number = torch.zeros(1, dtype=torch.int64, device=device)
@@ -230,16 +230,16 @@ class _Place:
         self._offsets = torch.arange(batch_size, device=device)
 
     def go_to(self, number: int) -> None:
-        """Let the next batch be the one of that number."""
+        """Move to the batch of that number."""
         self.number.fill_(number)
         self._first.fill_(number * len(self._offsets))
 
     def next(self, count: int) -> Tensor:
-        """Return the places int64 (count,) of the next batch's images."""
+        """Return the positions int64 (count,) of the next batch's images."""
         return self._first + self._offsets[:count]
 
     def move(self, count: int) -> None:
-        """Move on by a batch."""
+        """Move to the next batch."""
         self._first.add_(count)
         self.number.add_(1)
 

@@ -104,7 +104,7 @@ class _Sums:
                 gradient.add_(waiting[id(parameter)])
 
     def clear(self) -> None:
-        """Begin with another batch."""
+        """Forget all, before another batch."""
         self._waiting, self._count = [], 0
 
 
@@ -112,7 +112,7 @@ def _add_up(sums: _Sums, bucket: distributed.GradBucket) -> torch.futures.Future
     """Make a bucket's gradients those of the whole batch, on every rank."""
     sums.add_to(bucket.parameters(), bucket.gradients())
     flat = bucket.buffer()
-    if flat.is_cuda:  # NCCL knows the fastest order of its machine, and goes on while the rest is differentiated
+    if flat.is_cuda:  # NCCL knows the fastest order, and overlaps with the rest of the backward pass
         sent: torch.futures.Future[Any] = distributed.all_reduce(flat, async_op=True).get_future()
         return sent.then(lambda future: future.value()[0])
     done: torch.futures.Future[Tensor] = torch.futures.Future()
@@ -123,7 +123,7 @@ def _add_up(sums: _Sums, bucket: distributed.GradBucket) -> torch.futures.Future
 def _sum_in_pairs(flat: Tensor, world: int) -> Tensor:
     """Return the sum of all ranks' vectors: ranks 0 and 1, 2 and 3, … then the sums of these pairs, and so on.
 
-    Every rank adds up one piece of the vector and sends it to all, which moves no more numbers than any other way.
+    Every rank adds up one piece of the vector and sends it to all, which moves no more bytes than any other order.
     """
     size = -(-len(flat) // world)
     padded = nn.functional.pad(flat, (0, size * world - len(flat)))

@@ -88,9 +88,9 @@ class Eager:
         """Do nothing: the network itself is trained."""
 
     def finish(self) -> None:
-        """Leave the moving average in the network, where there is one: it is what the training has made."""
+        """Leave the moving average in the network, where there is one: it is the result of the training."""
         self._optimizer.finish()
 
     def _part(self, loss: Tensor) -> Tensor:
-        """Return what this process adds up of a loss that `loss` has returned, perhaps in another number of processes."""
+        """Return this process's share of a loss that `loss` returned, perhaps in another number of processes."""
         return loss.sum()

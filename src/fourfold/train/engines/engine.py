@@ -1,4 +1,4 @@
-"""`Engine`: what takes the optimiser steps of a training. `Setup`: what an engine is given, and accepts or declines."""
+"""`Engine`: takes the optimiser steps of a training. `Setup`: the training that an engine accepts or declines."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ class Engine(Protocol):
         """Write the trained parameters to the network."""
 
     def finish(self) -> None:
-        """Leave in the network what the training has made, such as a moving average; no step follows."""
+        """Leave the result in the network, such as a moving average of its weights; no step follows."""
 
 
 class DeclinedError(Exception):

@@ -8,7 +8,7 @@ from torch import Tensor
 from fourfold.algebra import Algebra
 
 BLOCK = 98
-"""Columns whose inputs, 64 floats each, stay in a first-level cache of 32 KiB and leave room for a row of outputs."""
+"""Columns whose inputs, 64 floats each, fit into a first-level cache of 32 KiB beside a row of outputs."""
 
 WORTH = 4
 """Entries of a row in a block that are worth beginning the row once more."""

@@ -1,7 +1,7 @@
 """The engine of perceptrons on a CPU, in C: each step costs what the weights that are left cost.
 
 At 2 % of Lenet-300-100 the products of a step take less time than fetching its images and calling the kernels did. So the
-native code reads the images where they lie in memory, and takes many steps in one call.
+native code reads the images in place, and takes many steps in one call.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ LARGE = 6_000_000
 """Entries of the dense layers' real matrices above which memory decides, and PyTorch is as fast."""
 
 TOP5_FROM = 100
-"""Classes from which on an evaluation counts the five likeliest, which is left to PyTorch."""
+"""Classes from which on an evaluation measures top-5, which PyTorch does."""
 
 
 class Native:

@@ -25,7 +25,7 @@ class MaskedOptimizer:
 
     def __init__(self, setup: Setup) -> None:
         self.steps = 0
-        """That its averages have seen. Whoever takes steps counts them here, as a recorded step cannot."""
+        """Optimiser steps so far, with those of the state that it started from. Engines count them: a recorded step cannot."""
         self.optimizer = _optimizer(setup.network, setup.spec)
         self._network, self._weights = setup.network, setup.weights
         self._clip_norm = setup.spec.clip_norm
@@ -99,12 +99,12 @@ class MaskedOptimizer:
         return state
 
     def _names(self, tensors: Mapping[str, Any]) -> dict[str, str]:
-        """Return our names and torch's of what an optimiser has for a parameter."""
+        """Return our names and torch's of an optimiser's state for a parameter."""
         known = STATE.get(type(self.optimizer))
         return {key: key for key in tensors} if known is None else known
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take back a state into the tensors that the optimiser has already: a recorded step knows them by address."""
+        """Restore a state in place: a recorded step knows the optimiser's tensors by address."""
         names = {theirs: ours for ours, theirs in STATE[type(self.optimizer)].items()}
         for name, parameter in self._network.named_parameters():
             for key, tensor in self.optimizer.state.get(parameter, {}).items():
@@ -133,7 +133,7 @@ class MaskedOptimizer:
                 self.optimizer.state[parameter]["step"] = torch.tensor(float(self.steps), device=parameter.device)
 
     def _load_all(self, state: Mapping[str, Tensor]) -> None:
-        """Take up the state of an optimiser whose tensors we have no names for."""
+        """Restore the state of an optimiser that `STATE` does not name."""
         for name, parameter in self._network.named_parameters():
             start = f"{name}."
             own = {key.removeprefix(start): tensor for key, tensor in state.items() if key.startswith(start)}
@@ -161,12 +161,12 @@ def optimizer_class(spec: TrainSpec) -> type[torch.optim.Optimizer]:
     classes = {name.lower(): value for name, value in vars(torch.optim).items() if isinstance(value, type)}
     if spec.optimizer not in classes:
         raise UserError(f"`train.optimizer` (={spec.optimizer!r}) must be one that torch {torch.__version__} has")
-    found: type[torch.optim.Optimizer] = classes[spec.optimizer]
-    known = inspect.signature(found).parameters
+    optimizer: type[torch.optim.Optimizer] = classes[spec.optimizer]
+    known = inspect.signature(optimizer).parameters
     for name in spec.arguments:
         if name not in known or name in ("params", "foreach", "fused", "capturable", "differentiable", "maximize"):
             raise UserError(
-                f"`train.optimizer_arguments` (={name!r}) must be arguments of torch.optim.{found.__name__}: "
+                f"`train.optimizer_arguments` (={name!r}) must be arguments of torch.optim.{optimizer.__name__}: "
                 f"{', '.join(sorted(set(known) - {'params', 'lr'}))}"
             )
     for name, off in (("momentum", 0.0), ("nesterov", False), ("weight_decay", 0.0)):
@@ -175,7 +175,7 @@ def optimizer_class(spec: TrainSpec) -> type[torch.optim.Optimizer]:
                 f"`train.{name}` (={getattr(spec, name)!r}) cannot be combined with `train.optimizer` (={spec.optimizer!r}): "
                 "it has none"
             )
-    return found
+    return optimizer
 
 
 def check_optimizer(spec: TrainSpec) -> None:
@@ -196,12 +196,14 @@ def _optimizer(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
             weight_decay=spec.weight_decay,
             fused=True,
         )
-    found = optimizer_class(spec)
-    known = inspect.signature(found).parameters
+    optimizer = optimizer_class(spec)
+    known = inspect.signature(optimizer).parameters
     own = {name: getattr(spec, name) for name in ("momentum", "nesterov", "weight_decay") if name in known}
     own = {name: value for name, value in own.items() if value or name == "weight_decay"}  # what the spec says of decay, always
     try:
-        return found(parameters, lr=spec.learning_rate, **own, **spec.arguments)  # type: ignore[call-arg]
+        return optimizer(parameters, lr=spec.learning_rate, **own, **spec.arguments)  # type: ignore[call-arg]
     except (TypeError, ValueError) as error:
-        told = ", ".join(spec.optimizer_arguments or ())
-        raise UserError(f"`train.optimizer_arguments` (={told}) must fit torch.optim.{found.__name__}: {error}") from error
+        arguments = ", ".join(spec.optimizer_arguments or ())
+        raise UserError(
+            f"`train.optimizer_arguments` (={arguments}) must fit torch.optim.{optimizer.__name__}: {error}"
+        ) from error

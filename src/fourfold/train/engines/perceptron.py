@@ -1,4 +1,4 @@
-"""A perceptron and its optimiser as the native code has them (`native/perceptron.c`).
+"""The parameters and the optimiser of a perceptron, as the native code has them (`native/perceptron.c`).
 
 A layer of few weights has only those that are kept visited: at 2 % of Lenet-300-100 a step takes a twenty-fifth of PyTorch's.
 Other layers are dense products at the speed of the processor, of quaternions eight for sixteen. The function is the masked
@@ -115,10 +115,10 @@ class NativePerceptron:
             ValueError: images of another size or type, or labels that are no classes.
         """
         flat = images.flatten(1)
-        # The native code believes the sizes and types that it is given.
+        # The native code does not check sizes and types.
         if flat.shape[1] != self.inputs or flat.dtype != torch.float32 or flat.device.type != "cpu":
-            given = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
-            raise ValueError(f"`images` ({given}) must be float32 of {self.inputs} values each on the CPU")
+            description = f"{flat.dtype} of {flat.shape[1]} values on {flat.device.type}"
+            raise ValueError(f"`images` ({description}) must be float32 of {self.inputs} values each on the CPU")
         classed = labels.to(torch.int64).contiguous()
         workspace = self._workspace_for(len(images))
         arguments = (*flat.shape, *flat.stride(), flat.data_ptr(), classed.data_ptr())
@@ -198,7 +198,7 @@ class NativePerceptron:
 
 
 class NativeImages:
-    """Pixels as the native code reads them, which believes their size and their labels.
+    """Pixels as the native code reads them, which checks neither their size nor their labels.
 
     Raises:
         ValueError: images of another size than the network's inputs, or labels that are no classes.
@@ -227,7 +227,7 @@ class _Workspace:
     def __init__(self, batch: int, spec: TrainSpec, layers: list[_Layer], vectors: tuple[Tensor, ...]) -> None:
         self.batch = batch
         self._alive: list[Tensor] = []
-        """The tensors whose addresses the native code is given."""
+        """Tensors that the native code has the addresses of."""
         self._dense_workspaces: list[DenseWorkspace] = []
         parameters, gradient, *_ = vectors
         sizes = [layers[0].module.in_features, *(layer.module.out_features for layer in layers)]
