@@ -1,12 +1,15 @@
 """Images as callers have them, as numpy arrays. No torch in this file: tensors are known by what they can do."""
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy.ir.operation import Shape
-from fourfold.deploy.ir.program import Encoding
+from fourfold.deploy.ir.operation import Array, Shape
+from fourfold.deploy.ir.ops import Embedding
+from fourfold.deploy.ir.program import Encoding, Port, Program
 from fourfold.record.errors import UserError
 
 
@@ -55,3 +58,37 @@ def check_images(images: NDArray[Any], shape: Shape, encoding: Encoding | None) 
     if not coded and images.dtype.kind != "f":
         raise UserError(f"`images` (of type {images.dtype}) must be uint8 or floats")
     return bool(coded)
+
+
+def as_indices(images: NDArray[Any], program: Program) -> NDArray[Any]:
+    """Return integers as floats where the network looks them up in a table."""
+    if images.dtype.kind not in "iu" or not any(isinstance(each, Embedding) for each in program.operations):
+        return images
+    return images.astype(np.float32)
+
+
+def joined(ports: Sequence[Port], given: Sequence[Any], named: Mapping[str, Any]) -> NDArray[Any]:
+    """Return the inputs of a network of several as its value 0: one after the other, flat.
+
+    Raises:
+        UserError: others than it has, or of other shapes.
+    """
+    arrays = [as_array(each) for each in given if each is not None]
+    names = [port.name for port in ports]
+    if set(named) - set(names[len(arrays) :]) or len(arrays) + len(named) != len(ports):
+        raise UserError(f"`inputs` (={len(arrays) + len(named)} of them) must be {', '.join(names)}")
+    arrays += [as_array(named[name]) for name in names[len(arrays) :]]
+    for port, array in zip(ports, arrays, strict=True):
+        if array.shape[1:] != port.shape or len(array) != len(arrays[0]):
+            wanted = f"({len(arrays[0])}, {', '.join(map(str, port.shape))})"
+            raise UserError(f"`{port.name}` of shape {array.shape} must be {wanted}")
+    return np.concatenate([array.reshape(len(array), -1).astype(np.float32) for array in arrays], axis=1)
+
+
+def parted(ports: Sequence[Port], logits: Array) -> tuple[Array, ...] | dict[str, Array]:
+    """Return the outputs of a network of several: by name, or a tuple where its forward gave them no names."""
+    ends = np.cumsum([math.prod(port.shape) for port in ports])[:-1]
+    parts = [part.reshape(len(logits), *port.shape) for port, part in zip(ports, np.split(logits, ends, axis=1), strict=True)]
+    if [port.name for port in ports] == [f"output{number}" for number in range(len(ports))]:
+        return tuple(parts)
+    return {port.name: part for port, part in zip(ports, parts, strict=True)}

@@ -39,7 +39,8 @@ def largest_ranges(program: Program, images: Array) -> dict[int, float]:
     for chosen in _chunks(len(images)):
         values = {0: images[chosen].astype(np.float64)}
         for operation in program.operations:
-            values[operation.output] = apply(operation, *(values[value] for value in operation.inputs))
+            given = (values[value] for value in operation.inputs)
+            values[operation.output] = apply(operation, *given, images=len(images[chosen]))
         ranges = {value: max(largest, float(np.abs(values[value]).max())) for value, largest in ranges.items()}
     return ranges
 
@@ -60,7 +61,8 @@ def chosen_ranges(program: Program, images: Array, choice: str, steps: list[int]
     for operation in program.operations:
         made = np.empty((len(images), *program.shapes[operation.output]), np.float32)
         for chosen in _chunks(len(images)):
-            made[chosen] = apply(operation, *(values[value][chosen].astype(np.float64) for value in operation.inputs))
+            given = (values[value][chosen].astype(np.float64) for value in operation.inputs)
+            made[chosen] = apply(operation, *given, images=len(images[chosen]))
         kept_whole = operation.keeps_scale or (operation.output == logits and isinstance(operation, Linear))
         ranges[operation.output] = float(np.abs(made).max()) if kept_whole else _cut(made, choice, steps[operation.output])
         values[operation.output] = made

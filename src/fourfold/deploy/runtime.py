@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,15 @@ from fourfold.deploy.artifact.file import opened
 from fourfold.deploy.backends import numpy as reference
 from fourfold.deploy.backends.c.emit import Generated, generate
 from fourfold.deploy.backends.c.memory import ALIGNMENT
-from fourfold.deploy.images import as_array, check_images
+from fourfold.deploy.images import as_array, as_indices, check_images, joined, parted
 from fourfold.deploy.ir.bounds import check
 from fourfold.deploy.ir.operation import Array, Shape
-from fourfold.deploy.ir.program import Program
+from fourfold.deploy.ir.program import Encoding, Program
 from fourfold.native import NoCompilerError, compiled
 from fourfold.record.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAME = "network"
 """What the generated code's names begin with; only this file sees them."""
@@ -67,17 +70,28 @@ class Network:
         """Bytes that a call on one image works in; 0 where the network runs in numpy."""
         return self._code.arena if self._code else 0
 
-    def __call__(self, images: Any) -> Array:
-        """Return the logits (N, *outputs), float32.
+    def __call__(self, images: Any = None, *others: Any, **named: Any) -> Any:
+        """Return the logits (N, *outputs), float32; of a network of several outputs a tuple, or a dict where they have names.
 
         Args:
             images: A numpy array or torch tensor: uint8 (N, height, width, channels), to be encoded, or floats as the network
-                sees them, (N, channels, height, width). N may be 0.
+                sees them, (N, channels, height, width). N may be 0. Indices of an embedding may be integers.
+            others: The other inputs of a network of several.
+            named: Inputs by their names.
 
         Raises:
             UserError: another type or shape, or bytes where the network does not know their encoding.
         """
-        array = as_array(images)
+        if not self.program.inputs and not self.program.outputs and not others and not named:
+            return self._logits(images)
+        given = joined(self.program.inputs, (images, *others), named) if self.program.inputs else images
+        if (others or named) and not self.program.inputs:
+            raise UserError(f"`inputs` (={1 + len(others) + len(named)} of them) must be one: the network has no other")
+        logits = self._logits(given)
+        return parted(self.program.outputs, logits) if self.program.outputs else logits
+
+    def _logits(self, images: Any) -> Array:
+        array = as_indices(as_array(images), self.program)
         if self._code is not None and array.dtype is FLOATS and array.shape == self._code.image_shape:
             return self._code.run_one(array)
         coded = check_images(array, self._encoded_shape, self.program.encoding)
@@ -89,15 +103,19 @@ class Network:
         return logits
 
 
-def load(network: Program | str | Path, *, threads: int = 1) -> Network:
+def load(
+    network: "Program | nn.Module | str | Path", *, threads: int = 1, shape: Any = None, encoding: Encoding | None = None
+) -> Network:
     """Return a network that runs on this machine.
 
     Its C is compiled at the first time and kept by content; where it cannot be compiled it runs in numpy, as
     a `UserWarning` says once and `notice` always.
 
     Args:
-        network: An artifact's path, or a program.
+        network: An artifact's path, a program or a network of torch.
         threads: They share the images of a batch, or at fewer images than threads the outputs of each layer.
+        shape: Of an image that a network of torch takes: channels, height and width; see `lower`, as the encoding.
+        encoding: How an image's bytes become that.
 
     Raises:
         UserError: a number of threads below 1 or above 1024, a file that is no artifact, or too little memory.
@@ -105,7 +123,7 @@ def load(network: Program | str | Path, *, threads: int = 1) -> Network:
     if not isinstance(threads, int) or threads < 1:
         raise UserError(f"`threads` (={threads!r}) must be at least 1")
     check("threads", threads)
-    return Network(opened(network), threads)
+    return Network(opened(network, shape=shape, encoding=encoding), threads)
 
 
 @functools.cache

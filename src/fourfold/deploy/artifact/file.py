@@ -36,7 +36,7 @@ def pack(
     entropy: bool = False,
     calibrate: Any = None,
     ranges: str = "max",
-    shape: Sequence[int] | None = None,
+    shape: Any = None,
     encoding: Encoding | None = None,
     class_names: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
@@ -121,24 +121,33 @@ def parse(content: bytes) -> Program:
     return Reader(*unseal(content)).program()
 
 
-def opened(network: Program | str | Path, argument: str = "network") -> Program:
-    """Return the program of an artifact, or a program as it is.
+def opened(
+    network: "Program | nn.Module | str | Path",
+    argument: str = "network",
+    *,
+    shape: Any = None,
+    encoding: Encoding | None = None,
+    class_names: Sequence[str] = (),
+) -> Program:
+    """Return the program of an artifact or of a model, or a program as it is.
 
     Args:
-        network: An artifact's path, or a program.
+        network: An artifact's path, a program, or a network of torch.
         argument: What the caller of a function knows it as.
+        shape: Of an image that a network of torch takes; see `lower`, as the following.
+        encoding: How bytes become that.
+        class_names: One for each output, or none.
 
     Raises:
-        UserError: it is neither, or a file that is no artifact.
+        UserError: it is none of them, a file that is no artifact, or a network that cannot be deployed.
     """
     if isinstance(network, Program):
         return network
     if isinstance(network, str | os.PathLike):
         return read(network)
-    raise UserError(
-        f"`{argument}` (a {type(network).__name__}) must be an artifact's path or a program; "
-        "`deploy.lower(model, shape)` makes a program of a model"
-    )
+    if hasattr(network, "named_modules"):  # torch's; without importing torch
+        return _lowered(network, shape, encoding, class_names, None)
+    raise UserError(f"`{argument}` (a {type(network).__name__}) must be an artifact's path, a program or a network of torch")
 
 
 def _calibrated(program: Program, images: NDArray[Any], ranges: str, values: str) -> Program:
@@ -155,7 +164,7 @@ def _calibrated(program: Program, images: NDArray[Any], ranges: str, values: str
 
 def _lowered(
     model: "nn.Module",
-    shape: Sequence[int] | None,
+    shape: Any,
     encoding: Encoding | None,
     class_names: Sequence[str],
     provenance: Mapping[str, str] | None,

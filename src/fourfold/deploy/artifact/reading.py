@@ -63,6 +63,8 @@ class Reader:
             encoding=structure.encoding_from_json(described.get("encoding")),
             class_names=structure.texts(described, "class_names"),
             provenance={name: structure.text(provenance, name) for name in provenance},
+            inputs=structure.ports_from_json(described.get("inputs", [])),
+            outputs=structure.ports_from_json(described.get("outputs", [])),
             ranges=structure.ranges_from_json(described.get("ranges"), len(operations)),
         )
 

@@ -12,7 +12,7 @@ from fourfold.deploy.ir.encoding import ENCODINGS
 from fourfold.deploy.ir.operation import Operation
 from fourfold.deploy.ir.ops import KINDS
 from fourfold.deploy.ir.product import LeftTable
-from fourfold.deploy.ir.program import Encoding
+from fourfold.deploy.ir.program import Encoding, Port
 
 Json = dict[str, Any]
 
@@ -21,6 +21,9 @@ LARGEST = BOUNDS["value"].largest
 
 MOST_SIDES = 5
 """Of a shape."""
+
+MOST_INPUTS = 256
+"""Of an operation."""
 
 
 def parse(text: str | bytes) -> Json:
@@ -61,7 +64,7 @@ def operation_from_json(value: Json, output: int, arrays: Json) -> Operation:
         for field in _settings(cls)
         if field.name in value or field.default is MISSING
     }
-    inputs = integers(value, "inputs", 2)
+    inputs = integers(value, "inputs", MOST_INPUTS)
     return cls(name=text(value, "name"), inputs=inputs, output=output, **settings, **arrays)
 
 
@@ -104,6 +107,18 @@ def table_from_json(value: Any) -> LeftTable:
             raise DamageError(f"`tables` must hold components below {n} and signs")
         rows.append(tuple((component, int(sign)) for component, sign in pairs))
     return tuple(rows)
+
+
+def ports_from_json(value: Any) -> tuple[Port, ...]:
+    """Return the inputs or outputs of a network of several.
+
+    Raises:
+        DamageError: they are no list of names and shapes.
+    """
+    ports = [mapping(port, "port") for port in listed({"ports": value}, "ports")]
+    if len(ports) > MOST_INPUTS:
+        raise DamageError(f"`ports` (={len(ports)}) must be at most {MOST_INPUTS}")
+    return tuple(Port(name=text(port, "name"), shape=integers(port, "shape", MOST_SIDES)) for port in ports)
 
 
 def ranges_from_json(value: Any, last: int) -> dict[int, float]:
@@ -208,12 +223,23 @@ def _settings(cls: type[Operation]) -> list[Field[Any]]:
 
 
 def _setting(value: Any, hint: Any, name: str) -> Any:
-    """Return a setting of the type that its field declares: bool, int, or a tuple of as many integers."""
+    """Return a setting of the type that its field declares."""
     single = {name: value}
     if hint is bool:
         return flag(single, name)
     if hint is int:
         return integer(single, name)
+    if hint is str:
+        return text(single, name)
+    if hint is float:
+        return _number(value, name)
+    if get_args(hint)[-1] is Ellipsis:
+        return integers(single, name, MOST_SIDES)
+    if get_args(hint)[0] is float:
+        numbers = _floats(single, name)
+        if len(numbers) != len(get_args(hint)):
+            raise DamageError(f"`{name}` has not {len(get_args(hint))} numbers")
+        return numbers
     found = integers(single, name, len(get_args(hint)))
     if len(found) != len(get_args(hint)):
         raise DamageError(f"`{name}` (={found}) has not {len(get_args(hint))} numbers")

@@ -54,4 +54,7 @@ def write(program: Program, values: str, entropy: bool) -> tuple[Json, Tensors]:
         "provenance": program.provenance,
         "ranges": program.ranges,
     }
+    for name in ("inputs", "outputs"):
+        if ports := getattr(program, name):
+            about[name] = [asdict(port) for port in ports]
     return about, tensors

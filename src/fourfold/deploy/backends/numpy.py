@@ -9,15 +9,20 @@ from numpy.typing import NDArray
 from fourfold.deploy.ir.encoding import encode
 from fourfold.deploy.ir.levels import FRACTION_BITS, LARGEST_INPUT, Sums, cut
 from fourfold.deploy.ir.operation import IMAGES_AT_A_TIME, Array, Operation, Values, apply
-from fourfold.deploy.ir.ops import OPS
+from fourfold.deploy.ir.ops import OPS, Embedding, Recurrent
 from fourfold.deploy.ir.program import Program
 from fourfold.deploy.quantize import Quantized, image_factors
 from fourfold.record.errors import UserError
 
 EMIT: dict[type[Operation], Callable[..., Values]] = {operation: operation.compute for operation in OPS}
-EMIT_INT8: dict[type[Operation], Callable[..., Any]] = {operation: operation.compute_int8 for operation in OPS}
 UNSUPPORTED: dict[type[Operation], str] = {}
-UNSUPPORTED_INT8: dict[type[Operation], str] = {}
+UNSUPPORTED_INT8: dict[type[Operation], str] = {
+    Recurrent: "int8 has no recurrent layers: errors of rounding would add up over steps; deploy the network in float32",
+    Embedding: "int8 has no embeddings: indices are no quantities that can be rounded; deploy the network in float32",
+}
+EMIT_INT8: dict[type[Operation], Callable[..., Any]] = {
+    operation: operation.compute_int8 for operation in OPS if operation not in UNSUPPORTED_INT8
+}
 """Operations that have no references, and why."""
 
 __all__ = ["EMIT", "EMIT_INT8", "UNSUPPORTED", "UNSUPPORTED_INT8", "apply", "encode", "run", "run_int8"]
@@ -38,7 +43,8 @@ def run(program: Program, images: Array) -> Array:
         chosen = slice(start, start + IMAGES_AT_A_TIME)
         values: dict[int, Values] = {0: images[chosen].astype(np.float64)}
         for operation in program.operations:
-            values[operation.output] = apply(operation, *(values[value] for value in operation.inputs))
+            given = (values[value] for value in operation.inputs)
+            values[operation.output] = apply(operation, *given, images=len(images[chosen]))
             for value in {value for value in operation.inputs if last[value] is operation}:
                 del values[value]
         outputs[chosen] = values[program.operations[-1].output]
@@ -54,7 +60,8 @@ def run_int8(program: Program, images: Array | NDArray[np.uint8]) -> Array:
         values = {0: _first_levels(quantized, chosen)}
         for operation in program.operations:
             inputs = [values[value] for value in operation.inputs]
-            values[operation.output] = operation.compute_int8(quantized, *inputs)
+            made = operation.compute_int8(quantized, *inputs)
+            values[operation.output] = made if inputs else np.repeat(made, len(chosen), axis=0)
         last = program.operations[-1]
         outputs.append(_logits(quantized, last, values[last.output]))
     return np.concatenate(outputs) if outputs else np.empty((0, *program.shapes[-1]), np.float32)

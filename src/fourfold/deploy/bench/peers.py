@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fourfold.deploy.backends.onnx import INPUT, to_onnx
+from fourfold.deploy.backends.onnx import to_onnx
+from fourfold.deploy.backends.onnx_graph import INPUT
 from fourfold.deploy.ir.operation import Array
 from fourfold.deploy.ir.program import Program
 

@@ -1,116 +1,519 @@
-"""Lowering of functions and tensor methods that a network's forward calls: most stand for a layer, and are lowered as it."""
+"""Lowering of the functions and tensor methods that a forward calls, by their short names."""
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
-from torch import fx, nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from fourfold.deploy.frontend.layers import Lowering, lower_layer, refusal
-from fourfold.deploy.ir.ops import Add
+from fourfold.deploy.frontend.layers import lower_layer, numpy_of
+from fourfold.deploy.frontend.shaping import SHAPING, reshaped
+from fourfold.deploy.frontend.traced import Traced, Tracing
+from fourfold.deploy.ir.ops import (
+    Activation,
+    AdaptivePool,
+    Add,
+    Affine,
+    Binary,
+    Concat,
+    Embedding,
+    MatMul,
+    Normalize,
+    Pad,
+    PRelu,
+    Reduce,
+    Relu,
+    Resize,
+    Softmax,
+)
+from fourfold.deploy.ir.product import Product
 
-Call = Callable[..., int]
-"""Called with the lowering, a name, a value, and the call's other arguments as they are; returns the value made."""
-
-SUMS = (operator.add, torch.add, "add", "add_")
-"""Of two values; all other calls are of one."""
-IN_PLACE = (F.relu_, torch.relu_, "add_", "relu_")
-"""After these the first argument is what they return."""
-
-
-def lower_call(lowering: Lowering, node: fx.Node, name: str, *values: int) -> int:
-    """Append what a call does to values, and return the value that comes out.
-
-    Raises:
-        UserError: the function, or what it is given, is not among what can be deployed.
-    """
-    others, settings = node.args[len(values) :], dict(node.kwargs)
-    if node.target in SUMS and not others and settings.pop("alpha", 1) == 1:
-        return lowering.add(Add, name, *values)
-    if node.target not in CALLS:
-        raise refusal(called(node))
-    try:
-        return CALLS[node.target](lowering, name, *values, *others, **settings)
-    except TypeError as error:
-        raise refusal(called(node), f" as it is called ({error})") from error
+Handler = Callable[..., Any]
 
 
-def called(node: fx.Node) -> str:
-    """Return what a node calls, and the path of the module in whose forward it does."""
-    function = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    return f"{function!r} in the forward of {caller(node) or 'the network'}"
+# ---- functions of single numbers
 
 
-def caller(node: fx.Node) -> str:
-    """Return the path of the module in whose forward a node is; empty for the network's own."""
-    stack = node.meta.get("nn_module_stack") or {}
-    return str(next((path for path, _ in reversed(stack.values())), ""))
+def _relu(trace: Tracing, result: Tensor, x: Traced, inplace: bool = False) -> Traced:
+    return trace.like(result, trace.add(Relu, x.value), x)
 
 
-def is_size(node: fx.Node) -> bool:
-    """Whether a node asks for a shape, or for a number of one: such as `x.size(0)` in `x.view(x.size(0), -1)`."""
-    if node.target == "size" or (node.target is getattr and node.args[1] == "shape"):
-        return True
-    return node.target is operator.getitem and isinstance(node.args[0], fx.Node) and is_size(node.args[0])
+def activation(trace: Tracing, result: Tensor, x: Traced, function: str, alpha: float = 0.0, beta: float = 0.0) -> Traced:
+    """Append a function of single numbers."""
+    return trace.like(result, trace.add(Activation, x.value, function=function, alpha=float(alpha), beta=float(beta)), x)
 
 
-def _layer(make: Callable[..., nn.Module]) -> Call:
-    """Return the call that does what the layer does which `make` returns for its settings."""
-
-    def call(lowering: Lowering, name: str, value: int, *settings: Any, **named: Any) -> int:
-        return lower_layer(lowering, make(*settings, **named), name, value)
+def _function(name: str, alpha: float = 0.0, beta: float = 0.0) -> Handler:
+    def call(trace: Tracing, result: Tensor, x: Traced, inplace: bool = False) -> Traced:
+        return activation(trace, result, x, name, alpha, beta)
 
     return call
 
 
-def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Module:
-    """Torch's function begins with the batch, its layer after it."""
-    return nn.Flatten(start_dim, end_dim)
+def _gelu(trace: Tracing, result: Tensor, x: Traced, approximate: str = "none") -> Traced:
+    return activation(trace, result, x, "gelu" if approximate == "none" else "gelu_tanh")
 
 
-def _dropout(p: float = 0.5, training: bool = True, inplace: bool = False) -> nn.Module:
+def _leaky(trace: Tracing, result: Tensor, x: Traced, negative_slope: float = 0.01, inplace: bool = False) -> Traced:
+    return activation(trace, result, x, "leaky_relu", negative_slope)
+
+
+def _elu(trace: Tracing, result: Tensor, x: Traced, alpha: float = 1.0, inplace: bool = False) -> Traced:
+    return activation(trace, result, x, "elu", alpha, 1.0)
+
+
+def _softplus(trace: Tracing, result: Tensor, x: Traced, beta: float = 1.0, threshold: float = 20.0) -> Traced:
+    return activation(trace, result, x, "softplus", beta, threshold)
+
+
+def _hardtanh(
+    trace: Tracing, result: Tensor, x: Traced, min_val: float = -1, max_val: float = 1, inplace: bool = False
+) -> Traced:
+    return activation(trace, result, x, "clip", min_val, max_val)
+
+
+UNBOUNDED = 1e6
+"""What stands for no bound of a clip."""
+
+
+def _clamp(trace: Tracing, result: Tensor, x: Traced, min: Any = None, max: Any = None) -> Traced:
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        raise TypeError("bounds that are tensors")
+    if max is None and min == 0:
+        return _relu(trace, result, x)
+    low, high = (-UNBOUNDED if min is None else float(min)), (UNBOUNDED if max is None else float(max))
+    return activation(trace, result, x, "clip", low, high)
+
+
+def _power(trace: Tracing, result: Tensor, x: Any, exponent: Any) -> Traced:
+    if not isinstance(x, Traced) or isinstance(exponent, Tensor):
+        raise TypeError("an exponent that is computed")
+    known = {2: "square", 0.5: "sqrt", -1: "reciprocal"}
+    return activation(trace, result, x, known.get(exponent, "power"), 0.0 if exponent in known else exponent)
+
+
+def _negative(trace: Tracing, result: Tensor, x: Traced) -> Traced:
+    return _scaled(trace, result, x, -1.0, 0.0)
+
+
+def _prelu(trace: Tracing, result: Tensor, x: Traced, weight: Tensor) -> Traced:
+    slope = numpy_of(weight, trace.path).reshape(-1)
+    if slope.size == 1:
+        return activation(trace, result, x, "leaky_relu", float(slope[0]))
+    if x.axis != 0 or x.fold != 1:
+        raise TypeError("images along another axis")
+    return trace.like(result, trace.add(PRelu, x.value, slope=slope), x)
+
+
+# ---- arithmetic
+
+
+def _scaled(trace: Tracing, result: Tensor, x: Traced, scale: Any, shift: Any) -> Traced:
+    channels = trace.shape(x.value)[0]
+    scales, shifts = (np.broadcast_to(np.asarray(each, np.float32).reshape(-1), (channels,)).copy() for each in (scale, shift))
+    if not (np.isfinite(scales).all() and np.isfinite(shifts).all()):
+        raise TypeError("numbers that are nan or infinite")
+    return trace.like(result, trace.add(Affine, x.value, scale=scales, shift=shifts), x)
+
+
+def _arithmetic(function: str) -> Handler:
+    def call(
+        trace: Tracing, result: Tensor, x: Any, y: Any, *, alpha: Any = 1, rounding_mode: Any = None, out: Any = None
+    ) -> Any:
+        if alpha != 1 or rounding_mode is not None or out is not None:
+            raise TypeError("with `alpha`, `rounding_mode` or `out`")
+        if isinstance(x, Traced) and isinstance(y, Traced):
+            return _of_two(trace, result, function, x, y)
+        return _with_constant(trace, result, function, x, y)
+
+    return call
+
+
+def _reversed(handler: Handler) -> Handler:
+    return lambda trace, result, x, y: handler(trace, result, y, x)
+
+
+def _with_constant(trace: Tracing, result: Tensor, function: str, x: Any, y: Any) -> Traced:
+    traced, other, left = (x, y, False) if isinstance(x, Traced) else (y, x, True)
+    assert isinstance(traced, Traced)
+    if isinstance(other, Tensor):
+        axis = traced.axis + result.ndim - traced.ndim
+        constant = trace.constant(other, axis, result.ndim, traced.fold)
+    else:
+        constant = torch.tensor(float(other))
+    shape = trace.shape(traced.value)
+    numbers = constant.detach().float().cpu()
+    per_channel = numbers.numel() == 1 or (
+        numbers.numel() == shape[0] and traced.ndim == result.ndim and numbers.ndim and numbers.shape[0] == shape[0]
+    )
+    same = tuple(result.shape) == tuple(traced.shape)
+    if per_channel and same and function in ("add", "subtract", "multiply", "divide"):
+        scale_shift = _as_affine(function, numbers.double().reshape(-1).numpy(), left)
+        if scale_shift is not None:
+            return _scaled(trace, result, traced, *scale_shift)
+        inverse = activation(trace, result, traced, "reciprocal")
+        return _scaled(trace, result, inverse, numbers.reshape(-1).numpy(), 0.0)
+    value = trace.constant_value(numbers.reshape(1) if numbers.ndim == 0 else numbers)
+    stand_in = trace.wrap(other if isinstance(other, Tensor) else torch.tensor(float(other)), value)
+    stand_in.axis, stand_in.fold = traced.axis, traced.fold
+    pair = (stand_in, traced) if left else (traced, stand_in)
+    return _joined(trace, result, function, *pair, axis=traced.axis + result.ndim - traced.ndim, fold=traced.fold)
+
+
+def _as_affine(function: str, numbers: Any, left: bool) -> tuple[Any, Any] | None:
+    """Return scale and shift; None for a constant divided by the value."""
+    if function == "add":
+        return 1.0, numbers
+    if function == "subtract":
+        return (-1.0, numbers) if left else (1.0, -numbers)
+    if function == "multiply":
+        return numbers, 0.0
+    return None if left else (1 / numbers, 0.0)
+
+
+def _of_two(trace: Tracing, result: Tensor, function: str, x: Traced, y: Traced) -> Traced:
+    axis = x.axis + result.ndim - x.ndim
+    if axis != y.axis + result.ndim - y.ndim or x.fold != y.fold:
+        raise TypeError("values whose images lie along different axes")
+    return _joined(trace, result, function, x, y, axis, x.fold)
+
+
+def _joined(trace: Tracing, result: Tensor, function: str, x: Traced, y: Traced, axis: int, fold: int) -> Traced:
+    rank = result.ndim - (fold == 1)
+    values = []
+    for each in (x, y):
+        shape = trace.shape(each.value)
+        padded = (*(1,) * (rank - len(shape)), *shape)[-rank:] if rank else (1,)
+        values.append(each.value if padded == shape else reshaped(trace, each.value, padded))
+    if function == "add" and trace.shape(values[0]) == trace.shape(values[1]):
+        return trace.wrap(result, trace.add(Add, *values), axis, fold)
+    return trace.wrap(result, trace.add(Binary, *values, function=function), axis, fold)
+
+
+def _matmul(trace: Tracing, result: Tensor, x: Any, y: Any) -> Traced:
+    if isinstance(x, Traced) and not isinstance(y, Traced):
+        if y.ndim != 2:
+            raise TypeError("a product with a constant of other than two axes")
+        return _linear(trace, result, x, y.t())
+    if not isinstance(x, Traced) or x.ndim != y.ndim or x.axis != y.axis or x.fold != y.fold or x.axis >= x.ndim - 2:
+        raise TypeError("matrices whose images do not lie along the same axis before them")
+    return trace.like(result, trace.add(MatMul, x.value, y.value), x)
+
+
+def _linear(trace: Tracing, result: Tensor, x: Traced, weight: Tensor, bias: Tensor | None = None) -> Traced:
+    if isinstance(weight, Traced):
+        raise TypeError("weights that are computed")
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+    layer.weight = nn.Parameter(weight.detach())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach())
+    if x.axis == x.ndim - 1:
+        raise TypeError("a product along the axis of the images")
+    return trace.like(result, lower_layer(trace.lowering, layer, trace._name, x.value), x)
+
+
+# ---- along axes
+
+
+def _dims(trace: Tracing, x: Traced, dim: Any) -> tuple[int, ...]:
+    if dim is None:
+        raise trace.refuse(", as it mixes images: it has no `dim`")
+    return tuple(trace.dim(x, each) for each in (dim if isinstance(dim, tuple | list) else (dim,)))
+
+
+def reduced(trace: Tracing, result: Tensor, x: Traced, function: str, dim: Any, keepdim: bool) -> Traced:
+    """Append a sum, mean or extreme along axes."""
+    axes = _dims(trace, x, dim)
+    shape = trace.shape(x.value)
+    if function == "mean" and len(shape) == 3 and sorted(axes) == [1, 2] and x.axis == 0:
+        value = lower_layer(trace.lowering, nn.AdaptiveAvgPool2d(1), trace._name, x.value)
+    else:
+        value = trace.add(Reduce, x.value, function=function, axes=tuple(sorted(axes)))
+    dims = [each % x.ndim for each in (dim if isinstance(dim, tuple | list) else (dim,))]
+    axis = x.axis if keepdim else x.axis - sum(each < x.axis for each in dims)
+    left = tuple(size for number, size in enumerate(trace.shape(value)) if keepdim or number not in axes)
+    if left and left != trace.shape(value):
+        value = reshaped(trace, value, left)
+    return trace.like(result, value, x, axis)
+
+
+def _reduction(function: str) -> Handler:
+    def call(trace: Tracing, result: Any, x: Traced, dim: Any = None, keepdim: bool = False, **named: Any) -> Any:
+        if isinstance(dim, Traced):  # torch.max(x, y)
+            return _of_two(trace, result, {"max": "maximum", "min": "minimum"}[function], x, dim)
+        dim = named.pop("axis", dim)
+        if named.pop("dtype", None) is not None or named:
+            raise TypeError("other settings than `dim` and `keepdim`")
+        if not isinstance(result, tuple):
+            return reduced(trace, result, x, function, dim, keepdim)
+        return type(result)((reduced(trace, result[0], x, function, dim, keepdim), result[1]))
+
+    return call
+
+
+def _softmax(log: bool) -> Handler:
+    def call(trace: Tracing, result: Tensor, x: Traced, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Traced:
+        dim = dim if dim is not None else (0 if x.ndim in (0, 1, 3) else 1)
+        return trace.like(result, trace.add(Softmax, x.value, axis=trace.dim(x, dim), log=log), x)
+
+    return call
+
+
+def _concatenated(trace: Tracing, result: Tensor, tensors: Any, dim: int = 0, axis: int | None = None) -> Traced:
+    dim = (dim if axis is None else axis) % result.ndim
+    first = next(each for each in tensors if isinstance(each, Traced))
+    values = []
+    for each in tensors:
+        if isinstance(each, Traced):
+            if each.axis != first.axis or each.fold != first.fold:
+                raise TypeError("values whose images lie along different axes")
+            values.append(each.value)
+        else:
+            values.append(trace.constant_value(trace.constant(each, first.axis, each.ndim, first.fold)))
+    if len(values) == 1:
+        return trace.like(result, values[0], first)
+    return trace.like(result, trace.add(Concat, *values, axis=trace.dim(first, dim)), first)
+
+
+# ---- norms, padding, size
+
+
+def _normalized(trace: Tracing, result: Tensor, x: Traced, blocks: int, eps: float) -> Traced:
+    return trace.like(result, trace.add(Normalize, x.value, blocks=blocks, eps=float(eps)), x)
+
+
+def _layer_norm(
+    trace: Tracing, result: Tensor, x: Traced, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    count = math.prod(normalized_shape)
+    if x.axis >= x.ndim - len(normalized_shape):
+        raise TypeError("a norm along the axis of the images")
+    made: Any = _normalized(trace, result, x, math.prod(trace.shape(x.value)) // count, eps)
+    made = made if weight is None else made * weight.detach()
+    return made if bias is None else made + bias.detach()
+
+
+def _group_norm(
+    trace: Tracing, result: Tensor, x: Traced, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    if x.axis != 0 or x.fold != 1:
+        raise TypeError("images along another axis")
+    made = _normalized(trace, result, x, num_groups, eps)
+    if weight is None and bias is None:
+        return made
+    scale = 1.0 if weight is None else numpy_of(weight, trace.path)
+    return _scaled(trace, result, made, scale, 0.0 if bias is None else numpy_of(bias, trace.path))
+
+
+def _instance_norm(
+    trace: Tracing, result: Tensor, x: Traced, running_mean: Any = None, running_var: Any = None, weight: Any = None,
+    bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Any:  # fmt: skip
+    if not use_input_stats:
+        return _batch_norm(trace, result, x, running_mean, running_var, weight, bias, False, momentum, eps)
+    return _group_norm(trace, result, x, trace.shape(x.value)[0], weight, bias, eps)
+
+
+def _batch_norm(
+    trace: Tracing, result: Tensor, x: Traced, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Traced:  # fmt: skip
+    if training:
+        raise TypeError("with statistics of the batch")
+    mean, variance = (numpy_of(each, trace.path).astype(np.float64) for each in (running_mean, running_var))
+    scale = (1.0 if weight is None else numpy_of(weight, trace.path)) / np.sqrt(variance + eps)
+    return _scaled(trace, result, x, scale, (0.0 if bias is None else numpy_of(bias, trace.path)) - scale * mean)
+
+
+def _pad(trace: Tracing, result: Tensor, x: Traced, pad: Any, mode: str = "constant", value: Any = None) -> Traced:
+    rank = len(trace.shape(x.value))
+    before, after = [0] * rank, [0] * rank
+    for index, (left, right) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        if left < 0 or right < 0:
+            raise TypeError("negative padding")
+        if left or right:
+            axis = trace.dim(x, x.ndim - 1 - index)
+            before[axis], after[axis] = int(left), int(right)
+    settings = {"before": tuple(before), "after": tuple(after), "mode": mode, "value": float(value or 0.0)}
+    return trace.like(result, trace.add(Pad, x.value, **settings), x)
+
+
+def _interpolate(
+    trace: Tracing, result: Tensor, x: Traced, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
+    align_corners: Any = None, recompute_scale_factor: Any = None, antialias: bool = False,
+) -> Traced:  # fmt: skip
+    if mode not in ("nearest", "bilinear", "linear") or antialias or x.axis != 0 or x.fold != 1 or x.ndim not in (3, 4):
+        raise TypeError(f"`mode` (={mode!r}), which must be 'nearest', 'linear' or 'bilinear' without antialiasing")
+    old, new = x.shape[2:], result.shape[2:]
+    factors = scale_factor if isinstance(scale_factor, tuple | list) else (scale_factor,) * len(old)
+    steps = []
+    for before, after, factor in zip(old, new, factors, strict=True):
+        step = before / after if factor is None or recompute_scale_factor else 1 / factor
+        steps.append(float(np.float32((before - 1) / max(after - 1, 1) if align_corners else step)))
+    settings = {"mode": "nearest" if mode == "nearest" else "bilinear", "align_corners": bool(align_corners)}
+    if len(old) == 1:
+        value = reshaped(trace, x.value, (x.shape[1], 1, old[0]))
+        value = trace.add(Resize, value, size=(1, int(new[0])), steps=(1.0, steps[0]), **settings)
+        return trace.like(result, reshaped(trace, value, tuple(result.shape[1:])), x)
+    value = trace.add(Resize, x.value, size=(int(new[0]), int(new[1])), steps=(steps[0], steps[1]), **settings)
+    return trace.like(result, value, x)
+
+
+def _layer(make: Callable[..., nn.Module]) -> Handler:
+    """Return what lowers a call as the layer that `make` returns for its settings."""
+
+    def call(trace: Tracing, result: Tensor, x: Traced, *settings: Any, **named: Any) -> Traced:
+        if x.axis != 0 or x.fold != 1:
+            raise TypeError("images along another axis")
+        return trace.like(result, lower_layer(trace.lowering, make(*settings, **named), trace._name, x.value), x)
+
+    return call
+
+
+def _with_weights(kind: type[nn.Module]) -> Handler:
+    """Return what lowers a convolution that is given its weights."""
+
+    def call(
+        trace: Tracing, result: Tensor, x: Traced, weight: Tensor, bias: Any = None, *settings: Any, **named: Any
+    ) -> Traced:
+        names: tuple[str, ...] = ("stride", "padding", "dilation", "groups")
+        if kind in (nn.ConvTranspose1d, nn.ConvTranspose2d):
+            names = ("stride", "padding", "output_padding", "groups", "dilation")
+        given = dict(zip(names, settings, strict=False)) | named
+        if isinstance(weight, Traced) or x.axis != 0 or x.fold != 1:
+            raise TypeError("weights that are computed")
+        transposed = "output_padding" in names
+        groups = given.get("groups", 1)
+        channels = (weight.shape[0], weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, weight.shape[0])
+        layer: Any = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **given)
+        layer.weight = nn.Parameter(weight.detach())
+        if bias is not None:
+            layer.bias = nn.Parameter(bias.detach())
+        return trace.like(result, lower_layer(trace.lowering, layer, trace._name, x.value), x)
+
+    return call
+
+
+def _dropout(trace: Tracing, result: Tensor, x: Traced, p: float = 0.5, training: bool = True, inplace: bool = False) -> Traced:
     if training:
         raise TypeError("dropout that does not end with training")
-    return nn.Dropout(p, inplace)
+    return x
 
 
-def _mean(lowering: Lowering, name: str, value: int, dim: Any = None, keepdim: bool = False) -> int:
-    axes = dim if isinstance(dim, tuple | list) else ()
-    if sorted(axis % 4 for axis in axes) != [2, 3]:
-        raise TypeError("a mean over other axes than height and width")
-    mean = lower_layer(lowering, nn.AdaptiveAvgPool2d(1), name, value)
-    return mean if keepdim else lower_layer(lowering, nn.Flatten(), f"{name}.flatten", mean)
+def _adaptive(function: str) -> Handler:
+    def call(trace: Tracing, result: Any, x: Traced, output_size: Any, return_indices: bool = False) -> Any:
+        if x.axis != 0 or x.fold != 1 or return_indices:
+            raise TypeError("with `return_indices`, or images along another axis")
+        numbers = result[0] if isinstance(result, tuple) else result
+        if function == "mean" and x.ndim == 4 and not any(a % b for a, b in zip(x.shape[2:], numbers.shape[2:], strict=True)):
+            return trace.like(numbers, lower_layer(trace.lowering, nn.AdaptiveAvgPool2d(output_size), trace._name, x.value), x)
+        value, size = x.value, tuple(int(side) for side in numbers.shape[2:])
+        if x.ndim == 3:
+            value = reshaped(trace, value, (x.shape[1], 1, x.shape[2]))
+        value = trace.add(AdaptivePool, value, function=function, size=(1, *size)[-2:])
+        return trace.like(numbers, value if x.ndim == 4 else reshaped(trace, value, tuple(numbers.shape[1:])), x)
+
+    return call
 
 
-def _reshape(lowering: Lowering, name: str, value: int, *sizes: Any) -> int:
-    """Lower `x.view(x.size(0), -1)` and its like, where what comes out is a vector for each image."""
-    batch, *rest = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
-    features = math.prod(lowering.shapes[value])
-    if rest not in ([-1], [features]) if isinstance(batch, fx.Node) else (batch, rest) != (-1, [features]):
-        raise TypeError("a shape other than a vector of each image, which x.flatten(1) makes")
-    return lower_layer(lowering, nn.Flatten(), name, value)
+def _embedding(trace: Tracing, result: Tensor, x: Traced, weight: Tensor, *settings: Any, **named: Any) -> Traced:
+    if x.value != 0 or x.axis != 0:
+        raise TypeError("indices that are computed")
+    trace.rows = len(weight)
+    table = numpy_of(weight, trace.path)
+    return trace.like(result, trace.add(Embedding, x.value, rows=len(weight), numbers=table.reshape(-1)), x)
 
 
-CALLS: dict[Any, Call] = {
-    F.relu: _layer(nn.ReLU),
-    F.relu_: _layer(nn.ReLU),
-    torch.relu: _layer(nn.ReLU),
-    torch.relu_: _layer(nn.ReLU),
-    "relu": _layer(nn.ReLU),
-    "relu_": _layer(nn.ReLU),
-    F.dropout: _layer(_dropout),
-    F.max_pool2d: _layer(nn.MaxPool2d),
-    F.avg_pool2d: _layer(nn.AvgPool2d),
-    F.adaptive_avg_pool2d: _layer(nn.AdaptiveAvgPool2d),
-    torch.flatten: _layer(_flatten),
-    "flatten": _layer(_flatten),
-    torch.mean: _mean,
-    "mean": _mean,
-    torch.reshape: _reshape,
-    "reshape": _reshape,
-    "view": _reshape,
+def product_of(weight: Any, bias: Any) -> Product:
+    """Return a real product of arrays."""
+    return Product(weight=weight, bias=bias, table=(((0, 1),),))
+
+
+_ACTIVATIONS = (
+    "sigmoid",
+    "tanh",
+    "silu",
+    "hardswish",
+    "hardsigmoid",
+    "mish",
+    "softsign",
+    "abs",
+    "square",
+    "sqrt",
+    "exp",
+    "log",
+)
+
+CALLS: dict[str, Handler] = {
+    **SHAPING,
+    **{name: _function(name) for name in (*_ACTIVATIONS, "reciprocal")},
+    "relu": _relu,
+    "relu6": _function("clip", 0, 6),
+    "selu": _function("elu", 1.6732632423543772, 1.0507009873554805),
+    "rsqrt": _function("power", -0.5),
+    "gelu": _gelu,
+    "leaky_relu": _leaky,
+    "elu": _elu,
+    "celu": _elu,
+    "softplus": _softplus,
+    "hardtanh": _hardtanh,
+    "clamp": _clamp,
+    "clip": _clamp,
+    "clamp_min": lambda trace, result, x, low: _clamp(trace, result, x, min=low),
+    "clamp_max": lambda trace, result, x, high: _clamp(trace, result, x, max=high),
+    "pow": _power,
+    "neg": _negative,
+    "negative": _negative,
+    "prelu": _prelu,
+    "add": _arithmetic("add"),
+    "sub": _arithmetic("subtract"),
+    "subtract": _arithmetic("subtract"),
+    "mul": _arithmetic("multiply"),
+    "multiply": _arithmetic("multiply"),
+    "div": _arithmetic("divide"),
+    "divide": _arithmetic("divide"),
+    "true_divide": _arithmetic("divide"),
+    "maximum": _arithmetic("maximum"),
+    "minimum": _arithmetic("minimum"),
+    "rsub": _reversed(_arithmetic("subtract")),
+    "rdiv": _reversed(_arithmetic("divide")),
+    "matmul": _matmul,
+    "bmm": _matmul,
+    "rmatmul": _reversed(_matmul),
+    "linear": _linear,
+    "mean": _reduction("mean"),
+    "sum": _reduction("sum"),
+    "amax": _reduction("max"),
+    "amin": _reduction("min"),
+    "max": _reduction("max"),
+    "min": _reduction("min"),
+    "softmax": _softmax(False),
+    "log_softmax": _softmax(True),
+    "cat": _concatenated,
+    "concat": _concatenated,
+    "concatenate": _concatenated,
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+    "batch_norm": _batch_norm,
+    "pad": _pad,
+    "interpolate": _interpolate,
+    "upsample": _interpolate,
+    "max_pool2d": _layer(nn.MaxPool2d),
+    "max_pool1d": _layer(nn.MaxPool1d),
+    "avg_pool2d": _layer(nn.AvgPool2d),
+    "avg_pool1d": _layer(nn.AvgPool1d),
+    "adaptive_avg_pool2d": _adaptive("mean"),
+    "adaptive_avg_pool1d": _adaptive("mean"),
+    "adaptive_max_pool2d": _adaptive("max"),
+    "adaptive_max_pool1d": _adaptive("max"),
+    "conv2d": _with_weights(nn.Conv2d),
+    "conv1d": _with_weights(nn.Conv1d),
+    "conv_transpose2d": _with_weights(nn.ConvTranspose2d),
+    "conv_transpose1d": _with_weights(nn.ConvTranspose1d),
+    "embedding": _embedding,
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"), _dropout),
 }
-"""By what a node calls: a function, or the name of a method."""
+"""By what a call is named."""

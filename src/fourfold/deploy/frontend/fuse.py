@@ -34,7 +34,7 @@ def fuse(operations: Sequence[Operation]) -> list[Operation]:
     for operation in operations:
         inputs = tuple(place[value] for value in operation.inputs)
         taken = None
-        if inputs[0] > 0 and uses[operation.inputs[0]] == 1:
+        if inputs and inputs[0] > 0 and uses[operation.inputs[0]] == 1:
             taken = _taken(fused[inputs[0] - 1], operation)
         if taken is not None:
             fused[inputs[0] - 1] = taken

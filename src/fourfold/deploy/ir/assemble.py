@@ -8,6 +8,7 @@ from fourfold.deploy.ir.bounds import check
 from fourfold.deploy.ir.checking import check_names, check_ranges
 from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.ir.operation import Operation, Shape, named, output_shape
+from fourfold.deploy.ir.ops.reshape import MOST_AXES
 from fourfold.deploy.ir.program import Program
 from fourfold.record.errors import UserError
 
@@ -24,8 +25,8 @@ def assemble(shape: Shape, operations: Sequence[Operation], **about: Any) -> Pro
         UserError: an operation does not fit its inputs, something is beyond its bound, encoding, class names or ranges do not
             fit the network, or a name is no text that can be shown.
     """
-    if len(shape) not in (1, 3) or min(shape) < 1:
-        raise UserError(f"`shape` (={shape!r:.60}) must be channels, height and width, or features")
+    if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1:
+        raise UserError(f"`shape` (={shape!r:.60}) must be channels, height and width, or features, or up to {MOST_AXES} sides")
     check("value", math.prod(shape), "shape")
     if not operations:
         raise UserError("a network without any operation has nothing to deploy")
@@ -44,6 +45,12 @@ def assemble(shape: Shape, operations: Sequence[Operation], **about: Any) -> Pro
     names, classes = len(program.class_names), math.prod(shapes[-1])
     if names not in (0, classes):
         raise UserError(f"`class_names` (={names} names) must be one for each of the {classes} outputs")
+    for what, ports, whole in (("inputs", program.inputs, shape), ("outputs", program.outputs, shapes[-1])):
+        if ports and (len(whole) != 1 or sum(math.prod(port.shape) for port in ports) != whole[0]):
+            raise UserError(f"`{what}` (={len(ports)} of them) must together have the {math.prod(whole)} numbers of {whole}")
+        if len({port.name for port in ports}) != len(ports):
+            raise UserError(f"`{what}` (={', '.join(port.name for port in ports)!r:.60}) must have different names")
+        check_names((port.name for port in ports), (), {})
     check_names((operation.name for operation in operations), program.class_names, program.provenance)
     check_ranges(program.ranges, len(shapes))
     return program
@@ -55,6 +62,6 @@ def check_program(program: Program) -> None:
     Raises:
         UserError: as `assemble`, or a value's shape is another.
     """
-    about = {name: getattr(program, name) for name in ("encoding", "class_names", "provenance", "ranges")}
+    about = {name: getattr(program, name) for name in ("encoding", "class_names", "provenance", "ranges", "inputs", "outputs")}
     if assemble(program.shapes[0], program.operations, **about).shapes != program.shapes:
         raise UserError(f"`program.shapes` (={program.shapes!r:.60}) must be those that its operations make")

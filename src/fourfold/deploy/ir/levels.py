@@ -75,3 +75,20 @@ def fixed_point(factors: Sequence[float], shift_of: Sequence[float], reach: floa
     bits = min(LARGEST_SHIFT, int(np.floor(30 - np.log2(size))))  # of 31, one is left for rounding the factors
     unit = 2.0**bits
     return to_int32(np.array(factors) * unit), to_int32((np.array(shift_of) + 0.5) * unit), bits
+
+
+def integers(numbers: NDArray[Any]) -> Sums:
+    """Return the integer next to each number."""
+    rounded: Sums = np.rint(numbers).astype(np.int64)
+    return rounded
+
+
+def requantized(before: Levels, after: Levels) -> Sums:
+    """Return for each level of a value the nearest level of the same number in another scale."""
+    return nearest(before.scale * (np.arange(before.largest + 1) - before.zero), after)
+
+
+def nearest(numbers: NDArray[Any], levels: Levels) -> Sums:
+    """Return the level next to each number, cut to those that there are; of NaN, that of zero."""
+    codes = np.nan_to_num(np.rint(numbers / levels.scale), nan=0, posinf=levels.largest, neginf=-levels.largest) + levels.zero
+    return cut(codes, levels.largest)

@@ -91,18 +91,20 @@ def output_shape(operation: Operation, inputs: Sequence[Shape]) -> Shape:
         UserError: the inputs do not fit the operation, or nothing of them would be left.
     """
     expected = operation.num_inputs
-    if expected is not None and len(inputs) != expected:
-        raise UserError(f"{named(operation)} must have {expected} inputs, not {len(inputs)}")
+    if len(inputs) != expected if expected is not None else not inputs:
+        raise UserError(f"{named(operation)} must have {expected or 'some'} inputs, not {len(inputs)}")
     shape = operation.output_shape(*inputs)
     if min(shape) < 1:
-        raise UserError(f"{named(operation)} makes a value of shape {shape} from {inputs[0]}: every side must be at least 1")
+        raise UserError(f"{named(operation)} makes a value of shape {shape} from {inputs[:1]}: every side must be at least 1")
     check("value", math.prod(shape), named(operation))
     return shape
 
 
-def apply(operation: Operation, *inputs: Values) -> Values:
-    """Return what an operation, its ReLU too, makes of a few images."""
+def apply(operation: Operation, *inputs: Values, images: int = 1) -> Values:
+    """Return what an operation, its ReLU too, makes of a few images; `images` says how many to one that is given none."""
     output = operation.compute(*inputs)
+    if not inputs:
+        output = np.repeat(output, images, axis=0)
     if getattr(operation, "relu", False):
         np.maximum(output, 0, out=output)
     return output

@@ -44,6 +44,26 @@ class Encoding:
         for name, value in numbers.items():
             object.__setattr__(self, name, value)
 
+    def encode(self, images: Any) -> Any:
+        """Return images as a network sees them: uint8 (N, H, W, C) → float32 (N, channels, height, width).
+
+        Raises:
+            UserError: images of another type or shape.
+        """
+        from fourfold.deploy.images import as_array
+        from fourfold.deploy.ir.encoding import encode
+
+        return encode(self, as_array(images))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """One of several inputs or outputs of a network."""
+
+    name: str
+    shape: Shape
+    """For one image."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
@@ -60,3 +80,7 @@ class Program:
     """Run, trial, level, accuracy, versions: whatever is known, as text."""
     ranges: dict[int, float] = field(default_factory=dict)
     """Largest absolute value that calibration saw (or chose) for each value, for int8; empty where nothing was calibrated."""
+    inputs: tuple[Port, ...] = ()
+    """Of a network of several: they follow each other, flat, in value 0. Empty: value 0 is the input."""
+    outputs: tuple[Port, ...] = ()
+    """Of a network of several: they follow each other, flat, in the last value. Empty: that is the output."""

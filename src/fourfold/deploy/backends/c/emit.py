@@ -5,14 +5,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fourfold.deploy.artifact.file import opened
+from fourfold.deploy.backends.c.float32 import general
 from fourfold.deploy.backends.c.float32.convolution import add_convolution
 from fourfold.deploy.backends.c.float32.linear import add_linear
 from fourfold.deploy.backends.c.float32.maps import add_flatten, add_output, add_pointwise, add_pool, encode_step, input_step
+from fourfold.deploy.backends.c.int8 import general as int8
 from fourfold.deploy.backends.c.int8.convolution import add_int8_convolution
 from fourfold.deploy.backends.c.int8.linear import add_int8_linear
 from fourfold.deploy.backends.c.int8.maps import (
@@ -24,18 +26,51 @@ from fourfold.deploy.backends.c.int8.maps import (
 )
 from fourfold.deploy.backends.c.int8.runs import CARRIED
 from fourfold.deploy.backends.c.memory import lay_out, place
+from fourfold.deploy.backends.c.moving import add_concat, add_constant, add_movement, add_reshape
 from fourfold.deploy.backends.c.plan import IMAGE, LOGITS, SHARED, Draft
 from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP
 from fourfold.deploy.backends.c.targets import X86_WIDTHS, lanes_ladder
 from fourfold.deploy.backends.c.text import indent, template
 from fourfold.deploy.backends.c.types import described
+from fourfold.deploy.backends.numpy import UNSUPPORTED_INT8
 from fourfold.deploy.ir.bounds import BOUNDS, check
-from fourfold.deploy.ir.operation import Operation, Shape
-from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
-from fourfold.deploy.ir.program import Program
+from fourfold.deploy.ir.operation import Operation, Shape, named
+from fourfold.deploy.ir.ops import (
+    Activation,
+    AdaptivePool,
+    Add,
+    Affine,
+    AveragePool,
+    Binary,
+    Concat,
+    Constant,
+    Convolution,
+    Embedding,
+    Flatten,
+    InsertZeros,
+    Linear,
+    MatMul,
+    MaxPool,
+    Normalize,
+    Pad,
+    Permute,
+    PRelu,
+    Recurrent,
+    Reduce,
+    Relu,
+    Reshape,
+    Resize,
+    Slice,
+    Softmax,
+)
+from fourfold.deploy.ir.product import ProductOperation
+from fourfold.deploy.ir.program import Encoding, Program
 from fourfold.deploy.quantize import Quantized
 from fourfold.record.errors import UserError
 from fourfold.record.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch import nn
 
 EMIT_FLOAT32: dict[type[Operation], Callable[[Draft, Any], None]] = {
     Convolution: add_convolution,
@@ -46,21 +81,47 @@ EMIT_FLOAT32: dict[type[Operation], Callable[[Draft, Any], None]] = {
     Add: add_pointwise,
     Relu: add_pointwise,
     Flatten: add_flatten,
+    **dict.fromkeys((Permute, Slice, Pad, InsertZeros), add_movement),
+    Reshape: add_reshape,
+    Concat: add_concat,
+    Constant: add_constant,
+    Activation: general.add_activation,
+    PRelu: general.add_prelu,
+    Binary: general.add_binary,
+    Resize: general.add_resize,
+    AdaptivePool: general.add_adaptive_pool,
+    Reduce: general.add_reduce,
+    Normalize: general.add_normalize,
+    Softmax: general.add_softmax,
+    MatMul: general.add_matmul,
+    Recurrent: general.add_recurrent,
+    Embedding: general.add_embedding,
 }
 
 EMIT_INT8: dict[type[Operation], Callable[[Draft, Any], None]] = {
-    **EMIT_FLOAT32,
+    **{operation: emit for operation, emit in EMIT_FLOAT32.items() if operation not in UNSUPPORTED_INT8},
     Convolution: add_int8_convolution,
     Linear: add_int8_linear,
     AveragePool: add_int8_mean,
     Affine: add_int8_pointwise,
     Add: add_int8_pointwise,
     Relu: add_int8_pointwise,
+    Activation: int8.add_int8_activation,
+    PRelu: int8.add_int8_prelu,
+    Binary: int8.add_int8_binary,
+    Resize: int8.add_int8_resize,
+    AdaptivePool: int8.add_int8_adaptive_pool,
+    Reduce: int8.add_int8_reduce,
+    Normalize: int8.add_int8_normalize,
+    Softmax: int8.add_int8_softmax,
+    MatMul: int8.add_int8_matmul,
 }
 
 UNSUPPORTED_FLOAT32: dict[type[Operation], str] = {}
-UNSUPPORTED_INT8: dict[type[Operation], str] = {}
 """Operations that become no C, and why."""
+
+WITH_FUNCTIONS = (Activation, Softmax, Normalize, Recurrent, Embedding)
+"""Operations of floats that call functions of runtime/functions.h."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +143,24 @@ FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUE
 BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
 
 
-def to_c(network: Program | str | Path, folder: str | Path, *, name: str = "network") -> tuple[Path, Path]:
+def to_c(
+    network: "Program | nn.Module | str | Path",
+    folder: str | Path,
+    *,
+    name: str = "network",
+    shape: Any = None,
+    encoding: Encoding | None = None,
+) -> tuple[Path, Path]:
     """Write a network as one C99 file and its header, and return their paths.
 
     The C needs no heap, no files and of the libraries only string.h and math.h's constants; docs/c.md describes it.
 
     Args:
-        network: An artifact's path, or a program; calibrated ones become int8.
+        network: An artifact's path, a program or a network of torch; calibrated ones become int8.
         folder: Made if it is not there.
         name: Of the files, and the beginning of every name that they export.
+        shape: Of an image that a network of torch takes: channels, height and width; see `lower`, as the encoding.
+        encoding: How an image's bytes become that.
 
     Raises:
         UserError: a name that C does not allow, a network that is neither a file nor a program, or a folder or a file that
@@ -100,7 +170,7 @@ def to_c(network: Program | str | Path, folder: str | Path, *, name: str = "netw
         raise UserError(f"`name` (={name!r}) must begin with a letter and have only letters, digits and underscores")
     folder = Path(folder)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
-    generated = generate(opened(network), name)
+    generated = generate(opened(network, shape=shape, encoding=encoding), name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(source, generated.source.encode())
@@ -146,11 +216,11 @@ def generate(program: Program, name: str) -> Generated:
         calls.append(step.call(f"step_{index}", places))
     encoding = program.encoding
     declared, defined = (template(file) if encoding else "" for file in ("bytes.h", "bytes.c"))
-    weights = [operation.product.weight for operation in program.operations if isinstance(operation, Convolution | Linear)]
+    weights = [operation.product.weight for operation in program.operations if isinstance(operation, ProductOperation)]
     words = {
         "DECLARE_BYTES": declared,
         "DEFINE_BYTES": defined,
-        "PRELUDE": _prelude() + (_int8_prelude() if draft.quantized else ""),
+        "PRELUDE": _prelude() + (_int8_prelude() if draft.quantized else "") + _functions(program),
         "FUNCTIONS": "\n".join(definitions),
         "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
         "NAME": name,
@@ -179,6 +249,13 @@ def _prelude() -> str:
     return _filled(template("vectors.h"), {"LANES_LADDER": lanes_ladder()})
 
 
+def _functions(program: Program) -> str:
+    """Return what operations call that are in few networks."""
+    if program.ranges:
+        return template("int8_functions.h") if any(isinstance(each, Normalize) for each in program.operations) else ""
+    return template("functions.h") if any(isinstance(each, WITH_FUNCTIONS) for each in program.operations) else ""
+
+
 def _int8_prelude() -> str:
     """Return the int8 kernels: for a pixel at a time, and for whatever machine it will be compiled for."""
     x86 = [_filled(template("int8_x86.h"), width.words) for width in X86_WIDTHS]
@@ -186,9 +263,11 @@ def _int8_prelude() -> str:
 
 
 def _draft(program: Program) -> Draft:
-    draft = Draft(planes=lay_out(program), quantized=Quantized(program) if program.ranges else None)
+    draft = Draft(planes=lay_out(program), shapes=program.shapes, quantized=Quantized(program) if program.ranges else None)
     draft.buffers[0] = draft.buffer(draft.planes[0].size)
     for operation in program.operations:
+        if draft.quantized and type(operation) in UNSUPPORTED_INT8:
+            raise UserError(f"{named(operation)}: {UNSUPPORTED_INT8[type(operation)]}")
         (EMIT_INT8 if draft.quantized else EMIT_FLOAT32)[type(operation)](draft, operation)
     last = program.operations[-1].output
     if draft.quantized is None:

@@ -66,8 +66,8 @@ class Margins:
 
 
 def as_map(shape: Shape) -> tuple[int, int, int]:
-    """Return a value's shape as channels, height and width; a vector has a channel a feature."""
-    return (shape[0], 1, 1) if len(shape) == 1 else (shape[0], shape[1], shape[2])
+    """Return the first axis of a value, those between, and the last; a vector has a channel for each feature."""
+    return (shape[0], 1, 1) if len(shape) == 1 else (shape[0], math.prod(shape[1:-1]), shape[-1])
 
 
 def slides(operation: Convolution) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fourfold.deploy.backends.c.memory import Lifetime, Plane
 from fourfold.deploy.backends.c.text import harmless, indent
 from fourfold.deploy.ir.bounds import check
+from fourfold.deploy.ir.operation import Shape
 from fourfold.deploy.quantize import Quantized
 
 IMAGE = -1
@@ -49,6 +50,8 @@ class Draft:
     """The steps and buffers of a program, as they are being written."""
 
     planes: list[Plane]
+    """Of each value."""
+    shapes: tuple[Shape, ...]
     """Of each value."""
     buffers: dict[int, int] = field(default_factory=dict)
     """The buffer of each value made so far."""

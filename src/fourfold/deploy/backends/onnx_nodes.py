@@ -1,0 +1,289 @@
+"""ONNX nodes of operations along any axes; what no node computes exactly as torch does is a product with a matrix."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.deploy.backends.onnx_graph import Graph, emit, inputs_of
+from fourfold.deploy.ir.operation import Operation, Shape
+from fourfold.deploy.ir.ops import (
+    Activation,
+    AdaptivePool,
+    Binary,
+    Concat,
+    Constant,
+    Embedding,
+    InsertZeros,
+    MatMul,
+    Normalize,
+    Pad,
+    Permute,
+    PRelu,
+    Recurrent,
+    Reduce,
+    Reshape,
+    Resize,
+    Slice,
+    Softmax,
+)
+
+Node = Callable[[Graph, Any, Shape], None]
+
+_PLAIN = {
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "hardswish": "HardSwish",
+    "mish": "Mish",
+    "softsign": "Softsign",
+    "abs": "Abs",
+    "sqrt": "Sqrt",
+    "exp": "Exp",
+    "log": "Log",
+    "reciprocal": "Reciprocal",
+}
+"""Functions that are a node without settings."""
+
+
+class _Chain:
+    """Nodes one after the other, of which the last makes an operation's value."""
+
+    def __init__(self, graph: Graph, operation: Operation) -> None:
+        self.graph, self.operation, self.count = graph, operation, 0
+        self.output, self.name = graph.value(operation.output), f"{operation.output}/{operation.name}"
+
+    def constant(self, array: Any, kind: Any = np.float32) -> str:
+        """Return the name of a new constant."""
+        self.count += 1
+        return self.graph.constant(np.array(array, kind), f"{self.output}/constant{self.count}")
+
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node on the way, and return the name of what it makes."""
+        self.count += 1
+        made = f"{self.output}/{kind}{self.count}"
+        self.graph.add(kind, list(inputs), made, f"{self.name}/{self.count}", **attributes)
+        return made
+
+    def last(self, kind: str, *inputs: str, **attributes: Any) -> None:
+        """Add the node that makes the value."""
+        emit(self.graph, self.operation, kind, list(inputs), **attributes)
+
+
+def _activation(graph: Graph, operation: Activation, shape: Shape) -> None:
+    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    alpha, beta = operation.alpha, operation.beta
+    match operation.function:
+        case "gelu" | "gelu_tanh" as function:
+            chain.last("Gelu", x, approximate="tanh" if function == "gelu_tanh" else "none")
+        case "silu":
+            chain.last("Mul", x, chain.add("Sigmoid", x))
+        case "hardsigmoid":
+            chain.last("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+        case "clip":
+            chain.last("Clip", x, chain.constant(alpha), chain.constant(beta))
+        case "leaky_relu":
+            chain.last("LeakyRelu", x, alpha=alpha)
+        case "elu" if beta == 1:
+            chain.last("Elu", x, alpha=alpha)
+        case "elu":
+            chain.last("Mul", chain.add("Elu", x, alpha=alpha), chain.constant(beta))
+        case "softplus" if alpha == 1:
+            chain.last("Softplus", x)
+        case "softplus":
+            chain.last("Div", chain.add("Softplus", chain.add("Mul", x, chain.constant(alpha))), chain.constant(alpha))
+        case "square":
+            chain.last("Mul", x, x)
+        case "power":
+            chain.last("Pow", x, chain.constant(alpha))
+        case function:
+            chain.last(_PLAIN[function], x)
+
+
+def _prelu(graph: Graph, operation: PRelu, shape: Shape) -> None:
+    chain = _Chain(graph, operation)
+    chain.last("PRelu", *inputs_of(graph, operation), chain.constant(operation.slope.reshape(-1, *[1] * (len(shape) - 1))))
+
+
+_BINARY = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "maximum": "Max", "minimum": "Min"}
+
+
+def _binary(graph: Graph, operation: Binary, shape: Shape) -> None:
+    emit(graph, operation, _BINARY[operation.function], inputs_of(graph, operation))
+
+
+def _concat(graph: Graph, operation: Concat, shape: Shape) -> None:
+    emit(graph, operation, "Concat", inputs_of(graph, operation), axis=operation.axis + 1)
+
+
+def _constant(graph: Graph, operation: Constant, shape: Shape) -> None:
+    """As many times as there are images."""
+    chain = _Chain(graph, operation)
+    images = chain.add("Shape", graph.value(0), start=0, end=1)
+    sizes = chain.add("Concat", images, chain.constant(operation.shape, np.int64), axis=0)
+    chain.last("Expand", chain.constant(operation.numbers.reshape(1, *operation.shape)), sizes)
+
+
+def _reshape(graph: Graph, operation: Reshape, shape: Shape) -> None:
+    chain = _Chain(graph, operation)
+    chain.last("Reshape", *inputs_of(graph, operation), chain.constant([0, *operation.shape], np.int64))
+
+
+def _permute(graph: Graph, operation: Permute, shape: Shape) -> None:
+    emit(graph, operation, "Transpose", inputs_of(graph, operation), perm=[0, *(axis + 1 for axis in operation.order)])
+
+
+def _slice(graph: Graph, operation: Slice, shape: Shape) -> None:
+    chain, step = _Chain(graph, operation), -operation.step if operation.reverse else operation.step
+    end = operation.start + (operation.size - 1) * step + (-1 if operation.reverse else 1)
+    ends = [-(2**63) if end < 0 else end]
+    settings = ([operation.start], ends, [operation.axis + 1], [step])
+    chain.last("Slice", *inputs_of(graph, operation), *(chain.constant(each, np.int64) for each in settings))
+
+
+def _pad(graph: Graph, operation: Pad, shape: Shape) -> None:
+    chain = _Chain(graph, operation)
+    pads = chain.constant([0, *operation.before, 0, *operation.after], np.int64)
+    mode = {"replicate": "edge", "circular": "wrap"}.get(operation.mode, operation.mode)
+    value = [chain.constant(operation.value)] if mode == "constant" else []
+    chain.last("Pad", *inputs_of(graph, operation), pads, *value, mode=mode)
+
+
+def _insert_zeros(graph: Graph, operation: InsertZeros, shape: Shape) -> None:
+    """A transposed convolution of each channel with a kernel of a single one."""
+    chain = _Chain(graph, operation)
+    ones = chain.constant(np.ones((shape[0], 1, 1, 1)))
+    chain.last(
+        "ConvTranspose", *inputs_of(graph, operation), ones, group=shape[0], strides=operation.factors, kernel_shape=[1, 1]
+    )
+
+
+def _sandwiched(chain: _Chain, x: str, rows: NDArray[Any], columns: NDArray[Any]) -> None:
+    """Add rows · x · columns, of matrices (rows made, rows) and (columns, columns made)."""
+    chain.last("MatMul", chain.constant(rows), chain.add("MatMul", x, chain.constant(columns)))
+
+
+def _resize(graph: Graph, operation: Resize, shape: Shape) -> None:
+    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    if operation.mode == "nearest":
+        rows, columns = (operation.neighbours(axis, shape[axis + 1])[0] for axis in (0, 1))
+        chain.last(
+            "Gather", chain.add("Gather", x, chain.constant(rows, np.int64), axis=2), chain.constant(columns, np.int64), axis=3
+        )
+        return
+    matrices = []
+    for axis in (0, 1):
+        first, second, share = operation.neighbours(axis, shape[axis + 1])
+        matrix, places = np.zeros((operation.size[axis], shape[axis + 1])), np.arange(operation.size[axis])
+        np.add.at(matrix, (places, first), 1 - share)
+        np.add.at(matrix, (places, second), share)
+        matrices.append(matrix)
+    _sandwiched(chain, x, matrices[0], matrices[1].T)
+
+
+def _adaptive_pool(graph: Graph, operation: AdaptivePool, shape: Shape) -> None:
+    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    spans = [list(zip(*operation.windows(axis, shape[axis + 1]), strict=True)) for axis in (0, 1)]
+    if operation.function == "mean":
+        matrices = []
+        for axis in (0, 1):
+            matrix = np.zeros((operation.size[axis], shape[axis + 1]))
+            for row, (start, end) in enumerate(spans[axis]):
+                matrix[row, start:end] = 1 / (end - start)
+            matrices.append(matrix)
+        _sandwiched(chain, x, matrices[0], matrices[1].T)
+        return
+    for axis in (0, 1):  # windows of one length, the shorter ones with their last place twice
+        longest = max(end - start for start, end in spans[axis])
+        places = [[min(start + k, end - 1) for k in range(longest)] for start, end in spans[axis]]
+        seen = chain.add("Gather", x, chain.constant(places, np.int64), axis=axis + 2)
+        reduced = ("ReduceMax", seen, chain.constant([axis + 3], np.int64))
+        if axis == 0:
+            x = chain.add(*reduced, keepdims=0)
+        else:
+            chain.last(*reduced, keepdims=0)
+
+
+def _reduce(graph: Graph, operation: Reduce, shape: Shape) -> None:
+    chain = _Chain(graph, operation)
+    axes = chain.constant([axis + 1 for axis in operation.axes], np.int64)
+    chain.last(f"Reduce{operation.function.capitalize()}", *inputs_of(graph, operation), axes, keepdims=1)
+
+
+def _normalize(graph: Graph, operation: Normalize, shape: Shape) -> None:
+    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    axes = chain.constant([2], np.int64)
+    rows = chain.add("Reshape", x, chain.constant([0, operation.blocks, -1], np.int64))
+    if operation.center:
+        rows = chain.add("Sub", rows, chain.add("ReduceMean", rows, axes, keepdims=1))
+    variance = chain.add("ReduceMean", chain.add("Mul", rows, rows), axes, keepdims=1)
+    root = chain.add("Sqrt", chain.add("Add", variance, chain.constant(operation.eps)))
+    chain.last("Reshape", chain.add("Div", rows, root), chain.constant([0, *shape], np.int64))
+
+
+def _softmax(graph: Graph, operation: Softmax, shape: Shape) -> None:
+    emit(graph, operation, "LogSoftmax" if operation.log else "Softmax", inputs_of(graph, operation), axis=operation.axis + 1)
+
+
+def _matmul(graph: Graph, operation: MatMul, shape: Shape) -> None:
+    emit(graph, operation, "MatMul", inputs_of(graph, operation))
+
+
+_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "tanh": (0,)}
+"""Torch's gates in ONNX's order."""
+
+
+def _recurrent(graph: Graph, operation: Recurrent, shape: Shape) -> None:
+    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    gates, hidden = _GATES[operation.cell], operation.hidden
+
+    def ordered(numbers: NDArray[Any], width: int) -> NDArray[Any]:
+        return numbers.reshape(len(gates), hidden, width)[list(gates)].reshape(1, -1, width)
+
+    biases = [ordered(bias, 1)[0, :, 0] for bias in (operation.input_bias, operation.hidden_bias)]
+    weights = [
+        chain.constant(ordered(operation.input_weights, shape[1])),
+        chain.constant(ordered(operation.hidden_weights, hidden)),
+    ]
+    more = {"linear_before_reset": 1} if operation.cell == "gru" else {}
+    kind = {"lstm": "LSTM", "gru": "GRU"}.get(operation.cell, "RNN")
+    made = chain.add(
+        kind,
+        chain.add("Transpose", x, perm=[1, 0, 2]),
+        *weights,
+        chain.constant(np.concatenate(biases)[None]),
+        hidden_size=hidden,
+        direction="reverse" if operation.reverse else "forward",
+        **more,
+    )
+    chain.last("Transpose", chain.add("Squeeze", made, chain.constant([1], np.int64)), perm=[1, 0, 2])
+
+
+def _embedding(graph: Graph, operation: Embedding, shape: Shape) -> None:
+    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    within = chain.add("Clip", x, chain.constant(0), chain.constant(operation.rows - 1))
+    table = chain.constant(operation.numbers.reshape(operation.rows, -1))
+    chain.last("Gather", table, chain.add("Cast", within, to=7), axis=0)  # 7: int64
+
+
+NODES: dict[type[Operation], Node] = {
+    Activation: _activation,
+    PRelu: _prelu,
+    Binary: _binary,
+    Concat: _concat,
+    Constant: _constant,
+    Reshape: _reshape,
+    Permute: _permute,
+    Slice: _slice,
+    Pad: _pad,
+    InsertZeros: _insert_zeros,
+    Resize: _resize,
+    AdaptivePool: _adaptive_pool,
+    Reduce: _reduce,
+    Normalize: _normalize,
+    Softmax: _softmax,
+    MatMul: _matmul,
+    Recurrent: _recurrent,
+    Embedding: _embedding,
+}
+"""By the class of the operation."""

@@ -1,0 +1,271 @@
+"""Functions and layers in terms of others: each is computed by calls that are lowered in turn."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fourfold import nn as fnn
+from fourfold.deploy.frontend.layers import numpy_of
+from fourfold.deploy.frontend.shaping import sliced
+from fourfold.deploy.frontend.traced import Traced, Tracing
+from fourfold.deploy.ir.ops import Concat, Recurrent
+from fourfold.nn.base import AlgebraLayer
+
+Handler = Callable[..., Any]
+
+
+def _normalize(
+    trace: Tracing, result: Tensor, x: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None
+) -> Any:
+    if p != 2:
+        raise TypeError("another norm than the second")
+    return x / x.square().sum(dim, keepdim=True).sqrt().clamp(min=eps)
+
+
+def _variance(
+    trace: Tracing, result: Tensor, x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **named: Any
+) -> Any:
+    if dim is None or isinstance(dim, bool):
+        raise TypeError("without `dim`")
+    correction = named.get("correction", 1 if unbiased is None else int(unbiased))
+    made = (x - x.mean(dim, keepdim=True)).square().mean(dim, keepdim=keepdim)
+    dims = dim if isinstance(dim, tuple | list) else (dim,)
+    count = math.prod(x.shape[each] for each in dims)
+    return made * (count / (count - correction))
+
+
+def _deviation(trace: Tracing, result: Tensor, x: Any, *settings: Any, **named: Any) -> Any:
+    return _variance(trace, result, x, *settings, **named).sqrt()
+
+
+def _norm(trace: Tracing, result: Tensor, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **named: Any) -> Any:
+    p = named.get("ord", p)
+    if p not in (2, "fro", None, 1):
+        raise TypeError("another norm than the first and the second")
+    return x.abs().sum(dim, keepdim=keepdim) if p == 1 else x.square().sum(dim, keepdim=keepdim).sqrt()
+
+
+def _log_sigmoid(trace: Tracing, result: Tensor, x: Any) -> Any:
+    return -F.softplus(-x)
+
+
+def _softmin(trace: Tracing, result: Tensor, x: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    return (-x).softmax(dim)
+
+
+def _tanhshrink(trace: Tracing, result: Tensor, x: Any) -> Any:
+    return x - x.tanh()
+
+
+def _softshrink(trace: Tracing, result: Tensor, x: Any, lambd: float = 0.5) -> Any:
+    return F.relu(x - lambd) - F.relu(-x - lambd)
+
+
+def _glu(trace: Tracing, result: Tensor, x: Any, dim: int = -1) -> Any:
+    first, second = x.chunk(2, dim)
+    return first * second.sigmoid()
+
+
+def _local_response(
+    trace: Tracing, result: Tensor, x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    padded = F.pad(x.square(), (0, 0) * (x.ndim - 2) + (size // 2, (size - 1) // 2))
+    total = padded[:, : x.shape[1]]
+    for start in range(1, size):
+        total = total + padded[:, start : start + x.shape[1]]
+    return x * (total * (alpha / size) + k).pow(-beta)
+
+
+def _stacked(trace: Tracing, result: Tensor, tensors: Any, dim: int = 0) -> Any:
+    return torch.cat([tensor.unsqueeze(dim) for tensor in tensors], dim)
+
+
+def _shuffled(trace: Tracing, result: Tensor, x: Any, upscale_factor: int) -> Any:
+    images, channels, height, width = x.shape
+    r = upscale_factor
+    split = x.reshape(images, channels // r**2, r, r, height * width)
+    rows = split.permute(0, 1, 4, 2, 3).reshape(images, channels // r**2, height, width * r * r)
+    pixels = rows.reshape(images, channels // r**2 * height, width, r, r).permute(0, 1, 3, 2, 4)
+    return pixels.reshape(images, channels // r**2, height * r, width * r)
+
+
+def _unshuffled(trace: Tracing, result: Tensor, x: Any, downscale_factor: int) -> Any:
+    images, channels, height, width = x.shape
+    r = downscale_factor
+    split = x.reshape(images, channels * (height // r), r, width // r, r).permute(0, 1, 2, 4, 3)
+    split = split.reshape(images, channels, height // r, r * r, width // r).permute(0, 1, 3, 2, 4)
+    return split.reshape(images, channels * r * r, height // r, width // r)
+
+
+def _channel_shuffle(trace: Tracing, result: Tensor, x: Any, groups: int) -> Any:
+    images, channels, height, width = x.shape
+    return x.view(images, groups, channels // groups, height, width).transpose(1, 2).reshape(x.shape)
+
+
+def _attended(
+    trace: Tracing, result: Tensor, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: Any = None, enable_gqa: bool = False,
+) -> Any:  # fmt: skip
+    if is_causal:
+        attn_mask = torch.full((query.shape[-2], key.shape[-2]), -1e4).triu(1)
+    weights = query @ key.transpose(-2, -1) * (scale or 1 / math.sqrt(query.shape[-1]))
+    if attn_mask is not None:
+        weights = weights + (torch.where(attn_mask, 0.0, -1e4) if attn_mask.dtype == torch.bool else attn_mask)
+    return weights.softmax(-1) @ value
+
+
+def _gru_cell(trace: Tracing, result: Tensor, x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
+    reset, update, new = F.linear(x, w_ih, b_ih).chunk(3, 1)
+    reset_state, update_state, new_state = F.linear(h, w_hh, b_hh).chunk(3, 1)
+    keep = torch.sigmoid(update + update_state)
+    candidate = torch.tanh(new + torch.sigmoid(reset + reset_state) * new_state)
+    return candidate + keep * (h - candidate)
+
+
+def _lstm_cell(
+    trace: Tracing, result: Any, x: Any, state: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None
+) -> Any:
+    h, c = state
+    inward, forget, new, out = (F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)).chunk(4, 1)
+    memory = torch.sigmoid(forget) * c + torch.sigmoid(inward) * torch.tanh(new)
+    return torch.sigmoid(out) * torch.tanh(memory), memory
+
+
+COMPOSITES: dict[str, Handler] = {
+    "normalize": _normalize,
+    "var": _variance,
+    "std": _deviation,
+    "norm": _norm,
+    "linalg_vector_norm": _norm,
+    "vector_norm": _norm,
+    "logsigmoid": _log_sigmoid,
+    "log_sigmoid": _log_sigmoid,
+    "softmin": _softmin,
+    "tanhshrink": _tanhshrink,
+    "softshrink": _softshrink,
+    "glu": _glu,
+    "local_response_norm": _local_response,
+    "stack": _stacked,
+    "pixel_shuffle": _shuffled,
+    "pixel_unshuffle": _unshuffled,
+    "channel_shuffle": _channel_shuffle,
+    "native_channel_shuffle": _channel_shuffle,
+    "scaled_dot_product_attention": _attended,
+    "gru_cell": _gru_cell,
+    "lstm_cell": _lstm_cell,
+}
+"""By what a call is named."""
+
+
+# ---- layers of several values
+
+
+def _recurrent(trace: Tracing, layer: Any, x: Any, state: Any = None) -> Any:
+    """Append an operation for each layer and direction; the state of memory cells is no value."""
+    if state is not None or layer.__dict__.get("proj_size", 0) or not isinstance(x, Traced) or x.fold != 1 or x.ndim != 3:
+        raise trace.refuse(", given a state of its own, without images, or with `proj_size`")
+    if x.axis != (0 if layer.batch_first else 1):
+        raise trace.refuse(f" with `batch_first` (={layer.batch_first}), given images along axis {x.axis}")
+    if isinstance(layer, AlgebraLayer) or getattr(getattr(layer, "algebra", None), "n", 1) > 1:
+        layer = fnn.to_real(layer)
+    cell = {"LSTM": "lstm", "GRU": "gru"}.get(layer.mode, "tanh")
+    if layer.mode == "RNN_RELU":
+        raise trace.refuse(" with `nonlinearity` (='relu'), which must be 'tanh'")
+    with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
+        weight = next(layer.parameters())
+        outputs, hidden = layer.forward(x.as_subclass(Tensor).to(weight.dtype))
+    value, states = x.value, []
+    for number in range(layer.num_layers):
+        made = []
+        for suffix in ("", "_reverse")[: 1 + layer.bidirectional]:
+            weights = {
+                name: numpy_of(each, trace.path).reshape(-1)
+                for name, part in (("input_weights", "weight_ih"), ("hidden_weights", "weight_hh"))
+                for each in [getattr(layer, f"{part}_l{number}{suffix}")]
+            }
+            rows = len(weights["hidden_weights"]) // layer.hidden_size
+            for name, part in (("input_bias", "bias_ih"), ("hidden_bias", "bias_hh")):
+                bias = getattr(layer, f"{part}_l{number}{suffix}") if layer.bias else torch.zeros(rows)
+                weights[name] = numpy_of(bias, trace.path)
+            made.append(trace.add(Recurrent, value, cell=cell, hidden=layer.hidden_size, reverse=bool(suffix), **weights))
+            steps = trace.shape(made[-1])
+            last = trace.wrap(torch.empty(steps), made[-1])
+            last.axis = 2
+            end = sliced(trace, torch.empty(1, steps[1], device="meta"), last, 0, 0 if suffix else steps[0] - 1)
+            states.append(end.value)
+        value = made[0] if len(made) == 1 else trace.add(Concat, *made, axis=1)
+    state_value = states[0] if len(states) == 1 else trace.add(Concat, *states, axis=0)
+    output = trace.like(outputs, value, x)
+    first = hidden[0] if isinstance(hidden, tuple) else hidden
+    final = trace.wrap(first, state_value, 1)
+    return output, ((final, _Untold()) if isinstance(hidden, tuple) else final)
+
+
+class _Untold:
+    """The memory of an LSTM's cells at its end, which is no value of a program."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise TypeError("the state of an LSTM's memory cells, which deployed networks do not give")
+
+
+def _multihead(trace: Tracing, layer: Any, query: Any, key: Any = None, value: Any = None, **named: Any) -> Any:
+    """Attention as its documentation has it, with heads as an axis of their own."""
+    masked = {
+        name: given
+        for name, given in named.items()
+        if name in ("attn_mask", "is_causal", "key_padding_mask") and given is not None
+    }
+    mask = masked.get("attn_mask")
+    if (
+        masked.get("key_padding_mask") is not None
+        or isinstance(mask, Traced)
+        or layer.bias_k is not None
+        or layer.add_zero_attn
+    ):
+        raise trace.refuse(", with a mask that is computed, `bias_k` or `add_zero_attn`")
+    if getattr(getattr(layer, "algebra", None), "n", 1) > 1:
+        layer = fnn.to_real(layer)
+    width, heads = layer.embed_dim, layer.num_heads
+    if layer.in_proj_weight is None:
+        matrices: Any = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
+    else:
+        matrices = layer.in_proj_weight.detach().chunk(3)
+    biases = (None,) * 3 if layer.in_proj_bias is None else layer.in_proj_bias.detach().chunk(3)
+    parts = []
+    for given, matrix, bias in zip(
+        (query, query if key is None else key, query if value is None else value), matrices, biases, strict=True
+    ):
+        x = given if layer.batch_first else given.transpose(0, 1)
+        made = F.linear(x, matrix.detach(), bias)
+        parts.append(made.reshape(x.shape[0], x.shape[1], heads, width // heads).transpose(1, 2))
+    joined = F.scaled_dot_product_attention(
+        parts[0], parts[1], parts[2], attn_mask=mask if mask is None or mask.dtype != torch.bool else ~mask
+    )
+    flat: Any = joined.transpose(1, 2).reshape(joined.shape[0], joined.shape[2], width)
+    bias = None if layer.out_proj.bias is None else layer.out_proj.bias.detach()
+    out = F.linear(flat, layer.out_proj.weight.detach(), bias)
+    return (out if layer.batch_first else out.transpose(0, 1)), None
+
+
+def _wrapped(attribute: str) -> Handler:
+    return lambda trace, module, *args, **kwargs: getattr(module, attribute)(*args, **kwargs)
+
+
+def _scripted(trace: Tracing, module: Any, *args: Any, **kwargs: Any) -> Any:
+    raise trace.refuse(", which is scripted: deploy the network that it was made from")
+
+
+WHOLE_LAYERS: dict[type[nn.Module], Handler] = {
+    nn.LSTM: _recurrent,
+    nn.GRU: _recurrent,
+    nn.RNN: _recurrent,
+    nn.MultiheadAttention: _multihead,
+    nn.DataParallel: _wrapped("module"),
+    nn.parallel.DistributedDataParallel: _wrapped("module"),
+    torch.jit.ScriptModule: _scripted,
+}
+"""What stands for the forward of a layer."""

@@ -1,0 +1,68 @@
+"""What moves numbers share: each output is a copy of one input, or of a constant, and each axis is moved by itself."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.deploy.ir.levels import Sums
+from fourfold.deploy.ir.operation import Operation, Shape, Values
+
+if TYPE_CHECKING:
+    from fourfold.deploy.quantize import Quantized
+
+OUTSIDE = -1
+"""The place of what lies outside the input."""
+
+
+class Axis(NamedTuple):
+    """Where the numbers along an axis of the output come from."""
+
+    source: int
+    """The axis of the input."""
+    places: NDArray[np.int64]
+    """Along it, or `OUTSIDE`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Movement(Operation):
+    """output[i, j, …] = input[places of i, places of j, …], axes in any order."""
+
+    keeps_scale: ClassVar[bool] = True
+
+    def axes(self, shape: Shape) -> list[Axis]:
+        """Return for each axis of the output where its numbers come from in an input of a shape."""
+        raise NotImplementedError
+
+    @property
+    def outside(self) -> float:
+        """What lies outside the input."""
+        return 0.0
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """Return the number of places along each axis."""
+        return tuple(len(axis.places) for axis in self.axes(inputs[0]))
+
+    def compute(self, *inputs: Values) -> Values:
+        """Return the numbers in their new places."""
+        made: Values = self._moved(inputs[0], self.outside)
+        return made
+
+    def compute_int8(self, quantized: "Quantized", *inputs: Sums) -> Any:
+        """Return the levels in their new places."""
+        return self._moved(inputs[0], self.outside_level(quantized))
+
+    def outside_level(self, quantized: "Quantized") -> int:
+        """Return the level of what lies outside the input."""
+        levels = quantized.levels[self.output]
+        return int(np.clip(np.rint(self.outside / levels.scale) + levels.zero, 0, levels.largest))
+
+    def _moved(self, x: Any, outside: float) -> Any:
+        axes = self.axes(x.shape[1:])
+        y = x.transpose(0, *(axis.source + 1 for axis in axes))
+        for number, axis in enumerate(axes, 1):
+            y = np.take(y, np.maximum(axis.places, 0), axis=number)
+            if (axis.places == OUTSIDE).any():
+                y[(slice(None),) * number + (axis.places == OUTSIDE,)] = outside
+        return y
