@@ -10,7 +10,29 @@ from torch import nn
 from fourfold import deploy, models
 from fourfold import nn as fnn
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.ir.ops import KINDS
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.operation import Operation
+from fourfold.deploy.ir.ops import (
+    KINDS,
+    Activation,
+    AdaptivePool,
+    Binary,
+    Concat,
+    Constant,
+    Embedding,
+    InsertZeros,
+    MatMul,
+    Normalize,
+    Pad,
+    Permute,
+    PRelu,
+    Recurrent,
+    Reduce,
+    Reshape,
+    Resize,
+    Slice,
+    Softmax,
+)
 from fourfold.deploy.ir.program import Encoding, Program
 
 
@@ -88,8 +110,51 @@ def every_operation(algebra="quaternion") -> Program:
         class_names=list("äbcde"),
         provenance={"run": "x-1", "top1": "61.5"},
     )
+    more = general_operations(len(program.operations))
+    about = {name: getattr(program, name) for name in ("encoding", "class_names", "provenance")}
+    program = assemble(program.shapes[0], [*program.operations, *more], **about)
     assert {type(operation) for operation in program.operations} == set(KINDS.values())
     return replace(program, ranges={0: 2.5, len(program.operations): 1 / 3})
+
+
+def general_operations(first: int) -> list[Operation]:
+    """Operations along any axes, of five numbers that value `first` is, to five others."""
+    random, made = np.random.default_rng(0), []
+
+    def numbers(*size: int) -> np.ndarray:
+        return random.standard_normal(size).astype(np.float32)
+
+    def then(kind: type[Operation], *inputs: int, **settings: object) -> int:
+        output = first + len(made) + 1
+        made.append(kind(name=f"{kind.kind}{output}", inputs=inputs or (output - 1,), output=output, **settings))
+        return output
+
+    then(Embedding, rows=7, numbers=numbers(28))
+    cell = {"cell": "lstm", "hidden": 3, "reverse": True}
+    weights = {"input_weights": 48, "hidden_weights": 36, "input_bias": 12, "hidden_bias": 12}
+    then(Recurrent, **cell, **{name: numbers(size) for name, size in weights.items()})
+    then(Permute, order=(1, 0))
+    then(Reshape, shape=(3, 5, 1))
+    then(Resize, size=(6, 2), mode="bilinear", steps=(5 / 6, 0.5))
+    then(InsertZeros, factors=(1, 2))
+    then(Pad, before=(0, 1, 0), after=(0, 0, 0), mode="reflect")
+    then(PRelu, slope=numbers(3))
+    then(Activation, function="leaky_relu", alpha=0.25)
+    then(AdaptivePool, function="mean", size=(4, 2))
+    then(Slice, axis=0, start=2, size=2, reverse=True)
+    last = then(Normalize, blocks=2, eps=1e-3)
+    constant = first + len(made) + 1
+    made.append(Constant(name="constant", inputs=(), output=constant, shape=(2, 4, 2), numbers=numbers(16)))
+    product = then(Binary, last, constant, function="multiply")
+    then(Concat, product, last, axis=0)
+    then(Reduce, function="mean", axes=(0,))
+    matrix = then(Reshape, shape=(4, 2))
+    turned = then(Permute, order=(1, 0))
+    then(MatMul, turned, matrix)
+    then(Reshape, shape=(4,))
+    then(Pad, before=(0,), after=(1,), value=0.5)
+    then(Softmax, axis=0, log=True)
+    return made
 
 
 def same(a, b) -> bool:

@@ -145,9 +145,25 @@ def test_reading_needs_no_torch(tmp_path):
 @pytest.mark.parametrize(
     "take", [deploy.load, lambda model: deploy.to_c(model, "."), lambda model: deploy.to_onnx(model, "a.onnx")]
 )
-def test_a_model_in_the_place_of_a_program_is_told_what_makes_one(take):
-    with pytest.raises(UserError, match=r"`(network|program)` \(a Linear\) must be .*`deploy.lower\(model, shape\)` makes"):
+def test_a_model_without_its_shape_and_what_is_no_network_are_refused(take):
+    with pytest.raises(UserError, match=r"`shape` \(=None\) must be"):
         take(nn.Linear(3, 2))
+    with pytest.raises(UserError, match=r"`(network|program)` \(a dict\) must be an artifact's path, a program or a network"):
+        take({})
+
+
+def test_a_model_is_loaded_and_exported_with_its_shape(tmp_path):
+    pytest.importorskip("onnx")
+    model, images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid()), np.ones((2, 1, 4, 5), np.float32)
+    wanted = deploy.load(deploy.lower(model, (1, 4, 5)))(images)
+    assert np.array_equal(deploy.load(model, shape=(1, 4, 5))(images), wanted)
+    encoding = deploy.Encoding(kind="none", n=1, shape=(1, 4, 5), mean=(0.5,), std=(0.25,))
+    assert "_run_bytes" in deploy.to_c(model, tmp_path, encoding=encoding)[1].read_text()
+    assert deploy.to_onnx(model, tmp_path / "a.onnx", shape=(1, 4, 5)).graph.output[0].name == "logits"
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 1), dtype=np.uint8)
+    assert encoding.encode(images).shape == (2, 1, 4, 5)
+    network = deploy.load(model, encoding=encoding)
+    assert np.abs(network(images) - network(encoding.encode(images))).max() < 1e-5
 
 
 def test_an_artifact_becomes_onnx_as_it_becomes_c(tmp_path):

@@ -159,7 +159,7 @@ def test_zeros_around_a_map_count(kind):
 
 
 def test_what_c_adds_around_a_map_counts():
-    draft = Draft(planes=[])
+    draft = Draft(planes=[], shapes=())
     draft.buffer(2**28)
     with pytest.raises(UserError, match="`value`"):
         draft.buffer(2**28 + 1)

@@ -49,8 +49,8 @@ def assert_no_idle_node(model):
     for node in model.graph.node:
         given = [constants[name] for name in node.input if name in constants]
         assert node.op_type != "Identity"
-        assert node.op_type != "Pad" or given[0].any()
-        assert node.op_type != "Mul" or (given[0] != 1).any()
+        assert node.op_type != "Pad" or not given or given[0].any()
+        assert node.op_type != "Mul" or not given or (given[0] != 1).any()
         for attribute in node.attribute:  # padding is told where there is some
             assert attribute.name != "pads" or node.op_type == "Conv" or any(attribute.ints)
 

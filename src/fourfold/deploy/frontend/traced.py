@@ -170,11 +170,11 @@ class Tracing:
     _call = ""
     _name = ""
 
-    def _begin(self, call: str) -> None:
+    def _begin(self, call: str, name: str = "") -> None:
         """Name the operations of a call: by its layer, or by the function behind the path of the module that calls it."""
         module = self._modules[-1] if self._modules else None
         simple = module is not None and type(module).__module__.startswith("torch.nn.") and not any(module.children())
-        name = self.path if simple and self.path else f"{self.path}.{call}" if self.path else call
+        name = name or (self.path if simple and self.path else f"{self.path}.{call}" if self.path else call)
         number = self._used[name] = self._used.get(name, -1) + 1
         self._call, self._name = call, f"{name}_{number}" if number else name
 
@@ -238,7 +238,7 @@ class Tracing:
             self._modules.pop()
 
     def _layer(self, module: nn.Module, kind: type[nn.Module], x: Traced) -> Any:
-        self._begin(kind.__name__.lower())
+        self._begin("layer", self.path)
         if not (kind is nn.Linear or (x.axis == 0 and x.fold == 1)):
             raise self.refuse(", given images along another axis than the first")
         assert kind in LAYERS
