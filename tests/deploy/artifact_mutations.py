@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from general_programs import general_program
 from random_programs import images_for, random_program
 
 from fourfold.deploy import quantize
@@ -15,6 +16,7 @@ from fourfold.deploy.artifact.container import FORMAT, VERSION, digest, seal, un
 from fourfold.deploy.artifact.values import VALUES
 from fourfold.deploy.artifact.writing import write
 from fourfold.deploy.ir.ops import KINDS
+from fourfold.deploy.ir.ops.activation import FUNCTIONS
 
 Random = np.random.Generator
 
@@ -22,8 +24,25 @@ INTEGERS = [-(2**63), -1, 0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 127, 128, 255, 256, 100
 INTEGERS += [2**28 - 1, 2**28, 2**28 + 1, 2**31 - 1, 2**31, 2**32, 2**53, 2**63, 10**30, 10**400]
 FLOATS = [-0.0, 0.5, -1.0, 1e-320, 1e-45, 1e-31, 1e-30, 1e-9, 1e9, 1e30, 1e31, 1e39, 1e300, np.inf, -np.inf, np.nan]
 TEXTS = ["", "é", "\ud800", "\udcff", "\x1b[31m", "\x00", "\n", "\x9b", "\u202e", "*/ int x; /*", "@NAME@", "??/", "\\", '"']
+TEXTS += [*FUNCTIONS, "constant", "reflect", "nearest", "bilinear", "mean", "sum", "max", "divide", "lstm", "gru"]
 TEXTS += ["a" * 3000, "../../x", *KINDS, *VALUES, "none", "grey", "zero", "pixels", "weight", "number", "all", "bitmap", "gaps"]
 SETTINGS = ("stride", "padding", "dilation", "groups", "relu", "ceil", "kernel", "count_padding", "inputs")
+GENERAL = (
+    "axis",
+    "start",
+    "size",
+    "step",
+    "reverse",
+    "order",
+    "shape",
+    "axes",
+    "before",
+    "after",
+    "blocks",
+    "factors",
+    "rows",
+    "hidden",
+)
 JUNK = [None, True, False, [], {}, [[]], [0], [1, 1], [2**27, 2**27], {"kept": 1}, [[[0, 1]]], *FLOATS, *TEXTS]
 
 
@@ -31,7 +50,8 @@ def corpus(seeds: int = 24) -> list[bytes]:
     """Return good artifacts of every coding: small random programs, every second one calibrated."""
     contents = []
     for seed in range(seeds):
-        program = random_program(seed)
+        general = seed % 4 > 1
+        program = general_program(seed, int8=bool(seed % 2)) if general else random_program(seed)
         if seed % 2:
             program = quantize.calibrate(program, images_for(program, seed))
         program = replace(program, provenance={"run": "a", "top1": "61.50"})
@@ -217,6 +237,20 @@ def _setting(random: Random, described: Any, other: Any) -> Any:
     return described
 
 
+def _general_setting(random: Random, described: Any, other: Any) -> Any:
+    """Change a setting that an operation along any axes has."""
+    operations = described.get("operations") if isinstance(described, dict) else None
+    chosen = [(each, name) for each in operations or () if isinstance(each, dict) for name in GENERAL if name in each]
+    if chosen:
+        operation, name = pick(random, chosen)
+        value, numbers = operation[name], [0, 1, 1, 2, 2, 3, 4, 5, 8, 13, *INTEGERS]
+        if isinstance(value, list):
+            operation[name] = [pick(random, numbers) if random.random() < 0.5 else each for each in value]
+        else:
+            operation[name] = pick(random, numbers)
+    return described
+
+
 def _size(random: Random, described: Any, other: Any) -> Any:
     """Change the size of the image, with that of the encoding, and sometimes of one alone."""
     if not isinstance(described, dict) or not isinstance(described.get("shape"), list) or len(described["shape"]) != 3:
@@ -259,4 +293,5 @@ def _more_operations(random: Random, described: Any, other: Any) -> Any:
 
 
 Change = Callable[[Random, Any, Any], Any]
-CHANGES: list[Change] = [_replace_spot, _replace_spot, _splice, _setting, _setting, _setting, _size, _ranges, _more_operations]
+CHANGES: list[Change] = [_general_setting, _general_setting, _replace_spot, _replace_spot, _splice]
+CHANGES += [_setting, _setting, _setting, _size, _ranges, _more_operations]
