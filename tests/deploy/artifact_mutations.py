@@ -240,7 +240,8 @@ def _setting(random: Random, described: Any, other: Any) -> Any:
 def _general_setting(random: Random, described: Any, other: Any) -> Any:
     """Change a setting that an operation along any axes has."""
     operations = described.get("operations") if isinstance(described, dict) else None
-    chosen = [(each, name) for each in operations or () if isinstance(each, dict) for name in GENERAL if name in each]
+    operations = operations if isinstance(operations, list) else []
+    chosen = [(each, name) for each in operations if isinstance(each, dict) for name in GENERAL if name in each]
     if chosen:
         operation, name = pick(random, chosen)
         value, numbers = operation[name], [0, 1, 1, 2, 2, 3, 4, 5, 8, 13, *INTEGERS]

@@ -15,7 +15,6 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-import fourfold
 from fourfold.deploy.frontend.layers import LAYERS, Lowering, called, kind_of, lower_layer, refusal
 from fourfold.deploy.ir.operation import Shape
 from fourfold.deploy.ir.ops import Constant
@@ -26,7 +25,7 @@ IMAGES = 3
 
 _ASKS_NUMBERS = {"item", "__bool__", "__float__", "__int__", "__index__", "tolist", "numpy", "equal", "allclose", "nonzero"}
 
-_FOREIGN = (str(Path(torch.__file__).parent), str(Path(fourfold.__file__).parent))
+_FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[2]))
 
 
 class Traced(Tensor):
