@@ -9,11 +9,14 @@ prints a line for each that cannot be deployed, and how many can.
 
 import argparse
 import math
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -564,31 +567,102 @@ def built(name: str) -> nn.Module:
     return model.eval()
 
 
-def refusal_of(name: str) -> str:
-    """Return why a network cannot be deployed; empty where it can."""
+def shape_of(name: str) -> Any:
+    """Return the shape that `lower` is given for a network."""
+    shapes = NETWORKS[name].shapes
+    return shapes[0] if len(shapes) == 1 else shapes
+
+
+def flat(outputs: Any) -> np.ndarray:
+    """Return the outputs of a network, however it gives them, as one array."""
+    parts = outputs.values() if isinstance(outputs, dict) else outputs if isinstance(outputs, list | tuple) else [outputs]
+    arrays = [part.detach().numpy() if isinstance(part, Tensor) else part for part in parts]
+    return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
+
+
+def error_of(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the size of the difference by that of what is wanted."""
+    return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-6))
+
+
+NEAR, NEAR_IN_INT8 = 1e-4, 0.35
+"""What an error may be: of float32, and of int8 with ranges from 32 drawn images and weights that nobody trained."""
+
+
+def refusal_of(name: str, compiled: bool, folder: Path) -> tuple[str, str]:
+    """Return why a network cannot be deployed in float32 and in int8; empty where it can, by every backend asked."""
     from fourfold import deploy
+    from fourfold.deploy import quantize
+    from fourfold.deploy.backends import numpy as reference
     from fourfold.record import UserError
 
-    user, model = NETWORKS[name], built(name)
-    shape = user.shapes[0] if len(user.shapes) == 1 else user.shapes
+    model, inputs = built(name), NETWORKS[name].inputs()
     try:
-        deploy.lower(model, shape)
+        program = deploy.lower(model, shape_of(name))
+        with torch.no_grad():
+            wanted = flat(getattr(model, "_orig_mod", model)(*inputs))
+        images = np.concatenate([each.numpy().reshape(len(each), -1) for each in inputs], axis=1).astype(np.float32)
+        images = images.reshape(len(images), *program.shapes[0])
+        if error_of(flat(reference.run(program, images)), wanted) > NEAR:
+            return "numpy computes something else", ""
+        if compiled and error_of(flat(deploy.load(program)(*(each.numpy() for each in inputs))), wanted) > NEAR:
+            return "C computes something else", ""
+        if compiled and error_of(in_onnxruntime(program, images, folder), wanted) > NEAR:
+            return "ONNX computes something else", ""
     except UserError as error:
-        return str(error)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return ""
+        return str(error), str(error)
+    try:
+        drawn = np.random.default_rng(1).standard_normal((32, *program.shapes[0])).astype(np.float32)
+        calibrated = quantize.calibrate(program, np.concatenate([drawn, images]))
+        quantize.check_quantized(calibrated)
+        unsupported = [each for each in program.operations if type(each) in reference.UNSUPPORTED_INT8]
+        if unsupported:
+            return "", reference.UNSUPPORTED_INT8[type(unsupported[0])]
+        found = reference.run_int8(calibrated, images)
+        if compiled and not np.array_equal(flat(deploy.load(calibrated)(*(each.numpy() for each in inputs))), flat(found)):
+            return "", "C in int8 computes something else"
+        if (error := error_of(flat(found), wanted)) > NEAR_IN_INT8:
+            return "", f"int8 is {error:.0%} away"
+    except UserError as error:
+        return "", str(error)
+    return "", ""
+
+
+def in_onnxruntime(program: Any, images: np.ndarray, folder: Path) -> np.ndarray:
+    """Return what onnxruntime makes of a program's ONNX."""
+    import onnxruntime
+
+    from fourfold import deploy
+
+    deploy.to_onnx(program, folder / "a.onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(folder / "a.onnx", options, providers=["CPUExecutionProvider"])
+    feed = {"image": images}
+    if program.inputs:
+        ends = np.cumsum([math.prod(port.shape) for port in program.inputs])[:-1]
+        parts = np.split(images, ends, axis=1)
+        feed = {port.name: part.reshape(-1, *port.shape) for port, part in zip(program.inputs, parts, strict=True)}
+    return flat(session.run(None, feed))
 
 
 def main() -> None:
     """Print what cannot be deployed, and how many can."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--all", action="store_true", help="compiled C and onnxruntime too")
+    given = parser.parse_args()
     warnings.simplefilter("ignore")
-    refused = {name: why for name in NETWORKS if (why := refusal_of(name))}
-    for name, why in refused.items():
-        print(f"{name}: {why:.120}")
-    print(f"{len(NETWORKS) - len(refused)} of {len(NETWORKS)} networks can be lowered")
+    counts = [0, 0]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in NETWORKS:
+            for number, (kind, why) in enumerate(
+                zip(("float32", "int8"), refusal_of(name, given.all, Path(folder)), strict=True)
+            ):
+                counts[number] += not why
+                if why:
+                    print(f"{name}, {kind}: {why:.150}")
+    by = "numpy, C and ONNX" if given.all else "numpy"
+    print(f"{counts[0]} of {len(NETWORKS)} networks can be deployed in float32, {counts[1]} in int8 ({by} compared with torch)")
 
 
 if __name__ == "__main__":

@@ -456,7 +456,6 @@ CALLS: dict[str, Handler] = {
     "gelu": _gelu,
     "leaky_relu": _leaky,
     "elu": _elu,
-    "celu": _elu,
     "softplus": _softplus,
     "hardtanh": _hardtanh,
     "clamp": _clamp,

@@ -65,6 +65,10 @@ def _softshrink(trace: Tracing, result: Tensor, x: Any, lambd: float = 0.5) -> A
     return F.relu(x - lambd) - F.relu(-x - lambd)
 
 
+def _celu(trace: Tracing, result: Tensor, x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
+    return F.elu(x / alpha) * alpha
+
+
 def _glu(trace: Tracing, result: Tensor, x: Any, dim: int = -1) -> Any:
     first, second = x.chunk(2, dim)
     return first * second.sigmoid()
@@ -147,6 +151,7 @@ COMPOSITES: dict[str, Handler] = {
     "softmin": _softmin,
     "tanhshrink": _tanhshrink,
     "softshrink": _softshrink,
+    "celu": _celu,
     "glu": _glu,
     "local_response_norm": _local_response,
     "stack": _stacked,
