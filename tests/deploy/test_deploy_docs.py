@@ -29,7 +29,7 @@ def table() -> str:
         [
             *lines,
             "",
-            "Layers that are known by their class, and all others whose forward calls these functions, tensor methods and operators:",
+            "Layers known by their class, and all others whose forward calls these functions, tensor methods and operators:",
             "",
             ", ".join(f"`{name}`" for name in layers) + ".",
             "",
