@@ -37,6 +37,18 @@ class Metric:
         return "top-1" if self.name == "top1" else self.name
 
     @property
+    def axis(self) -> str:
+        """What an axis of test values says."""
+        if self.name == "top1":
+            return "Top-1 test accuracy (%)"
+        less = "" if self.higher_is_better else ", less is better"
+        return f"Test {self.title or self.name}{f' ({self.unit})' if self.unit else ''}{less}"
+
+    def number(self, value: float) -> str:
+        """Return a value as tables print it: percents to two decimals, others to four digits."""
+        return f"{value:.2f}" if self.is_percent else f"{value:.4g}"
+
+    @property
     def is_percent(self) -> bool:
         """Whether values lie between 0 and 100."""
         return self.unit == "%"
@@ -50,9 +62,8 @@ class Metric:
         return max(values) if self.higher_is_better else min(values)
 
     def text(self, value: float) -> str:
-        """Return a value as tables print it, with its unit: percents to two decimals, others to four digits."""
-        number = f"{value:.2f}" if self.is_percent else f"{value:.4g}"
-        return f"{number} {self.unit}".rstrip()
+        """Return a value as tables print it, with its unit."""
+        return f"{self.number(value)} {self.unit}".rstrip()
 
 
 TOP1 = Metric(name="top1", unit="%", title="top-1 accuracy")

@@ -77,7 +77,12 @@ def common_range(curve: Curve, other: Curve) -> tuple[float, float] | None:
 
 
 def smallest_within(curve: Curve, reference: float, points: float = 1.0) -> Point | None:
-    """Return the measured point of least fraction of real whose mean is within `points` of `reference` (percent)."""
+    """Return the measured point of least fraction of real whose mean is within `points` of `reference`.
+
+    None where there is none, or the metric is no percentage that shall be high, of which a point says nothing.
+    """
+    if not (curve.metric.is_percent and curve.metric.higher_is_better):
+        return None
     within = [point for point in curve.points if point.top1.mean >= reference - points]
     return min(within, key=lambda point: point.fraction_of_real, default=None)
 
@@ -123,7 +128,8 @@ def _difference(curve: Curve, other: Curve) -> tuple[list[float], list[float]]:
     if not grid:
         return [], []
     ahead = np.interp(np.log(grid), np.log(x), y) - np.interp(np.log(grid), np.log(other_x), other_y)
-    return grid, [float(value) for value in ahead]
+    sign = 1 if curve.metric.higher_is_better else -1
+    return grid, [sign * float(value) for value in ahead]
 
 
 def _zero(grid: Sequence[float], ahead: Sequence[float], right: int) -> float:

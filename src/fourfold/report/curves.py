@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fourfold.record import TICKET, Row, UserError
+from fourfold.record import TICKET, TOP1, Metric, Row, UserError
 
 ALGEBRAS = {"real": "Real", "complex": "Complex", "quaternion": "Quaternion", "octonion": "Octonion", "phm": "PHM"}
 """The algebras' names in figures and tables, in their order there."""
@@ -95,6 +95,8 @@ class Curve:
     macs_real: int
     traces: tuple[Trace, ...] = ()
     """By trial."""
+    metric: Metric = TOP1
+    """What every `top1` is of: of other tasks than classification, another value."""
 
     @property
     def most_trials(self) -> int:
@@ -165,6 +167,7 @@ def _curve(rows: Sequence[Row], label: str, variant: int) -> Curve:
         parameters_real=first.parameters_real,
         macs_real=first.macs_real,
         traces=tuple(_trace(rows, trial) for trial in sorted({row.trial for row in rows})),
+        metric=first.metric,
     )
 
 

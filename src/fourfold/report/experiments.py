@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fourfold.record import TICKET, ConnectivityRow, OverlapRow, Row, Spec
+from fourfold.record import TICKET, TOP1, ConnectivityRow, Metric, OverlapRow, Row, Spec
 from fourfold.report.curves import Curve, curves
 from fourfold.report.published import DATASETS, EARLY_STOPPING, MODELS, PublishedCurve, published_curves
 from fourfold.report.runs import Run, check_same_data, read_runs
@@ -32,6 +32,11 @@ class Experiment:
     """By run and trial; runs without failures are left out."""
     connectivity: tuple[ConnectivityRow, ...] = ()
     overlaps: tuple[OverlapRow, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """What the networks are judged by."""
+        return next((curve.metric for curve in self.curves), TOP1)
 
     @property
     def tickets(self) -> tuple[Curve, ...]:

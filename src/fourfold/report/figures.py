@@ -194,7 +194,9 @@ def _line(axes: Axes, series: Series, order: int, *, bars: bool) -> None:
 
 def _axes(axes: Axes, plot: Plot) -> None:
     axes.set_xlabel(plot.x_label)
-    axes.set_ylabel("Top-1 test accuracy (%)")
+    axes.set_ylabel(plot.metric.axis)
+    if not plot.metric.higher_is_better:
+        axes.yaxis.set_inverted(True)  # up is better in every figure
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     if plot.quantity == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))

@@ -39,10 +39,11 @@ SURVIVAL_NOTE = (
 
 def all_tables(experiment: Experiment) -> list[Table]:
     """Return every table of an experiment, the shortest answer first."""
+    in_points = experiment.metric.is_percent and experiment.metric.higher_is_better  # what these two say means nothing else
     tables = (
         summary_table(experiment),
-        gap_table(experiment),
-        survival_table(experiment),
+        gap_table(experiment) if in_points else None,
+        survival_table(experiment) if in_points else None,
         stability_table(experiment),
         level_table(experiment),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fourfold.record import TICKET
+from fourfold.record import TICKET, TOP1, Metric
 from fourfold.report.claims import NOTE, Judged, count_sentence, ours_in_words, theirs_in_words
 from fourfold.report.compare import departures
 from fourfold.report.curves import Curve
@@ -127,6 +127,13 @@ def _data(experiment: Experiment) -> dict[str, Any]:
     """Return the numbers that the script draws, rounded to what a screen can show."""
     return {
         "title": experiment.title,
+        "metric": {
+            "name": "Top-1" if experiment.metric == TOP1 else experiment.metric.short,
+            "axis": experiment.metric.axis,
+            "unit": experiment.metric.unit,
+            "percent": experiment.metric.is_percent,
+            "reverse": not experiment.metric.higher_is_better,
+        },
         "curves": [_curve(curve) for curve in experiment.curves],
         "published": [
             {
@@ -139,6 +146,11 @@ def _data(experiment: Experiment) -> dict[str, Any]:
             for curve in experiment.published
         ],
     }
+
+
+def _rounded(value: float, metric: Metric, digits: int) -> float:
+    """Return a value of a metric, of percentages to so many decimals."""
+    return round(value, digits) if metric.is_percent else _digits(value)
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
@@ -160,8 +172,8 @@ def _curve(curve: Curve) -> dict[str, Any]:
                 "macs": round(point.macs),
                 "bytes": round(point.stored_bytes),
                 "weights": round(point.weights),
-                "top1": round(point.top1.mean, 3),
-                "std": None if point.top1.std is None else round(point.top1.std, 3),
+                "top1": _rounded(point.top1.mean, curve.metric, 3),
+                "std": None if point.top1.std is None else _rounded(point.top1.std, curve.metric, 3),
                 "n": point.top1.n,
             }
             for point in curve.points
@@ -170,8 +182,8 @@ def _curve(curve: Curve) -> dict[str, Any]:
             {
                 "level": training.level,
                 "epochs": list(training.epochs),
-                "top1": [round(stat.mean, 2) for stat in training.top1],
-                "std": [None if stat.std is None else round(stat.std, 2) for stat in training.top1],
+                "top1": [_rounded(stat.mean, curve.metric, 2) for stat in training.top1],
+                "std": [None if stat.std is None else _rounded(stat.std, curve.metric, 2) for stat in training.top1],
                 "n": [stat.n for stat in training.top1],
             }
             for training in curve.training

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fourfold.record import TOP1, Metric
 from fourfold.report.compare import departures
 from fourfold.report.curves import Curve, Stat
 from fourfold.report.experiments import Experiment
@@ -50,6 +51,7 @@ class Plot:
     x_label: str
     note: str
     series: tuple[Series, ...]
+    metric: Metric = TOP1
 
     def records(self) -> list[Record]:
         """Return exactly the numbers drawn, one record a point."""
@@ -59,7 +61,7 @@ class Plot:
                 "run": series.run,
                 "level": level,
                 self.quantity: x,
-                "top1": y,
+                self.metric.name: y,
                 "std": std,
                 "trials": trials,
             }
@@ -103,30 +105,33 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
     return [
         Plot(
             name="accuracy-log",
-            title=f"{experiment.title}: accuracy against fraction of real",
+            title=f"{experiment.title}: {_measure(experiment)} against fraction of real",
             quantity="fraction_of_real",
             logarithmic=True,
             x_label=f"{_FRACTION} (log scale; {_SIDES})",
             note=note,
             series=(*behind, *ours),
+            metric=experiment.metric,
         ),
         Plot(
             name="accuracy-linear",
-            title=f"{experiment.title}: accuracy against fraction of real",
+            title=f"{experiment.title}: {_measure(experiment)} against fraction of real",
             quantity="fraction_of_real",
             logarithmic=False,
             x_label=f"{_FRACTION} (linear scale; {_SIDES})",
             note=note,
             series=(*behind, *ours),
+            metric=experiment.metric,
         ),
         Plot(
             name="accuracy-macs",
-            title=f"{experiment.title}: accuracy against MACs",
+            title=f"{experiment.title}: {_measure(experiment)} against MACs",
             quantity="macs",
             logarithmic=True,
             x_label=f"Multiply-accumulates (MACs) for one image, kept weights only (log scale; {_SIDES})",
             note=trained,
             series=tuple(macs),
+            metric=experiment.metric,
         ),
     ]
 
@@ -146,6 +151,7 @@ def control_plots(experiment: Experiment) -> list[Plot]:
                     x_label=f"{_FRACTION} (log scale; {_SIDES})",
                     note=f"{_preset_note(experiment)} {_trials_note(curves)}",
                     series=tuple(_by_level(curve, "fraction_of_real") for curve in curves),
+                    metric=experiment.metric,
                 )
             )
     return plots
@@ -164,8 +170,9 @@ def training_plots(experiment: Experiment) -> list[Plot]:
                 quantity="epoch",
                 logarithmic=False,
                 x_label="Epoch",
-                note=f"{_preset_note(experiment)} Test accuracy after each epoch. {_trials_note(experiment.tickets)}",
+                note=f"{_preset_note(experiment)} {_after_epochs(experiment)} {_trials_note(experiment.tickets)}",
                 series=tuple(dense),
+                metric=experiment.metric,
             )
         )
     for curve in experiment.tickets:
@@ -184,8 +191,9 @@ def training_plots(experiment: Experiment) -> list[Plot]:
                     quantity="epoch",
                     logarithmic=False,
                     x_label="Epoch",
-                    note=f"{_preset_note(experiment)} Test accuracy after each epoch. {_trials_note([curve])}",
+                    note=f"{_preset_note(experiment)} {_after_epochs(experiment)} {_trials_note([curve])}",
                     series=tuple(series),
+                    metric=experiment.metric,
                 )
             )
     return plots
@@ -201,6 +209,16 @@ def layer_plot(experiment: Experiment) -> Heat | None:
         note=f"{_preset_note(experiment)} Kept weights / weights of the same layer, mean over trials, in percent.",
         panels=experiment.tickets,
     )
+
+
+def _measure(experiment: Experiment) -> str:
+    """Return what is drawn, in a word."""
+    metric = experiment.metric
+    return "accuracy" if metric == TOP1 else metric.title or metric.name
+
+
+def _after_epochs(experiment: Experiment) -> str:
+    return f"Test {_measure(experiment)} after each epoch."
 
 
 def _name(ticket: Curve, experiment: Experiment) -> str:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fourfold.record import TOP1, Metric
 from fourfold.report.compare import TARGETS, at_fraction, common_range, crossover, real_twin, smallest_within
 from fourfold.report.curves import ALGEBRAS, Curve, Point
 from fourfold.report.experiments import Experiment
@@ -88,8 +89,8 @@ def level_records(experiment: Experiment) -> list[Record]:
                     "weights": point.weights,
                     "stored_bytes": point.stored_bytes,
                     "macs": point.macs,
-                    "top1_mean": point.top1.mean,
-                    "top1_std": point.top1.std,
+                    f"{experiment.metric.name}_mean": point.top1.mean,
+                    f"{experiment.metric.name}_std": point.top1.std,
                     "top5_mean": point.top5.mean if point.top5 else None,
                     "top5_std": point.top5.std if point.top5 else None,
                     "loss_mean": point.loss.mean,
@@ -111,7 +112,7 @@ def level_table(experiment: Experiment) -> Table:
         for point in curve.points:
             gaps = (MISSING, MISSING) if curve.algebra == "real" else (NOT_RUN, NOT_RUN)
             if real is not None:
-                gaps = tuple(MISSING if value is None else gap(value) for value in _gaps(point, real))  # type: ignore[assignment]
+                gaps = tuple(MISSING if value is None else gap(value, curve.metric) for value in _gaps(point, real))  # type: ignore[assignment]
             rows.append(
                 (
                     curve.label,
@@ -121,7 +122,7 @@ def level_table(experiment: Experiment) -> Table:
                     f"{point.weights:,.0f}",
                     size(point.stored_bytes),
                     count(point.macs),
-                    accuracy(point.top1),
+                    accuracy(point.top1, curve.metric),
                     trials(point.top1.n, curve.most_trials),
                     *gaps,
                 )
@@ -134,12 +135,29 @@ def level_table(experiment: Experiment) -> Table:
         "Weights kept",
         "Stored",
         "MACs",
-        "Top-1 (%)",
+        _column(experiment.metric),
         "Trials",
         "Gap, same level",
         "Gap, same fraction",
     )
-    return Table(title="Levels", columns=columns, rows=tuple(rows), note=LEVELS_NOTE)
+    return Table(title="Levels", columns=columns, rows=tuple(rows), note=_note(LEVELS_NOTE, experiment.metric))
+
+
+def _column(metric: Metric) -> str:
+    """Return the head of the column of a metric."""
+    return f"{'Top-1' if metric == TOP1 else metric.title or metric.name}{f' ({metric.unit})' if metric.unit else ''}"
+
+
+def _note(note: str, metric: Metric) -> str:
+    """Return a note about accuracies as one about another metric."""
+    if metric == TOP1:
+        return note
+    less = "" if metric.higher_is_better else " (less is better: a gap below 0 is in favour of the network)"
+    unit = f"in {metric.unit}" if metric.unit else "without a unit"
+    return note.replace(
+        "Top-1: mean ± sample standard deviation over trials, percent. Gap to real, in points:",
+        f"{metric.title or metric.name}{less}: mean ± sample standard deviation over trials, {unit}. Gap to real:",
+    )
 
 
 def summary_records(experiment: Experiment) -> list[Record]:
@@ -157,12 +175,12 @@ def summary_records(experiment: Experiment) -> list[Record]:
             "algebra": curve.algebra,
             "trials": curve.most_trials,
             "dense_fraction_of_real": dense.fraction_of_real if dense else None,
-            "dense_top1_mean": dense.top1.mean if dense else None,
-            "dense_top1_std": dense.top1.std if dense else None,
+            f"dense_{curve.metric.name}_mean": dense.top1.mean if dense else None,
+            f"dense_{curve.metric.name}_std": dense.top1.std if dense else None,
         }
         for target in TARGETS:
             estimate = at_fraction(curve, target)
-            record[f"top1_at_{100 * target:g}_percent_interpolated"] = estimate.top1 if estimate else None
+            record[f"{curve.metric.name}_at_{100 * target:g}_percent_interpolated"] = estimate.top1 if estimate else None
             record[f"trials_at_{100 * target:g}_percent"] = estimate.trials if estimate else None
         found = crossover(curve, real) if real is not None and real is not curve else None
         record["overtakes_real_at_fraction_interpolated"] = found.fraction if found else None
@@ -179,7 +197,7 @@ def summary_table(experiment: Experiment) -> Table:
         "Network",
         "Trials",
         "Dense: fraction of real",
-        "Dense: top-1 (%)",
+        f"Dense: {_column(experiment.metric).replace('Top', 'top')}",
         *(f"At {100 * target:g} % of real" for target in TARGETS),
         "Overtakes real at",
         "Within 1 point of dense real",
@@ -195,11 +213,11 @@ def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
     real = curve if curve.algebra == "real" else real_twin(curve, experiment)
     dense = curve.dense
     cells = [curve.label, str(curve.most_trials)]
-    cells += [percent(dense.fraction_of_real), accuracy(dense.top1)] if dense else [NOT_RUN, NOT_RUN]
+    cells += [percent(dense.fraction_of_real), accuracy(dense.top1, curve.metric)] if dense else [NOT_RUN, NOT_RUN]
     for target in TARGETS:
         estimate = at_fraction(curve, target)
         few = "" if estimate is None or estimate.trials == curve.most_trials else f" ({estimate.trials} of {curve.most_trials})"
-        cells.append(MISSING if estimate is None else f"{estimate.top1:.2f}{few}")
+        cells.append(MISSING if estimate is None else f"{curve.metric.number(estimate.top1)}{few}")
     if real is curve:
         cells.append(MISSING)
     elif real is None:
@@ -210,7 +228,8 @@ def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
         cells.append(NOT_RUN)
     else:
         within = smallest_within(curve, real.dense.top1.mean)
-        cells.append("never" if within is None else f"{percent(within.fraction_of_real)} (level {within.level})")
+        never = "never" if curve.metric.is_percent and curve.metric.higher_is_better else MISSING
+        cells.append(never if within is None else f"{percent(within.fraction_of_real)} (level {within.level})")
     return tuple(cells)
 
 
@@ -218,7 +237,7 @@ def _crossover_cell(curve: Curve, real: Curve) -> str:
     found = crossover(curve, real)
     if found is None:
         return MISSING if common_range(curve, real) is None else "never"
-    sure = overtaking(curve.traces, real.traces)
+    sure = overtaking(curve.traces, real.traces) if curve.metric.higher_is_better else None
     text = percent(found.fraction) + (" (its start)" if found.from_start else f" {crossing_interval(sure)}" if sure else "")
     text = text.rstrip()
     return text if found.behind_again is None else f"{text}, behind again at {percent(found.behind_again)}"

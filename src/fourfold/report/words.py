@@ -1,5 +1,6 @@
 """Numbers and findings in words; every sentence is computed from the rows."""
 
+from fourfold.record import TOP1, Metric
 from fourfold.report.compare import TARGETS, at_fraction, common_range, crossover, real_twin
 from fourfold.report.curves import ALGEBRAS, Curve, Stat
 from fourfold.report.experiments import Experiment
@@ -38,14 +39,15 @@ def size(number: float) -> str:
     return f"{text}B" if text[-1].isalpha() else f"{text} B"
 
 
-def accuracy(stat: Stat) -> str:
+def accuracy(stat: Stat, metric: Metric = TOP1) -> str:
     """Return the mean and, of several trials, the sample standard deviation, such as `82.41 ± 0.32`."""
-    return f"{stat.mean:.2f}" if stat.std is None else f"{stat.mean:.2f} ± {stat.std:.2f}"
+    mean = metric.number(stat.mean)
+    return mean if stat.std is None else f"{mean} ± {metric.number(stat.std)}"
 
 
-def gap(points: float) -> str:
-    """Return a difference in percentage points with its sign."""
-    return f"{points:+.2f}".replace("-", "−")
+def gap(points: float, metric: Metric = TOP1) -> str:
+    """Return a difference, of percentages in points, with its sign."""
+    return (f"{points:+.2f}" if metric.is_percent else f"{points:+.4g}").replace("-", "−")
 
 
 def trials(n: int, most: int | None = None) -> str:
@@ -94,8 +96,13 @@ def _dense(tickets: tuple[Curve, ...]) -> str:
             continue
         n = f"{dense.top1.n} trial{'s' if dense.top1.n > 1 else ''}"
         share = "" if curve.algebra == "real" else f" with {percent(dense.fraction_of_real)} of the real twin's parameters"
-        parts.append(f"{curve.label} {accuracy(dense.top1)} %{share} ({n})")
-    return f"Dense top-1 accuracy: {'; '.join(parts)}." if parts else "No dense network (level 0) was trained."
+        unit = f" {curve.metric.unit}" if curve.metric.unit else ""
+        parts.append(f"{curve.label} {accuracy(dense.top1, curve.metric)}{unit}{share} ({n})")
+    if not parts:
+        return "No dense network (level 0) was trained."
+    metric = tickets[0].metric
+    less = "" if metric.higher_is_better else " (less is better)"
+    return f"Dense {metric.title or metric.name}{less}: {'; '.join(parts)}."
 
 
 def _at_sparsest_target(curve: Curve, real: Curve) -> str | None:
@@ -103,8 +110,10 @@ def _at_sparsest_target(curve: Curve, real: Curve) -> str | None:
         ours, theirs = at_fraction(curve, target), at_fraction(real, target)
         if ours is not None and theirs is not None:
             return (
-                f"At {100 * target:g} % of the real twin's parameters: {curve.label} {ours.top1:.2f} %, {_within(real.label)} "
-                f"{theirs.top1:.2f} %, a gap of {gap(ours.top1 - theirs.top1)} points ({_basis(curve, real)})."
+                f"At {100 * target:g} % of the real twin's parameters: {curve.label} {curve.metric.text(ours.top1)}, "
+                f"{_within(real.label)} {curve.metric.text(theirs.top1)}, a gap of "
+                f"{gap(ours.top1 - theirs.top1, curve.metric)}{' points' if curve.metric.is_percent else ''} "
+                f"({_basis(curve, real)})."
             )
     return None
 

@@ -16,7 +16,8 @@ function count(number) {
 }
 const bytes = (number) => (number < 999.5 ? `${Math.round(number)} B` : `${count(number)}B`);
 /* With no-break spaces, so that a number stays on one line with its unit. */
-const plusMinus = (mean, std) => (std === null ? `${mean.toFixed(2)}\u00a0%` : `${mean.toFixed(2)}\u00a0±\u00a0${std.toFixed(2)}\u00a0%`);
+const number = (metric, value) => (metric.percent ? value.toFixed(2) : String(Number(value.toPrecision(4))));
+const plusMinus = (metric, mean, std) => `${number(metric, mean)}${std === null ? "" : `\u00a0±\u00a0${number(metric, std)}`}${metric.unit ? `\u00a0${metric.unit}` : ""}`;
 const trials = (n, most) => (n === most ? String(n) : `${n} of ${most}`);
 const tick = (format) => (value) => trim(format(value));
 
@@ -39,11 +40,13 @@ function option(group, type, value, text, checked, icon) {
   return label;
 }
 
+const yAxis = (metric) => ({ label: metric.axis, format: (v) => (metric.percent ? trim(v.toFixed(2)) : String(Number(v.toPrecision(3)))), reverse: metric.reverse });
+
 function accuracyChart(figure, experiment, id) {
   const chart = new Chart(figure.querySelector(".plot"), `accuracy against size, ${experiment.title}`);
   const axis = figure.querySelector(".axis"), span = figure.querySelector(".span"), show = figure.querySelector(".show");
   for (const [value, one] of Object.entries(AXES)) axis.append(option(`${id}-axis`, "radio", value, one.name, value === "fraction-log"));
-  for (const [value, text] of SPANS) span.append(option(`${id}-span`, "radio", value, text, value === "all"));
+  for (const [value, text] of experiment.metric.percent && !experiment.metric.reverse ? SPANS : SPANS.slice(0, 1)) span.append(option(`${id}-span`, "radio", value, text, value === "all"));
   experiment.curves.forEach((curve, i) => show.append(option(`${id}-show`, "checkbox", `curve-${i}`, curve.label, true, swatch(curve))));
   const several = experiment.curves.some((curve) => curve.most > 1);
   if (several) show.append(option(`${id}-show`, "checkbox", "bands", "± standard deviation", true));
@@ -69,10 +72,10 @@ function accuracyChart(figure, experiment, id) {
     figure.querySelector(".axis-note").textContent = notes.filter(Boolean).join(" ");
     chart.show({
       series, bands: on.has("bands"), x: { ...chosen, reverse: true },
-      y: { label: "Top-1 test accuracy (%)", format: (v) => trim(v.toFixed(2)), ...part },
+      y: { ...yAxis(experiment.metric), ...part },
       tip: (curve, p) => p.published
         ? [["Fraction of real", percent(p.fraction)], ["Top-1", `${p.top1.toFixed(2)} %`]]
-        : [["Level", p.level], ["Density", percent(p.density)], ["Fraction of real", percent(p.fraction)], ["Top-1", plusMinus(p.top1, p.std)],
+        : [["Level", p.level], ["Density", percent(p.density)], ["Fraction of real", percent(p.fraction)], [experiment.metric.name, plusMinus(experiment.metric, p.top1, p.std)],
           ["Trials", trials(p.n, curve.most)], ["MACs", count(p.macs)], ["Stored", bytes(p.bytes)], ["Weights", p.weights.toLocaleString("en")]],
     });
   };
@@ -93,8 +96,8 @@ function trainingChart(figure, experiment) {
     const series = tickets.map((curve) => ({ ...curve, sparse: true, points: line(curve, level) }));
     chart.show({
       series: [...dense, ...series].filter((one) => one.points.length), bands: true, empty: "No network was trained at this level.",
-      x: { label: "Epoch", format: (v) => trim(v.toFixed(1)) }, y: { label: "Top-1 test accuracy (%)", format: (v) => trim(v.toFixed(2)) },
-      tip: (curve, p) => [["Level", level], ["Epoch", p.x], ["Top-1", plusMinus(p.y, p.std)], ["Trials", trials(p.n, p.most)]],
+      x: { label: "Epoch", format: (v) => trim(v.toFixed(1)) }, y: yAxis(experiment.metric),
+      tip: (curve, p) => [["Level", level], ["Epoch", p.x], [experiment.metric.name, plusMinus(experiment.metric, p.y, p.std)], ["Trials", trials(p.n, p.most)]],
     });
     legend(figure, series.filter((one) => one.points.length));
   };
@@ -142,7 +145,7 @@ function levelSlider(section, experiment, updates) {
     const level = levels[Number(input.value)];
     const sizes = tickets.map((curve) => {
       const point = curve.points.find((one) => one.level === level);
-      return point ? `${curve.label} ${plusMinus(point.top1, point.std)} at ${percent(point.fraction)} of real` : `${curve.label} not run`;
+      return point ? `${curve.label} ${plusMinus(experiment.metric, point.top1, point.std)} at ${percent(point.fraction)} of real` : `${curve.label} not run`;
     });
     const point = tickets.flatMap((curve) => curve.points).find((one) => one.level === level);
     output.textContent = `${level} (density ${percent(point.density)}): ${sizes.join("; ")}`;

@@ -1,0 +1,85 @@
+"""Reports of other tasks than classification: axes, tables and sentences carry the metric, and less can be better."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from synthetic_runs import row, spec
+
+from fourfold.record import TOP1, Metric
+from fourfold.report import curves
+from fourfold.report.compare import crossover, smallest_within
+from fourfold.report.experiments import experiments_of_rows
+from fourfold.report.figures import draw
+from fourfold.report.page import page
+from fourfold.report.plots import accuracy_plots, training_plots
+from fourfold.report.tables import level_records, level_table, summary_records, summary_table, to_csv
+from fourfold.report.words import sentences
+
+RMSE = Metric(name="rmse", unit="m", higher_is_better=False, title="root mean squared error")
+ROWS = [row(spec(algebra), trial, level) for algebra in ("real", "quaternion") for trial in range(3) for level in range(12)]
+
+
+def of_error(row):
+    """The row of another task, whose error is what accuracy lacks of 100."""
+    epochs = tuple(replace(epoch, top1=None, metric=100 - epoch.top1) for epoch in row.epochs)
+    values = {"rmse": 100 - row.top1, "r2": 0.5, "loss": row.loss}
+    return replace(row, top1=None, top5=None, metric=RMSE, metrics=values, epochs=epochs, preset="roads")
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    (found,) = experiments_of_rows(map(of_error, ROWS))
+    return found
+
+
+def test_what_overtakes_by_accuracy_overtakes_by_error_at_the_same_place(experiment):
+    real, quaternion = curves(ROWS)
+    right = crossover(quaternion, real)
+    assert right is not None
+    found = crossover(experiment.curves[1], experiment.curves[0])
+    assert found.fraction == pytest.approx(right.fraction)
+    assert found.behind_again == pytest.approx(right.behind_again) if right.behind_again else found.behind_again is None
+    assert smallest_within(quaternion, 0) is not None
+    assert smallest_within(experiment.curves[1], 1e9) is None  # a point means nothing in metres
+
+
+def test_axes_carry_the_metric_and_up_is_better(experiment):
+    (accuracy,) = experiments_of_rows(ROWS)
+    for plot in (*accuracy_plots(experiment), *training_plots(experiment)):
+        axes = draw(plot).axes[0]
+        assert axes.get_ylabel() == "Test root mean squared error (m), less is better"
+        assert axes.yaxis.get_inverted()
+        assert set(plot.records()[0]) >= {"rmse", "std"}
+        assert "ccuracy" not in plot.title + plot.note
+    for plot in accuracy_plots(accuracy):
+        axes = draw(plot).axes[0]
+        assert axes.get_ylabel() == "Top-1 test accuracy (%)"
+        assert not axes.yaxis.get_inverted()
+
+
+def test_tables_and_sentences_carry_the_metric(experiment):
+    records = list(csv.DictReader(io.StringIO(to_csv(level_records(experiment)))))
+    means = [float(record["rmse_mean"]) for record in records]
+    assert means == pytest.approx([point.top1.mean for curve in experiment.curves for point in curve.points])
+    assert "dense_rmse_mean" in summary_records(experiment)[0]
+    texts = [level_table(experiment).to_markdown(), summary_table(experiment).to_markdown(), *sentences(experiment)]
+    assert "Dense root mean squared error (less is better): Real" in " ".join(texts)
+    for text in texts:
+        assert not re.search(r"top-?1", text, re.IGNORECASE), text
+
+
+def test_the_page_draws_the_metric(experiment):
+    text = page([experiment])
+    assert '"axis": "Test root mean squared error (m), less is better"' in text or "Test root mean squared error (m)" in text
+    assert re.search(r'"reverse":\s*true', text)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [(TOP1, 81.256, "81.26 %"), (RMSE, 0.0123456, "0.01235 m"), (Metric(name="bits"), 1234567.0, "1.235e+06")],
+)
+def test_values_are_printed_with_their_unit(metric, value, text):
+    assert metric.text(value) == text
