@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fourfold import algebra, data, deploy, models, nn, presets, pruning, report, tasks
     from fourfold.execution import run
+    from fourfold.lottery import export_torch, load_ticket
     from fourfold.nn import convert
     from fourfold.record import Spec, UserError
 
@@ -18,6 +19,8 @@ __all__ = [
     "convert",
     "data",
     "deploy",
+    "export_torch",
+    "load_ticket",
     "models",
     "nn",
     "presets",
@@ -27,7 +30,14 @@ __all__ = [
     "tasks",
 ]
 
-_HOMES = {"convert": "fourfold.nn", "run": "fourfold.execution", "Spec": "fourfold.record", "UserError": "fourfold.record"}
+_HOMES = {
+    "Spec": "fourfold.record",
+    "UserError": "fourfold.record",
+    "convert": "fourfold.nn",
+    "export_torch": "fourfold.lottery",
+    "load_ticket": "fourfold.lottery",
+    "run": "fourfold.execution",
+}
 
 
 def __getattr__(name: str) -> Any:

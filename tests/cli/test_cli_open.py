@@ -1,11 +1,14 @@
 """Experiments of the user's own from the command line: templates, resuming, changed code, and code that fails."""
 
 import json
+import subprocess
 import sys
 
 import pytest
+import torch
 from cli_samples import call, tree
 
+import fourfold as ff
 from fourfold.cli.new import TASKS
 from fourfold.record import RunStore, find_runs
 
@@ -263,3 +266,58 @@ def test_what_is_on_disk_names_code_and_metric(roads):
     for name, content in tree(roads.parent / "runs").items():
         if "rows-" in name:
             assert before[name] == content
+
+
+@pytest.fixture
+def kept(roads):
+    """A run whose levels' weights are kept; the folder of its quaternion network."""
+    assert call("run", "roads.py", *QUICK, "--keep", 0, 1).code == 0
+    return next(store.path for store in find_runs(roads.parent / "runs") if store.spec().model.algebra == "quaternion")
+
+
+def test_commands_that_build_the_network_take_its_code_from_the_command_line(roads, kept):
+    for words in (("export", kept, "--level", 1, "--to", "torch"), ("stability", kept, "--points", 3)):
+        refused = call(*words)
+        assert (refused.code, "--trust-code" in refused.err) == (2, True)
+        for trust in (("--code", roads), ("--trust-code",)):
+            ended = call(*words, *trust)
+            assert ended.code == 0, ended.err
+    other = roads.parent / "elsewhere" / "paths.py"
+    other.parent.mkdir()
+    other.write_text(FILE)
+    assert "must be in paths.py" in call("export", kept, "--level", 1, "--to", "torch", "--code", other).err
+    roads.write_text(FILE + "#")
+    assert "has changed since the run began" in call("export", kept, "--level", 1, "--to", "torch", "--code", roads).err
+
+
+def test_a_ticket_is_a_module_and_a_file_that_needs_nothing_of_ours(roads, kept, tmp_path):
+    network = ff.load_ticket(kept, 1, code=roads)
+    row = RunStore(kept).rows(0)[1]
+    weights = dict(network.named_parameters())
+    assert sum(int(mask.sum()) for mask in network.masks.values()) == row.weights < row.weights_total
+    for name, mask in network.masks.items():
+        assert not weights[name][~mask].any()
+    with pytest.raises(ff.UserError, match="--trust-code"):
+        ff.load_ticket(kept, 1)
+    inputs = torch.randn(5, 8)
+    path = ff.export_torch(network, tmp_path / "ticket.pt2", inputs)
+    alone = (
+        "import sys, torch; sys.modules['fourfold'] = None; program = torch.export.load(sys.argv[1]).module(); "
+        "print(program(torch.load(sys.argv[2])).tolist())"
+    )
+    for count in (1, 5):
+        torch.save(inputs[:count], tmp_path / "inputs.pt")
+        words = [sys.executable, "-c", alone, str(path), str(tmp_path / "inputs.pt")]
+        said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PATH": "/usr/bin"})
+        assert torch.allclose(torch.tensor(json.loads(said.stdout)), network(inputs[:count]), atol=1e-6)
+    assert call("export", kept, "--level", 1, "--to", "pt2", "--code", roads, "--out", "a.pt2").code == 0
+    assert "must be torch or pt2" in call("export", kept, "--level", 1, "--code", roads).err
+
+
+def test_info_prints_the_layers_of_a_file_and_what_is_not_counted(roads):
+    own = "self.own = nn.Parameter(__import__('torch').ones(8, 8))\n        self.calls = 0"
+    roads.write_text(FILE.replace("self.calls = 0", own))
+    ended = call("info", "roads.py")
+    assert ended.code == 0, ended.err
+    assert ended.out.count("roads: roads.py:net") == 2
+    assert "not counted, and not pruned: own" in ended.out

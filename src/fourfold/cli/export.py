@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from fourfold.cli.arguments import Flag, Maybe
+from fourfold.cli.code import trusting
 from fourfold.cli.streams import say
 from fourfold.cli.tickets import calibration_images, program_of
+from fourfold.data.datasets import DATASETS
 from fourfold.record import RunStore, UserError, find_runs
 from fourfold.record.errors import unknown
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from fourfold.deploy import Program
 
-TARGETS = ("artifact", "c", "onnx", "torch")
+TARGETS = ("artifact", "c", "onnx", "torch", "pt2")
 C_VALUES = ("fp32", "int8")
 """What C can compute in."""
 
@@ -33,6 +35,8 @@ def command(
     entropy: Flag = False,
     ranges: str = "max",
     data_dir: Maybe[Path] = None,
+    code: Maybe[Path] = None,
+    trust_code: Flag = False,
 ) -> None:
     """Write the trained network of a run's level in a form that others can run.
 
@@ -43,13 +47,16 @@ def command(
         level: The level, 0 being the dense network.
         trial: The trial.
         to: artifact (one small file, docs/artifact.md), c (one .c and one .h), onnx (dense), or torch (the state dict of the
-            network that `fourfold.models` builds, as safetensors).
+            network that `fourfold.models` builds, as safetensors), or pt2 (a torch.export program, which torch loads without
+            fourfold and without the network's code).
         out: The file, or for c the folder, to write; default: named by run, trial and level.
         values: Weights of an artifact: fp32, fp16, int8 (with ranges from training images, where they lie here) or codebook.
             Of c: fp32, or int8, for which the training images must lie here.
         entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
         ranges: Of int8 arithmetic, by the training images' values: max, percentile (99.99 %) or mse.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
+        code: The file of your own code that the run names, such as roads.py.
+        trust_code: Import the code that the run names, from the current folder, whatever it is.
     """
     if to not in TARGETS:
         raise unknown("target", to, TARGETS)
@@ -58,7 +65,7 @@ def command(
         raise UserError(
             f"`--values` (={values!r}) and `--entropy` must be left out with `--to {to}`{except_int8}: they shape an artifact"
         )
-    store = _find(run)
+    (store,) = trusting([_find(run)], code, trust_code)
     _check_kept(store, trial, level)
     name = re.sub(r"[^A-Za-z0-9._-]+|^\.+", "-", f"{store.spec().id}-{trial}-{level}")  # a stranger's run has any name
 
@@ -70,6 +77,13 @@ def command(
         _write_state(network, path)
         say(_written(path))
         return
+    if to == "pt2":
+        path = out or Path(f"{name}.pt2")
+        lottery.export_torch(network, path, lottery.example_of(store))
+        say(_written(path))
+        return
+    if store.spec().data.name not in DATASETS:
+        raise UserError(f"`--to` (={to!r}) must be torch or pt2 for data of your own ({store.spec().data.name})")
     from fourfold import deploy
 
     program = program_of(store, network, trial, level)

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.arguments import Flag, Maybe
+from fourfold.cli.experiments import is_file, specs_of_file
 from fourfold.cli.printing import WIDTH, make_console, titled
-from fourfold.record import ModelSpec, UserError
+from fourfold.record import ModelSpec, UserError, with_fields
 from fourfold.record.spec import AlgebraName, Head
 
 if TYPE_CHECKING:
@@ -28,19 +29,22 @@ def command(
     """Print a model layer by layer: weights, parameters and multiply-accumulates (MACs) for one image.
 
     Args:
-        model: A model's name; without one, all models are listed.
+        model: A model's name; or a file with an experiment of your own, such as roads.py; without one, all models are listed.
         algebra: real, complex, quaternion or octonion; several are printed below each other.
         classes: Outputs of the network.
         head: Output layer: real (paper 1) or algebra (paper 2).
         tables: Print the papers' tables of parameters instead.
     """
     for name in algebra:
-        ModelSpec(name=model or "any", algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
+        named = "any" if model is None or is_file(model) else model
+        ModelSpec(name=named, algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
     console = make_console(WIDTH)
     if tables:
         console.print(paper_1_table())
         console.print()
         console.print(paper_2_table())
+    elif model is not None and is_file(model):
+        _of_file(console, model, algebra)
     elif model is None:
         _all_models(console, algebra)
     else:
@@ -57,19 +61,40 @@ def _sizes(
     return models.measure(network, shape or models.input_shape(model, algebra))
 
 
+def _of_file(console: Console, file: str, algebras: tuple[str, ...]) -> None:
+    """Print the networks of an experiment of the user's own, and what of them is not counted."""
+    from fourfold.lottery.building import build, input_shape, measure, uncounted
+
+    specs = specs_of_file(file)
+    if len(specs) == 1:
+        specs = [with_fields(specs[0], {"model.algebra": name}) for name in algebras]
+    for spec in specs:
+        sizes = measure(spec)
+        told = f"{spec.preset}: {spec.model.name}, {spec.model.algebra}, on {spec.data.name}, input {input_shape(spec)}"
+        console.print(titled(told))
+        console.print(_table_of(sizes))
+        if names := uncounted(build(spec, 0)):
+            console.print(f"not counted, and not pruned: {', '.join(names)}, which the network multiplies outside of layers")
+        console.print()
+
+
 def _layers(console: Console, model: str, algebra: str, sizes: "models.Sizes", classes: int) -> None:
     from fourfold import models
 
+    title = models.MODELS[models.canonical_name(model)].title
+    console.print(titled(f"{title}, {algebra}, {classes} classes, input {_times(models.input_shape(model, algebra))}"))
+    console.print(_table_of(sizes))
+    console.print()
+
+
+def _table_of(sizes: "models.Sizes") -> Table:
     table = _table("layer", "kind", "algebra", "output", "weights", "parameters", "MACs")
     for layer in sizes.layers:
         numbers = (layer.weights, layer.parameters, layer.macs)
         table.add_row(layer.name, layer.kind, layer.algebra, _times(layer.output), *(f"{number:,}" for number in numbers))
     table.add_section()
     table.add_row("total", "", "", "", f"{sizes.weights:,}", f"{sizes.parameters:,}", f"{sizes.macs:,}")
-    title = models.MODELS[models.canonical_name(model)].title
-    console.print(titled(f"{title}, {algebra}, {classes} classes, input {_times(models.input_shape(model, algebra))}"))
-    console.print(table)
-    console.print()
+    return table
 
 
 def _all_models(console: Console, algebras: tuple[str, ...]) -> None:

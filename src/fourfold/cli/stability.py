@@ -7,7 +7,8 @@ from typing import Annotated
 import tyro
 from rich.progress import Progress
 
-from fourfold.cli.arguments import Maybe
+from fourfold.cli.arguments import Flag, Maybe
+from fourfold.cli.code import trusting
 from fourfold.cli.duration import parse_duration
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.printing import WIDTH, make_console, print_table
@@ -23,6 +24,8 @@ def command(
     data_dir: Maybe[Path] = None,
     workers: Maybe[int] = None,
     budget: Maybe[str] = None,
+    code: Maybe[Path] = None,
+    trust_code: Flag = False,
 ) -> None:
     """Train two copies of every level in different orders of images, measure what lies between them, and compare masks.
 
@@ -40,13 +43,15 @@ def command(
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
         workers: Trials at a time; default one a core, or one on a GPU.
         budget: Stop cleanly within this time, such as 9m or 1h30m.
+        code: The file of your own code that the run names, such as roads.py.
+        trust_code: Import the code that the run names, from the current folder, whatever it is.
     """
     budget_seconds = None if budget is None else parse_duration(budget)
 
     from fourfold import execution, lottery, report
     from fourfold.lottery._stability import check_line, missing
 
-    stores = find_runs(*runs)
+    stores = trusting(find_runs(*runs), code, trust_code)
     if not stores:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
     line = lottery.Line(steps=steps, levels=parse_levels("--levels", levels), points=points)

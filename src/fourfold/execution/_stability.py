@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fourfold import data
+from fourfold import tasks
 from fourfold.execution._run import pool_of
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent
 from fourfold.lottery._stability import Line, check_line, check_masks, missing, overlaps
-from fourfold.record import RunStore, UserError
+from fourfold.lottery.parts import load
+from fourfold.record import TOP1, RunStore, UserError
 from fourfold.record.checks import check_number_of
 from fourfold.train import resolve_device
 
@@ -49,7 +50,13 @@ def stability(
         check_line(store, line)
         check_masks(store, line)
     deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
-    digests = {name: data.load(name, data_dir).digest for name in {store.spec().data.name for store in stores}}
+    for spec in (store.spec() for store in stores):
+        metric = tasks.get(spec).metric
+        if metric != TOP1:
+            told = f"`task.name` (={spec.task.name!r}) cannot be combined with stability"
+            raise UserError(f"{told}, which measures errors of classes in points")
+    specs = {spec.data.name: spec for spec in (store.spec() for store in stores)}
+    digests = {name: load(spec, data_dir).digest for name, spec in specs.items()}
     for store in stores:
         store.check_data(digests[store.spec().data.name])
     resolve_device(device)  # an unknown one is told before anything is written

@@ -8,6 +8,7 @@ from fourfold.lottery._stability import Line, overlaps
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, load_trained, run_level, run_trial
 from fourfold.lottery.seeds import derive_seed
+from fourfold.lottery.tickets import example_of, export_torch, load_ticket
 from fourfold.record.aliases import alias_modules
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "Line",
     "connectivity",
     "derive_seed",
+    "example_of",
+    "export_torch",
+    "load_ticket",
     "load_trained",
     "overlaps",
     "rewinding_sweep",

@@ -21,7 +21,9 @@ from fourfold.nn import named_weights
 from fourfold.pruning import Masks
 from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
+from fourfold.tasks import Task
 from fourfold.train import evaluate, train
+from fourfold.train.evaluation import forward
 from fourfold.train.memory_format import laid_out
 from fourfold.train.precision import computing
 
@@ -74,12 +76,13 @@ def connectivity(
             masks=masks,
             first_step=step,
             moments=moments,
+            task=experiment.asked,
         )
         ends.append({name: value.clone() for name, value in end.state_dict().items()})
     positions = tuple(number / (points - 1) for number in range(points))
     precision = spec.train.precision
     with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
-        points_on_line = [_between(network, ends[0], ends[1], position, splits) for position in positions]
+        points_on_line = [_between(network, ends[0], ends[1], position, splits, experiment.asked) for position in positions]
     return Connectivity(
         step=step,
         positions=positions,
@@ -108,7 +111,7 @@ def estimate_statistics(network: nn.Module, images: Resident) -> None:
         norm.train()
     with torch.no_grad():
         for batch, _ in images.batches(BATCH_SIZE):
-            network(batch)
+            forward(network, batch)
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -128,12 +131,13 @@ def _train_to(
         weights=named_weights(network),
         masks=masks,
         until_step=step,
+        task=experiment.asked,
     )
     return trained.moments if step else None
 
 
 def _between(
-    network: nn.Module, one: dict[str, Tensor], other: dict[str, Tensor], position: float, splits: Splits
+    network: nn.Module, one: dict[str, Tensor], other: dict[str, Tensor], position: float, splits: Splits, task: Task | None
 ) -> tuple[float, float]:
     """Return the test accuracy (percent) and loss at a position between two states."""
     with torch.no_grad():
@@ -141,5 +145,5 @@ def _between(
             if value.is_floating_point():
                 value.copy_(torch.lerp(one[name], other[name], position))
     estimate_statistics(network, splits.train)
-    test = evaluate(network, splits.test)
+    test = evaluate(network, splits.test, task=task)
     return test.metrics["top1"], test.loss

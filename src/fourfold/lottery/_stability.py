@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
 
-from fourfold import data, pruning
+from fourfold import pruning
+from fourfold.lottery import parts
 from fourfold.lottery._connectivity import connectivity
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.rows import mask_of_row
@@ -42,7 +43,7 @@ def check_line(store: RunStore, line: Line) -> None:
             "the copies of other levels would need their states"
         )
     check_number_of("points", line.points, 2, MOST_POINTS)
-    images = data.info_for(spec.data).train_images - spec.data.validation
+    images = parts.facts(spec).train_items - spec.data.validation
     last = spec.train.epochs * steps_per_epoch(images, spec.train.batch_size)
     if not all(0 <= step < last for step in line.steps):
         raise UserError(f"`steps` (={' '.join(map(str, line.steps))}) must lie in [0, {last}), the steps of a training")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fourfold import data, models, pruning, tasks
-from fourfold.algebra import LearnedAlgebra
+from fourfold.algebra import Algebra, LearnedAlgebra
 from fourfold.lottery import parts
 from fourfold.lottery.parts import Facts, components
 from fourfold.models import LearnedChannel
@@ -73,7 +73,7 @@ def _own(code: Code, spec: Spec, facts: Facts, seed: int | None, width: float) -
             raise UserError(
                 f"{code.file}: expected `{code.attribute}` to return a torch.nn.Module, found a {type(network).__name__}"
             )
-        if algebra != "real" and not any(hasattr(module, "algebra") for module in network.modules()):
+        if algebra != "real" and not any(map(is_ours, network.modules())):
             network = convert(network, algebra, head=spec.model.head, skip=spec.prune.skip or ())
         if spec.model.init != "torch":
             initialize(network, spec.model.init)
@@ -84,6 +84,11 @@ def _own(code: Code, spec: Spec, facts: Facts, seed: int | None, width: float) -
     if not named_weights(network):
         raise UserError(f"{code.file}: expected the network of `{code.attribute}` to have weights to prune, found none")
     return network
+
+
+def is_ours(module: nn.Module) -> bool:
+    """Whether a module computes in an algebra; others may have an attribute of that name."""
+    return isinstance(getattr(module, "algebra", None), Algebra | LearnedAlgebra)
 
 
 def _outputs(facts: Facts, spec: Spec) -> int:

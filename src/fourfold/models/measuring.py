@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fourfold.algebra import REAL, Algebra, LearnedAlgebra
+from fourfold.algebra import LearnedAlgebra
 from fourfold.models.positions import arguments_by_name, first_tensor, rule_of
 from fourfold.models.sizes import LayerSize, Sizes
 from fourfold.nn import stored_weights, weights_with_layers
+from fourfold.nn.base import own_algebra
 from fourfold.nn.inputs import Inputs, call_with, entry, map_tensors, tensors_in
 from fourfold.nn.weights import check_not_lazy
 from fourfold.record import UserError
@@ -157,7 +158,7 @@ class _Counting:
     def _of(self, name: str, counted: set[int]) -> Iterator[LayerSize]:
         """Yield the entries of a module: one for each weight, and one for what else it has."""
         module, output = self.seen[name], self._order.get(name, ())
-        algebra: Algebra = getattr(module, "algebra", REAL)
+        algebra = own_algebra(module)
         own = {id(p): p for p in _own_parameters(module) if id(p) not in counted}
         counted.update(own)
         stored = stored_weights(module)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from fourfold.algebra import ALGEBRAS, REAL, Algebra
-from fourfold.nn.base import AlgebraLayer, fixed
+from fourfold.algebra import ALGEBRAS, Algebra
+from fourfold.nn.base import AlgebraLayer, fixed, own_algebra
 from fourfold.nn.blocks import BlockedLayer
 from fourfold.nn.conversion.projection import project_, real_weights
 from fourfold.nn.conversion.rearranging import rearrange_
@@ -216,7 +216,7 @@ def to_real(model: nn.Module) -> nn.Module:
     with _drawing(model, 0):
         for name, layer in layers_of(model).items():
             known = rule_of(layer)
-            expands = has_weights(layer) and getattr(layer, "algebra", REAL).n > 1
+            expands = has_weights(layer) and own_algebra(layer).n > 1
             if known is not None and type(layer) is known[1].ours and not expands:
                 rename_(layer, known[0])
             elif isinstance(layer, AlgebraLayer | BlockedLayer):

@@ -17,6 +17,12 @@ from fourfold.nn.tracing import WholeLayer
 from fourfold.record import UserError
 
 
+def own_algebra(module: nn.Module) -> Algebra | LearnedAlgebra:
+    """Return the algebra that a module computes in; `REAL` for torch's own, and where `algebra` is something of the user's."""
+    found = getattr(module, "algebra", REAL)
+    return found if isinstance(found, Algebra | LearnedAlgebra) else REAL
+
+
 class AlgebraLayer(WholeLayer):
     """Mixed in before a layer of torch.nn, whose constructor then allocates the stored weight (out, in / n, *kernel)."""
 

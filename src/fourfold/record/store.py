@@ -9,6 +9,7 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 """
 
 import contextlib
+import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from fourfold.record.files import append_line, read_file, write_atomically
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
 from fourfold.record.reading import READING_ERRORS, parse_object
+from fourfold.record.references import Trust
 from fourfold.record.references import changed as changed_code
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import TICKET, Row
@@ -43,6 +45,9 @@ LARGEST_TEXT = 2**28
 
 class RunStore:
     """One run's folder below `out`: reads anything, writes one level at a time."""
+
+    _trust: Trust | None = None
+    """Permission to import the code that the spec names; none unless `trusted` was asked."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,7 +97,17 @@ class RunStore:
     def spec(self) -> Spec:
         """Return the spec that the run was started with."""
         value = {name: content for name, content in self._spec_json().items() if name not in (DATA, CODE)}
-        return Spec.from_json(value, source=str(self.path / "spec.json"))
+        spec = Spec.from_json(value, source=str(self.path / "spec.json"))
+        if self._trust is None:
+            return spec
+        plain = RunStore(self.path)  # whose rows ask for the spec again, and no code
+        return spec.trusted(self._trust.expecting(plain.code() | plain._last_code()))
+
+    def trusted(self, trust: Trust) -> "RunStore":
+        """Return the same run with permission to import the code that its spec names, as it was when it was last run."""
+        store = copy.copy(self)
+        store._trust = trust
+        return store
 
     def data(self) -> str | None:
         """Return the SHA-256 of the images and labels that the run was started with; None in older runs."""

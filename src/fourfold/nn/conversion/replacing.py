@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.algebra import REAL, Algebra
+from fourfold.algebra import Algebra
+from fourfold.nn.base import own_algebra
 from fourfold.nn.conversion.rules import Rule
 
 
@@ -90,7 +91,7 @@ def allow_fused_encoders_(model: nn.Module) -> None:
 
 
 def _is_torchs(model: nn.Module) -> bool:
-    return all(getattr(module, "algebra", REAL).n == 1 for module in model.modules())
+    return all(own_algebra(module).n == 1 for module in model.modules())
 
 
 def _keep_what_users_set(old: nn.Module, new: nn.Module) -> None:

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from fourfold.algebra import REAL, Algebra
-from fourfold.nn.base import AlgebraLayer
+from fourfold.algebra import Algebra
+from fourfold.nn.base import AlgebraLayer, own_algebra
 from fourfold.nn.blocks import BlockedLayer
 from fourfold.nn.conversion.replacing import make
 from fourfold.nn.conversion.rules import rule_of
@@ -112,7 +112,7 @@ def counterpart(name: str, layer: nn.Module, algebra: Algebra, keeps_function: b
         ValueError: the layer's weights are computed, so there are none that could be replaced.
     """
     known = rule_of(layer)
-    own: Algebra = getattr(layer, "algebra", REAL)
+    own = own_algebra(layer)
     if known is None:
         return "no counterpart with fewer weights" if own.n == 1 else f"in algebra {own.name!r} already"
     torch_class, rule = known
