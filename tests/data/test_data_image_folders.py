@@ -14,7 +14,7 @@ from PIL import Image, features
 
 from fourfold import data
 from fourfold.data.items import Items
-from fourfold.data.own.pictures import BadPictureError, Form, decode, formats, suffixes
+from fourfold.data.own.image_files import BadImageError, Form, decode, formats, suffixes
 from fourfold.data.streamed import Streamed
 from fourfold.record import DataSpec, UserError
 
@@ -48,7 +48,7 @@ def everything(splits):
     return [list(part.batches(7)) for part in (splits.train, splits.validation, splits.test) if part is not None]
 
 
-def test_a_folder_is_the_arrays_of_its_pictures_class_after_class(tmp_path):
+def test_a_folder_is_the_arrays_of_its_images_class_after_class(tmp_path):
     root = make(tmp_path / "pets", ("train", "val", "test"))
     found = data.from_folder(root)
     arrays = {}
@@ -67,7 +67,7 @@ def test_a_folder_is_the_arrays_of_its_pictures_class_after_class(tmp_path):
 
 
 @pytest.mark.parametrize("augment", [None, lambda batch, generator: (batch[0].flip(3), batch[1])])
-def test_pictures_that_are_read_from_disk_make_the_batches_of_pictures_in_memory(tmp_path, augment):
+def test_images_that_are_read_from_disk_make_the_batches_of_images_in_memory(tmp_path, augment):
     spec = DataSpec(name="pets", crop=1, flip=True, validation=3)
     splits = data.from_folder(make(tmp_path / "pets"), augment=augment)
     for n in (1, 4):
@@ -102,7 +102,7 @@ def test_hidden_files_other_files_and_deeper_folders(tmp_path):
     expected = data.from_folder(root)
     for name in (".hidden.png", "cat/.hidden.png", ".git/x.png", "cat/.thumbs/x.png", "__MACOSX/cat/x.png"):
         save(root / name, pixels(0, 3, 3))
-    (root / "cat" / "notes.txt").write_text("no picture")
+    (root / "cat" / "notes.txt").write_text("no image")
     (root / "cat" / "Thumbs.db").write_bytes(b"\0")
     (root / "labels.csv").write_text("a,b")
     found = data.from_folder(root)
@@ -112,7 +112,7 @@ def test_hidden_files_other_files_and_deeper_folders(tmp_path):
     save(root / "outside.png", pixels(0, 3, 3))
     deeper = data.from_folder(root)
     assert len(deeper.train) + len(deeper.test) == 13
-    assert deeper.notices == ("1 pictures in no class folder are left out",)
+    assert deeper.notices == ("1 images in no class folder are left out",)
 
 
 def test_links_are_followed_once_and_loops_end(tmp_path):
@@ -157,12 +157,12 @@ GRADIENT = np.add.outer(np.arange(16), np.arange(24)).astype(np.uint8) * 4
 
 
 def written(tmp_path, image, suffix=".png", **options):
-    path = tmp_path / f"picture{suffix}"
+    path = tmp_path / f"image{suffix}"
     image.save(path, **options)
     return path
 
 
-def test_pictures_of_any_mode_become_red_green_and_blue(tmp_path):
+def test_images_of_any_mode_become_red_green_and_blue(tmp_path):
     grey = Image.fromarray(GRADIENT)
     colours = Image.fromarray(np.stack([GRADIENT, GRADIENT // 2, GRADIENT // 4], -1))
     for image in (grey, grey.convert("P"), Image.fromarray(GRADIENT.astype(np.uint16) * 257), grey.convert("LA")):
@@ -187,7 +187,7 @@ def test_pictures_of_any_mode_become_red_green_and_blue(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
-def test_pictures_are_turned_as_their_exif_says(tmp_path, orientation, suffix):
+def test_images_are_turned_as_their_exif_says(tmp_path, orientation, suffix):
     if suffix == ".webp" and not features.check("webp"):
         pytest.skip("Pillow without WebP")
     stored = np.zeros((16, 32, 3), np.uint8)
@@ -213,7 +213,7 @@ def test_of_several_frames_the_first_is_taken(tmp_path):
 
 @pytest.mark.parametrize("shape", [(20, 40), (40, 20), (10, 10), (3, 9)])
 @pytest.mark.parametrize("resize", ["crop", "fit", "stretch"])
-def test_pictures_become_one_size(tmp_path, shape, resize):
+def test_images_become_one_size(tmp_path, shape, resize):
     white = written(tmp_path, Image.new("RGB", shape[::-1], "white"))
     found = decode(white, Form(size=(10, 10), resize=resize, colour="rgb"))
     assert found.shape == (3, 10, 10)
@@ -244,7 +244,7 @@ def test_every_format_that_pillow_writes_is_read_or_refused(tmp_path):
     assert ".eps" not in suffixes()
     image = Image.fromarray(pixels(1, 32, 32))
     for name in sorted((set(formats()) & set(Image.SAVE)) - {"SPIDER"}):  # which holds floats
-        path = tmp_path / f"picture.{name}"
+        path = tmp_path / f"image.{name}"
         try:
             image.save(path, name)
         except (OSError, ValueError):
@@ -263,7 +263,7 @@ def png_header(width, height):
 
 BAD = {
     "empty": b"",
-    "text": b"no picture at all",
+    "text": b"no image at all",
     "truncated": None,
     "bomb": png_header(2**31 - 1, 2**31 - 1),
     "large": png_header(10_000, 10_000),
@@ -298,7 +298,7 @@ def test_a_bad_file_is_named_and_refused_or_left_out_and_counted(tmp_path, name)
     splits = data.from_folder(root, bad_images="skip")
     assert len(splits.train) + len(splits.test) == 11
     reason = "is of 10000×10000 pixels, more than" if name == "large" else ""
-    assert splits.notices[0].startswith(f"1 of 12 pictures are left out: cat/3.png {reason}")
+    assert splits.notices[0].startswith(f"1 of 12 images are left out: cat/3.png {reason}")
     with pytest.raises(UserError, match="bad_images='skip'"):  # also where they are decoded already
         data.from_folder(root)
     path.unlink()
@@ -314,10 +314,10 @@ def test_a_wrong_ending_does_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "TGA", "PPM", "ICO", "JPEG2000", "SGI", "DDS"])
-def test_mutated_and_truncated_pictures_are_decoded_or_refused(tmp_path, suffix):
+def test_mutated_and_truncated_images_are_decoded_or_refused(tmp_path, suffix):
     if suffix not in formats():
         pytest.skip(f"Pillow without {suffix}")
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     exif = Image.Exif()
     exif[0x0112] = 6
     options = {"exif": exif} if suffix in ("PNG", "JPEG", "WEBP", "TIFF") else {}
@@ -332,7 +332,7 @@ def test_mutated_and_truncated_pictures_are_decoded_or_refused(tmp_path, suffix)
         path.write_bytes(raw)
         try:
             found = decode(path, Form(size=(8, 8), resize="crop", colour="rgb"))
-        except BadPictureError:
+        except BadImageError:
             continue
         assert (found.shape, found.dtype) == ((3, 8, 8), np.uint8)
 
@@ -341,10 +341,10 @@ CASES = {
     "no folder": lambda root: data.from_folder(root / "nothing"),
     "a file": lambda root: data.from_folder(save(root / "x.png", pixels(0))),
     "an empty folder": lambda root: data.from_folder(root),
-    "pictures alone": lambda root: data.from_folder(save(root / "x.png", pixels(0)).parent),
+    "images alone": lambda root: data.from_folder(save(root / "x.png", pixels(0)).parent),
     "one class": lambda root: data.from_folder(make(root, classes=("cat",))),
-    "a class without pictures": lambda root: data.from_folder((make(root) / "bird").mkdir() or root),
-    "folders without pictures": lambda root: data.from_folder([(root / k).mkdir() for k in "ab"] and root),
+    "a class without images": lambda root: data.from_folder((make(root) / "bird").mkdir() or root),
+    "folders without images": lambda root: data.from_folder([(root / k).mkdir() for k in "ab"] and root),
     "a class of the test part alone": lambda root: data.from_folder(
         save(make(root, ("train", "test")) / "test" / "bird" / "x.png", pixels(0)).parents[2]
     ),
@@ -458,5 +458,5 @@ def test_a_bar_is_drawn_on_standard_error_when_it_is_asked_for(tmp_path, capsys)
     data.from_folder(root, size=4, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "decoding pictures" in err
+    assert "decoding images" in err
     assert "12/12" in err

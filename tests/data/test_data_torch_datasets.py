@@ -115,10 +115,10 @@ def test_large_ones_are_read(monkeypatch):
     assert isinstance(data.from_datasets(IMAGES, IMAGES, classes=4).train, Items)
 
 
-def test_pictures_and_their_class_names_as_torchvision_has_them():
-    pictures = Listed([(Image.new("L" if k % 2 else "RGB", (5, 4), k), k % 2) for k in range(0, 12, 2)])
-    pictures.classes = ["cat", "dog"]
-    splits = data.from_datasets(pictures, pictures)
+def test_images_and_their_class_names_as_torchvision_has_them():
+    images = Listed([(Image.new("L" if k % 2 else "RGB", (5, 4), k), k % 2) for k in range(0, 12, 2)])
+    images.classes = ["cat", "dog"]
+    splits = data.from_datasets(images, images)
     assert (splits.classes, splits.shape) == (("cat", "dog"), (3, 4, 5))
     assert next(splits.test.batches(2))[0].max() == pytest.approx(2 / 255)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Splits:
-    """A data set ready to train on, its batches on one device.
+    """A data set ready to train on, its batches on one device; see docs/your-data.md.
 
     `from_arrays`, `from_folder` and `from_datasets` return it for a real network on the CPU; `prepare` returns it for another
     algebra and device.

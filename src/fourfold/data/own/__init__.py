@@ -1,1 +1,1 @@
-"""Data of one's own: arrays, folders of pictures and torch datasets, checked and split into parts."""
+"""Data of one's own: arrays, folders of images and torch datasets, checked and split into parts."""

@@ -75,8 +75,10 @@ def from_arrays(
         ignore: A label of label maps that is no class, such as 255; None means -100.
         channels: Whether channels or features are the first or the last axis of an item. None tells by the sizes of images, and
             takes the last axis of sequences.
-        normalization: See `Normalization`; constants are computed from the training part, without what is held out of it.
-        components: See `components.encode`; used where `n` is larger than 1.
+        normalization: training (means and deviations of each channel over the training part, without what is held out of it),
+            none (bytes divided by 255), imagenet, or means and deviations, of bytes such that 1 is white.
+        components: How inputs become elements of n components, where n is larger than 1: zero, repeat, grey, pixels, learned,
+            none, or a function of a batch of normalised inputs and n.
         augment: Function of a batch `(inputs, targets)`, as they were given, and a `torch.Generator`, that returns the batch to
             train on. It is called for each batch of training.
 

@@ -1,4 +1,4 @@
-"""A folder of class folders, listed: which pictures there are, of which class, in which part."""
+"""A folder of class folders, listed: which images there are, of which class, in which part."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ _IGNORED = frozenset({"__MACOSX"})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Listing:
-    """The pictures of a folder."""
+    """The images of a folder."""
 
     root: Path
     classes: tuple[str, ...]
@@ -42,25 +42,25 @@ class Listing:
     fingerprint: str
     """SHA-256 of names, sizes and times of the files; another one means that they are decoded anew."""
     ignored: int
-    """Files with the ending of a picture that are in no class folder."""
+    """Files with the ending of an image that are in no class folder."""
 
 
 def listed(root: Path, suffixes: frozenset[str]) -> Listing:
-    """List the pictures of a folder of class folders, which may lie in `train`, `val` or `validation`, and `test`.
+    """List the images of a folder of class folders, which may lie in `train`, `val` or `validation`, and `test`.
 
-    Pictures may lie deeper below their class folder. Names that begin with a dot, and files without the ending of a picture,
+    Images may lie deeper below their class folder. Names that begin with a dot, and files without the ending of an image,
     are left out; links to folders are followed once.
 
     Raises:
-        UserError: no folder, no class folders, only one class, a class without training pictures, or a class that is not in the
+        UserError: no folder, no class folders, only one class, a class without training images, or a class that is not in the
             training part.
     """
     parts = _parts(root)
     classes = tuple(sorted(folder.name for folder in _folders(parts["train"])))
     if not classes:
-        found = sum(1 for _ in _pictures(root, suffixes))
-        held = f"found {found:,} pictures and no folders" if found else "found neither folders nor pictures"
-        raise UserError(f"{parts['train']}: expected a folder of pictures for each class, {held}")
+        found = sum(1 for _ in _images(root, suffixes))
+        held = f"found {found:,} images and no folders" if found else "found neither folders nor images"
+        raise UserError(f"{parts['train']}: expected a folder of images for each class, {held}")
     if len(classes) == 1:
         raise UserError(f"{parts['train']}: expected at least 2 class folders, found {classes[0]!r} alone")
     digest = hashlib.sha256()
@@ -78,10 +78,10 @@ def listed(root: Path, suffixes: frozenset[str]) -> Listing:
                 files.append(str(path.relative_to(root)))
                 digest.update(f"{files[-1]}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
             if role == "train" and len(files) == before:
-                raise UserError(f"{folder}: expected pictures, found none; add some, or delete the folder")
+                raise UserError(f"{folder}: expected images, found none; add some, or delete the folder")
             labels += [classes.index(folder.name)] * (len(files) - before)
         if len(files) == start:
-            raise UserError(f"{part}: expected a folder of pictures for each class, found no pictures")
+            raise UserError(f"{part}: expected a folder of images for each class, found no images")
         roles[role] = slice(start, len(files))
     outside = {root, *parts.values()}
     return Listing(
@@ -91,7 +91,7 @@ def listed(root: Path, suffixes: frozenset[str]) -> Listing:
         labels=np.array(labels, dtype=np.int64),
         roles=roles,
         fingerprint=digest.hexdigest(),
-        ignored=sum(1 for folder in outside for _ in _pictures(folder, suffixes)),
+        ignored=sum(1 for folder in outside for _ in _images(folder, suffixes)),
     )
 
 
@@ -101,7 +101,7 @@ def _parts(root: Path) -> dict[Role, Path]:
     others: list[str] = []
     for folder in _folders(root):
         role = PARTS.get(folder.name.lower())
-        if role is None or not _folders(folder):  # a class may be called `train`, and has pictures
+        if role is None or not _folders(folder):  # a class may be called `train`, and has images
             others.append(folder.name)
         elif role in found:
             raise UserError(f"{root}: expected one folder of the {role} part, found {found[role].name} and {folder.name}")
@@ -141,15 +141,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _pictures(folder: Path, suffixes: frozenset[str]) -> Iterator[os.DirEntry[str]]:
-    """Yield what lies in a folder with the ending of a picture and is no folder, be it a file or not."""
+def _images(folder: Path, suffixes: frozenset[str]) -> Iterator[os.DirEntry[str]]:
+    """Yield what lies in a folder with the ending of an image and is no folder, be it a file or not."""
     for entry in _entries(folder):
         if os.path.splitext(entry.name)[1].lower() in suffixes and not _is_folder(entry):  # noqa: PTH122 - a name of 100,000
             yield entry
 
 
 def _below(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, int, int]]:
-    """Yield every picture below a folder with its size and time; a folder that links lead to again is not entered again."""
+    """Yield every image below a folder with its size and time; a folder that links lead to again is not entered again."""
     entered: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:

@@ -1,7 +1,7 @@
-"""Pictures of a folder decoded once into a file of bytes, which is mapped into memory or read batch by batch.
+"""Images of a folder decoded once into a file of bytes, which is mapped into memory or read batch by batch.
 
-Below `decoded/<name>-<settings>/` in the data directory lie `pixels` (uint8, a picture after the other, planes), `sums` (int64:
-the sum and the sum of squares of each channel of each picture) and `contents.json`, which is written last and says what they
+Below `decoded/<name>-<settings>/` in the data directory lie `pixels` (uint8, an image after the other, planes), `sums` (int64:
+the sum and the sum of squares of each channel of each image) and `contents.json`, which is written last and says what they
 are of. They are made anew when a file of the folder has changed.
 """
 
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from fourfold.data.normalizing import byte_sums
 from fourfold.data.own.class_folders import Listing
-from fourfold.data.own.pictures import BadPictureError, Form, decode
+from fourfold.data.own.image_files import BadImageError, Form, decode
 from fourfold.record.errors import UserError
 from fourfold.record.files import write_atomically
 
@@ -37,7 +37,7 @@ VERSION = 1
 BadImages = Literal["refuse", "skip"]
 
 _CHUNK = 64
-"""Pictures that a thread decodes at a time."""
+"""Images that a thread decodes at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Contents:
     fingerprint: str
     """Of the listing that they were made from."""
     shape: tuple[int, ...]
-    """Number, channels, height and width of the pictures."""
+    """Number, channels, height and width of the images."""
     sha256: str
     """Of the pixels."""
     bad: tuple[tuple[int, str], ...]
@@ -57,7 +57,7 @@ class Contents:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """Decoded pictures on disk."""
+    """Decoded images on disk."""
 
     pixels: Path
     contents: Contents
@@ -66,17 +66,17 @@ class Decoded:
 
 
 def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path, progress: bool | None) -> Decoded:
-    """Return the decoded pictures of a listing, decoding them first where that was not done.
+    """Return the decoded images of a listing, decoding them first where that was not done.
 
     Args:
-        listing: The pictures.
-        form: What every picture becomes.
+        listing: The images.
+        form: What every image becomes.
         bad_images: Whether a file that cannot be decoded is refused, or left out.
         directory: The data directory.
         progress: Whether to draw a bar; None means if standard error is a terminal.
 
     Raises:
-        UserError: a bad file is refused, pictures have several sizes and none is asked for, or there is no room for them.
+        UserError: a bad file is refused, images have several sizes and none is asked for, or there is no room for them.
     """
     folder = directory / "decoded" / f"{_plain(listing.root.name)}-{_settings(listing, form)}"
     try:
@@ -107,7 +107,7 @@ def _settings(listing: Listing, form: Form) -> str:
 
 
 def _found(folder: Path, listing: Listing) -> Decoded | None:
-    """Return the decoded pictures in a folder, if they are whole and of this listing."""
+    """Return the decoded images in a folder, if they are whole and of this listing."""
     try:
         fields = json.loads((folder / "contents.json").read_bytes())
         bad = tuple((int(number), str(why)) for number, why in fields.pop("bad"))
@@ -125,7 +125,7 @@ def _found(folder: Path, listing: Listing) -> Decoded | None:
 
 
 def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Path, progress: bool | None) -> Decoded:
-    """Decode every picture and write what `_found` finds; what was there before stays until all is written."""
+    """Decode every image and write what `_found` finds; what was there before stays until all is written."""
     digest = hashlib.sha256()
     bad: list[tuple[int, str]] = []
     shape: tuple[int, ...] | None = None
@@ -139,18 +139,18 @@ def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Pat
         ):
             for chunk in _chunks(listing, form):
                 good: list[NDArray[np.uint8]] = []
-                for picture in chunk:
-                    if isinstance(picture, BadPictureError):
+                for image in chunk:
+                    if isinstance(image, BadImageError):
                         if bad_images == "refuse":
-                            raise _refusal(listing, number, str(picture))
-                        bad.append((number, str(picture)))
+                            raise _refusal(listing, number, str(image))
+                        bad.append((number, str(image)))
                     else:
                         if shape is None:
-                            shape, first = picture.shape, listing.files[number]
+                            shape, first = image.shape, listing.files[number]
                             _check_room(shape, len(listing.files), folder)
-                        if picture.shape != shape:
-                            raise _sizes_differ(listing, first, shape, number, picture.shape)
-                        good.append(picture)
+                        if image.shape != shape:
+                            raise _sizes_differ(listing, first, shape, number, image.shape)
+                        good.append(image)
                     number += 1
                 if good:
                     block = np.stack(good)
@@ -163,7 +163,7 @@ def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Pat
                 stream.flush()
                 os.fsync(stream.fileno())
         if shape is None:
-            raise UserError(f"{listing.root}: expected pictures, found {len(bad):,} files of which none can be read")
+            raise UserError(f"{listing.root}: expected images, found {len(bad):,} files of which none can be read")
         contents = Contents(
             version=VERSION, fingerprint=listing.fingerprint, shape=(count, *shape), sha256=digest.hexdigest(), bad=tuple(bad)
         )
@@ -180,14 +180,14 @@ def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Pat
     return found
 
 
-def _chunks(listing: Listing, form: Form) -> Iterator[list[NDArray[np.uint8] | BadPictureError]]:
-    """Yield the pictures in order, or what is wrong with them, decoded by threads that are a few chunks ahead at most."""
+def _chunks(listing: Listing, form: Form) -> Iterator[list[NDArray[np.uint8] | BadImageError]]:
+    """Yield the images in order, or what is wrong with them, decoded by threads that are a few chunks ahead at most."""
 
-    def work(names: Sequence[str]) -> list[NDArray[np.uint8] | BadPictureError]:
+    def work(names: Sequence[str]) -> list[NDArray[np.uint8] | BadImageError]:
         return [_decoded(listing.root / name, form) for name in names]
 
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    waiting: deque[Future[list[NDArray[np.uint8] | BadPictureError]]] = deque()
+    waiting: deque[Future[list[NDArray[np.uint8] | BadImageError]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for start in range(0, len(listing.files), _CHUNK):
@@ -201,11 +201,11 @@ def _chunks(listing: Listing, form: Form) -> Iterator[list[NDArray[np.uint8] | B
                 future.cancel()
 
 
-def _decoded(path: Path, form: Form) -> NDArray[np.uint8] | BadPictureError:
+def _decoded(path: Path, form: Form) -> NDArray[np.uint8] | BadImageError:
     try:
         return decode(path, form)
-    except BadPictureError as error:
-        return BadPictureError(str(error))  # without the traceback, which would keep the picture
+    except BadImageError as error:
+        return BadImageError(str(error))  # without the traceback, which would keep the image
 
 
 class _Bar:
@@ -224,7 +224,7 @@ class _Bar:
 
     def __enter__(self) -> Any:
         self._progress.start()
-        task = self._progress.add_task("decoding pictures", total=self._total)
+        task = self._progress.add_task("decoding images", total=self._total)
         return lambda count: self._progress.advance(task, count)
 
     def __exit__(self, *error: object) -> None:
@@ -235,7 +235,7 @@ def _check_room(shape: tuple[int, ...], count: int, folder: Path) -> None:
     needed, free = count * int(np.prod(shape)), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{count:,} decoded pictures need {needed:,} bytes in {folder}, which has {free:,}; choose another --data-dir"
+            f"{count:,} decoded images need {needed:,} bytes in {folder}, which has {free:,}; choose another --data-dir"
         )
 
 

@@ -1,4 +1,4 @@
-"""`from_folder`: data of one's own as pictures in class folders."""
+"""`from_folder`: data of one's own as images in class folders."""
 
 import hashlib
 import os
@@ -13,8 +13,8 @@ from fourfold.data.digest import SAMPLED
 from fourfold.data.normalizing import Normalization
 from fourfold.data.own.class_folders import Listing, listed
 from fourfold.data.own.decoded import BadImages, Decoded, decoded
+from fourfold.data.own.image_files import Colour, Form, Resize, suffixes
 from fourfold.data.own.parts import Part, Role, held_out
-from fourfold.data.own.pictures import Colour, Form, Resize, suffixes
 from fourfold.data.own.source import Source
 from fourfold.data.places import data_directory
 from fourfold.data.splits import Splits
@@ -48,27 +48,30 @@ def from_folder(
     """Return data of one's own from a folder of class folders, for a real network on the CPU.
 
     Class folders lie in the folder itself, or in `train`, `val` or `validation`, and `test` below it. Without `test`, what is
-    in `val` is the test part; without both, some pictures are held out. Pictures of any format that Pillow reads are
+    in `val` is the test part; without both, some images are held out. Images of any format that Pillow reads are
     decoded once into the data directory, where they are found again until a file changes.
 
     Args:
         path: The folder.
-        size: Height and width of all pictures, or one number for both; None if they have one size already.
-        resize: See `pictures.Form`.
-        colour: Whether pictures become red, green and blue, or grey.
+        size: Height and width of all images, or one number for both; None if they have one size already.
+        resize: crop: scaled until the shorter side fits, and the middle taken; fit: scaled until the longer side fits, black
+            beside it; stretch: scaled whatever the proportions.
+        colour: Whether images become red, green and blue, or grey.
         bad_images: Whether a file that cannot be decoded is refused, or left out and counted in `notices`.
-        test: How many training pictures to hold out, or which part of them, where the folder has no test part; every class in
+        test: How many training images to hold out, or which part of them, where the folder has no test part; every class in
             proportion.
         validation: The same for the validation part; None takes the folder's, or none.
         name: What to call the data; None means the folder's name.
-        normalization: See `Normalization`.
-        components: See `components.encode`; used where `n` is larger than 1.
+        normalization: training (means and deviations of the training part), none (bytes divided by 255), imagenet, or means and
+            deviations such that 1 is white.
+        components: How images become elements of n components, where n is larger than 1: zero, repeat, grey, pixels, learned,
+            none, or a function of a batch of normalised images and n.
         augment: Function of a batch `(inputs, targets)`, uint8 (B, C, H, W) and int64 (B,), and a `torch.Generator`.
-        data_dir: Where decoded pictures are kept; None means `$FOURFOLD_DATA`, else the user's cache directory.
-        progress: Whether to draw a bar while pictures are decoded; None means if standard error is a terminal.
+        data_dir: Where decoded images are kept; None means `$FOURFOLD_DATA`, else the user's cache directory.
+        progress: Whether to draw a bar while images are decoded; None means if standard error is a terminal.
 
     Raises:
-        UserError: no folder of class folders, a bad file that is refused, pictures of several sizes without `size`, or no room
+        UserError: no folder of class folders, a bad file that is refused, images of several sizes without `size`, or no room
             to decode them.
     """
     check_components(components)
@@ -76,11 +79,11 @@ def from_folder(
     if bad_images not in get_args(BadImages):
         raise UserError(f"`bad_images` (={bad_images!r}) must be 'refuse' or 'skip'")
     listing = listed(Path(path).expanduser().absolute(), suffixes())
-    pictures = decoded(listing, form, bad_images, data_directory(None if data_dir is None else Path(data_dir)), progress)
-    bad = np.array([number for number, _ in pictures.contents.bad], dtype=np.int64)
+    images = decoded(listing, form, bad_images, data_directory(None if data_dir is None else Path(data_dir)), progress)
+    bad = np.array([number for number, _ in images.contents.bad], dtype=np.int64)
     kept = np.setdiff1d(np.arange(len(listing.files)), bad)
     labels = torch.from_numpy(listing.labels[kept])
-    store = RowsOnDisk(pictures.pixels, pictures.contents.shape, labels, pictures.sums)
+    store = RowsOnDisk(images.pixels, images.contents.shape, labels, images.sums)
     parts: dict[Role, Part] = {}
     for role, places in listing.roles.items():
         members = np.flatnonzero((kept >= places.start) & (kept < places.stop))
@@ -100,13 +103,13 @@ def from_folder(
         kind="classes",
         classes=listing.classes,
         outputs=len(listing.classes),
-        shape=pictures.contents.shape[1:],
+        shape=images.contents.shape[1:],
         axis=1,
         normalization=normalization,
         components=components,
         augment=augment,
-        find_digest=lambda: _digest(pictures, parts),
-        notices=_notices(listing, pictures),
+        find_digest=lambda: _digest(images, parts),
+        notices=_notices(listing, images),
     )
     return source.splits(DataSpec(name=source.name), 1, _CPU)
 
@@ -129,32 +132,32 @@ def _check_parts(listing: Listing, parts: dict[Role, Part]) -> None:
     """Raise `UserError` where the files that were left out were all of a class, or all of a part."""
     for role, part in parts.items():
         if not len(part):
-            raise UserError(f"{listing.root}: expected pictures in the {role} part, found none that can be read")
+            raise UserError(f"{listing.root}: expected images in the {role} part, found none that can be read")
     targets = parts["train"].targets()
     assert targets is not None
     counts = np.bincount(targets.numpy(), minlength=len(listing.classes))
     if not counts.all():
         empty = listing.classes[int(counts.argmin())]
-        raise UserError(f"{listing.root}: expected pictures of the class {empty!r}, found none that can be read")
+        raise UserError(f"{listing.root}: expected images of the class {empty!r}, found none that can be read")
 
 
-def _notices(listing: Listing, pictures: Decoded) -> tuple[str, ...]:
+def _notices(listing: Listing, images: Decoded) -> tuple[str, ...]:
     found = []
-    if pictures.contents.bad:
-        number, why = pictures.contents.bad[0]
-        total, bad = len(listing.files), len(pictures.contents.bad)
+    if images.contents.bad:
+        number, why = images.contents.bad[0]
+        total, bad = len(listing.files), len(images.contents.bad)
         first = f"{shortened(listing.files[number], 100)} {why}"
-        found.append(f"{bad:,} of {total:,} pictures are left out: {first}{', …' if bad > 1 else ''}")
+        found.append(f"{bad:,} of {total:,} images are left out: {first}{', …' if bad > 1 else ''}")
     if listing.ignored:
-        found.append(f"{listing.ignored:,} pictures in no class folder are left out")
+        found.append(f"{listing.ignored:,} images in no class folder are left out")
     return tuple(found)
 
 
-def _digest(pictures: Decoded, parts: dict[Role, Part]) -> str:
-    """Return the SHA-256 of the checksum of all pixels, of an evenly spaced choice of pictures, and of every part's labels."""
-    digest = hashlib.sha256(f"{pictures.contents.shape} {pictures.contents.sha256}\n".encode())
-    count = pictures.contents.shape[0]
-    pixels = np.memmap(pictures.pixels, np.uint8, "r", shape=pictures.contents.shape)
+def _digest(images: Decoded, parts: dict[Role, Part]) -> str:
+    """Return the SHA-256 of the checksum of all pixels, of an evenly spaced choice of images, and of every part's labels."""
+    digest = hashlib.sha256(f"{images.contents.shape} {images.contents.sha256}\n".encode())
+    count = images.contents.shape[0]
+    pixels = np.memmap(images.pixels, np.uint8, "r", shape=images.contents.shape)
     chosen = np.unique(np.linspace(0, count - 1, min(count, SAMPLED)).round().astype(np.int64))
     for number in chosen:
         digest.update(np.ascontiguousarray(pixels[number]).data)

@@ -64,7 +64,7 @@ class _Reader(Dataset[Any]):
         if seed != _UNSEEDED:
             _seed_all(int.from_bytes(hashlib.sha256(f"item {seed} {number}".encode()).digest()[:4]))
         try:
-            return _Item(number, _without_pictures(self._dataset[number]))
+            return _Item(number, _with_pixels(self._dataset[number]))
         except Exception as error:  # it is the user's code: whatever it raises is said in one sentence
             return _Failure(f"`{self._name}[{number}]` cannot be read ({_reason(error)})")
 
@@ -244,15 +244,15 @@ def _fingerprint(states: tuple[Any, ...]) -> str:
     return hashlib.sha256(states[0].numpy().tobytes() + repr(states[1:]).encode() + states[1][1].tobytes()).hexdigest()
 
 
-def _without_pictures(item: Any) -> Any:
+def _with_pixels(item: Any) -> Any:
     """Return an item whose Pillow images, which torchvision's datasets yield without a transform, are uint8 (C, H, W)."""
     if isinstance(item, tuple | list) and len(item) == 2:
         return tuple(_pixels(part) if type(part).__module__.startswith("PIL.") else part for part in item)
     return item
 
 
-def _pixels(picture: Any) -> Tensor:
-    array = np.array(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
+def _pixels(image: Any) -> Tensor:
+    array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     return torch.from_numpy(array if array.ndim == 3 else array[:, :, None]).permute(2, 0, 1).contiguous()
 
 

@@ -78,8 +78,9 @@ def from_datasets(
         targets: What the targets are, see `TargetKind`; None tells by type and shape, as `from_arrays` does.
         ignore: A label of label maps that is no class, such as 255; None means -100.
         channels: Inputs (N, T, F) have their features last; "first" takes them as (N, C, L).
-        normalization: See `Normalization`; the default leaves it to the datasets, whose bytes are divided by 255.
-        components: See `components.encode`; used where `n` is larger than 1.
+        normalization: none, which leaves it to the datasets, whose bytes are divided by 255; training, imagenet, or means and
+            deviations: see `from_arrays`.
+        components: How inputs become elements of n components: see `from_arrays`.
         augment: Function of a batch `(inputs, targets)`, as they were collated, and a `torch.Generator`, that returns the batch
             to train on. It is called for each batch of training, in this process.
         resident: Whether all items are read once and kept in memory; None does so up to 512 MiB. Datasets whose items draw from

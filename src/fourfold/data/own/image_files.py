@@ -1,4 +1,4 @@
-"""One picture of any format that Pillow reads, as bytes of one size. Nothing in the file is trusted."""
+"""One image of any format that Pillow reads, as bytes of one size. Nothing in the file is trusted."""
 
 import stat
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Resize = Literal["crop", "fit", "stretch"]
 Colour = Literal["rgb", "grey"]
 
 MOST_PIXELS = 89_478_485
-"""Pixels of a picture at most, as Pillow warns of from here on: a quarter of a gigabyte of colours."""
+"""Pixels of an image at most, as Pillow warns of from here on: a quarter of a gigabyte of colours."""
 
 _DRAFT = 2
 """JPEGs are decoded at a fraction of their size that is still so many times as large as what is wanted."""
@@ -33,13 +33,13 @@ _USUAL = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 _ORIENTATION = 0x0112
 
 
-class BadPictureError(ValueError):
-    """A file that cannot be used as a picture; its text says why, without the name of the file."""
+class BadImageError(ValueError):
+    """A file that cannot be used as an image; its text says why, without the name of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What every picture becomes."""
+    """What every image becomes."""
 
     size: tuple[int, int] | None
     """Height and width; None leaves each as it is."""
@@ -74,44 +74,44 @@ def suffixes() -> frozenset[str]:
 
 
 def decode(path: Path, form: Form) -> NDArray[np.uint8]:
-    """Return a picture as uint8 (C, H, W).
+    """Return an image as uint8 (C, H, W).
 
     It is turned as its EXIF says; of several frames, the first is taken; 16 bits become 8; what is transparent becomes black;
     colour profiles are ignored.
 
     Raises:
-        BadPictureError: the file cannot be read, or is too large.
+        BadImageError: the file cannot be read, or is too large.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise BadPictureError("is not a file")
+            raise BadImageError("is not a file")
         with path.open("rb") as stream:
             from PIL import Image
 
-            with Image.open(stream, formats=formats()) as picture:
-                return _array(_sized(_plain(_upright(picture, form), form), form))
-    except BadPictureError:
+            with Image.open(stream, formats=formats()) as image:
+                return _array(_sized(_plain(_upright(image, form), form), form))
+    except BadImageError:
         raise
     except OSError as error:
-        raise BadPictureError(f"cannot be read as a picture ({_reason(error)})") from error
+        raise BadImageError(f"cannot be read as an image ({_reason(error)})") from error
     except Exception as error:  # Pillow's many readers raise whatever a damaged file leads to
-        raise BadPictureError(f"cannot be read as a picture ({_reason(error)})") from error
+        raise BadImageError(f"cannot be read as an image ({_reason(error)})") from error
 
 
-def _upright(picture: "Image", form: Form) -> "Image":
+def _upright(image: "Image", form: Form) -> "Image":
     """Return the first frame, decoded, as its EXIF turns it."""
-    width, height = picture.size
+    width, height = image.size
     if width * height > MOST_PIXELS:
-        raise BadPictureError(f"is of {width}×{height} pixels, more than {MOST_PIXELS:,}")
+        raise BadImageError(f"is of {width}×{height} pixels, more than {MOST_PIXELS:,}")
     if form.size is not None:
         side = _DRAFT * max(form.size)
-        picture.draft(picture.mode, (side, side))
-    picture.load()
+        image.draft(image.mode, (side, side))
+    image.load()
     try:
-        turn = _turns().get(picture.getexif().get(_ORIENTATION))
-    except Exception:  # damaged EXIF of a picture that is whole
+        turn = _turns().get(image.getexif().get(_ORIENTATION))
+    except Exception:  # damaged EXIF of an image that is whole
         turn = None
-    return picture if turn is None else picture.transpose(turn)
+    return image if turn is None else image.transpose(turn)
 
 
 @cache
@@ -129,45 +129,45 @@ def _turns() -> "Mapping[object, Transpose]":
     }
 
 
-def _plain(picture: "Image", form: Form) -> "Image":
-    """Return a picture of 8 bits, grey or RGB."""
+def _plain(image: "Image", form: Form) -> "Image":
+    """Return an image of 8 bits, grey or RGB."""
     from PIL import Image
 
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = Image.fromarray(_eight_bits(picture))
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or (picture.mode == "P" and "transparency" in picture.info):
-        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-        black.alpha_composite(picture.convert("RGBA"))
-        picture = black
-    return picture.convert("L" if form.colour == "grey" else "RGB")
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(_eight_bits(image))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or (image.mode == "P" and "transparency" in image.info):
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        black.alpha_composite(image.convert("RGBA"))
+        image = black
+    return image.convert("L" if form.colour == "grey" else "RGB")
 
 
-def _eight_bits(picture: "Image") -> NDArray[np.uint8]:
-    values = np.asarray(picture)
-    if picture.mode == "F":
+def _eight_bits(image: "Image") -> NDArray[np.uint8]:
+    values = np.asarray(image)
+    if image.mode == "F":
         if not (values.min() >= 0 and values.max() <= 1):  # also true of NaN
-            raise BadPictureError("has floating-point pixels outside of 0 to 1")
+            raise BadImageError("has floating-point pixels outside of 0 to 1")
         return np.round(values * 255).astype(np.uint8)
     high: NDArray[np.uint8] = (np.clip(values, 0, 2**16 - 1) // 256).astype(np.uint8)
     return high
 
 
-def _sized(picture: "Image", form: Form) -> "Image":
+def _sized(image: "Image", form: Form) -> "Image":
     from PIL import ImageOps
     from PIL.Image import Resampling
 
-    if form.size is None or picture.size == form.size[::-1]:
-        return picture
+    if form.size is None or image.size == form.size[::-1]:
+        return image
     size = form.size[::-1]
     if form.resize == "crop":
-        return ImageOps.fit(picture, size, Resampling.BILINEAR)
+        return ImageOps.fit(image, size, Resampling.BILINEAR)
     if form.resize == "fit":
-        return ImageOps.pad(picture, size, Resampling.BILINEAR)
-    return picture.resize(size, Resampling.BILINEAR)
+        return ImageOps.pad(image, size, Resampling.BILINEAR)
+    return image.resize(size, Resampling.BILINEAR)
 
 
-def _array(picture: "Image") -> NDArray[np.uint8]:
-    array = np.asarray(picture)
+def _array(image: "Image") -> NDArray[np.uint8]:
+    array = np.asarray(image)
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
