@@ -1,9 +1,10 @@
 """Which functions of fourfold lie between `fourfold run digits` and the first optimiser step: `python benchmarks/call_path.py`.
 
-Takes the stack of the command at the moment when a trial goes to a worker process, and that of a worker, which here is a
-thread, at the first `advance` of the engine. Prints function, file and line, and how many functions and files there are.
+Takes the stack of the command, from its own function on, at the moment when a trial goes to a worker process, and that of a
+worker, which here is a thread, at the first `advance` of the engine. Prints function, file and line, and how many there are.
 """
 
+import contextlib
 import sys
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from unittest import mock
 
 import fourfold
 from fourfold import cli
-from fourfold.execution import pool, worker
+from fourfold.execution import pool
 from fourfold.execution.jobs import Trial
 from fourfold.execution.serving import Server
 from fourfold.train.engines import ENGINES
@@ -39,18 +40,19 @@ def to_the_worker(out: str) -> tuple[list[tuple[str, str, int]], Trial]:
     start = pool.Pool.events
 
     def hand_over(self: object, trial: Trial) -> object:
-        caught.append((frames(), trial))
+        caught.append(([*frames(), ("run", "execution/pool.py", 0)], trial))
         yield {"event": "stopped"}
 
     def events(self: pool.Pool) -> object:
-        command.extend(frames())
+        command.extend(frame for frame in frames() if not frame[1].startswith("cli/__init__"))
         return start(self)
 
-    with mock.patch.object(pool._Worker, "run", hand_over), mock.patch.object(pool.Pool, "events", events):
-        try:
-            cli.main([*COMMAND.split(), out])
-        except SystemExit:
-            pass
+    with (
+        mock.patch.object(pool._Worker, "run", hand_over),
+        mock.patch.object(pool.Pool, "events", events),
+        contextlib.suppress(SystemExit),
+    ):
+        cli.main([*COMMAND.split(), out])
     handed, trial = caught[0]
     return [*command, ("events", "execution/pool.py", start.__code__.co_firstlineno), *handed], trial
 
@@ -63,19 +65,9 @@ def to_the_step(trial: Trial) -> list[tuple[str, str, int]]:
         caught.append([*frames(), ("advance", f"train/engines/ ({type(self).__name__})", 0)])
         raise ReachedError
 
-    class Trials:
-        """Gives one trial, and then ends the lane."""
-
-        def get(self) -> Trial:
-            if caught:
-                raise ReachedError
-            return trial
-
     def lane() -> None:
-        try:
-            worker._lane(Server(experiments_kept=1), Trials(), lambda line: None)  # type: ignore[arg-type]
-        except ReachedError:
-            pass
+        with contextlib.suppress(ReachedError):
+            Server(experiments_kept=1).serve([trial], lambda line: None)
 
     patches = [mock.patch.object(engine, "advance", advance) for engine in ENGINES]
     for patch in patches:

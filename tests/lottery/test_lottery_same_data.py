@@ -186,7 +186,7 @@ def test_a_process_that_reads_other_data_than_the_run_does_not_begin(images, oth
     job = Job(specs=(SPEC,), out=tmp_path / "runs", data_dir=others, device="cpu", data=digests)
     trial = Trial(spec=SPEC, number=0, job=job)
     told = []
-    serving.Server(experiments_kept=1).serve(trial, lambda line: told.append(json.loads(line)))
+    serving.Server(experiments_kept=1).serve([trial], lambda line: told.append(json.loads(line)))
     assert [value["event"] for value in told] == ["error"]
     assert re.match(r"the mnist data on \S+ \(SHA-256 \w{8}\) are others than those that the run was", told[0]["message"])
     (parcel,) = chain.run_chain(trial.to_line(), {}, chain.versions())

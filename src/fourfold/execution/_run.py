@@ -21,7 +21,7 @@ from fourfold.lottery.rows import all_rows
 from fourfold.lottery.saving import AUTO, CheckpointEvery
 from fourfold.record import Cluster, Row, Spec, UserError, launched
 from fourfold.timing.planning import trial_memory
-from fourfold.train import resolve_device, single_thread, versions
+from fourfold.train import resolve_device, versions
 
 ALGEBRAS_OF_A_NAME = ("real", "quaternion")
 """What the name of a preset stands for where no algebra is named."""
@@ -189,11 +189,10 @@ def pool_of(job: Job, trials: Sequence[Trial]) -> Pool:
 
 def _in_this_process(trials: Sequence[Trial], on_event: OnEvent) -> None:
     """Run trials one after the other in this thread; errors of the user's code are raised as they are."""
-    server = Server(experiments_kept=1, raises=True)
-    with single_thread():
-        for trial in trials:
+    by_key = {trial.key: trial for trial in trials}
 
-            def write(line: str, trial: Trial = trial) -> None:
-                on_event(event_of(trial, json.loads(line)))
+    def write(line: str) -> None:
+        value = json.loads(line)
+        on_event(event_of(by_key[value["run"], value["trial"]], value))
 
-            server.serve(trial, write)
+    Server(experiments_kept=1, raises=True).serve(trials, write)

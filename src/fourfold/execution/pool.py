@@ -173,9 +173,20 @@ class Pool:
             if worker is None:
                 worker = _Worker(1)
                 self._workers.append(worker)
-            while not self._closing and not self._stopping and not self._late() and lane < self._lanes and self._unfinished:
-                with contextlib.suppress(queue.Empty):
-                    self._follow(self._todo.get(timeout=LOOK_SECONDS), worker)
+            while (trial := self._next(lane)) is not None:
+                with self._beside_others() as (lanes, alone):
+                    ending = None
+                    for value in worker.run(trial):
+                        ending = value["event"]
+                        if ending == "out-of-memory":
+                            self._give_back(trial, lanes, alone)
+                            break
+                        self._events.put(event_of(trial, value))
+                        if ending in ENDINGS:
+                            self._count_finished()
+                            break
+                if ending not in ("out-of-memory", *ENDINGS):
+                    self._worker_died(trial, worker.kill())
             if worker is not self._shared:
                 worker.kill()
         except Exception as error:
@@ -183,29 +194,28 @@ class Pool:
         finally:
             self._events.put(None)
 
+    def _next(self, lane: int) -> Trial | None:
+        """Wait for a trial to run; return None when there will be none for this lane."""
+        while not self._closing and not self._stopping and not self._late() and lane < self._lanes and self._unfinished:
+            with contextlib.suppress(queue.Empty):
+                return self._todo.get(timeout=LOOK_SECONDS)
+        return None
+
     def _late(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def _follow(self, trial: Trial, worker: "_Worker") -> None:
-        """Hand over a trial and pass its events on until it is over."""
-        with self._beside_others() as (lanes, alone):
-            for value in worker.run(trial):
-                if value["event"] == "out-of-memory":
-                    self._give_back(trial, lanes, alone)
-                    return
-                self._events.put(event_of(trial, value))
-                if value["event"] in ENDINGS:
-                    with self._lock:
-                        self._unfinished -= 1
-                    return
-        code = worker.kill()
-        if self._stopping:
-            self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
-            return
-        raise UserError(
-            f"the worker of trial {trial.number} of {trial.spec.id} was ended from outside (exit code {code}; out of memory?); "
-            "all rows so far are safe, the same command resumes"
-        )
+    def _count_finished(self) -> None:
+        with self._lock:
+            self._unfinished -= 1
+
+    def _worker_died(self, trial: Trial, code: int) -> None:
+        """Tell that a worker ended in the middle of a trial; unless it was stopped, that ends the run."""
+        if not self._stopping:
+            raise UserError(
+                f"the worker of trial {trial.number} of {trial.spec.id} was ended from outside (exit code {code}; out of "
+                "memory?); all rows so far are safe, the same command resumes"
+            )
+        self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
 
     @contextlib.contextmanager
     def _beside_others(self) -> Iterator[tuple[int, bool]]:

@@ -6,7 +6,8 @@ import platform
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
-from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device
+from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
 
 BROKEN = "broken"
 """The kind of event that ends a trial whose user code has failed; others go on, and the trial can be resumed."""
@@ -37,40 +38,25 @@ class Server:
         self.stopped = threading.Event()
         """Set to end all trials at their next step."""
 
-    def serve(self, trial: Trial, write: Callable[[str], None]) -> None:
-        """Run a trial; whatever becomes of it is an event, written as a line of JSON in the thread of the trial."""
-        spec, job = trial.spec, trial.job
+    def serve(self, trials: Iterable[Trial], write: Callable[[str], None]) -> None:
+        """Run trials one after the other in this thread, on one core; what happens is events, written as lines of JSON."""
+        with single_thread(), own_stream():
+            for trial in trials:
+                send = partial(_send, write, trial)
+                clock = Clock.of(trial.job)
+                clock.stopped = self.stopped
+                try:
+                    experiment, store = self._prepared(trial.spec, trial.job)
+                    if trial.job.line:
+                        run_stability_here(experiment, store, trial.number, clock, send, trial.job.line)
+                    else:
+                        run_trial_here(experiment, store, trial.number, clock, send, trial.job)
+                except Exception as error:
+                    if self._raises and not isinstance(error, UserError):
+                        raise
+                    _send_failure(error, trial.spec, send)
 
-        def send(kind: str, **content: Any) -> None:
-            write(json.dumps({"event": kind, "run": spec.id, "trial": trial.number, **content}))
-
-        clock = Clock.until(job.deadline) if job.time_of_day is None else Clock(job.time_of_day)
-        clock.stopped = self.stopped
-        try:
-            experiment = self._prepared(spec, job)
-            check_same_data(experiment, job.data.get(spec.data.name))
-            store = RunStore.create(job.out, spec)
-            if job.line:
-                run_stability_here(experiment, store, trial.number, clock, send, job.line)
-            else:
-                run_trial_here(experiment, store, trial.number, clock, send, job)
-        except UserError as error:
-            send("error", message=str(error))
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            send("out-of-memory")
-        except Exception as error:
-            if self._raises:
-                raise
-            if told := explained(error, spec):
-                send(BROKEN, message=str(told))
-            elif "CUDA error" in str(error):
-                reason = str(error).partition("\n")[0]
-                send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command resumes")
-            else:
-                send("crash", message=traceback.format_exc())
-
-    def _prepared(self, spec: Spec, job: Job) -> Experiment:
+    def _prepared(self, spec: Spec, job: Job) -> tuple[Experiment, RunStore]:
         with self._preparing:
             if spec.id not in self._experiments:
                 while len(self._experiments) >= self._kept:
@@ -78,7 +64,29 @@ class Server:
                 self._experiments[spec.id] = Experiment.prepare(spec, job.data_dir, resolve_device(job.device), download=False)
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
-            return self._experiments[spec.id]
+            experiment = self._experiments[spec.id]
+        check_same_data(experiment, job.data.get(spec.data.name))
+        return experiment, RunStore.create(job.out, spec)
+
+
+def _send(write: Callable[[str], None], trial: Trial, kind: str, **content: Any) -> None:
+    write(json.dumps({"event": kind, "run": trial.spec.id, "trial": trial.number, **content}))
+
+
+def _send_failure(error: Exception, spec: Spec, send: Callable[..., None]) -> None:
+    """Tell what ended a trial: a mistake of the user's, a full GPU, code of the user's that failed, or a fault of ours."""
+    if isinstance(error, UserError):
+        send("error", message=str(error))
+    elif isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        send("out-of-memory")
+    elif told := explained(error, spec):
+        send(BROKEN, message=str(told))
+    elif "CUDA error" in str(error):
+        reason = str(error).partition("\n")[0]
+        send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command resumes")
+    else:
+        send("crash", message="".join(traceback.format_exception(error)))
 
 
 def create_store(job: Job, spec: Spec, data: str | None) -> RunStore:
@@ -124,6 +132,11 @@ class Clock:
         self.stopped = threading.Event()
         """Set by who wants an end now."""
         self._ranks, self._now = ranks, now
+
+    @classmethod
+    def of(cls, job: Job) -> "Clock":
+        """Return the clock of a job, of this machine's or of another one's."""
+        return cls.until(job.deadline) if job.time_of_day is None else cls(job.time_of_day)
 
     @classmethod
     def until(cls, end: float | None, ranks: Ranks = ALONE, now: Callable[[], float] = time.monotonic) -> "Clock":

@@ -10,13 +10,11 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
 from typing import TextIO
 
 from fourfold.execution.jobs import Trial
 from fourfold.execution.pool import STOP
-from fourfold.execution.serving import Server, own_stream
-from fourfold.train import single_thread
+from fourfold.execution.serving import Server
 
 
 def main() -> None:
@@ -33,7 +31,7 @@ def main() -> None:
             events.flush()
 
     for _ in range(lanes):
-        threading.Thread(target=_lane, args=(server, trials, write), daemon=True).start()
+        threading.Thread(target=server.serve, args=(iter(trials.get, None), write), daemon=True).start()
     for line in sys.stdin:
         if line == STOP:
             server.stopped.set()
@@ -47,12 +45,6 @@ def take_standard_output() -> TextIO:
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events
-
-
-def _lane(server: Server, trials: "queue.SimpleQueue[Trial]", write: Callable[[str], None]) -> None:
-    with single_thread(), own_stream():
-        while True:
-            server.serve(trials.get(), write)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from fourfold import data
 from fourfold.execution.jobs import Trial
 from fourfold.execution.ray import parcels
 from fourfold.execution.ray.parcels import Files
-from fourfold.execution.serving import Server, own_stream
+from fourfold.execution.serving import Server
 from fourfold.record import RunStore, UserError
-from fourfold.train import single_thread, versions
+from fourfold.train import versions
 
 PARCEL_SECONDS = 0.5
 """How often what has happened in a trial is sent: each parcel costs both ends some milliseconds, as long as a small epoch."""
@@ -82,8 +82,7 @@ def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Par
 
         def work() -> None:
             try:
-                with single_thread(), own_stream():
-                    _SERVER.serve(replace(task, job=replace(task.job, out=Path(folder), least_seconds=HOME_SECONDS)), write)
+                _SERVER.serve([replace(task, job=replace(task.job, out=Path(folder), least_seconds=HOME_SECONDS))], write)
             finally:
                 ended.set()
 

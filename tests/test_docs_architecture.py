@@ -1,0 +1,37 @@
+"""The page on architecture shows the rooms as the contracts have them, and names files and packages that there are."""
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+from pages import relative_links, table
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+drawing = runpy.run_path(str(ROOT / "docs" / "draw_rooms.py"))
+
+
+def test_the_drawing_is_that_of_the_contracts() -> None:
+    assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == drawing["draw"](), "run `python docs/draw_rooms.py`"
+
+
+def test_every_room_has_a_floor_and_says_what_it_holds() -> None:
+    rooms = {path.parent.name for path in (ROOT / "src" / "fourfold").glob("*/__init__.py")}
+    assert rooms == {room for floor in drawing["layers"]() for room in floor}
+    assert [room for room in rooms if not drawing["description"](room).endswith((".", ":"))] == []
+
+
+def test_every_place_that_is_named_is_there() -> None:
+    places = re.findall(r"`(src/fourfold/[\w/.]+)`", PAGE)
+    assert len(places) >= 15
+    assert [place for place in places if not (ROOT / place).exists()] == []
+    files = re.findall(r"`((?:record|execution|lottery|train|cli|timing|report|tasks)/[\w/]*\.py)`", PAGE)
+    assert [file for file in files if not (ROOT / "src" / "fourfold" / file).exists()] == []
+    assert [link for link in relative_links(PAGE) if not (ROOT / "docs" / link).exists()] == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [re.split("[><=!~]", requirement)[0] for requirement in required]
+    assert sorted(names) == sorted(row[0] for row in table(PAGE, "why it, and not another")[1:])
