@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lottery_samples import prepared, results, run_alone, tiny_spec
 
 from fourfold import execution, lottery, pruning
-from fourfold.lottery import controls, derive_seed, levels, training
+from fourfold.lottery import control_masks, controls, derive_seed, levels, training
 from fourfold.lottery.building import measure
 from fourfold.nn import named_weights
 from fourfold.pruning import Units, kept
@@ -81,21 +81,21 @@ def test_controls_of_a_run_that_prunes_rows_prune_rows(tmp_path):
 
 def test_a_shuffled_layer_keeps_the_patterns_of_its_numbers():
     masks, units = masks_at(0.4, 0)
-    made = controls.shuffled_in_layers(masks, units, generator(), [])
+    made = control_masks.shuffled_in_layers(masks, units, generator(), [])
     patterns = [sorted(map(tuple, m["fc1.weight"].reshape(4, -1).t().tolist())) for m in (masks, made)]
     assert patterns[0] == patterns[1]
     assert not torch.equal(masks["fc1.weight"], made["fc1.weight"])
-    random = controls.random_in_layers(masks, units, generator(7), [])
+    random = control_masks.random_in_layers(masks, units, generator(7), [])
     assert sorted(map(tuple, random["fc1.weight"].reshape(4, -1).t().tolist())) != patterns[0]
 
 
 def test_global_shuffling_and_erk_move_weights_between_layers():
     masks = {"a": torch.ones(10, 30, dtype=torch.bool), "b": torch.zeros(20, 20, dtype=torch.bool)}
-    shuffled = kept(controls.shuffled_everywhere(masks, Units(), generator(), []))
+    shuffled = kept(control_masks.shuffled_everywhere(masks, Units(), generator(), []))
     assert shuffled["a"] == pytest.approx(300 * 300 / 700, abs=40)
-    found = kept(controls.random_erdos_renyi(masks, Units(), generator(), []))
+    found = kept(control_masks.random_erdos_renyi(masks, Units(), generator(), []))
     assert (found["a"], found["b"]) == (150, 150)  # both have 40 rows and columns
-    by_rows = kept(controls.shuffled_everywhere(masks, Units(unit="row"), generator(), []))
+    by_rows = kept(control_masks.shuffled_everywhere(masks, Units(unit="row"), generator(), []))
     assert sum(by_rows.values()) == pytest.approx(300, abs=15)
     assert by_rows["b"] > 0
 
@@ -105,10 +105,10 @@ def test_an_inverted_mask_keeps_what_was_pruned_first():
     history = [{"a": flat >= cut} for cut in (0, 8, 13)]  # 8, then 5, then 3 go
     now = {"a": flat >= 16}  # four are left
     for seed in range(8):  # one alone may draw them by chance
-        made = controls.inverted(now, Units(), generator(seed), iter(history))["a"]
+        made = control_masks.inverted(now, Units(), generator(seed), iter(history))["a"]
         assert int(made.sum()) == 4
         assert not made[8:].any()
-    most = controls.inverted({"a": flat >= 8}, Units(), generator(), history[:1])["a"]  # level 1: twelve are kept
+    most = control_masks.inverted({"a": flat >= 8}, Units(), generator(), history[:1])["a"]  # level 1: twelve are kept
     assert most[:8].all()
     assert int(most.sum()) == 12
 

@@ -3,18 +3,18 @@
 A control is trained as the ticket's level was, on the same images in the same order, and gives a row of its own.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from time import perf_counter
 
-import torch
-from torch import Generator, Tensor, nn
+from torch import nn
 
 from fourfold import data, pruning
 from fourfold.lottery import rewinding
-from fourfold.lottery.building import build, measure, shares, splits_of
+from fourfold.lottery.building import build, measure, splits_of
+from fourfold.lottery.control_masks import MASKS, masks_of_groups
 from fourfold.lottery.levels import Experiment, OnRow, recovery_of
 from fourfold.lottery.recovery import Recovery, check_same, tell_nobody, tell_once_more
 from fourfold.lottery.rewinding import Begin
@@ -23,7 +23,7 @@ from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.training import OnEpoch, Round
 from fourfold.nn import named_weights
-from fourfold.pruning import Masks, Units, units_of
+from fourfold.pruning import Masks, units_of
 from fourfold.record import CONTROLS, TICKET, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.arrays import Arrays
 from fourfold.record.combinations import CONTROLLED, check_combinations
@@ -38,78 +38,6 @@ OTHERS_WHEN_DENSE = frozenset({"random-init", "equal-macs"})
 
 OnControlEpoch = Callable[[str, int, Epoch], None]
 """Called with the control, the level and each point of its training curve."""
-
-MakeMask = Callable[[Masks, Units, Generator, Iterable[Masks]], Masks]
-"""From the ticket's mask, the units of its weights, a generator, and the masks of the levels before, dense first.
-
-The last ones are read from disk as they are taken, which only one control does.
-"""
-
-
-def shuffled_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return the masks with the elements of every layer (or its rows) in another order, each with its own pattern."""
-    shuffled = {}
-    for name, mask in masks.items():
-        layout = units.layout(name)
-        elements = layout.numbers(mask)  # (n, outputs, inputs, positions)
-        parts = elements.flatten(2) if units.unit == "row" else elements.flatten(1).unsqueeze(2)
-        order = torch.randperm(parts.shape[1], generator=generator).to(mask.device)
-        shuffled[name] = layout.stored(parts[:, order].reshape(elements.shape), tuple(mask.shape))
-    return shuffled
-
-
-def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return the masks with the units of the whole network in another order, cut off where they have as many weights."""
-    kept = {name: _kept_units(name, mask, units) for name, mask in masks.items()}
-    flat = torch.cat([*kept.values()])
-    order = torch.randperm(len(flat), generator=generator).to(flat.device)
-    kept_first = flat.int().argsort(descending=True, stable=True).argsort()  # each unit's place, those that are kept first
-    parts = torch.split(-kept_first[order], [len(part) for part in kept.values()])
-    return pruning.select(dict(zip(kept, parts, strict=True)), pruning.dense(masks), _density(masks), units)
-
-
-def random_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return masks of random units, in every layer as many as the given ones keep."""
-    drawn = {}
-    for name, scores in pruning.random_scores(masks, units, generator).items():
-        count = int(_kept_units(name, masks[name], units).sum())
-        drawn[name] = units.join(name, pruning.keep_largest(scores, count), torch.ones_like(masks[name]))
-    return drawn
-
-
-def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return masks of random units, of as many weights as the given ones keep, at the densities of Erdős–Rényi kernels."""
-    scores = pruning.random_scores(masks, units, generator)
-    return pruning.select(scores, pruning.dense(masks), _density(masks), units, scope="erk")
-
-
-def inverted(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
-    """Return the masks that keep as many weights, those first that the levels pruned first; within a level at random.
-
-    The units' scores are not on disk, but their order is, as far as the masks tell it.
-    """
-    history = [*[*before][1:], masks]
-    survived = {name: sum(_kept_units(name, mask[name], units).double() for mask in history) for name in masks}  # levels
-    scores = {name: draws - survived[name] for name, draws in pruning.random_scores(masks, units, generator).items()}
-    return pruning.select(scores, pruning.dense(masks), _density(masks), units)
-
-
-MASKS: dict[str, MakeMask] = {
-    "shuffled-layer": shuffled_in_layers,
-    "shuffled-global": shuffled_everywhere,
-    "random-layer": random_in_layers,
-    "erk-random": random_erdos_renyi,
-    "inverted": inverted,
-}
-"""The controls that differ from the ticket in the mask alone."""
-
-
-def _kept_units(name: str, mask: Tensor, units: Units) -> Tensor:
-    return units.split(name, mask).any(1)
-
-
-def _density(masks: Masks) -> float:
-    return sum(pruning.kept(masks).values()) / sum(mask.numel() for mask in masks.values())
 
 
 def check_controls(specs: Collection[Spec], controls: Collection[str], levels: Collection[int] | None) -> None:
@@ -238,7 +166,7 @@ def _same_network(
 
     masks = masks_of(level)
     if control in MASKS:
-        masks = _of_groups(
+        masks = masks_of_groups(
             MASKS[control],
             spec,
             network,
@@ -278,24 +206,6 @@ def _round(
         control=control,
         started=started,
     )
-
-
-def _of_groups(
-    make: MakeMask, spec: Spec, network: nn.Module, masks: Masks, seed: int, before: Callable[[], Iterable[Masks]]
-) -> Masks:
-    """Return another mask of what the ticket prunes together, and of each layer that it prunes by itself; the rest stays."""
-    units, parts, generator = units_of(network, spec.prune.unit), shares(spec, network), Generator().manual_seed(seed)
-    others = dict(masks)
-    for names in [parts.rest, *((name,) for name in parts.own)]:
-        if not names:
-            continue
-
-        def only(masks: Masks, names: tuple[str, ...] = names) -> Masks:
-            return {name: masks[name] for name in names}
-
-        own_units = units if names == parts.rest else replace(units, untouched=units.untouched - set(names))
-        others |= make(only(masks), own_units, generator, map(only, before()))
-    return others
 
 
 def small_width(spec: Spec, weights: int) -> float:
