@@ -16,6 +16,9 @@ from fourfold.deploy import artifact, quantize
 from fourfold.deploy.artifact.container import seal
 from fourfold.deploy.artifact.writing import write
 from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.frontend.fuse import fuse, needed
+from fourfold.deploy.frontend.simplify import simplify
+from fourfold.deploy.ir.assemble import assemble
 from fourfold.deploy.ir.ops import OPS
 from fourfold.record import UserError
 
@@ -93,3 +96,19 @@ def test_every_operation_is_made_by_some_seed():
     assert set(OPS) - made <= {
         kind for kind in OPS if kind.kind in ("linear", "average_pool", "affine", "add", "flatten", "relu")
     }
+
+
+def test_programs_with_fewer_changes_of_shape_compute_the_same():
+    fewer = 0
+    for seed in range(8 * SWEEP):
+        program = general_program(seed)
+        output = program.operations[-1].output
+        operations, value = simplify(program.operations, program.shapes, output)
+        left = fuse(needed(operations, value))
+        fewer += len(program.operations) - len(left)
+        images = images_for(program, seed)
+        with np.errstate(all="ignore"):
+            wanted = reference.run(program, images)
+            found = reference.run(assemble(program.shapes[0], left), images) if left else images
+        assert np.allclose(found, wanted, rtol=1e-5, atol=1e-6, equal_nan=True), seed
+    assert fewer > SWEEP

@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from fourfold import deploy, models
 from fourfold import nn as fnn
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.ir.ops import Add, Affine, Convolution, Flatten, Linear, MaxPool, Relu
+from fourfold.deploy.ir.ops import Activation, Add, Affine, Convolution, Flatten, Linear, MaxPool, Permute, Relu, Reshape
 from fourfold.deploy.ir.program import Encoding
 from fourfold.record import UserError
 
@@ -83,6 +83,14 @@ def test_real_batch_norm_and_relu_disappear_into_the_convolution():
     program = assert_lowers(lively(nn.Sequential(*layers)), (3, 6, 6))
     assert kinds(program) == [Convolution, Flatten, Linear]
     assert [program.operations[i].relu for i in (0, 2)] == [True, False]
+
+
+def test_rows_and_last_axes_fold_as_maps_do():
+    layers = [nn.Conv1d(3, 8, 3, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(8, 4, 3), nn.ReLU()]
+    program = assert_lowers(lively(nn.Sequential(*layers)), (3, 20))
+    assert [kind for kind in kinds(program) if kind is not Reshape] == [Convolution, MaxPool, Convolution]
+    program = assert_lowers(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.GELU()), (7, 4))
+    assert kinds(program) == [Permute, Reshape, Convolution, Convolution, Activation, Reshape, Permute]
 
 
 def test_pruned_weights_stay_zero_when_a_norm_is_folded():

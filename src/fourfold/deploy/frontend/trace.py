@@ -15,6 +15,7 @@ from fourfold.deploy.frontend.fuse import fuse, needed
 from fourfold.deploy.frontend.hooks import refuse_hooks
 from fourfold.deploy.frontend.layers import Lowering, refusal
 from fourfold.deploy.frontend.ports import Ports, joined_inputs, joined_outputs, ports_of
+from fourfold.deploy.frontend.simplify import simplify
 from fourfold.deploy.frontend.traced import IMAGES, Tracing, tracing
 from fourfold.deploy.ir.assemble import assemble
 from fourfold.deploy.ir.operation import Array
@@ -69,9 +70,10 @@ def lower(
             names={module: _shown(name) for name, module in model.named_modules() if name},
         )
         output, outputs = _traced(trace, model, ports)
+        operations, output = simplify(lowering.operations, lowering.shapes, output)
         program = assemble(
             ports.shape,
-            fuse(needed(lowering.operations, output)),
+            fuse(needed(operations, output)),
             encoding=encoding,
             class_names=tuple(class_names),
             provenance=dict(provenance or {}),
