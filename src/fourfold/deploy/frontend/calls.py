@@ -5,213 +5,26 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from fourfold.deploy.frontend.layers import lower_layer, numpy_of
+from fourfold.deploy.frontend.elementwise import ELEMENTWISE, of_two, scaled
+from fourfold.deploy.frontend.layers import lower_layer
+from fourfold.deploy.frontend.lowering import numpy_of
 from fourfold.deploy.frontend.shaping import SHAPING, reshaped
 from fourfold.deploy.frontend.traced import Traced, Tracing
 from fourfold.deploy.ir.ops import (
-    Activation,
     AdaptivePool,
-    Add,
-    Affine,
-    Binary,
     Concat,
     Embedding,
-    MatMul,
     Normalize,
     Pad,
-    PRelu,
     Reduce,
-    Relu,
     Resize,
     Softmax,
 )
 from fourfold.deploy.ir.product import Product
 
 Handler = Callable[..., Any]
-
-
-# ---- functions of single numbers
-
-
-def _relu(trace: Tracing, result: Tensor, x: Traced, inplace: bool = False) -> Traced:
-    return trace.like(result, trace.add(Relu, x.value), x)
-
-
-def activation(trace: Tracing, result: Tensor, x: Traced, function: str, alpha: float = 0.0, beta: float = 0.0) -> Traced:
-    """Append a function of single numbers."""
-    return trace.like(result, trace.add(Activation, x.value, function=function, alpha=float(alpha), beta=float(beta)), x)
-
-
-def _function(name: str, alpha: float = 0.0, beta: float = 0.0) -> Handler:
-    def call(trace: Tracing, result: Tensor, x: Traced, inplace: bool = False) -> Traced:
-        return activation(trace, result, x, name, alpha, beta)
-
-    return call
-
-
-def _gelu(trace: Tracing, result: Tensor, x: Traced, approximate: str = "none") -> Traced:
-    return activation(trace, result, x, "gelu" if approximate == "none" else "gelu_tanh")
-
-
-def _leaky(trace: Tracing, result: Tensor, x: Traced, negative_slope: float = 0.01, inplace: bool = False) -> Traced:
-    return activation(trace, result, x, "leaky_relu", negative_slope)
-
-
-def _elu(trace: Tracing, result: Tensor, x: Traced, alpha: float = 1.0, inplace: bool = False) -> Traced:
-    return activation(trace, result, x, "elu", alpha, 1.0)
-
-
-def _softplus(trace: Tracing, result: Tensor, x: Traced, beta: float = 1.0, threshold: float = 20.0) -> Traced:
-    return activation(trace, result, x, "softplus", beta, threshold)
-
-
-def _hardtanh(
-    trace: Tracing, result: Tensor, x: Traced, min_val: float = -1, max_val: float = 1, inplace: bool = False
-) -> Traced:
-    return activation(trace, result, x, "clip", min_val, max_val)
-
-
-UNBOUNDED = 1e6
-"""What stands for no bound of a clip."""
-
-
-def _clamp(trace: Tracing, result: Tensor, x: Traced, min: Any = None, max: Any = None) -> Traced:
-    if isinstance(min, Tensor) or isinstance(max, Tensor):
-        raise TypeError("bounds that are tensors")
-    if max is None and min == 0:
-        return _relu(trace, result, x)
-    low, high = (-UNBOUNDED if min is None else float(min)), (UNBOUNDED if max is None else float(max))
-    return activation(trace, result, x, "clip", low, high)
-
-
-def _power(trace: Tracing, result: Tensor, x: Any, exponent: Any) -> Traced:
-    if not isinstance(x, Traced) or isinstance(exponent, Tensor):
-        raise TypeError("an exponent that is computed")
-    known = {2: "square", 0.5: "sqrt", -1: "reciprocal"}
-    return activation(trace, result, x, known.get(exponent, "power"), 0.0 if exponent in known else exponent)
-
-
-def _negative(trace: Tracing, result: Tensor, x: Traced) -> Traced:
-    return _scaled(trace, result, x, -1.0, 0.0)
-
-
-def _prelu(trace: Tracing, result: Tensor, x: Traced, weight: Tensor) -> Traced:
-    slope = numpy_of(weight, trace.path).reshape(-1)
-    if slope.size == 1:
-        return activation(trace, result, x, "leaky_relu", float(slope[0]))
-    if x.axis != 0 or x.fold != 1:
-        raise TypeError("images along another axis")
-    return trace.like(result, trace.add(PRelu, x.value, slope=slope), x)
-
-
-# ---- arithmetic
-
-
-def _scaled(trace: Tracing, result: Tensor, x: Traced, scale: Any, shift: Any) -> Traced:
-    channels = trace.shape(x.value)[0]
-    scales, shifts = (np.broadcast_to(np.asarray(each, np.float32).reshape(-1), (channels,)).copy() for each in (scale, shift))
-    if not (np.isfinite(scales).all() and np.isfinite(shifts).all()):
-        raise TypeError("numbers that are nan or infinite")
-    return trace.like(result, trace.add(Affine, x.value, scale=scales, shift=shifts), x)
-
-
-def _arithmetic(function: str) -> Handler:
-    def call(
-        trace: Tracing, result: Tensor, x: Any, y: Any, *, alpha: Any = 1, rounding_mode: Any = None, out: Any = None
-    ) -> Any:
-        if alpha != 1 or rounding_mode is not None or out is not None:
-            raise TypeError("with `alpha`, `rounding_mode` or `out`")
-        if isinstance(x, Traced) and isinstance(y, Traced):
-            return _of_two(trace, result, function, x, y)
-        return _with_constant(trace, result, function, x, y)
-
-    return call
-
-
-def _reversed(handler: Handler) -> Handler:
-    return lambda trace, result, x, y: handler(trace, result, y, x)
-
-
-def _with_constant(trace: Tracing, result: Tensor, function: str, x: Any, y: Any) -> Traced:
-    traced, other, left = (x, y, False) if isinstance(x, Traced) else (y, x, True)
-    assert isinstance(traced, Traced)
-    if isinstance(other, Tensor):
-        axis = traced.axis + result.ndim - traced.ndim
-        constant = trace.constant(other, axis, result.ndim, traced.fold)
-    else:
-        constant = torch.tensor(float(other))
-    shape = trace.shape(traced.value)
-    numbers = constant.detach().float().cpu()
-    per_channel = numbers.numel() == 1 or (
-        numbers.numel() == shape[0] and traced.ndim == result.ndim and numbers.ndim and numbers.shape[0] == shape[0]
-    )
-    same = tuple(result.shape) == tuple(traced.shape)
-    if per_channel and same and function in ("add", "subtract", "multiply", "divide"):
-        scale_shift = _as_affine(function, numbers.double().reshape(-1).numpy(), left)
-        if scale_shift is not None:
-            return _scaled(trace, result, traced, *scale_shift)
-        inverse = activation(trace, result, traced, "reciprocal")
-        return _scaled(trace, result, inverse, numbers.reshape(-1).numpy(), 0.0)
-    value = trace.constant_value(numbers.reshape(1) if numbers.ndim == 0 else numbers)
-    stand_in = trace.wrap(other if isinstance(other, Tensor) else torch.tensor(float(other)), value)
-    stand_in.axis, stand_in.fold = traced.axis, traced.fold
-    pair = (stand_in, traced) if left else (traced, stand_in)
-    return _joined(trace, result, function, *pair, axis=traced.axis + result.ndim - traced.ndim, fold=traced.fold)
-
-
-def _as_affine(function: str, numbers: Any, left: bool) -> tuple[Any, Any] | None:
-    """Return scale and shift; None for a constant divided by the value."""
-    if function == "add":
-        return 1.0, numbers
-    if function == "subtract":
-        return (-1.0, numbers) if left else (1.0, -numbers)
-    if function == "multiply":
-        return numbers, 0.0
-    return None if left else (1 / numbers, 0.0)
-
-
-def _of_two(trace: Tracing, result: Tensor, function: str, x: Traced, y: Traced) -> Traced:
-    axis = x.axis + result.ndim - x.ndim
-    if axis != y.axis + result.ndim - y.ndim or x.fold != y.fold:
-        raise TypeError("values whose images lie along different axes")
-    return _joined(trace, result, function, x, y, axis, x.fold)
-
-
-def _joined(trace: Tracing, result: Tensor, function: str, x: Traced, y: Traced, axis: int, fold: int) -> Traced:
-    rank = result.ndim - (fold == 1)
-    values = []
-    for each in (x, y):
-        shape = trace.shape(each.value)
-        padded = (*(1,) * (rank - len(shape)), *shape)[-rank:] if rank else (1,)
-        values.append(each.value if padded == shape else reshaped(trace, each.value, padded))
-    if function == "add" and trace.shape(values[0]) == trace.shape(values[1]):
-        return trace.wrap(result, trace.add(Add, *values), axis, fold)
-    return trace.wrap(result, trace.add(Binary, *values, function=function), axis, fold)
-
-
-def _matmul(trace: Tracing, result: Tensor, x: Any, y: Any) -> Traced:
-    if isinstance(x, Traced) and not isinstance(y, Traced):
-        if y.ndim != 2:
-            raise TypeError("a product with a constant of other than two axes")
-        return _linear(trace, result, x, y.t())
-    if not isinstance(x, Traced) or x.ndim != y.ndim or x.axis != y.axis or x.fold != y.fold or x.axis >= x.ndim - 2:
-        raise TypeError("matrices whose images do not lie along the same axis before them")
-    return trace.like(result, trace.add(MatMul, x.value, y.value), x)
-
-
-def _linear(trace: Tracing, result: Tensor, x: Traced, weight: Tensor, bias: Tensor | None = None) -> Traced:
-    if isinstance(weight, Traced):
-        raise TypeError("weights that are computed")
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-    layer.weight = nn.Parameter(weight.detach())
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach())
-    if x.axis == x.ndim - 1:
-        raise TypeError("a product along the axis of the images")
-    return trace.like(result, lower_layer(trace.lowering, layer, trace._name, x.value), x)
 
 
 # ---- along axes
@@ -242,7 +55,7 @@ def reduced(trace: Tracing, result: Tensor, x: Traced, function: str, dim: Any, 
 def _reduction(function: str) -> Handler:
     def call(trace: Tracing, result: Any, x: Traced, dim: Any = None, keepdim: bool = False, **named: Any) -> Any:
         if isinstance(dim, Traced):  # torch.max(x, y)
-            return _of_two(trace, result, {"max": "maximum", "min": "minimum"}[function], x, dim)
+            return of_two(trace, result, {"max": "maximum", "min": "minimum"}[function], x, dim)
         dim = named.pop("axis", dim)
         if named.pop("dtype", None) is not None or named:
             raise TypeError("other settings than `dim` and `keepdim`")
@@ -304,7 +117,7 @@ def _group_norm(
     if weight is None and bias is None:
         return made
     scale = 1.0 if weight is None else numpy_of(weight, trace.path)
-    return _scaled(trace, result, made, scale, 0.0 if bias is None else numpy_of(bias, trace.path))
+    return scaled(trace, result, made, scale, 0.0 if bias is None else numpy_of(bias, trace.path))
 
 
 def _instance_norm(
@@ -324,7 +137,7 @@ def _batch_norm(
         raise TypeError("with statistics of the batch")
     mean, variance = (numpy_of(each, trace.path).astype(np.float64) for each in (running_mean, running_var))
     scale = (1.0 if weight is None else numpy_of(weight, trace.path)) / np.sqrt(variance + eps)
-    return _scaled(trace, result, x, scale, (0.0 if bias is None else numpy_of(bias, trace.path)) - scale * mean)
+    return scaled(trace, result, x, scale, (0.0 if bias is None else numpy_of(bias, trace.path)) - scale * mean)
 
 
 def _pad(trace: Tracing, result: Tensor, x: Traced, pad: Any, mode: str = "constant", value: Any = None) -> Traced:
@@ -431,57 +244,9 @@ def product_of(weight: Any, bias: Any) -> Product:
     return Product(weight=weight, bias=bias, table=(((0, 1),),))
 
 
-_ACTIVATIONS = (
-    "sigmoid",
-    "tanh",
-    "silu",
-    "hardswish",
-    "hardsigmoid",
-    "mish",
-    "softsign",
-    "abs",
-    "square",
-    "sqrt",
-    "exp",
-    "log",
-)
-
 CALLS: dict[str, Handler] = {
     **SHAPING,
-    **{name: _function(name) for name in (*_ACTIVATIONS, "reciprocal")},
-    "relu": _relu,
-    "relu6": _function("clip", 0, 6),
-    "selu": _function("elu", 1.6732632423543772, 1.0507009873554805),
-    "rsqrt": _function("power", -0.5),
-    "gelu": _gelu,
-    "leaky_relu": _leaky,
-    "elu": _elu,
-    "softplus": _softplus,
-    "hardtanh": _hardtanh,
-    "clamp": _clamp,
-    "clip": _clamp,
-    "clamp_min": lambda trace, result, x, low: _clamp(trace, result, x, min=low),
-    "clamp_max": lambda trace, result, x, high: _clamp(trace, result, x, max=high),
-    "pow": _power,
-    "neg": _negative,
-    "negative": _negative,
-    "prelu": _prelu,
-    "add": _arithmetic("add"),
-    "sub": _arithmetic("subtract"),
-    "subtract": _arithmetic("subtract"),
-    "mul": _arithmetic("multiply"),
-    "multiply": _arithmetic("multiply"),
-    "div": _arithmetic("divide"),
-    "divide": _arithmetic("divide"),
-    "true_divide": _arithmetic("divide"),
-    "maximum": _arithmetic("maximum"),
-    "minimum": _arithmetic("minimum"),
-    "rsub": _reversed(_arithmetic("subtract")),
-    "rdiv": _reversed(_arithmetic("divide")),
-    "matmul": _matmul,
-    "bmm": _matmul,
-    "rmatmul": _reversed(_matmul),
-    "linear": _linear,
+    **ELEMENTWISE,
     "mean": _reduction("mean"),
     "sum": _reduction("sum"),
     "amax": _reduction("max"),

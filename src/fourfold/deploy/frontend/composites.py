@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold import nn as fnn
-from fourfold.deploy.frontend.layers import numpy_of
+from fourfold.deploy.frontend.lowering import numpy_of
 from fourfold.deploy.frontend.shaping import sliced
 from fourfold.deploy.frontend.traced import Traced, Tracing
 from fourfold.deploy.ir.ops import Concat, Recurrent
@@ -256,6 +256,25 @@ def _multihead(trace: Tracing, layer: Any, query: Any, key: Any = None, value: A
     return (out if layer.batch_first else out.transpose(0, 1)), None
 
 
+def _elements(layer: Any, x: Any) -> tuple[Any, int]:
+    """Return a value with an axis of components before that of its elements."""
+    n, dim = layer.algebra.n, layer.dim % x.ndim
+    return x.reshape(*x.shape[:dim], n, x.shape[dim] // n, *x.shape[dim + 1 :]), dim
+
+
+def _norm_head(trace: Tracing, layer: Any, x: Any) -> Any:
+    elements, dim = _elements(layer, x)
+    return elements.square().sum(dim).sqrt()
+
+
+def _mod_relu(trace: Tracing, layer: Any, x: Any) -> Any:
+    """As q · relu(1 + b / |q|)."""
+    elements, dim = _elements(layer, x)
+    inverse = elements.square().sum(dim, keepdim=True).sqrt().clamp(min=torch.finfo(torch.float32).eps).reciprocal()
+    bias = layer.bias.detach().view(-1, *[1] * (x.dim() - 1 - dim))
+    return (elements * torch.relu(inverse * bias + 1)).reshape(x.shape)
+
+
 def _wrapped(attribute: str) -> Handler:
     return lambda trace, module, *args, **kwargs: getattr(module, attribute)(*args, **kwargs)
 
@@ -269,6 +288,8 @@ WHOLE_LAYERS: dict[type[nn.Module], Handler] = {
     nn.GRU: _recurrent,
     nn.RNN: _recurrent,
     nn.MultiheadAttention: _multihead,
+    fnn.NormHead: _norm_head,
+    fnn.ModReLU: _mod_relu,
     nn.DataParallel: _wrapped("module"),
     nn.parallel.DistributedDataParallel: _wrapped("module"),
     torch.jit.ScriptModule: _scripted,

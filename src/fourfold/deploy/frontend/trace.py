@@ -13,7 +13,7 @@ from fourfold.deploy.frontend.calls import CALLS
 from fourfold.deploy.frontend.composites import COMPOSITES, WHOLE_LAYERS
 from fourfold.deploy.frontend.fuse import fuse, needed
 from fourfold.deploy.frontend.hooks import refuse_hooks
-from fourfold.deploy.frontend.layers import Lowering, refusal
+from fourfold.deploy.frontend.lowering import Lowering, refusal
 from fourfold.deploy.frontend.ports import Ports, joined_inputs, joined_outputs, ports_of
 from fourfold.deploy.frontend.simplify import simplify
 from fourfold.deploy.frontend.traced import IMAGES, Tracing, tracing

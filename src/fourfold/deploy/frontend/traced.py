@@ -15,7 +15,8 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from fourfold.deploy.frontend.layers import LAYERS, Lowering, called, kind_of, lower_layer, refusal
+from fourfold.deploy.frontend.layers import LAYERS, kind_of, lower_layer
+from fourfold.deploy.frontend.lowering import Lowering, called, refusal
 from fourfold.deploy.ir.operation import Shape
 from fourfold.deploy.ir.ops import Constant
 from fourfold.record import UserError
@@ -226,7 +227,7 @@ class Tracing:
         self._modules.append(module)
         try:
             handler = next((self.whole_layers[kind] for kind in type(module).__mro__ if kind in self.whole_layers), None)
-            if handler is not None and "forward" not in vars(module):
+            if handler is not None and _is_known(module):
                 self._begin("forward")
                 return handler(self, module, *args, **kwargs)
             kind = kind_of(module)
@@ -249,6 +250,12 @@ class Tracing:
         if getattr(module, "inplace", False):
             return self._replaced(x, self.like(numbers, value, x))
         return self.like(numbers, value, x)
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Return whether a module's forward is torch's or ours, and not its user's."""
+    owner = next(base for base in type(module).__mro__ if "forward" in vars(base))
+    return "forward" not in vars(module) and owner.__module__.startswith(("torch.", "fourfold.nn."))
 
 
 _CURRENT: ContextVar[Tracing] = ContextVar("tracing")
