@@ -290,6 +290,17 @@ def test_commands_that_build_the_network_take_its_code_from_the_command_line(roa
     assert "has changed since the run began" in call("export", kept, "--level", 1, "--to", "torch", "--code", roads).err
 
 
+def test_a_lost_mask_is_made_again_by_the_code_of_the_command_line(roads, kept):
+    mask = kept / "masks" / "0-1.safetensors"
+    content = mask.read_bytes()
+    mask.unlink()
+    refused = call("check", "--repair", kept)
+    assert (refused.code, "--trust-code" in refused.err) == (2, True)
+    ended = call("check", "--repair", kept, "--code", roads)
+    assert ended.code == 0, ended.err
+    assert mask.read_bytes() == content
+
+
 def test_a_ticket_is_a_module_and_a_file_that_needs_nothing_of_ours(roads, kept, tmp_path):
     network = ff.load_ticket(kept, 1, code=roads)
     row = RunStore(kept).rows(0)[1]

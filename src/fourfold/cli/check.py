@@ -8,6 +8,7 @@ import tyro
 from rich.table import Table
 
 from fourfold.cli.arguments import Flag, Maybe
+from fourfold.cli.code import trusting
 from fourfold.cli.printing import count, make_console
 from fourfold.cli.streams import say
 from fourfold.record import RunStore, UserError, find_runs
@@ -22,6 +23,8 @@ def command(
     repair: Flag = False,
     device: str = "auto",
     data_dir: Maybe[Path] = None,
+    code: Maybe[Path] = None,
+    trust_code: Flag = False,
 ) -> None:
     """Read every file of runs, and compare it with what their rows say of it.
 
@@ -34,13 +37,15 @@ def command(
             cannot be made again. The command that ran the rows runs again those that are gone.
         device: Where to train: auto (CUDA where there is one), cpu, cuda or cuda:N.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
+        code: The file of your own code that the run names, such as roads.py, for --repair.
+        trust_code: With --repair, import the code that the run names, from the current folder, whatever it is.
     """
     stores = find_runs(*runs)
     if not stores:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
     found = {store.path: inspect(store) for store in stores}
     if repair and any(finding.wrong for findings in found.values() for finding in findings):
-        for store in stores:
+        for store in trusting(stores, code, trust_code):
             _repair(store, found[store.path], device, data_dir)
         stores = [store for store in stores if (store.path / "spec.json").exists()]
         found = {store.path: inspect(store) for store in stores}
