@@ -6,6 +6,7 @@ import io
 import itertools
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -36,6 +37,9 @@ COMMANDS = {
     "bench deploy": "an artifact's speed and size beside onnxruntime and OpenVINO",
 }
 
+TRACEBACK = "--traceback"
+"""Anywhere in a command: print where an error came from, such as the lines of the user's code that it passed through."""
+
 HEAR_SECONDS = 5
 """How long a rank keeps its mistake to itself: if rank 0 makes the same one and says so, the launcher ends all before."""
 
@@ -48,12 +52,15 @@ commands:
 
 fourfold COMMAND --help    describes a command
 fourfold --version         prints the version
+fourfold COMMAND --traceback   shows where an error came from
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; end with exit code 2 and one sentence where the user can mend something."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    shows_traceback = TRACEBACK in words
+    words = [word for word in words if word != TRACEBACK]
     prepare_streams()
     try:
         _run(words)
@@ -61,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rank = 0 if isinstance(error, RankError) else _rank()
         if rank:
             time.sleep(HEAR_SECONDS)
+        if shows_traceback:
+            traceback.print_exception(error)
         told = error.shown
         say(f"fourfold: rank {rank}: {told}" if rank else f"fourfold: {told}", sys.stderr)
         sys.exit(2)

@@ -11,8 +11,8 @@ from time import perf_counter
 
 from torch import nn
 
-from fourfold import data, pruning
-from fourfold.lottery import rewinding
+from fourfold import pruning
+from fourfold.lottery import parts, rewinding
 from fourfold.lottery.building import build, measure, splits_of
 from fourfold.lottery.control_masks import MASKS, masks_of_groups
 from fourfold.lottery.levels import Experiment, OnRow, recovery_of
@@ -48,6 +48,10 @@ def check_controls(specs: Collection[Spec], controls: Collection[str], levels: C
     if levels is not None and any(level < 0 for level in levels):
         raise UserError(f"`control_levels` (={list(levels)}) must be levels, from 0 (dense) up")
     for spec in specs:
+        if "small-dense" in controls and parts.is_own_model(spec):
+            raise UserError(
+                f"`controls` (=['small-dense']) cannot be combined with `model.name` (={spec.model.name!r}): it has no width"
+            )
         check_combinations(CONTROLLED, partial(_setting, spec, controls))
     if "equal-macs" in controls and all(spec.model.algebra == "real" for spec in specs):
         raise UserError(
@@ -236,7 +240,7 @@ def _small_dense(
 
 def _real_experiment(experiment: Experiment) -> Experiment:
     twin = experiment.spec.real_twin
-    images = data.load(twin.data.name, experiment.data_dir, download=False)
+    images = parts.load(twin, experiment.data_dir, download=False)
     if experiment.data not in (None, images.digest):
         raise UserError(f"the {twin.data.name} data have changed since this run began: run the same command again")
     splits = splits_of(images, twin, experiment.device)

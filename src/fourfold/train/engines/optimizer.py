@@ -28,7 +28,7 @@ class MaskedOptimizer:
         """Optimiser steps so far, with those of the state that it started from. Engines count them: a recorded step cannot."""
         self.optimizer = _optimizer(setup.network, setup.spec)
         self._network, self._weights = setup.network, setup.weights
-        self._clip_norm = setup.spec.clip_norm
+        self._clip_norm, self._has_arguments = setup.spec.clip_norm, bool(setup.spec.arguments)
         self._decay = setup.spec.ema
         self._average: dict[str, Tensor] = {}
         if self._decay is not None:
@@ -100,8 +100,12 @@ class MaskedOptimizer:
 
     def _names(self, tensors: Mapping[str, Any]) -> dict[str, str]:
         """Return our names and torch's of an optimiser's state for a parameter."""
-        known = STATE.get(type(self.optimizer))
-        return {key: key for key in tensors} if known is None else known
+        return {key: key for key in tensors} if self._keeps_all else STATE[type(self.optimizer)]
+
+    @property
+    def _keeps_all(self) -> bool:
+        """Whether the state has torch's names: that of Adam and SGD has ours, if they have no further arguments."""
+        return type(self.optimizer) not in STATE or self._has_arguments
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Restore a state in place: a recorded step knows the optimiser's tensors by address."""
@@ -121,7 +125,7 @@ class MaskedOptimizer:
         for name, average in self._average.items():
             if f"{name}.{AVERAGE}" in state:
                 average.copy_(state[f"{name}.{AVERAGE}"])
-        if type(self.optimizer) not in STATE:
+        if self._keeps_all:
             self._load_all(state)
             return
         for name, parameter in self._network.named_parameters():
