@@ -4,8 +4,9 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from random_programs import make_product
+from random_programs import images_for, make_product
 
+from fourfold.deploy import quantize
 from fourfold.deploy.backends import numpy as reference
 from fourfold.deploy.ir.assemble import assemble
 from fourfold.deploy.ir.operation import Operation, Shape, output_shape
@@ -211,6 +212,18 @@ def general_program(seed: int, int8: bool = False) -> Program:
     """Return a program; equal seeds give equal programs."""
     maker = Maker(seed, int8)
     return assemble(maker.shapes[0], maker.operations)
+
+
+def general_int8_program(seed: int) -> Program | None:
+    """Return a program that is calibrated, or None where int8 has no factors for its ranges."""
+    program = general_program(seed, int8=True)
+    try:
+        with np.errstate(all="ignore"):
+            calibrated = quantize.calibrate(program, np.concatenate([images_for(program, seed), images_for(program, 0)]))
+        quantize.check_quantized(calibrated)
+    except UserError:
+        return None
+    return calibrated
 
 
 def tolerance(program: Program, images: np.ndarray) -> float:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from compiled_programs import SANITIZERS, run_all
 from general_in_torch import general_in_torch
-from general_programs import general_program, tolerance
+from general_programs import general_int8_program, general_program, tolerance
 from random_programs import images_for
 
 from fourfold import deploy
-from fourfold.deploy import artifact, quantize
+from fourfold.deploy import artifact
 from fourfold.deploy.artifact.container import seal
 from fourfold.deploy.artifact.writing import write
 from fourfold.deploy.backends import numpy as reference
@@ -20,7 +20,6 @@ from fourfold.deploy.frontend.fuse import fuse, needed
 from fourfold.deploy.frontend.simplify import simplify
 from fourfold.deploy.ir.assemble import assemble
 from fourfold.deploy.ir.ops import OPS
-from fourfold.record import UserError
 
 SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "24"))
 """Random programs that are compiled; four times as many are compared in torch."""
@@ -52,18 +51,6 @@ def test_torch_and_onnxruntime_compute_the_same(tmp_path):
     assert len(seen) >= min(SWEEP, 20)
 
 
-def in_int8(seed: int):
-    """Return a program that int8 has factors for."""
-    program = general_program(seed, int8=True)
-    images = np.concatenate([images_for(program, seed), images_for(program, 0)])
-    try:
-        calibrated = quantize.calibrate(program, images)
-        quantize.check_quantized(calibrated)
-    except UserError:
-        return None
-    return calibrated
-
-
 @pytest.mark.parametrize(("compiler", "machine"), [(c, m) for c in compilers for m in MACHINES])
 def test_c_computes_the_same_under_sanitizers(tmp_path, compiler, machine):
     share = len(compilers) * len(MACHINES)
@@ -71,7 +58,7 @@ def test_c_computes_the_same_under_sanitizers(tmp_path, compiler, machine):
     seeds = [seed for seed in range(2 * SWEEP) if seed % share == mine]
     plain = [general_program(seed) for seed in seeds]
     plain = [program for index, program in enumerate(plain) if tolerance(program, images_for(program, index)) < math.inf]
-    programs = plain + [each for seed in seeds if (each := in_int8(1000 + seed))]
+    programs = plain + [each for seed in seeds if (each := general_int8_program(1000 + seed))]
     found = run_all(programs, tmp_path, compiler, (*SANITIZERS, *MACHINES[machine]))
     for index, (program, outputs) in enumerate(zip(programs, found, strict=True)):
         images = images_for(program, index)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from compiled_programs import prepared
 from cortex_m4 import EXAMPLE, run_on_cortex_m4, skip_without_tools
+from general_programs import general_int8_program
 from random_programs import bytes_for, images_for, program_of_all_kinds
 from torch import nn
 
@@ -104,6 +105,7 @@ def test_a_cortex_m4_gives_what_the_reference_does_in_int8_bit_for_bit(tmp_path)
     sparse = assemble((64,), [layer, Linear(name="last", inputs=(1,), output=2, product=sparse_product(9, 5))])
     programs["sparse"] = quantize.calibrate(sparse, images_for(sparse, 0, 8))
     programs |= {f"random{seed}": prepared(seed, seed) for seed in SEEDS}
+    programs |= {f"general{seed}": program for seed in SEEDS if (program := general_int8_program(seed))}
     given: dict[str, tuple[Program, np.ndarray]] = {}
     for seed, (name, program) in enumerate(programs.items()):
         given[name] = program, images_for(program, seed, 1)

@@ -21,7 +21,6 @@ REFUSED_IN_INT8 = {
     **REFUSED,
     **dict.fromkeys(("lstm", "lstm, last state", "gru", "bidirectional lstm"), "no recurrent layers"),
     **dict.fromkeys(("embedding", "text convolution"), "no embeddings"),
-    "normalised embedding": "divides by a value",
 }
 
 

@@ -12,7 +12,7 @@ from fourfold import nn as fnn
 from fourfold.deploy.frontend.lowering import numpy_of
 from fourfold.deploy.frontend.shaping import sliced
 from fourfold.deploy.frontend.traced import Traced, Tracing
-from fourfold.deploy.ir.ops import Concat, Recurrent
+from fourfold.deploy.ir.ops import Concat, Normalize, Recurrent
 from fourfold.nn.base import AlgebraLayer
 
 Handler = Callable[..., Any]
@@ -23,6 +23,10 @@ def _normalize(
 ) -> Any:
     if p != 2:
         raise TypeError("another norm than the second")
+    axis, shape = trace.dim(x, dim) if isinstance(dim, int) else -1, trace.shape(x.value)
+    if axis == len(shape) - 1:  # of neighbours, which a norm of roots of mean squares takes
+        made = trace.add(Normalize, x.value, blocks=math.prod(shape[:-1]), eps=eps**2 / shape[-1], center=False)
+        return trace.like(result, made, x) * shape[-1] ** -0.5
     return x / x.square().sum(dim, keepdim=True).sqrt().clamp(min=eps)
 
 
@@ -55,10 +59,6 @@ def _log_sigmoid(trace: Tracing, result: Tensor, x: Any) -> Any:
 
 def _softmin(trace: Tracing, result: Tensor, x: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     return (-x).softmax(dim)
-
-
-def _tanhshrink(trace: Tracing, result: Tensor, x: Any) -> Any:
-    return x - x.tanh()
 
 
 def _softshrink(trace: Tracing, result: Tensor, x: Any, lambd: float = 0.5) -> Any:
@@ -149,7 +149,7 @@ COMPOSITES: dict[str, Handler] = {
     "logsigmoid": _log_sigmoid,
     "log_sigmoid": _log_sigmoid,
     "softmin": _softmin,
-    "tanhshrink": _tanhshrink,
+    "tanhshrink": lambda trace, result, x: x - x.tanh(),
     "softshrink": _softshrink,
     "celu": _celu,
     "glu": _glu,

@@ -29,7 +29,7 @@ from fourfold.deploy.backends.c.memory import lay_out, place
 from fourfold.deploy.backends.c.moving import add_concat, add_constant, add_movement, add_reshape
 from fourfold.deploy.backends.c.plan import IMAGE, LOGITS, SHARED, Draft
 from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP
-from fourfold.deploy.backends.c.targets import X86_WIDTHS, lanes_ladder
+from fourfold.deploy.backends.c.targets import X86_WIDTHS, kernel_ladders, lanes_ladder
 from fourfold.deploy.backends.c.text import indent, template
 from fourfold.deploy.backends.c.types import described
 from fourfold.deploy.backends.numpy import UNSUPPORTED_INT8
@@ -133,8 +133,8 @@ class Numbers:
     words: dict[str, str]
 
 
-INT8_KERNELS = ("int8_vectors.h", "int8_sdot.h", "int8_swar.h", "int8_kernels.h", "int8_quaternions.h")
-"""The int8 kernels of machines other than x86, the choice among all, and those of linear layers."""
+INT8_KERNELS = ("int8_vectors.h", "int8_sdot.h", "int8_swar.h", "int8_quaternions.h")
+"""The int8 kernels of machines other than x86, and those of linear layers."""
 
 MOST_FILLERS = BOUNDS["value"].largest // LARGEST_STEP + 1
 """Entries of zero in a list, which bridge ways that are too long for a step."""
@@ -259,7 +259,9 @@ def _functions(program: Program) -> str:
 def _int8_prelude() -> str:
     """Return the int8 kernels: for a pixel at a time, and for whatever machine it will be compiled for."""
     x86 = [_filled(template("int8_x86.h"), width.words) for width in X86_WIDTHS]
-    return "".join([_filled(template("int8.h"), {"CARRIED": str(CARRIED)}), *x86, *map(template, INT8_KERNELS)])
+    return "".join(
+        [_filled(template("int8.h"), {"CARRIED": str(CARRIED)}), *x86, *map(template, INT8_KERNELS), kernel_ladders()]
+    )
 
 
 def _draft(program: Program) -> Draft:

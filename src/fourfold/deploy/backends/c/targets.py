@@ -38,6 +38,18 @@ class ByteKernel:
     """Of a vector."""
     sums: int
     """Vectors of sums that fit into registers."""
+    signed: bool = False
+    """Whether it reads levels up to 127 alone."""
+
+    @property
+    def dots(self) -> bool:
+        """Whether it takes four entries at once, by dot products of four bytes; others take two."""
+        return self.name.startswith("dots_")
+
+    @property
+    def macro(self) -> str:
+        """What is defined where the machine has it."""
+        return self.name.upper() if self.dots else f"PAIRS_{self.name}"
 
 
 BYTE_KERNELS = (
@@ -45,11 +57,32 @@ BYTE_KERNELS = (
     ByteKernel(name="64", instructions="AVX-512BW", pixels=64, sums=12),
     ByteKernel(name="dots_32", instructions="AVX-VNNI, or VNNI of AVX-512VL", pixels=32, sums=3),
     ByteKernel(name="32", instructions="AVX2", pixels=32, sums=5),
-    ByteKernel(name="dots_16", instructions="SDOT", pixels=16, sums=5),
+    ByteKernel(name="dots_16", instructions="SDOT", pixels=16, sums=5, signed=True),
     ByteKernel(name="16", instructions="SSSE3, NEON or SSE2", pixels=16, sums=5),
     ByteKernel(name="1", instructions="none", pixels=1, sums=8),
 )
 """The widest first."""
+
+
+def kernel_ladders() -> str:
+    """Return the `#if` ladders that choose a kernel, by the pixels of a map and the largest level of what it reads.
+
+    KERNEL_P_L(name) is of the widest kernel up to P pixels for levels up to L; FOURS_P_L whether it takes four entries at once.
+    """
+    *vectors, none = BYTE_KERNELS
+    text = "\n/* KERNEL_P_L(name): of the kernel for maps of P pixels and more, and levels up to L.\n"
+    text += " * FOURS_P_L: whether it takes four entries at once. */\n"
+    for pixels, largest in ((32, 255), (32, 127), (64, 255), (64, 127)):
+        lines, word = [], "if"
+        for kernel in vectors:
+            if kernel.pixels <= pixels and not (kernel.signed and largest == 255):
+                lines += [f"#{word} defined({kernel.macro})", f"#define KERNEL_{pixels}_{largest}(name) name##_{kernel.name}"]
+                lines += [f"#define FOURS_{pixels}_{largest} {int(kernel.dots)}"]
+                word = "elif"
+        lines += ["#else", f"#define KERNEL_{pixels}_{largest}(name) name##_{none.name}"]
+        lines += [f"#define FOURS_{pixels}_{largest} 0", "#endif"]
+        text += "\n".join(lines) + "\n\n"
+    return text + f"#define KERNEL_{none.name}(name) name##_{none.name}\n"
 
 
 @dataclass(frozen=True, kw_only=True)
