@@ -2,13 +2,14 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lottery_samples import results, tiny_spec, workers_of
+from lottery_samples import results, serve, tiny_spec, workers_of
 
 from fourfold import execution
 from fourfold.record import RunStore, UserError
@@ -52,6 +53,30 @@ def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(t
     rows = execution.run(spec, trials=1, out=tmp_path, device="cpu", workers=1)
     assert rows[: len(before)] == before
     assert results(rows) == results(alone(spec).rows(0))
+
+
+@pytest.mark.parametrize("what", ["the folder", "its locks"])
+def test_a_run_that_is_removed_under_way_is_not_said_to_be_safe(what, tmp_path, alone):
+    spec = tiny_spec(levels=3)
+    store = RunStore(tmp_path / spec.id)
+
+    def remove(kind, **content):
+        if kind == "row" and '"level":1,' in content["line"]:
+            if what == "the folder":
+                shutil.rmtree(store.path)
+            else:
+                (store.path / ".trial-0.lock").unlink()
+
+    with pytest.raises(UserError) as caught:
+        serve(spec, tmp_path, send=remove)
+    assert "safe" not in str(caught.value)
+    told = (
+        "was removed while it was written" if what == "the folder" else "expected the lock that this process holds, found none"
+    )
+    assert told in str(caught.value)
+    assert len(store.rows(0)) == (0 if what == "the folder" else 2)
+    serve(spec, tmp_path)
+    assert results(store.rows(0)) == results(alone(spec).rows(0))
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")

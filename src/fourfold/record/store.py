@@ -96,12 +96,17 @@ class RunStore:
 
     def spec(self) -> Spec:
         """Return the spec that the run was started with."""
+        spec = self._spec()
+        return spec if self._trust is None else spec.trusted(self._trust.expecting(self.code() | self._last_code()))
+
+    def _spec(self) -> Spec:
+        """Return the spec without permission to import code."""
         value = {name: content for name, content in self._spec_json().items() if name not in (DATA, CODE)}
-        spec = Spec.from_json(value, source=str(self.path / "spec.json"))
-        if self._trust is None:
-            return spec
-        plain = RunStore(self.path)  # whose rows ask for the spec again, and no code
-        return spec.trusted(self._trust.expecting(plain.code() | plain._last_code()))
+        return Spec.from_json(value, source=str(self.path / "spec.json"))
+
+    def _id(self) -> str:
+        """Return the run's id, which its rows name."""
+        return self._spec().id
 
     def trusted(self, trust: Trust) -> "RunStore":
         """Return the same run with permission to import the code that its spec names, as it was when it was last run."""
@@ -211,7 +216,7 @@ class RunStore:
         """Return what is known of the connectivity of a trial's levels; a line torn off by a crash is left out."""
         file = self._connectivity_file(trial)
         content = self._content(file)
-        rows = read_connectivity(file, content, self.spec().id, trial) if content else []
+        rows = read_connectivity(file, content, self._id(), trial) if content else []
         return sorted(rows, key=lambda row: (row.level, row.connectivity.step))
 
     def append_connectivity(self, row: ConnectivityRow) -> None:
@@ -230,7 +235,7 @@ class RunStore:
         """Return how much the trials' masks agree, as it was last found."""
         file = self.path / "overlaps.jsonl"
         content = self._content(file)
-        return read_overlaps(file, content, self.spec().id) if content else []
+        return read_overlaps(file, content, self._id()) if content else []
 
     def save_overlaps(self, rows: Iterable[OverlapRow]) -> None:
         """Write how much the trials' masks agree, in place of what was known."""
@@ -241,7 +246,7 @@ class RunStore:
         """Return the rows of a file in its order."""
         file = self._rows_file(trial, control)
         content = self._content(file)
-        return read_rows(file, content, self.spec().id, trial, control) if content else []
+        return read_rows(file, content, self._id(), trial, control) if content else []
 
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""
