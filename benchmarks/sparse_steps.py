@@ -58,18 +58,18 @@ def make_steps(
     per_epoch = -(-len(images) // spec.train.batch_size)
     rates = torch.full((per_epoch,), spec.train.learning_rate, dtype=torch.float64)
     order, batch = images.order(0), spec.train.batch_size
-    left = 0
+    left, steps = 0, min(STEPS, per_epoch)
 
     def all_at_once() -> None:
         nonlocal left
-        if left < STEPS:
+        if left < steps:
             ours.begin(0, rates)
             left = per_epoch
-        ours.advance(STEPS)
-        left -= STEPS
+        ours.advance(steps)
+        left -= steps
 
     def one_by_one() -> None:
-        for start in range(0, STEPS * batch, batch):
+        for start in range(0, min(steps * batch, len(images)), batch):
             theirs.take(*images.batch(order, slice(start, start + batch)), spec.train.learning_rate)
 
     entries = sum(

@@ -37,7 +37,20 @@ def in_pieces(experiment, store, case):
             return
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "lenet-12-mnist"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "weights",
+        "learning-rate",
+        "continue with momentum",
+        "one-shot, step",
+        "one-shot, continue",
+        "gradual, by layer",
+        "synflow, one-shot",
+        "early stopping, fine-tune",
+        "controls of a rewound ticket",
+    ],
+)  # test_lottery_checkpoints.py has others
 def test_a_run_in_pieces_leaves_what_a_whole_one_leaves(name, tmp_path, monkeypatch):
     monkeypatch.setattr(pauses, "LOOK_SECONDS", 0.01)
     whole = reference_rows.outcome(CASES[name], tmp_path / "whole")
