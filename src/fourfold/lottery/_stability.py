@@ -79,14 +79,14 @@ def run_stability(
     for level, step in missing(store, trial, line):
         start = perf_counter()
         mask = mask_of_row(store, rows[level]) if level else None
-        found = connectivity(experiment, trial, step, level=level, mask=mask, points=line.points)
+        line_between = connectivity(experiment, trial, step, level=level, mask=mask, points=line.points)
         row = ConnectivityRow(
             run=experiment.spec.id,
             trial=trial,
             level=level,
             fraction_of_real=rows[level].fraction_of_real,
             mask=rows[level].mask,
-            connectivity=found,
+            connectivity=line_between,
             data=experiment.data,
             provenance=Provenance(
                 seconds=round(perf_counter() - start, 3),
@@ -102,18 +102,18 @@ def run_stability(
 def overlaps(store: RunStore) -> list[OverlapRow]:
     """Return how much the masks of every two trials of a run agree, level by level; the dense level has nothing to agree on.
 
-    Of masks that are not on disk it is what was found when they were.
+    For masks that are no longer on disk, the recorded overlap is returned.
     """
-    found, known = [], {(row.trials, row.level): row for row in store.overlaps()}
+    overlap_rows, known = [], {(row.trials, row.level): row for row in store.overlaps()}
     for one, other in itertools.combinations(store.trials(), 2):
         rows = list(zip(store.rows(one), store.rows(other), strict=False))
         for level, pair in list(enumerate(rows))[1:]:
             if ((one, other), level) in known and not (store.has_mask(one, level) and store.has_mask(other, level)):
-                found.append(known[(one, other), level])
+                overlap_rows.append(known[(one, other), level])
                 continue
             sizes = {f"{name}.weight": total for name, (_, total) in pair[0].layers.items()}
             overlap = pruning.mask_overlap(mask_of_row(store, pair[0]), mask_of_row(store, pair[1]), sizes)
-            found.append(
+            overlap_rows.append(
                 OverlapRow(
                     run=store.spec().id,
                     level=level,
@@ -122,4 +122,4 @@ def overlaps(store: RunStore) -> list[OverlapRow]:
                     **dataclasses.asdict(overlap),
                 )
             )
-    return found
+    return overlap_rows

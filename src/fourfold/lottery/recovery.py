@@ -93,13 +93,13 @@ class Recovery:
         except LostFileError as lost:
             reason = lost
         if not self._strategy.masks_come_first:
-            found: Arrays | None = self._once_more(level, reason).mask
+            mask: Arrays | None = self._once_more(level, reason).mask
         else:
-            found = (before or self._once_more(level - 1, reason)).successor
-        assert found is not None
-        check_same(pruning.fingerprint(found) == row.mask, row, reason)
-        self._store.save_mask(self._trial, level, found)
-        return found
+            mask = (before or self._once_more(level - 1, reason)).successor
+        assert mask is not None
+        check_same(pruning.fingerprint(mask) == row.mask, row, reason)
+        self._store.save_mask(self._trial, level, mask)
+        return mask
 
     def _mask_to_train(self, level: int, before: "Level | None") -> Arrays | None:
         return None if level == 0 or not self._strategy.masks_come_first else self._mask(level, before)
