@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fourfold.deploy.backends import numpy
 from fourfold.deploy.frontend.calls import CALLS
-from fourfold.deploy.frontend.composites import COMPOSITES, WHOLE_LAYERS
+from fourfold.deploy.frontend.composites import COMPOSITES
 from fourfold.deploy.frontend.layers import LAYERS
+from fourfold.deploy.frontend.whole_layers import WHOLE_LAYERS
 from fourfold.deploy.ir.ops import OPS
 
 DOCS = Path(__file__).parents[2] / "docs"

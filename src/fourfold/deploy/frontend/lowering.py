@@ -35,7 +35,7 @@ def refusal(what: str, why: str = "") -> UserError:
 
 def called(layer: nn.Module, name: str) -> str:
     """Return what errors call a layer."""
-    return f"layer {name!r} ({type(layer).__name__})"
+    return f"layer {name!r} ({type(layer).__name__})" if name else f"the network ({type(layer).__name__})"
 
 
 def numpy_of(tensor: Tensor, name: str) -> Array:

@@ -45,6 +45,11 @@ def _same(trace: Tracing, result: Tensor, x: Traced, *settings: Any, **named: An
     return trace.like(result if result.is_floating_point() else result.float(), x.value, x)
 
 
+def _fixed(trace: Tracing, result: Tensor, *settings: Any, **named: Any) -> Tensor:
+    """Return what has the shape of a value, but none of its numbers."""
+    return result
+
+
 def permuted(trace: Tracing, result: Tensor, x: Traced, order: Any) -> Traced:
     """Append axes in another order."""
     dims = [each % x.ndim for each in order]
@@ -193,6 +198,7 @@ SHAPING: dict[str, Handler] = {
     ),
     "positive": _same,
     "long": _same,
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"), _fixed),
     "permute": _permute,
     "transpose": _transpose,
     "swapaxes": _transpose,

@@ -164,7 +164,7 @@ class Tracing:
         line = next((frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith(_FOREIGN)), None)
         place = f" (line {line.lineno} of {Path(line.filename).name})" if line and Path(line.filename).is_file() else ""
         if module is not None and type(module).__module__.startswith(("torch.nn.", "fourfold.nn.")):
-            return refusal(called(module, self.path), why)
+            return refusal(called(module, self.path), why or f": it calls {self._call!r}; docs/deploy.md lists what can be")
         return refusal(f"{self._call!r} in the forward of {self.path or 'the network'}{place}", why)
 
     _call = ""
