@@ -93,8 +93,11 @@ def is_small(program: Program) -> bool:
     weights = sum(operation.product.weight.size for operation in program.operations if hasattr(operation, "product"))
     if len(program.operations) > 50 or weights > SMALL or max(math.prod(shape) for shape in program.shapes) > SMALL:
         return False
-    made = zip(program.operations, program.shapes[1:], strict=True)
-    if sum(operation.work(shape) for operation, shape in made) > 2**8 * SMALL:
+    works = (
+        operation.work(program.shapes[operation.output], *(program.shapes[value] for value in operation.inputs))
+        for operation in program.operations
+    )
+    if sum(works) > 2**8 * SMALL:
         return False
     try:
         return generate(program, "network").arena <= 2**8 * SMALL

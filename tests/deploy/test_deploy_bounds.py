@@ -29,7 +29,21 @@ from fourfold.deploy.ir.assemble import assemble
 from fourfold.deploy.ir.bounds import BOUNDS, FREE_WEIGHTS, WEIGHTS_PER_BYTE, check, check_weights
 from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.ir.operation import output_shape
-from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Linear, MaxPool, Relu
+from fourfold.deploy.ir.ops import (
+    AdaptivePool,
+    Add,
+    Affine,
+    AveragePool,
+    Convolution,
+    InsertZeros,
+    Linear,
+    MaxPool,
+    Pad,
+    Permute,
+    Relu,
+    Resize,
+    Slice,
+)
 from fourfold.deploy.ir.product import Product, check_table
 from fourfold.deploy.ir.program import Encoding
 from fourfold.deploy.runtime import load
@@ -163,6 +177,31 @@ def test_what_c_adds_around_a_map_counts():
     draft.buffer(2**28)
     with pytest.raises(UserError, match="`value`"):
         draft.buffer(2**28 + 1)
+
+
+HUGE = 2**28 - 1
+PROMISES = {
+    "slice": ((2**28,), Slice, {"axis": 0, "start": 1, "size": HUGE}),
+    "permute": ((2, 2**27), Permute, {"order": (1, 0)}),
+    "pad": ((1,), Pad, {"before": (HUGE,), "after": (0,)}),
+    "circular": ((2**27,), Pad, {"before": (2**27,), "after": (0,), "mode": "circular"}),
+    "insert_zeros": ((1, 1, 2), InsertZeros, {"factors": (1, HUGE)}),
+    "resize": ((1, 1, 1), Resize, {"size": (1, HUGE), "mode": "nearest", "steps": (1.0, 1.0)}),
+    "adaptive_pool": ((1, 1, 1), AdaptivePool, {"function": "max", "size": (1, HUGE)}),
+}
+"""What a few bytes may ask for, and would take tables of gigabytes."""
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_tables_of_places_are_refused_before_they_are_made(name):
+    shape, kind, settings = PROMISES[name]
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"`(entries|value)` \(=\d+\) must be at most"):
+            assemble(shape, [kind(**ABOUT, **settings)])
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 RANGES = [(0, True), (1e-30, True), (1.0, True), (1e30, True), (2, True), (np.nextafter(1e-30, 0), False), (-1e-3, False)]

@@ -36,7 +36,7 @@ def assemble(shape: Shape, operations: Sequence[Operation], **about: Any) -> Pro
         if operation.output != number or not all(0 <= value < number for value in operation.inputs):
             raise UserError(f"{named(operation)} must make value {number} from values before it")
         shapes.append(output_shape(operation, [shapes[value] for value in operation.inputs]))
-        multiply_adds += operation.work(shapes[-1])
+        multiply_adds += operation.work(shapes[-1], *(shapes[value] for value in operation.inputs))
         check("work", multiply_adds, named(operation))
     program = Program(shapes=tuple(shapes), operations=tuple(operations), **about)
     if program.encoding is not None and encoded_shape(program.encoding) != shape:

@@ -55,7 +55,7 @@ class Operation:
         """
         raise NotImplementedError
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return the multiply-adds for one image, of pruned weights too, or what a pooling reads; 0 for others."""
         return 0
 

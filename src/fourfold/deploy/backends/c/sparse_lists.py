@@ -82,7 +82,7 @@ class Lists:
 
     def described(self, product: Product) -> str:
         """Return for a comment how many weights there are, and how they are walked."""
-        kind = "dense" if self.shared else "components" if self.patterns[0].weights == 1 else "whole numbers"
+        kind = "dense" if self.shared else "components" if self.patterns[0].weights == 1 else "elements"
         return f"{np.count_nonzero(product.weight)} of {product.weight.size} weights, walked as {kind}"
 
 

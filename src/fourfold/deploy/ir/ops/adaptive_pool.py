@@ -33,10 +33,11 @@ class AdaptivePool(Operation):
         if self.function not in FUNCTIONS:
             raise unknown("function", self.function, FUNCTIONS)
         check_positive(self, size=self.size)
+        check("entries", sum(self.size), named(self))
         check("value", channels * math.prod(self.size), named(self))
         return channels, *self.size
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return the numbers made: what windows see is not more than a few times the map."""
         return math.prod(output)
 

@@ -41,7 +41,7 @@ class Convolution(ProductOperation):
         sizes = zip(padded, kernel, self.stride, self.dilation, strict=True)
         return outputs, *(window_places(size, k, stride, 0, dilation, False) for size, k, stride, dilation in sizes)
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return the multiply-adds of all weights at all places."""
         return math.prod(output[1:]) * self.product.n * self.product.weight.size
 

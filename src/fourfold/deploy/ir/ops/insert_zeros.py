@@ -1,13 +1,11 @@
 """Zeros between the pixels of a map: what makes a convolution a transposed one."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from fourfold.deploy.ir.bounds import check
-from fourfold.deploy.ir.operation import Shape, check_positive, map_of, named
+from fourfold.deploy.ir.operation import Shape, check_positive, map_of
 from fourfold.deploy.ir.ops.movement import OUTSIDE, Axis, Movement
 
 
@@ -19,14 +17,17 @@ class InsertZeros(Movement):
 
     kind: ClassVar[str] = "insert_zeros"
 
-    def axes(self, shape: Shape) -> list[Axis]:
-        """Return the pixel at each place, or none."""
+    def sizes(self, shape: Shape) -> Shape:
+        """Return channels, and the sides with zeros between."""
         channels, *sides = map_of(self, shape)
         check_positive(self, factors=self.factors)
-        sizes = [(side - 1) * factor + 1 for side, factor in zip(sides, self.factors, strict=True)]
-        check("value", channels * math.prod(sizes), named(self))
+        return channels, *((side - 1) * factor + 1 for side, factor in zip(sides, self.factors, strict=True))
+
+    def axes(self, shape: Shape) -> list[Axis]:
+        """Return the pixel at each place, or none."""
+        channels, *sides = self.sizes(shape)
         axes = [Axis(0, np.arange(channels))]
-        for axis, (size, factor) in enumerate(zip(sizes, self.factors, strict=True), 1):
+        for axis, (size, factor) in enumerate(zip(sides, self.factors, strict=True), 1):
             places = np.arange(size)
             axes.append(Axis(axis, np.where(places % factor == 0, places // factor, OUTSIDE)))
         return axes

@@ -25,7 +25,7 @@ class Linear(ProductOperation):
             raise UserError(f"{named(self)} must be given a vector, not {shape}: a flatten before it makes one")
         return (checked_outputs(self, 3, shape[0], 1),)
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return the multiply-adds of all weights."""
         return self.product.n * self.product.weight.size
 

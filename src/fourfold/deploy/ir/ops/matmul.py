@@ -31,9 +31,9 @@ class MatMul(Operation):
             raise UserError(f"{named(self)} must be given matrices that fit each other, not {first} and {second}")
         return *first[:-1], second[-1]
 
-    def work(self, output: Shape) -> int:
-        """Return a multiply-add a number, for want of the terms."""
-        return math.prod(output)
+    def work(self, output: Shape, *inputs: Shape) -> int:
+        """Return the multiply-adds of all sums."""
+        return math.prod(output) * inputs[0][-1]
 
     def compute(self, *inputs: Values) -> Values:
         """Return the product."""

@@ -1,13 +1,15 @@
 """What moves numbers share: each output is a copy of one input, or of a constant, and each axis is moved by itself."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.deploy.ir.bounds import check
 from fourfold.deploy.ir.levels import Sums
-from fourfold.deploy.ir.operation import Operation, Shape, Values
+from fourfold.deploy.ir.operation import Operation, Shape, Values, named
 
 if TYPE_CHECKING:
     from fourfold.deploy.quantize import Quantized
@@ -31,8 +33,16 @@ class Movement(Operation):
 
     keeps_scale: ClassVar[bool] = True
 
+    def sizes(self, shape: Shape) -> Shape:
+        """Return the output's shape for an input's: cheaply, for a file may promise anything.
+
+        Raises:
+            UserError: the input does not fit.
+        """
+        raise NotImplementedError
+
     def axes(self, shape: Shape) -> list[Axis]:
-        """Return for each axis of the output where its numbers come from in an input of a shape."""
+        """Return for each axis of the output where its numbers come from in an input of a shape that fits."""
         raise NotImplementedError
 
     @property
@@ -41,8 +51,11 @@ class Movement(Operation):
         return 0.0
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        """Return the number of places along each axis."""
-        return tuple(len(axis.places) for axis in self.axes(inputs[0]))
+        """Return the number of places along each axis, each of which is an entry of a table."""
+        made = self.sizes(inputs[0])
+        check("entries", sum(made), named(self))
+        check("value", math.prod(made), named(self))
+        return made
 
     def compute(self, *inputs: Values) -> Values:
         """Return the numbers in their new places."""

@@ -43,7 +43,7 @@ class Normalize(Operation):
             raise UserError(f"{named(self)} has `eps` (={self.eps:g}), which must be from 0 to 1")
         return shape
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return three operations a number."""
         return 3 * math.prod(output)
 

@@ -1,13 +1,11 @@
 """Places around a value."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy.ir.bounds import check
 from fourfold.deploy.ir.operation import Shape, named
 from fourfold.deploy.ir.ops.movement import OUTSIDE, Axis, Movement
 from fourfold.record.errors import UserError, unknown
@@ -32,17 +30,21 @@ class Pad(Movement):
         """What `constant` fills with."""
         return self.value
 
-    def axes(self, shape: Shape) -> list[Axis]:
-        """Return the places that each place is a copy of."""
+    def sizes(self, shape: Shape) -> Shape:
+        """Return the sides with the places around them."""
         if self.mode not in MODES:
             raise unknown("mode", self.mode, MODES)
         if len(self.before) != len(shape) or len(self.after) != len(shape) or min(self.before + self.after) < 0:
             raise UserError(f"{named(self)} has `before` (={self.before}) and `after` (={self.after}), which must fit {shape}")
-        check("value", math.prod(sum(sides) for sides in zip(self.before, shape, self.after, strict=True)), named(self))
         most = {"reflect": 1, "circular": 0}.get(self.mode)
         sides = list(zip(self.before, shape, self.after, strict=True))
         if most is not None and any(max(before, after) > size - most for before, size, after in sides):
             raise UserError(f"{named(self)} has `before` (={self.before}) and `after` (={self.after}), too far for {shape}")
+        return tuple(map(sum, sides))
+
+    def axes(self, shape: Shape) -> list[Axis]:
+        """Return the places that each place is a copy of."""
+        sides = zip(self.before, shape, self.after, strict=True)
         return [Axis(axis, self._places(*side)) for axis, side in enumerate(sides)]
 
     def _places(self, before: int, size: int, after: int) -> NDArray[np.int64]:

@@ -18,8 +18,12 @@ class Permute(Movement):
 
     kind: ClassVar[str] = "permute"
 
-    def axes(self, shape: Shape) -> list[Axis]:
-        """Return all places of the axes in their order."""
+    def sizes(self, shape: Shape) -> Shape:
+        """Return the sides in their order."""
         if sorted(self.order) != list(range(len(shape))):
             raise UserError(f"{named(self)} has `order` (={self.order}), which must name each axis of {shape} once")
+        return tuple(shape[axis] for axis in self.order)
+
+    def axes(self, shape: Shape) -> list[Axis]:
+        """Return all places of the axes in their order."""
         return [Axis(axis, np.arange(shape[axis])) for axis in self.order]

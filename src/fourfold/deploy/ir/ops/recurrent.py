@@ -45,7 +45,7 @@ class Recurrent(Operation):
             raise UserError(f"{named(self)} has weights that do not fit {self.hidden} numbers of state and inputs {shape}")
         return shape[0], self.hidden
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return the multiply-adds of all steps."""
         return output[0] * (self.input_weights.size + self.hidden_weights.size)
 

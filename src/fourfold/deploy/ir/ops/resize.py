@@ -47,10 +47,11 @@ class Resize(Operation):
             raise unknown("mode", self.mode, MODES)
         if not all(0 <= step <= LARGEST_STEP for step in self.steps):
             raise UserError(f"{named(self)} has `steps` (={self.steps}), which must be from 0 to {LARGEST_STEP:g}")
+        check("entries", sum(self.size), named(self))
         check("value", channels * math.prod(self.size), named(self))
         return channels, *self.size
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return four multiply-adds a pixel."""
         return 4 * math.prod(output)
 

@@ -47,7 +47,7 @@ class Pool(Operation):
         axes = zip(sizes, kernel, stride, padding, dilation, strict=True)
         return channels, *(window_places(*axis, self.ceil) for axis in axes)
 
-    def work(self, output: Shape) -> int:
+    def work(self, output: Shape, *inputs: Shape) -> int:
         """Return the numbers that all windows see."""
         return math.prod(output) * math.prod(self.kernel)
 

@@ -3,7 +3,7 @@
 #define SATURATES
 #endif
 
-/* A layer's sum as a level: cut to a whole number, from 0 to `largest`. No sum of products of floats, which some machines
+/* A layer's sum as a level: cut to an integer from 0 to `largest`. No sum of products of floats, which some machines
  * round once and others twice: so all give the same level. */
 INLINE uint8_t level_of(int32_t sum, float factor, int largest)
 {
@@ -20,7 +20,7 @@ INLINE uint8_t level_of(int32_t sum, float factor, int largest)
     return (uint8_t)(scaled > 0 ? scaled < largest ? scaled : largest : 0);
 }
 
-/* A level from a sum of whole-number factors. */
+/* A level from a sum of integer factors. */
 INLINE uint8_t level_from(int32_t level, int largest)
 {
     return (uint8_t)(level < 0 ? 0 : level > largest ? largest : level);

@@ -1,7 +1,7 @@
 
 /* Numbers of four components, those of an input number side by side in four bytes. Four entries' inputs joined: fours_4, with the
- * bytes of a component together; weights of one component: weights_4; the four sums of a component: sums_4. A sum of whole
- * numbers of all four: all_sums_4. A single entry is four of which three have weights of zero. */
+ * bytes of a component together; weights of one component: weights_4; the four sums of a component: sums_4. A sum of entire
+ * elements: all_sums_4. A single entry is four of which three have weights of zero. */
 #if LANES >= 4 && defined(__SSSE3__)
 #define NUMBERS_4
 #define ALL_NUMBERS_4
