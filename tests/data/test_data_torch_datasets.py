@@ -1,6 +1,8 @@
 """Torch datasets: the same batches whatever the workers and wherever the items are kept."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -228,3 +230,30 @@ def test_a_worker_that_dies_is_one_sentence():
     splits = data.from_datasets(Dying(items()), **READING, workers=2)
     with pytest.raises(UserError, match="a worker that reads `train` ended"):
         list(splits.train.batches(4))
+
+
+BESIDE_A_READER = """
+import os, sys, threading
+import torch
+from fourfold import data
+
+items = torch.utils.data.TensorDataset(torch.arange(40.0)[:, None], torch.arange(40) % 2)
+
+def work():
+    splits = data.from_datasets(items, items, classes=2, resident=False, workers=2)
+    print(sum(len(labels) for _, labels in splits.train.epoch(7, 0)), flush=True)
+    os._exit(0)
+
+threading.Thread(target=work).start()
+for line in sys.stdin:
+    pass
+"""
+
+
+def test_workers_start_while_another_thread_waits_for_standard_input():
+    """As the processes that run trials do; a forked child that closed that input would wait for its lock for ever."""
+    with subprocess.Popen([sys.executable, "-c", BESIDE_A_READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.read() == b"40\n"
+        finally:
+            process.kill()

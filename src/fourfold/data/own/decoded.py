@@ -8,6 +8,7 @@ are of. They are made anew when a file of the folder has changed.
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,8 +86,7 @@ def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path
         with FileLock(folder / ".lock"):
             found = _found(folder, listing)
             if found is None:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of Pillow, about files that are damaged and yet decoded
+                with _quiet():
                     found = _decode_all(listing, form, bad_images, folder, progress)
     except OSError as error:
         found = _found(folder, listing)  # a data directory that may only be read
@@ -94,6 +95,20 @@ def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path
     if found.contents.bad and bad_images == "refuse":
         raise _refusal(listing, *found.contents.bad[0])
     return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what Pillow warns of and logs about damaged files: they are refused, counted, or decoded all the same."""
+    log = logging.getLogger("PIL")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _plain(name: str) -> str:

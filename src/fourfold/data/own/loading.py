@@ -7,6 +7,8 @@ dataset draws does not depend on workers, on the items before, or on which proce
 import hashlib
 import multiprocessing
 import random
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -193,7 +195,8 @@ class FromDataset:
                 pin_memory=device.type == "cuda",
                 generator=torch.Generator(),  # else it draws from, and moves, torch's global generator
             )
-            passes = iter(loader)
+            with _closed_input():
+                passes = iter(loader)
         try:
             yield from passes
         except RuntimeError as error:
@@ -212,6 +215,20 @@ def digest_of(tree: Tree) -> str:
 
 
 _UNSEEDED = -1
+
+
+@contextmanager
+def _closed_input() -> Iterator[None]:
+    """Hide standard input while processes are forked: a child would close it, and wait for ever for a thread that reads it."""
+    with _forking:
+        standard_input, sys.stdin = sys.stdin, None  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            sys.stdin = standard_input
+
+
+_forking = threading.Lock()
 
 
 @contextmanager
