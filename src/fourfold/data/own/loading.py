@@ -221,7 +221,7 @@ _UNSEEDED = -1
 def _closed_input() -> Iterator[None]:
     """Hide standard input while processes are forked: a child would close it, and wait for ever for a thread that reads it."""
     with _forking:
-        standard_input, sys.stdin = sys.stdin, None  # type: ignore[assignment]
+        standard_input, sys.stdin = sys.stdin, None
         try:
             yield
         finally:
