@@ -2,13 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fourfold.record import Spec, Trust, UserError
+from fourfold.record import Spec, Trust, UserError, with_fields
 from fourfold.record.references import Code, import_file, parse
-
-if TYPE_CHECKING:
-    pass
 
 TASKS = {"classify": "classification", "regress": "regression"}
 """Words that stand for a task, whose data and model are named by flags."""
@@ -20,6 +16,39 @@ ALGEBRAS = ("real", "quaternion")
 def is_file(name: str) -> bool:
     """Whether a name is a file of Python code."""
     return name.endswith(".py")
+
+
+def specs_for(preset: str, algebra: tuple[str, ...], protocol: str, own: dict[str, str | None]) -> list[Spec]:
+    """Return the specs that a preset, a file or a task stands for, with the parts of the user's own in place of theirs.
+
+    Args:
+        preset: A preset, a file, or a word of `TASKS`.
+        algebra: Algebras that were named; empty means `ALGEBRAS`.
+        protocol: Of presets.
+        own: Names of `data`, `model` and `task` that were given; None where none was.
+
+    Raises:
+        UserError: they do not fit each other, or the file's code fails.
+    """
+    from fourfold import presets
+
+    named = {f"{part}.name": name for part, name in own.items() if name is not None}
+    if preset not in TASKS and not is_file(preset):
+        if named:
+            flag = f"`--{next(iter(named)).removesuffix('.name')}` (={next(iter(named.values()))!r})"
+            raise UserError(f"{flag} cannot be combined with the preset {preset}: run classify, regress or a file of your own")
+        return [presets.get(preset, algebra=name, protocol=protocol) for name in algebra or ALGEBRAS]
+    if protocol != "text":
+        raise UserError(f"`--protocol` (={protocol!r}) is for the papers' presets: leave it out")
+    if preset in TASKS:
+        specs = [spec_of_task(preset, own.get("data"), own.get("model"), own.get("task"))]
+    else:
+        specs = [with_fields(spec, named) for spec in specs_of_file(preset)]
+    if len(specs) == 1:
+        return [with_fields(specs[0], {"model.algebra": name}) for name in algebra or ALGEBRAS]
+    if algebra:
+        raise UserError(f"`--algebra` (={' '.join(algebra)}) cannot be combined with {preset}, which names several experiments")
+    return specs
 
 
 def specs_of_file(name: str) -> list[Spec]:

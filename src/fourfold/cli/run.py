@@ -10,12 +10,12 @@ import tyro
 from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.changes import changed, parse_settings
 from fourfold.cli.duration import format_duration
-from fourfold.cli.experiments import ALGEBRAS, TASKS, is_file, spec_of_task, specs_of_file
+from fourfold.cli.experiments import specs_for
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import count, make_console
-from fourfold.record import TICKET, RunStore, Spec, UserError, launched, with_fields
+from fourfold.record import TICKET, RunStore, UserError, launched
 
 if TYPE_CHECKING:
     from fourfold.execution import Event
@@ -99,7 +99,7 @@ def command(
             raise UserError("`--classes` and `--set data.classes` cannot both be given")
         fields["data.classes"] = classes[0] if len(classes) == 1 else classes
     own = {"data": data, "model": model, "task": task}
-    specs = [changed(spec, changes, fields) for spec in _specs(preset, algebra, protocol, own)]
+    specs = [changed(spec, changes, fields) for spec in specs_for(preset, algebra, protocol, own)]
     algebra = tuple(spec.model.algebra for spec in specs)
     levels = parse_levels("--control-levels", control_levels)
     execution.check_trackers(track)
@@ -158,29 +158,6 @@ def command(
     last = max(len(store.rows(trial)) for store in stores for trial in range(trials)) - 1
     if max(levels) > last:
         raise UserError(f"`--control-levels` (={max(levels)}) names a level after the last one of all trials, {last}")
-
-
-def _specs(preset: str, algebra: tuple[str, ...], protocol: str, own: dict[str, str | None]) -> list[Spec]:
-    """Return the specs that a preset, a file or a task stands for, with the parts of the user's own in place of theirs."""
-    from fourfold import presets
-
-    named = {f"{part}.name": name for part, name in own.items() if name is not None}
-    if preset not in TASKS and not is_file(preset):
-        if named:
-            flag = f"`--{next(iter(named)).removesuffix('.name')}` (={next(iter(named.values()))!r})"
-            raise UserError(f"{flag} cannot be combined with the preset {preset}: run classify, regress or a file of your own")
-        return [presets.get(preset, algebra=name, protocol=protocol) for name in algebra or ALGEBRAS]
-    if protocol != "text":
-        raise UserError(f"`--protocol` (={protocol!r}) is for the papers' presets: leave it out")
-    if preset in TASKS:
-        specs = [spec_of_task(preset, own["data"], own["model"], own["task"])]
-    else:
-        specs = [with_fields(spec, named) for spec in specs_of_file(preset)]
-    if len(specs) == 1:
-        return [with_fields(specs[0], {"model.algebra": name}) for name in algebra or ALGEBRAS]
-    if algebra:
-        raise UserError(f"`--algebra` (={' '.join(algebra)}) cannot be combined with {preset}, which names several experiments")
-    return specs
 
 
 def _never_reached(store: RunStore, trials: int, keep: tuple[int, ...]) -> list[str]:

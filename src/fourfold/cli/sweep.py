@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.duration import format_duration
+from fourfold.cli.experiments import specs_for
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.printing import count, make_console, titled
 from fourfold.record import Spec, UserError
@@ -39,7 +40,7 @@ def command(
     an ordinary run in the same folder, so the same command resumes where it stopped, and `fourfold report` reads them.
 
     Args:
-        preset: An experiment of `fourfold presets`.
+        preset: An experiment of `fourfold presets`, or a file with one of your own, such as roads.py.
         settings: A field of the spec and its values: train.learning_rate=3e-4,1e-3 or, with --study, a range low:high or
             low:high:log. One value fixes a field. Once a field.
         algebra: Algebras to find settings for.
@@ -57,17 +58,14 @@ def command(
         raise UserError(f"`--seed` (={seed}) decides what a study chooses: add --study N, or leave it out of a grid")
     machines.check_early(dry_run=dry_run)
 
-    from fourfold import execution, presets, timing
+    from fourfold import execution, timing
     from fourfold.cli.live import follow_sweep
     from fourfold.cli.sweep_result import print_result
     from fourfold.tuning import sweep
     from fourfold.tuning.optuna_study import check_study, run_study
 
     space = sweep.parse_space(settings)
-    bases = [
-        sweep.base_of(presets.get(preset, algebra=name, protocol=protocol), level=level, validation=validation)
-        for name in algebra
-    ]
+    bases = [sweep.base_of(spec, level=level, validation=validation) for spec in specs_for(preset, algebra, protocol, {})]
     sweep.check_space(bases, space, study=study is not None)
     if study is None:
         grid = sweep.grid(sweep.lists_of(space))

@@ -1,6 +1,7 @@
 """One level while it is run: its network is drawn, trained under masks, and scored for the next level's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,7 @@ from torch import nn
 
 from fourfold import pruning
 from fourfold.lottery.building import build
+from fourfold.lottery.parts import is_own_model
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row
 from fourfold.lottery.saving import Saving, TrainingSaver, Watching
@@ -153,24 +155,36 @@ def train_level(
     masks = callback.masks if callback else masks
     pruning.apply_(weights, masks)
     try:
-        return train(
-            network,
-            experiment.splits,
-            begin.train,
-            seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
-            weights=weights,
-            masks=masks,
-            on_epoch=lambda epoch: on_epoch(level, epoch),
-            first_step=begin.first_step,
-            moments=begin.moments,
-            on_step=callback.on_step if callback else None,
-            ranks=experiment.ranks,
-            saver=saver,
-            resumed=resumed,
-            task=experiment.asked,
-        )
+        with _drawing(experiment, trial, level):
+            return train(
+                network,
+                experiment.splits,
+                begin.train,
+                seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
+                weights=weights,
+                masks=masks,
+                on_epoch=lambda epoch: on_epoch(level, epoch),
+                first_step=begin.first_step,
+                moments=begin.moments,
+                on_step=callback.on_step if callback else None,
+                ranks=experiment.ranks,
+                saver=saver,
+                resumed=resumed,
+                task=experiment.asked,
+            )
     except OutOfTimeError as ending:
         raise OutOfTimeError(saver.ended(str(ending)) if saver else str(ending)) from None
+
+
+@contextmanager
+def _drawing(experiment: "Experiment", trial: int, level: int) -> Iterator[None]:
+    """Seed what layers of the user's own network draw from, such as dropout; the built-in ones draw nothing."""
+    if not is_own_model(experiment.spec):
+        yield
+        return
+    with torch.random.fork_rng([experiment.device] if experiment.device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(trial, "network", level))
+        yield
 
 
 def successor_of(experiment: "Experiment", trial: int, level: int, network: nn.Module, among: Masks | None) -> Masks:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fourfold import data
+from fourfold import tasks
+from fourfold.lottery import parts
 from fourfold.record import (
     TICKET,
     Row,
@@ -105,9 +106,15 @@ def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spe
     Raises:
         UserError: no images are held out, or the level is none.
     """
+    metric = tasks.get(spec).metric
+    if not (metric.is_percent and metric.higher_is_better):
+        raise UserError(
+            f"`task.name` (={spec.task.name!r}) cannot be combined with a sweep, which looks for the highest percentage: its "
+            f"metric is {metric.name}"
+        )
     if validation is None:
-        validation = spec.data.validation or round(HELD_OUT * data.info_for(spec.data).train_images)
-    images = data.info_for(spec.data).train_images
+        validation = spec.data.validation or round(HELD_OUT * parts.facts(spec).train_items)
+    images = parts.facts(spec).train_items
     if not 0 < validation < images:
         raise UserError(
             f"`validation` (={validation}) must be at least 1 and below {images}: a sweep selects by training images held out"
