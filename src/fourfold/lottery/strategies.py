@@ -159,7 +159,7 @@ class ContinuedSearch:
         if this.carried is not None:
             network = draw(this.experiment, this.trial)
             moments = rewinding.load_search(network, this.masks, this.carried)
-            trained = this.train_other(network, Begin(train=self._spec.train, moments=moments), stage="search")
+            trained = this.train(Begin(train=self._spec.train, moments=moments), network, stage="search")
         successor = successor_of(this.experiment, this.trial, this.level, network, this.masks)
         return Left(successor=successor, carried=rewinding.carry_search(network, trained.moments, successor))
 

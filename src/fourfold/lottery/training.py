@@ -93,35 +93,53 @@ class Round:
             started=started,
         )
 
-    def train(self, begin: Begin) -> Trained:
-        """Train the level's network in place."""
-        trained = self.train_other(self.network, begin)
-        if begin.callback is not None:
-            self.masks = begin.callback.masks
-        return trained
-
-    def train_other(self, network: nn.Module, begin: Begin, stage: str = "") -> Trained:
-        """Train a network under the level's masks in place.
+    def train(self, begin: Begin, other: nn.Module | None = None, stage: str = "") -> Trained:
+        """Train a network in place under the level's masks, on its images in their order, from its checkpoint if it has one.
 
         Args:
-            network: The level's, or a second one.
             begin: Where it starts.
+            other: A second network in place of the level's own.
             stage: Of its checkpoints: one of `fourfold.record.checkpoints.STAGES`.
+
+        Raises:
+            TrainingFailedError: the loss became nan or infinite.
+            OutOfTimeError: the training was ended by a deadline or a person.
         """
-        saver = None
-        if self.saving is not None:
-            saver = self.saving.of(
-                self.level,
-                network,
-                self.masks,
-                control=self.control,
-                stage=stage,
-                watch=begin.callback,
-                then_more=begin.more_follows,
-            )
-        trained = train_level(self.experiment, self.trial, self.level, network, self.masks, begin, self.on_epoch, saver=saver)
+        network, callback = other or self.network, begin.callback
+        saver = self._saver(network, begin, stage)
+        resumed = saver.load() if saver else None
+        weights, masks = named_weights(network), callback.masks if callback else self.masks
+        pruning.apply_(weights, masks)
+        try:
+            with _drawing(self.experiment, self.trial, self.level):
+                trained = train(
+                    network,
+                    self.experiment.splits,
+                    begin.train,
+                    seed_of_epoch=lambda epoch: derive_seed(self.trial, "images", self.level, epoch),
+                    weights=weights,
+                    masks=masks,
+                    on_epoch=lambda epoch: self.on_epoch(self.level, epoch),
+                    first_step=begin.first_step,
+                    moments=begin.moments,
+                    on_step=callback.on_step if callback else None,
+                    ranks=self.experiment.ranks,
+                    saver=saver,
+                    resumed=resumed,
+                    task=self.experiment.asked,
+                )
+        except OutOfTimeError as ending:
+            raise OutOfTimeError(saver.ended(str(ending)) if saver else str(ending)) from None
         self.started -= saver.seconds_before if saver else 0.0
+        if callback is not None and other is None:
+            self.masks = callback.masks
         return trained
+
+    def _saver(self, network: nn.Module, begin: Begin, stage: str) -> TrainingSaver | None:
+        if self.saving is None:
+            return None
+        watch, more = begin.callback, begin.more_follows
+        return self.saving.of(self.level, network, self.masks, control=self.control, stage=stage, watch=watch, then_more=more)
 
     def row(self, trained: Trained) -> Row:
         """Return the row of the trained network."""
@@ -132,48 +150,6 @@ class Round:
 def draw(experiment: "Experiment", trial: int) -> nn.Module:
     """Return the network of a trial as it is drawn."""
     return build(experiment.spec, derive_seed(trial, "weights")).to(experiment.device)
-
-
-def train_level(
-    experiment: "Experiment",
-    trial: int,
-    level: int,
-    network: nn.Module,
-    masks: Masks,
-    begin: Begin,
-    on_epoch: OnEpoch,
-    saver: TrainingSaver | None = None,
-) -> Trained:
-    """Train a network under masks, on the images of the level in their order, from where its saver says it was.
-
-    Raises:
-        TrainingFailedError: the loss became nan or infinite.
-        OutOfTimeError: the training was ended by a deadline or a person.
-    """
-    weights, callback = named_weights(network), begin.callback
-    resumed = saver.load() if saver else None
-    masks = callback.masks if callback else masks
-    pruning.apply_(weights, masks)
-    try:
-        with _drawing(experiment, trial, level):
-            return train(
-                network,
-                experiment.splits,
-                begin.train,
-                seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
-                weights=weights,
-                masks=masks,
-                on_epoch=lambda epoch: on_epoch(level, epoch),
-                first_step=begin.first_step,
-                moments=begin.moments,
-                on_step=callback.on_step if callback else None,
-                ranks=experiment.ranks,
-                saver=saver,
-                resumed=resumed,
-                task=experiment.asked,
-            )
-    except OutOfTimeError as ending:
-        raise OutOfTimeError(saver.ended(str(ending)) if saver else str(ending)) from None
 
 
 @contextmanager

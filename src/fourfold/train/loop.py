@@ -46,7 +46,6 @@ class Trained:
     """State of the optimiser at the end (see `Engine.optimizer_state`)."""
 
 
-@in_precision
 def train(
     network: nn.Module,
     splits: Splits,
@@ -100,70 +99,73 @@ def train(
     last_step = spec.epochs * steps_per_epoch(len(splits.train), spec.batch_size)
     until_step = last_step if until_step is None else until_step
     _check_steps(first_step, until_step, last_step)
-    if resumed:
-        network.load_state_dict(resumed.below("network/"))  # into the memory that is there, so its layout stays
-        moments = resumed.below("moments/")
-    setup = Setup(
-        network=network,
-        splits=splits,
-        spec=spec,
-        weights=weights or {},
-        masks=masks or {},
-        optimizer_state=moments,
-        step_by_step=on_step is not None,
-        ranks=ranks,
-        loss=nn.functional.cross_entropy if task is None else task.loss,
-        task=task,
-    )
-    engine = start_engine(setup, engines)
-    stopper = Stopper(network, engine, spec.early_stopping) if spec.early_stopping else None
-    progress = Progress(network, engine, stopper, spec, len(splits.train), first_step, until_step)
-    if resumed:
-        progress.restore(resumed)
-    pauses = Pauses(saver, progress.checkpoint, splits.train.device, ranks)
-    test: Evaluation | None = None
-    evaluation_seconds = 0.0
-    while not progress.ended:
-        network.train()
-        progress.begin_epoch(seed_of_epoch)
-        while progress.left:
-            steps = 1 if on_step else stopper.steps_left(progress.taken) if stopper else progress.left
-            steps = progress.advance(pauses.at_most(steps))
-            if on_step and (changed := on_step(progress.step)) is not None:
-                engine.set_masks(changed)
-            if stopper:
-                stopper.look(progress.taken)
-            pauses.after(steps)
-        pauses.pause(ahead_seconds=evaluation_seconds)
-        if progress.cut_short:
-            test = None
-            break
-        start = perf_counter()
+    with in_precision(network, splits, spec) as splits:
+        if resumed:
+            network.load_state_dict(resumed.below("network/"))  # into the memory that is there, so its layout stays
+            moments = resumed.below("moments/")
+        setup = Setup(
+            network=network,
+            splits=splits,
+            spec=spec,
+            weights=weights or {},
+            masks=masks or {},
+            optimizer_state=moments,
+            step_by_step=on_step is not None,
+            ranks=ranks,
+            loss=nn.functional.cross_entropy if task is None else task.loss,
+            task=task,
+        )
+        engine = start_engine(setup, engines)
+        stopper = Stopper(network, engine, spec.early_stopping) if spec.early_stopping else None
+        progress = Progress(network, engine, stopper, spec, len(splits.train), first_step, until_step)
+        if resumed:
+            progress.restore(resumed)
+        pauses = Pauses(saver, progress.checkpoint, splits.train.device, ranks)
+        test: Evaluation | None = None
+        evaluation_seconds = 0.0
+        while not progress.ended:
+            network.train()
+            progress.begin_epoch(seed_of_epoch)
+            while progress.left:
+                steps = 1 if on_step else stopper.steps_left(progress.taken) if stopper else progress.left
+                steps = min(pauses.at_most(steps), progress.left)
+                engine.advance(steps)
+                progress.count(steps)
+                if on_step and (changed := on_step(progress.step)) is not None:
+                    engine.set_masks(changed)
+                if stopper:
+                    stopper.look(progress.taken)
+                pauses.after(steps)
+            pauses.pause(ahead_seconds=evaluation_seconds)
+            if progress.cut_short:
+                test = None
+                break
+            start = perf_counter()
+            engine.sync()
+            test = engine.evaluate("test")
+            train_loss = progress.mean_loss
+            for name, value in (("training", train_loss), ("test", test.loss)):
+                if not math.isfinite(value):
+                    raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {progress.epoch + 1}")
+            progress.end_epoch(_point(progress.epoch + 1, train_loss, test, task))
+            on_epoch(progress.curve[-1])
+            evaluation_seconds = perf_counter() - start
+            pauses.pause(epoch_ended=True, finished=progress.ended)
         engine.sync()
-        test = engine.evaluate("test")
-        train_loss = progress.mean_loss
-        for name, value in (("training", train_loss), ("test", test.loss)):
-            if not math.isfinite(value):
-                raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {progress.epoch + 1}")
-        progress.end_epoch(_point(progress.epoch + 1, train_loss, test, task))
-        on_epoch(progress.curve[-1])
-        evaluation_seconds = perf_counter() - start
-        pauses.pause(epoch_ended=True, finished=progress.ended)
-    engine.sync()
-    engine.finish()
-    if stopper:
-        stopper.restore()
-        test = evaluate(network, splits.test, ranks, task)
-    return Trained(
-        epochs=tuple(progress.curve),
-        test=test or engine.evaluate("test"),
-        validation=evaluate(network, splits.validation, ranks, task) if splits.validation else None,
-        steps=progress.taken,
-        engine=engine.name,
-        memory_format=splits.train.memory_format,
-        compiler=engine.compiler,
-        moments=engine.optimizer_state(),
-    )
+        engine.finish()
+        if stopper:
+            stopper.restore()
+            test = evaluate(network, splits.test, ranks, task)
+        return Trained(
+            epochs=tuple(progress.curve),
+            test=test or engine.evaluate("test"),
+            validation=evaluate(network, splits.validation, ranks, task) if splits.validation else None,
+            steps=progress.taken,
+            engine=engine.name,
+            memory_format=splits.train.memory_format,
+            compiler=engine.compiler,
+            moments=engine.optimizer_state(),
+        )
 
 
 def _point(epoch: int, train_loss: float, test: Evaluation, task: Task | None) -> Epoch:

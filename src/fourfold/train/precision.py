@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -14,18 +12,12 @@ from fourfold.record import TrainSpec, UserError
 from fourfold.record.train_spec import Precision
 from fourfold.train.memory_format import laid_out
 
-Train = TypeVar("Train", bound=Callable[..., object])
 
-
-def in_precision(train: Train) -> Train:
-    """Let a function of a network, images and a `TrainSpec` compute in that spec's precision and its memory format."""
-
-    @wraps(train)
-    def inner(network: nn.Module, splits: Splits, spec: TrainSpec, **options: Any) -> object:
-        with computing(spec.precision, splits.train.device), laid_out(network, splits, spec.precision) as images:
-            return train(network, images, spec, **options)
-
-    return cast(Train, inner)
+@contextlib.contextmanager
+def in_precision(network: nn.Module, splits: Splits, spec: TrainSpec) -> Iterator[Splits]:
+    """Compute in a spec's precision, and lay the images out as the network is fastest with them."""
+    with computing(spec.precision, splits.train.device), laid_out(network, splits, spec.precision) as images:
+        yield images
 
 
 def check_precision(precision: Precision | None, device: torch.device) -> None:

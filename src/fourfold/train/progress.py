@@ -119,13 +119,10 @@ class Progress:
         self._engine.begin(seed_of_epoch(self.epoch), rates, self._next, self._loss)
         self._loss, self._inside = None, True
 
-    def advance(self, steps: int) -> int:
-        """Take so many steps, or those left of the epoch; return how many."""
-        steps = min(steps, self.left)
-        self._engine.advance(steps)
+    def count(self, steps: int) -> None:
+        """Count steps that the engine has taken."""
         self._next += steps
         self.taken += steps
-        return steps
 
     def end_epoch(self, point: Epoch) -> None:
         """Count the epoch as over."""
