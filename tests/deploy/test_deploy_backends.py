@@ -2,10 +2,12 @@
 
 import pytest
 
-from fourfold.deploy.backends import numpy, onnx
+from fourfold.deploy.backends import numpy, onnx, onnx_nodes
 from fourfold.deploy.backends.c import emit
+from fourfold.deploy.backends.c.float32 import general
+from fourfold.deploy.backends.onnx_graph import Graph
 from fourfold.deploy.ir.operation import Operation
-from fourfold.deploy.ir.ops import KINDS, OPS
+from fourfold.deploy.ir.ops import KINDS, OPS, Activation, activation, binary
 
 BACKENDS = {
     "numpy": (numpy.EMIT, numpy.UNSUPPORTED),
@@ -30,3 +32,14 @@ def test_operations_say_of_themselves_what_backends_need():
         for method in ("output_shape", "compute", "compute_int8"):
             own = getattr(operation, method) is not getattr(Operation, method)
             assert own or (method == "compute_int8" and operation in numpy.UNSUPPORTED_INT8), (operation, method)
+
+
+def test_every_function_of_an_operation_is_in_every_backend():
+    """Those that are chosen by name, which the tables of operations do not show."""
+    assert set(activation.FUNCTIONS) == set(general.FUNCTIONS)
+    assert set(binary.FUNCTIONS) == set(general.BINARY) == set(onnx_nodes._BINARY)
+    for function in activation.FUNCTIONS:
+        operation = Activation(name="a", inputs=(0,), output=1, function=function, alpha=1.0, beta=2.0)
+        graph = Graph(last=1)
+        onnx_nodes.NODES[Activation](graph, operation, (3,))
+        assert graph.nodes
