@@ -76,6 +76,19 @@ def test_a_chain_that_is_cut_inside_a_level_goes_on_elsewhere_where_its_checkpoi
     assert store.checkpoints.positions() == {}
 
 
+def test_a_mask_that_is_damaged_at_home_comes_back_whole(tmp_path, alone):
+    store = RunStore.create(tmp_path, PLAIN)
+    take_home(store, run_chain(PLAIN, {}), most_rows=2)
+    mask = store.path / "masks" / "0-2.safetensors"
+    content = mask.read_bytes()
+    mask.write_bytes(content[:-1])
+    events = take_home(store, run_chain(PLAIN, parcels.pack(store, 0, every_mask=False)))
+    notices = [event["message"] for event in events if event["event"] == "notice"]
+    assert len(notices) == 2  # the mask before it does not travel, and is made again on the node, too
+    assert mask.read_bytes() == content
+    assert results(store.rows(0)) == results(alone(PLAIN).rows(0))
+
+
 def test_checkpoints_go_home_at_most_every_few_minutes(tmp_path):
     spec = tiny_spec(levels=1, epochs=5)
     made = itertools.chain.from_iterable(run_chain(spec, {}, checkpoint="epoch"))

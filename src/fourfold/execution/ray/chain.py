@@ -69,15 +69,16 @@ def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Par
     with tempfile.TemporaryDirectory(prefix="fourfold-") as folder:
         store = RunStore.create(Path(folder), spec)
         parcels.unpack(store, files)
-        sent = set(files)
+        sent = {name: _identity(store.path / name) for name in files}
 
         def write(event: str) -> None:
             kind = json.loads(event)["event"]
             if kind == "checkpoint":
                 new = parcels.checkpoints(store, trial)
             else:
-                new = {} if kind == "epoch" else parcels.made(store, trial, sent)
-                sent.update(new)
+                known = [name for name, identity in sent.items() if _identity(store.path / name) == identity]
+                new = {} if kind == "epoch" else parcels.made(store, trial, known)  # what was lost and made again, too
+                sent.update({name: _identity(store.path / name) for name in new})
             events.put((event, new))
 
         def work() -> None:
@@ -92,6 +93,15 @@ def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Par
                 yield parcel
         if parcel := _taken(events):
             yield parcel
+
+
+def _identity(file: Path) -> tuple[int, int, int] | None:
+    """Return what tells whether a file is still the one that it was; None where there is none."""
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
 
 
 def _taken(events: "queue.SimpleQueue[tuple[str, Files]]") -> Parcel:
