@@ -41,6 +41,7 @@ _MOVED = {
     "plan": "fourfold.timing",
     "presets": "fourfold",
     "run": "fourfold.execution",
+    "serving": "fourfold.execution",
     "stability": "fourfold.execution",
     "tracked": "fourfold.execution",
 }
