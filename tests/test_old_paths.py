@@ -1,8 +1,12 @@
 """Import paths of version 0.1 still work, and a package's function keeps its name beside a module that had the same."""
 
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
+
+from fourfold._old_paths import MOVED
 
 SHARED = ("nn.convert", "nn.fold", "pruning.prune", "pruning.select", "pruning.shrink", "lottery.connectivity")
 
@@ -29,3 +33,16 @@ def test_what_users_of_version_0_1_import():
     assert (old_presets, old_run) == (presets, run)
     assert callable(convert)
     assert callable(rewinding_sweep)
+
+
+@pytest.mark.parametrize("old", [old for old in MOVED if "ray" not in MOVED[old]])
+def test_a_module_that_moved_is_found_by_its_old_path(old):
+    module = import_module(MOVED[old])
+    assert import_module(old) is module
+    assert module.__spec__.name == MOVED[old]
+
+
+def test_old_paths_come_first_in_a_fresh_process():
+    code = "import fourfold.deploy.packing.container as old, fourfold.deploy.artifact.container as new; print(old is new)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

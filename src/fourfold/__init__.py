@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fourfold import _old_paths
+
 if TYPE_CHECKING:
     from fourfold import algebra, data, deploy, models, nn, presets, pruning, report, tasks
     from fourfold.execution import run
@@ -38,6 +40,8 @@ _HOMES = {
     "load_ticket": "fourfold.lottery",
     "run": "fourfold.execution",
 }
+
+_old_paths.install()
 
 
 def __getattr__(name: str) -> Any:
