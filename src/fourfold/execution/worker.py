@@ -20,7 +20,7 @@ from fourfold.execution.serving import Server
 def main() -> None:
     """Serve trials from standard input until it ends."""
     lanes = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    events = take_standard_output()
+    events, lines = take_standard_output(), take_standard_input()
     trials: queue.SimpleQueue[Trial] = queue.SimpleQueue()
     server = Server(experiments_kept=lanes)
     writing = threading.Lock()
@@ -32,7 +32,7 @@ def main() -> None:
 
     for _ in range(lanes):
         threading.Thread(target=server.serve, args=(iter(trials.get, None), write), daemon=True).start()
-    for line in sys.stdin:
+    for line in lines:
         if line == STOP:
             server.stopped.set()
         else:
@@ -45,6 +45,13 @@ def take_standard_output() -> TextIO:
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events
+
+
+def take_standard_input() -> TextIO:
+    """Return standard input for trials alone; a process that is forked meanwhile has another, whose lock nobody holds."""
+    lines = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    sys.stdin = open(os.devnull, encoding="utf-8")
+    return lines
 
 
 if __name__ == "__main__":
