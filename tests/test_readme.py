@@ -50,6 +50,8 @@ assert [row.level for row in rows] == list(range(len(rows))) and len(rows) > 0
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(r"fourfold (presets|info|data)", c)])
 def test_listing_commands_run(command: str, tmp_path: Path) -> None:
+    if "mine.py" in command:
+        assert fourfold(["new", "mine.py"], tmp_path).returncode == 0
     result = fourfold(command.split()[1:], tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout

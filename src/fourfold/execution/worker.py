@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+from pathlib import Path
 from typing import TextIO
 
 from fourfold.execution.jobs import Trial
@@ -50,7 +51,7 @@ def take_standard_output() -> TextIO:
 def take_standard_input() -> TextIO:
     """Return standard input for trials alone; a process that is forked meanwhile has another, whose lock nobody holds."""
     lines = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
-    sys.stdin = open(os.devnull, encoding="utf-8")
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
     return lines
 
 
