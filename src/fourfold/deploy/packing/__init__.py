@@ -1,1 +1,0 @@
-"""The former home of `fourfold.deploy.artifact`, for scripts that import from here."""
