@@ -64,7 +64,7 @@ def command(
         keep: Levels whose trained weights are kept, without the pruned ones; those that are done are trained again.
         data: Data of your own: photos/ (a folder of class folders), data.npz, or roads.py:data.
         model: A network of `fourfold info`, or one of your own, as roads.py:net.
-        task: classification, multilabel, regression, or one of your own, as roads.py:task.
+        task: classification, segmentation, multilabel, regression, or one of your own, as roads.py:task.
         accept_changed_code: Go on although the code of your own has changed since the run began.
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.

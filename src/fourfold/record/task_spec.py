@@ -12,13 +12,13 @@ class TaskSpec:
     """What the network is asked: loss and metrics."""
 
     name: str = "classification"
-    """classification, multilabel, regression, or code such as roads.py:task."""
+    """classification, segmentation, multilabel, regression, or code such as roads.py:task."""
     label_smoothing: float = 0.0
-    """Classification: part of the probability that is spread over all classes."""
+    """Classification, segmentation: part of the probability that is spread over all classes."""
     class_weights: tuple[float, ...] | None = None
-    """Classification: factor of the loss of each class; multilabel: of the positive labels of each. None means 1."""
+    """Classification, segmentation: factor of the loss of each class; multilabel: of each label where it is 1. None means 1."""
     ignore_index: int | None = None
-    """Classification: a label that neither loss nor metrics count, such as 255; None means none."""
+    """Classification, segmentation: a label that neither loss nor metrics count, such as 255; None means none."""
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
@@ -35,7 +35,7 @@ class TaskSpec:
             check_count(self, "task", "ignore_index", 0)
         for name in ("label_smoothing", "class_weights", "ignore_index"):
             value = getattr(self, name)
-            users = ("classification", "multilabel") if name == "class_weights" else ("classification",)
+            users = ("classification", "segmentation", *(("multilabel",) if name == "class_weights" else ()))
             if value and self.name not in users:
                 raise UserError(f"`task.{name}` (={value!r}) cannot be combined with `task.name` (={self.name!r}): it has none")
 

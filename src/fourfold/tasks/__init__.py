@@ -6,6 +6,7 @@ from fourfold.tasks.multilabel import Multilabel, MultilabelMeter
 from fourfold.tasks.protocol import Meter, Task, values_of
 from fourfold.tasks.registry import TASKS, get
 from fourfold.tasks.regression import Regression, RegressionMeter
+from fourfold.tasks.segmentation import Segmentation, SegmentationMeter
 
 __all__ = [
     "TASKS",
@@ -17,6 +18,8 @@ __all__ = [
     "MultilabelMeter",
     "Regression",
     "RegressionMeter",
+    "Segmentation",
+    "SegmentationMeter",
     "Task",
     "get",
     "values_of",

@@ -10,12 +10,16 @@ from fourfold.tasks.classification import Classification
 from fourfold.tasks.multilabel import Multilabel
 from fourfold.tasks.protocol import Task
 from fourfold.tasks.regression import Regression
+from fourfold.tasks.segmentation import Segmentation
 
 TASKS: dict[str, Callable[[TaskSpec], Task]] = {
     "classification": lambda spec: Classification(
         label_smoothing=spec.label_smoothing, class_weights=spec.class_weights, ignore_index=spec.ignore_index
     ),
     "multilabel": lambda spec: Multilabel(class_weights=spec.class_weights),
+    "segmentation": lambda spec: Segmentation(
+        label_smoothing=spec.label_smoothing, class_weights=spec.class_weights, ignore_index=spec.ignore_index
+    ),
     "regression": lambda spec: Regression(),
 }
 """Every task that fourfold knows, by name."""
