@@ -164,7 +164,6 @@ def test_code_that_changes_during_the_run_is_not_run_by_workers(roads):
         ("epochs=2,", 'epochs=2, task="regresion",', "unknown task 'regresion'"),
         ("epochs=2,", 'epochs=2, task="multilabel",', "must be (batch, labels) for `task.name` (='multilabel')"),
         ("epochs=2,", 'epochs=2, optimizer="adamw2",', "unknown train optimizer 'adamw2'"),
-        ("batch_size=16", "batch_size=1000", "`train.batch_size` (=1000) must be at most the 96 training items"),
     ],
 )
 def test_code_that_does_not_work_is_one_sentence_before_anything_is_written(roads, old, new, found):
@@ -176,6 +175,12 @@ def test_code_that_does_not_work_is_one_sentence_before_anything_is_written(road
     assert found.replace("{line}", str(before.count("\n") + 1)) in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert not (roads.parent / "runs").exists()
+
+
+def test_a_batch_may_be_larger_than_all_items(roads):
+    roads.write_text(FILE.replace("batch_size=16", "batch_size=1000"))
+    assert call("run", "roads.py", "--trials", 1, "--workers", 0, "--max-level", 0).code == 0
+    assert len(rows_of(roads.parent / "runs")) == 2
 
 
 def test_a_network_that_raises_in_one_trial_leaves_the_others_alone(roads):

@@ -93,6 +93,8 @@ def test_parts(tmp_path):
     fewer = make(tmp_path / "fewer", ("train", "test"))
     shutil.rmtree(fewer / "test" / "cat")
     assert data.from_folder(fewer).test.labels.tolist() == [1] * 6
+    (tmp_path / "tests" / "runs" / "deep").mkdir(parents=True)  # holds no images, so it is no class
+    assert len(data.from_folder(tmp_path / "tests").test) == 12
     vehicles = make(tmp_path / "vehicles", classes=("train", "test", "bus"))
     assert data.from_folder(vehicles).classes == ("bus", "test", "train")
 

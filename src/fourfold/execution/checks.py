@@ -81,7 +81,7 @@ def _check_device(device: str, cluster: Cluster) -> None:
 def _check_images(spec: Spec) -> None:
     """Refuse sizes that the official images do not have: batches, crops and held-out images beyond them."""
     if is_own_data(spec):
-        _check_own_items(spec)
+        facts(spec)  # which loads them; a batch may be larger than all of them
         return
     about = data.info_for(spec.data)
     if spec.data.validation >= about.train_images:
@@ -95,15 +95,6 @@ def _check_images(spec: Spec) -> None:
         raise UserError(
             f"`train.batch_size` (={spec.train.batch_size}) must be at most the {about.train_images} training images of "
             f"{about.name}"
-        )
-
-
-def _check_own_items(spec: Spec) -> None:
-    """Refuse batches that the user's own data cannot fill."""
-    items = facts(spec).train_items - spec.data.validation
-    if spec.train.batch_size > items:
-        raise UserError(
-            f"`train.batch_size` (={spec.train.batch_size}) must be at most the {items} training items of {spec.data.name}"
         )
 
 

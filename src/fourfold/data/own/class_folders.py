@@ -55,7 +55,7 @@ def listed(root: Path, suffixes: frozenset[str]) -> Listing:
         UserError: no folder, no class folders, only one class, a class without training images, or a class that is not in the
             training part.
     """
-    parts = _parts(root)
+    parts = _parts(root, suffixes)
     classes = tuple(sorted(folder.name for folder in _folders(parts["train"])))
     if not classes:
         found = sum(1 for _ in _images(root, suffixes))
@@ -95,8 +95,8 @@ def listed(root: Path, suffixes: frozenset[str]) -> Listing:
     )
 
 
-def _parts(root: Path) -> dict[Role, Path]:
-    """Return the folder of each part: the root itself where it has class folders."""
+def _parts(root: Path, suffixes: frozenset[str]) -> dict[Role, Path]:
+    """Return the folder of each part, or the root where it has class folders; others without images are ignored."""
     found: dict[Role, Path] = {}
     others: list[str] = []
     for folder in _folders(root):
@@ -111,10 +111,11 @@ def _parts(root: Path) -> dict[Role, Path]:
         return {"train": root}
     if "train" not in found:
         raise UserError(f"{root}: expected a folder train beside {next(iter(found.values())).name}, found none")
-    if others:
+    classes = [name for name in others if next(_below(root / name, suffixes), None)]
+    if classes:
         raise UserError(
             f"{root}: expected class folders, or the parts train, validation and test, found both {found['train'].name} "
-            f"and {others[0]}"
+            f"and {classes[0]}"
         )
     if "validation" in found and "test" not in found:  # as ImageNet has it: what is called validation is what one tests on
         found["test"] = found.pop("validation")
