@@ -106,7 +106,7 @@ def test_the_summary_is_a_few_plain_lines() -> None:
     ]
     lines = report.summary(rows).splitlines()
     assert lines[0] == "conv4-cifar10: Conv-4 on CIFAR-10"
-    assert lines[1].startswith("  Quaternion overtakes real at 1")
+    assert lines[1].startswith("  Quaternion is ahead of real at ")
     assert any(line.startswith("  Dense top-1 accuracy: Real 8") for line in lines)
     assert len(lines) == 4
     assert report.summary([]) == "No level has finished yet."

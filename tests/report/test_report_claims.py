@@ -65,6 +65,15 @@ def test_a_check_decides_where_its_interval_does(
     assert verdict(check, fails[:1], traces(0)[:1], of_means=True) == FAILS
 
 
+def test_curves_that_never_cross_refute_a_crossing_only_where_an_interval_says_so() -> None:
+    check = checks.crosses_near(0.09)
+    assert verdict(check, traces(-3)) == FAILS
+    assert verdict(check, traces(-3)[:1]) == UNDECIDED
+    assert verdict(check, traces(-3, noise=6)) == UNDECIDED
+    assert verdict(checks.crosses_near(0.001), traces(-3)) == UNDECIDED  # nothing was measured that sparse
+    assert verdict(check, traces(-3)[:1], traces(0)[:1], of_means=True) == FAILS
+
+
 def test_a_gap_says_where_it_is_first_as_large_as_the_paper_says() -> None:
     found = checks.gap_above(0.2, 3, 4).measure(Evidence(quaternion=traces(0, slope=1, noise=0), real=traces(0, noise=0)))
     assert found.text == f"+1.00 points at 20.0 % of the real parameters; +4 is first measured at {100 * FRACTIONS[4]:.1f} %"
@@ -246,7 +255,7 @@ def test_verdicts_follow_the_rows(tmp_path: Path) -> None:
                 store.append(synthetic.row(spec, trial, level, top1=top1 + trial * 0.1 * (1 if algebra == "real" else 2)))
     judged = {one.name: one for one in judge(report.experiments(report.read_runs([tmp_path])))}
     assert judged["p1-ten-points"].ours.verdict == judged["p1-ahead-conv4-cifar10"].ours.verdict == FAILS
-    assert judged["p1-crossing"].ours.text == "never ahead"
+    assert judged["p1-crossing"].ours.text == "the mean gap never exceeds zero"
     assert judged["p1-ten-points"].command is None
     assert judged["p1-ten-points"].ours.estimate == pytest.approx(-9.9, abs=0.05)
 

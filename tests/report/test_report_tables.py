@@ -6,14 +6,25 @@ import io
 import numpy as np
 import pytest
 import synthetic_runs as synthetic
-from synthetic_runs import curve
 
 from fourfold.record import Row
 from fourfold.report import Experiment, Stat, experiments_of_rows, level_table, sentences, summary_table
+from fourfold.report.differences import differences
 from fourfold.report.gap_tables import OPERATING_POINTS, gap_records, gap_table, survival_table
-from fourfold.report.gaps import gap_at, overtaking, survival
+from fourfold.report.gaps import gap_at, read, survival
 from fourfold.report.tables import level_records, summary_records, to_csv
-from fourfold.report.words import accuracy, count, crossing_interval, gap, percent, seconds, size, trials
+from fourfold.report.words import (
+    accuracy,
+    count,
+    crossing_interval,
+    gap,
+    gap_interval,
+    percent,
+    seconds,
+    size,
+    size_ranges,
+    trials,
+)
 
 
 def rows(algebra: str, trials: int = 3, levels: int = 16) -> list[Row]:
@@ -24,11 +35,6 @@ def rows(algebra: str, trials: int = 3, levels: int = 16) -> list[Row]:
 def experiment(*parts: list[Row]) -> Experiment:
     (found,) = experiments_of_rows([row for part in parts for row in part])
     return found
-
-
-def drawn(real: dict[float, float], quaternion: dict[float, float], trials: int = 3) -> Experiment:
-    found = (curve(real), curve(quaternion, "quaternion", trials))
-    return Experiment(preset="p", dataset="d", model="m", curves=found, published=(), rows=())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,7 @@ def test_csv_keeps_all_digits_and_leaves_missing_cells_empty() -> None:
     assert to_csv([]) == ""
 
 
-def test_the_summary_says_dense_interpolated_and_crossover() -> None:
+def test_the_summary_says_dense_interpolated_and_where_a_difference_is_shown() -> None:
     found = experiment(rows("real"), rows("quaternion"))
     real, quaternion = summary_records(found)
     assert real["dense_top1_mean"] == pytest.approx(np.mean([row.top1 for row in rows("real") if row.level == 0]))
@@ -108,21 +114,31 @@ def test_the_summary_says_dense_interpolated_and_crossover() -> None:
     assert isinstance(crossing, float)
     assert 0.1 < crossing < 0.16
     cells = dict(zip(summary_table(found).columns, summary_table(found).rows[1], strict=True))
-    sure = overtaking(found.curves[1].traces, found.curves[0].traces)
-    assert sure is not None
-    assert sure.at == pytest.approx(crossing)
-    assert cells["Overtakes real at"] == f"{percent(crossing)} {crossing_interval(sure)}"
-    assert f" {crossing_interval(sure)})" in sentences(found)[0]
+    shown = differences(found.curves[1], found.curves[0])
+    assert shown is not None
+    assert shown.ahead is not None
+    assert shown.behind is not None
+    for word, side in (("ahead of", shown.ahead), ("behind", shown.behind)):
+        cell = f"{size_ranges(side)}: {gap_interval(side.gap, with_unit=False)} at {percent(side.at)}"
+        assert cells[f"Shown {word} real at"] == cell
+        assert f"{gap_interval(side.gap)} at {percent(side.at)}" in sentences(found)[0]
+        prefix = f"shown_{word.replace(' ', '_')}_real"
+        assert quaternion[f"{prefix}_at"] == size_ranges(side)
+        assert quaternion[f"{prefix}_largest_gap_mean"] == side.gap.mean
+        assert quaternion[f"{prefix}_largest_gap_low_95"] == side.gap.low
+    assert shown.ahead.at < crossing < shown.behind.at
     assert cells["Within 1 point of dense real"] == "never"
     assert cells["At 3 % of real"] == f"{quaternion['top1_at_3_percent_interpolated']:.2f}"
 
 
 def test_what_was_not_run_or_measured_is_never_a_number() -> None:
     alone = summary_table(experiment(rows("quaternion", levels=3)))
-    assert alone.rows[1] == ("Real", *["not run"] * 8)
+    assert alone.rows[1] == ("Real", *["not run"] * 9)
     cells = dict(zip(alone.columns, alone.rows[0], strict=True))
     assert cells["At 3 % of real"] == "–"
-    assert cells["Overtakes real at"] == cells["Within 1 point of dense real"] == "not run"
+    assert (
+        cells["Shown ahead of real at"] == cells["Shown behind real at"] == cells["Within 1 point of dense real"] == "not run"
+    )
     assert level_table(experiment(rows("quaternion", levels=3))).rows[0][-2:] == ("not run", "not run")
 
 
@@ -134,37 +150,25 @@ def test_markdown_escapes_what_would_end_a_cell() -> None:
     assert lines[0] == "### Levels"
     assert r"| Real, a\|b\*\<i\> | 0 | 100 % |" in text
     assert lines[3].count("---") == 11
-    assert "four times the multiply-accumulates (MACs)" in text
 
 
-def test_the_finding_is_said_only_if_the_rows_say_so() -> None:
-    real = {1.0: 90, 0.25: 85, 0.1: 75, 0.01: 40}
-    better = drawn(real, {0.25: 82, 0.1: 78, 0.01: 60})
-    worse = drawn(real, {0.25: 82, 0.1: 70, 0.01: 39})
-    lost = drawn(real, {0.25: 82, 0.1: 78, 0.01: 39})
-    once = drawn(real, {0.25: 82, 0.1: 78, 0.01: 60}, trials=1)
-    start = drawn(real, {0.25: 86, 0.1: 78, 0.01: 60})
-    apart = drawn({1.0: 90, 0.5: 85}, {0.25: 82})
-    assert sentences(better)[0] == (
-        "quaternion overtakes real at 15.8 % of the real twin's parameters (means, interpolated) "
-        "and stays ahead down to 1.00 %, the smallest fraction that both reached."
-    )
-    assert sentences(worse)[0] == (
-        "quaternion does not exceed real anywhere between 25.0 % and 1.00 % of the real twin's parameters."
-    )
-    assert "(means, interpolated; only one trial of quaternion)" in sentences(once)[0]
-    assert "but not for good: it falls behind again at 1.78 %." in sentences(lost)[0]
-    assert sentences(start)[0].startswith("quaternion is ahead of real from 25.0 % of the real twin's parameters, the largest")
-    assert "have not been measured at any common fraction" in sentences(apart)[0]
-    at_three = next(sentence for sentence in sentences(better) if sentence.startswith("At 3 %"))
-    ours = np.interp(np.log(0.03), np.log([0.01, 0.1]), [60, 78])
-    theirs = np.interp(np.log(0.03), np.log([0.01, 0.1]), [40, 75])
-    assert f"quaternion {ours:.2f} %, real {theirs:.2f} %, a gap of {gap(ours - theirs)} points" in at_three
+def test_the_gap_at_the_smallest_target_is_of_the_trials_that_reached_it_with_both() -> None:
+    some = [row for row in rows("quaternion") if row.trial < 2 or row.level < 3]
+    found = experiment(rows("real"), some)
+    real, quaternion = found.curves
+    expected = gap_at(quaternion.traces, real.traces, 0.125)
+    assert expected is not None
+    assert expected.trials == 2
+    sentence = next(sentence for sentence in sentences(found) if sentence.startswith("At 12.5 %"))
+    assert f"a gap of {gap_interval(expected)} (2 trials, interpolated)." in sentence
+    ours, theirs = (np.mean([read(trace, 0.125) for trace in curve.traces if trace.trial < 2]) for curve in (quaternion, real))
+    assert f"Quaternion {ours:.2f} %, real {theirs:.2f} %" in sentence
 
 
 def test_single_trials_are_never_called_means() -> None:
     said = sentences(experiment(rows("real", trials=1), rows("quaternion", trials=1)))
-    assert "(one trial each, interpolated)" in said[0]
+    assert said[0].startswith("One trial only, which shows no difference: ")
+    assert "(one trial each, interpolated)" in said[-1]
     assert not any("means" in sentence for sentence in said)
 
 

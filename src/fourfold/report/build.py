@@ -11,11 +11,12 @@ from fourfold.record.files import write_atomically
 from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge
 from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
 from fourfold.report.gap_tables import all_tables, gap_records
+from fourfold.report.order import strongest_first
 from fourfold.report.plots import Heat, Plot, accuracy_plots, control_plots, layer_plot, training_plots
 from fourfold.report.runs import read_runs
 from fourfold.report.stability import stability_records
 from fourfold.report.tables import level_records, markdown, summary_records, to_csv
-from fourfold.report.words import sentences
+from fourfold.report.words import MACS_NOTE, sentences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,9 +65,9 @@ def build(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Pat
 
 
 def tables(found: Iterable[Experiment]) -> str:
-    """Return all tables as Markdown, one section an experiment."""
-    parts = ["# Tables", ""]
-    for experiment in found:
+    """Return all tables as Markdown, one section an experiment, the strongest evidence first."""
+    parts = ["# Tables", "", MACS_NOTE, ""]
+    for experiment in strongest_first(found):
         parts += [f"## {markdown(experiment.preset)}", "", " ".join(sentences(experiment)).replace("<", "\\<"), ""]
         parts += [table.to_markdown() for table in all_tables(experiment)]
     return "\n".join(parts)

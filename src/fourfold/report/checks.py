@@ -105,8 +105,7 @@ def crosses_near(fraction: float, factor: float = 1.25) -> Check:
     def measure(evidence: Evidence) -> Finding:
         found = overtaking(evidence.quaternion, evidence.real)
         if found is None:
-            places, _ = gaps_everywhere(evidence.quaternion, evidence.real)
-            return Finding(verdict=FAILS, text="never ahead", trials=_trials(evidence)) if places else NOT_MEASURED
+            return _never_ahead(evidence, low)
         verdict = UNDECIDED
         if evidence.of_means:
             verdict = HOLDS if low <= found.at <= high else FAILS
@@ -116,7 +115,7 @@ def crosses_near(fraction: float, factor: float = 1.25) -> Check:
             verdict = HOLDS if inside else FAILS if outside else UNDECIDED
         return Finding(
             verdict=verdict,
-            text=f"quaternion overtakes at {percent(found.at)} of the real parameters",
+            text=f"the mean gap first exceeds zero {at(found.at)}",
             estimate=100 * found.at,
             low=None if found.sparse_end is None else 100 * found.sparse_end,
             high=None if found.dense_end is None else 100 * found.dense_end,
@@ -124,6 +123,18 @@ def crosses_near(fraction: float, factor: float = 1.25) -> Check:
         )
 
     return Check(criterion=f"quaternion overtakes real between {percent(high)} and {percent(low)}", measure=measure)
+
+
+def _never_ahead(evidence: Evidence, low: float) -> Finding:
+    """Judge curves whose mean gap never exceeds zero: they have not crossed if the interval at the sparse end says so."""
+    places, _ = gaps_everywhere(evidence.quaternion, evidence.real)
+    if not places:
+        return NOT_MEASURED
+    if evidence.of_means:
+        return Finding(verdict=FAILS, text="never ahead", trials=_trials(evidence))
+    end = gap_at(evidence.quaternion, evidence.real, low)
+    fails = end is not None and end.high is not None and end.high < 0
+    return Finding(verdict=FAILS if fails else UNDECIDED, text="the mean gap never exceeds zero", trials=_trials(evidence))
 
 
 def ahead_below(fraction: float) -> Check:

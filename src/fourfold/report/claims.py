@@ -13,7 +13,7 @@ from fourfold.report.experiments import Experiment
 from fourfold.report.published import published_curves
 from fourfold.report.scaling import scale_of, unscaled
 from fourfold.report.tables import Record, Table
-from fourfold.report.words import MISSING, NOT_RUN
+from fourfold.report.words import MACS_NOTE, MISSING, NOT_RUN
 
 NOTE = (
     "Verdicts are computed. Ours: a claim holds if the whole 95 % interval over trials meets the criterion, and does not hold "
@@ -23,7 +23,7 @@ NOTE = (
     "and so do those trained in bf16 once the study of precisions shows that it costs less than half a point; the verdict "
     "says so. Smaller experiments, and those of other settings, are told and decide nothing. Theirs: the papers' own curves, "
     "put to the same criterion by their means, for they have no intervals. Gaps are quaternion minus real at equal fraction "
-    "of real, in points; there a quaternion network does up to four times the multiply-accumulates (MACs)."
+    "of real, in points."
 )
 
 
@@ -89,9 +89,14 @@ def claims_table(judged: Sequence[Judged]) -> Table:
             one.claim.preset,
             one.command or MISSING,
         )
-        for one in sorted(judged, key=lambda one: (one.ours.verdict == UNDECIDED, not one.basis))
+        for one in decided_first(judged)
     ]
-    return Table(title="Claims", columns=columns, rows=tuple(rows), note=NOTE, of_words=True)
+    return Table(title="Claims", columns=columns, rows=tuple(rows), note=f"{NOTE} {MACS_NOTE}", of_words=True)
+
+
+def decided_first(judged: Iterable[Judged]) -> list[Judged]:
+    """Return claims that rows decide before those that they do not, and last those without rows."""
+    return sorted(judged, key=lambda one: (one.ours.verdict == UNDECIDED, not one.basis))
 
 
 def claim_records(judged: Sequence[Judged]) -> list[Record]:

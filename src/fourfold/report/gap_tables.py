@@ -9,7 +9,7 @@ from fourfold.report.gaps import Quantity, gap_at, survival
 from fourfold.report.stability import stability_table
 from fourfold.report.statistics import Crossing, Interval
 from fourfold.report.tables import Record, Table, level_table, summary_table
-from fourfold.report.words import MACS_NOTE, MISSING, count, crossing_interval, gap, percent, size
+from fourfold.report.words import MISSING, count, crossing_interval, gap, percent, size
 
 OPERATING_POINTS = (1.0, 0.5, 0.25, 0.125, 0.06, 0.03, 0.01, 0.003)
 """Fractions of the dense real network at which gaps are said."""
@@ -21,13 +21,13 @@ _QUANTITIES: dict[Quantity, str] = {"fraction_of_real": "parameters", "stored_by
 
 _INTERVALS = (
     "In brackets: 95 % intervals over trials (studentised bootstrap from 10 trials on, Student's t below; none for one trial), "
-    "each for its own place. Trials of one number are compared with each other: they see the same images in the same order. "
+    "each for its own place. Trials of one number are compared with each other: they see the same images in the same order."
 )
 
 GAPS_NOTE = (
     f"Top-1 accuracy of the network minus that of the other, in points, where both have the same share of the dense real "
     f"network's parameters, stored bytes or MACs; interpolated linearly in the logarithm, “–” where not both were measured. "
-    f"{_INTERVALS}{MACS_NOTE}"
+    f"{_INTERVALS}"
 )
 
 SURVIVAL_NOTE = (

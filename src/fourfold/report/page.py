@@ -9,18 +9,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fourfold.record import TICKET, TOP1, Metric
-from fourfold.report.claims import NOTE, Judged, count_sentence, ours_in_words, theirs_in_words
+from fourfold.report.claims import NOTE, Judged, count_sentence, decided_first, ours_in_words, theirs_in_words
 from fourfold.report.compare import departures
 from fourfold.report.curves import Curve
 from fourfold.report.experiments import Experiment, flat
 from fourfold.report.gap_tables import all_tables
+from fourfold.report.order import shows_a_difference, strongest_first
 from fourfold.report.published import about
 from fourfold.report.style import COLOURS, OTHER, style
 from fourfold.report.words import MACS_NOTE, NOT_RUN, seconds, sentences
 
 
 def page(found: Sequence[Experiment], judged: Sequence[Judged] = ()) -> str:
-    """Return the page's HTML, with claims if any were judged; the same experiments give the same text."""
+    """Return the page's HTML, the strongest evidence first, with claims if any were judged.
+
+    The same experiments give the same text, in whatever order they come.
+    """
+    found = strongest_first(found)
     environment = Environment(
         loader=PackageLoader("fourfold.report"),
         autoescape=True,
@@ -36,7 +41,9 @@ def page(found: Sequence[Experiment], judged: Sequence[Judged] = ()) -> str:
     return environment.get_template("page.html.jinja").render(
         sections=sections,
         data=[_data(experiment) for experiment in found],
-        claims=[[one for one in judged if bool(one.basis) is has_rows] for has_rows in (True, False)] if judged else None,
+        claims=[[one for one in decided_first(judged) if bool(one.basis) is has_rows] for has_rows in (True, False)]
+        if judged
+        else None,
         claims_note=NOTE,
         claims_count=count_sentence(judged),
         macs_note=MACS_NOTE,
@@ -71,6 +78,7 @@ def _section(index: int, experiment: Experiment) -> dict[str, Any]:
         "title": experiment.title,
         "changed": departures(experiment),
         "sentences": sentences(experiment),
+        "shown": shows_a_difference(experiment),
         "tables": all_tables(experiment) if experiment.curves else [],
         "runs": [_run(run, experiment) for run in runs],
         "fields": _fields(runs, experiment),

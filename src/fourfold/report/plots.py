@@ -10,7 +10,7 @@ from fourfold.report.curves import Curve, Stat
 from fourfold.report.experiments import Experiment
 from fourfold.report.style import COLOURS, OTHER, Style, style
 from fourfold.report.tables import Record
-from fourfold.report.words import MACS_NOTE, percent
+from fourfold.report.words import MACS_CAPTION, percent
 
 Quantity = Literal["fraction_of_real", "macs", "epoch"]
 
@@ -98,7 +98,7 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
     if not curves:
         return []
     trained = f"{_preset_note(experiment)} {_trials_note(curves)}"
-    note = f"{trained} {MACS_NOTE}"
+    note = f"{trained} {MACS_CAPTION}"
     ours = [_by_level(curve, "fraction_of_real") for curve in curves]
     behind = [_published(curve.label, curve.algebra, curve.points, curve.trials) for curve in experiment.published]
     macs = [_by_level(curve, "macs") for curve in curves]

@@ -6,26 +6,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fourfold.record import TOP1, Metric
-from fourfold.report.compare import TARGETS, at_fraction, common_range, crossover, real_twin, smallest_within
+from fourfold.report.compare import TARGETS, at_fraction, crossover, real_twin, smallest_within
 from fourfold.report.curves import ALGEBRAS, Curve, Point
+from fourfold.report.differences import Side, differences
 from fourfold.report.experiments import Experiment
-from fourfold.report.gaps import overtaking
-from fourfold.report.words import MACS_NOTE, MISSING, NOT_RUN, accuracy, count, crossing_interval, gap, percent, size, trials
+from fourfold.report.words import MISSING, NOT_RUN, accuracy, count, gap, gap_interval, percent, size, size_ranges, trials
 
 Value = str | int | float | None
 Record = dict[str, Value]
 
 LEVELS_NOTE = (
     "Top-1: mean ± sample standard deviation over trials, percent. Gap to real, in points: at the same level (equal density) "
-    "and at the same fraction of real (the real curve interpolated linearly in the logarithm of the fraction). "
-) + MACS_NOTE
+    "and at the same fraction of real (the real curve interpolated linearly in the logarithm of the fraction)."
+)
 
 SUMMARY_NOTE = (
     "Accuracies at a fraction of real are interpolated linearly in its logarithm; “–” lies outside what was measured. "
-    "Overtakes real: the largest fraction at which the mean first exceeds the real one's, interpolated, and its 95 % interval "
-    "over trials, dense end first. Within 1 point: the smallest measured fraction whose mean is at most 1 point below the "
-    "dense real network's. "
-) + MACS_NOTE
+    "Shown ahead of real, or behind: the measured fractions at which the whole 95 % interval of the gap over paired trials "
+    "excludes zero, at least three in a row (or all), and the largest mean gap there with its interval. Chosen as the largest "
+    "of several, it is more likely too large than too small. Within 1 point: the smallest measured fraction whose mean is at "
+    "most 1 point below the dense real network's."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +188,23 @@ def summary_records(experiment: Experiment) -> list[Record]:
         record["falls_behind_again_at_fraction_interpolated"] = found.behind_again if found else None
         within = smallest_within(curve, real.dense.top1.mean) if real is not None and real.dense else None
         record["smallest_fraction_within_1_point_of_dense_real"] = within.fraction_of_real if within else None
+        shown = differences(curve, real) if real is not None and real is not curve else None
+        record["paired_trials"] = shown.trials if shown else None
+        record |= _side_record("ahead_of", shown.ahead if shown else None)
+        record |= _side_record("behind", shown.behind if shown else None)
         records.append(record)
     return records
+
+
+def _side_record(word: str, side: Side | None) -> Record:
+    """Return where a network is shown to be ahead or behind; empty cells where it is not."""
+    return {
+        f"shown_{word}_real_at": size_ranges(side) if side else None,
+        f"shown_{word}_real_largest_gap_at_fraction": side.at if side else None,
+        f"shown_{word}_real_largest_gap_mean": side.gap.mean if side else None,
+        f"shown_{word}_real_largest_gap_low_95": side.gap.low if side else None,
+        f"shown_{word}_real_largest_gap_high_95": side.gap.high if side else None,
+    }
 
 
 def summary_table(experiment: Experiment) -> Table:
@@ -199,7 +215,8 @@ def summary_table(experiment: Experiment) -> Table:
         "Dense: fraction of real",
         f"Dense: {_column(experiment.metric).replace('Top', 'top')}",
         *(f"At {100 * target:g} % of real" for target in TARGETS),
-        "Overtakes real at",
+        "Shown ahead of real at",
+        "Shown behind real at",
         "Within 1 point of dense real",
     )
     rows = [_summary_row(curve, experiment) for curve in experiment.tickets]
@@ -219,11 +236,11 @@ def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
         few = "" if estimate is None or estimate.trials == curve.most_trials else f" ({estimate.trials} of {curve.most_trials})"
         cells.append(MISSING if estimate is None else f"{curve.metric.number(estimate.top1)}{few}")
     if real is curve:
-        cells.append(MISSING)
+        cells += [MISSING, MISSING]
     elif real is None:
-        cells.append(NOT_RUN)
+        cells += [NOT_RUN, NOT_RUN]
     else:
-        cells.append(_crossover_cell(curve, real))
+        cells += _shown_cells(curve, real)
     if real is None or real.dense is None:
         cells.append(NOT_RUN)
     else:
@@ -233,14 +250,19 @@ def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _crossover_cell(curve: Curve, real: Curve) -> str:
-    found = crossover(curve, real)
+def _shown_cells(curve: Curve, real: Curve) -> list[str]:
+    """Return where a network is shown to be ahead of its real twin, and where behind."""
+    found = differences(curve, real)
     if found is None:
-        return MISSING if common_range(curve, real) is None else "never"
-    sure = overtaking(curve.traces, real.traces) if curve.metric.higher_is_better else None
-    text = percent(found.fraction) + (" (its start)" if found.from_start else f" {crossing_interval(sure)}" if sure else "")
-    text = text.rstrip()
-    return text if found.behind_again is None else f"{text}, behind again at {percent(found.behind_again)}"
+        return [MISSING, MISSING]
+    if found.trials == 1:
+        return ["one trial", "one trial"]
+    return [
+        "none"
+        if side is None
+        else f"{size_ranges(side)}: {gap_interval(side.gap, curve.metric, with_unit=False)} at {percent(side.at)}"
+        for side in (found.ahead, found.behind)
+    ]
 
 
 def _gaps(point: Point, real: Curve | None) -> tuple[float | None, float | None]:

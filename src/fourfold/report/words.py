@@ -1,11 +1,14 @@
 """Numbers and findings in words; every sentence is computed from the rows."""
 
+from math import isnan
+
 from fourfold.record import TOP1, Metric
-from fourfold.report.compare import TARGETS, at_fraction, common_range, crossover, real_twin
+from fourfold.report.compare import TARGETS, real_twin
 from fourfold.report.curves import ALGEBRAS, Curve, Stat
+from fourfold.report.differences import Differences, Side, differences
 from fourfold.report.experiments import Experiment
-from fourfold.report.gaps import overtaking
-from fourfold.report.statistics import Crossing
+from fourfold.report.gaps import pairs, read
+from fourfold.report.statistics import Crossing, Interval, interval
 
 NOT_RUN = "not run"
 MISSING = "–"
@@ -14,7 +17,10 @@ MACS_NOTE = (
     "At equal stored weights a quaternion network does four times the multiply-accumulates (MACs) of a real one: "
     "compare the MACs too."
 )
-"""Said wherever weights are compared."""
+"""Said once a document, where weights are compared."""
+
+MACS_CAPTION = "Equal weights are not equal MACs."
+"""The same in the caption of a figure, which may be shown alone."""
 
 
 def percent(fraction: float) -> str:
@@ -77,10 +83,10 @@ def sentences(experiment: Experiment) -> list[str]:
     tickets = experiment.tickets
     if not tickets:
         return ["No level of a ticket has finished yet."]
-    pairs = [(curve, real) for curve in tickets if (real := real_twin(curve, experiment)) is not None]
-    said = [_overtakes(curve, real) for curve, real in pairs]
+    twins = [(curve, real) for curve in tickets if (real := real_twin(curve, experiment)) is not None]
+    said = [_difference(curve, real) for curve, real in twins]
     said.append(_dense(tickets))
-    said += [sentence for curve, real in pairs if (sentence := _at_sparsest_target(curve, real)) is not None]
+    said += [sentence for curve, real in twins if (sentence := _at_sparsest_target(curve, real)) is not None]
     if all(curve.algebra == "real" for curve in tickets):
         said.append("No other algebra was run, so there is nothing to compare with.")
     if not any(curve.algebra == "real" for curve in tickets):
@@ -106,14 +112,18 @@ def _dense(tickets: tuple[Curve, ...]) -> str:
 
 
 def _at_sparsest_target(curve: Curve, real: Curve) -> str | None:
+    """Return the gap at the smallest of `TARGETS` that both networks reached, over the trials that reached it with both."""
     for target in sorted(TARGETS):
-        ours, theirs = at_fraction(curve, target), at_fraction(real, target)
-        if ours is not None and theirs is not None:
+        both = [(read(ours, target), read(theirs, target)) for ours, theirs in pairs(curve.traces, real.traces)]
+        both = [(ours, theirs) for ours, theirs in both if not isnan(ours - theirs)]
+        if both:
+            metric = curve.metric
+            ours, theirs = (sum(values) / len(both) for values in zip(*both, strict=True))
+            found = interval([one - other for one, other in both])
             return (
-                f"At {100 * target:g} % of the real twin's parameters: {curve.label} {curve.metric.text(ours.top1)}, "
-                f"{_within(real.label)} {curve.metric.text(theirs.top1)}, a gap of "
-                f"{gap(ours.top1 - theirs.top1, curve.metric)}{' points' if curve.metric.is_percent else ''} "
-                f"({_basis(curve, real)})."
+                f"At {100 * target:g} % of the real twin's parameters: {curve.label} {metric.text(ours)}, "
+                f"{_within(real.label)} {metric.text(theirs)}, a gap of {gap_interval(found, metric)} "
+                f"({_number(found.trials)}, interpolated)."
             )
     return None
 
@@ -123,35 +133,54 @@ def _within(label: str) -> str:
     return label.lower() if label in ALGEBRAS.values() else label
 
 
-def _basis(curve: Curve, real: Curve) -> str:
-    """Return what a comparison rests on: single trials say so, for their spread is not known."""
-    single = [one.label for one in (curve, real) if one.most_trials == 1]
-    if len(single) == 2:
-        return "one trial each, interpolated"
-    return f"means, interpolated; only one trial of {_within(single[0])}" if single else "means, interpolated"
+def _number(trials: int) -> str:
+    return "one trial each" if trials == 1 else f"{trials} trials"
 
 
-def _overtakes(curve: Curve, real: Curve) -> str:
+def gap_interval(found: Interval, metric: Metric = TOP1, *, with_unit: bool = True) -> str:
+    """Return a gap with its unit and its 95 % interval, such as `+3.31 points [+1.60, +5.02]`; a single trial has none."""
+    unit = "points" if metric.is_percent else metric.unit
+    text = f"{gap(found.mean, metric)} {unit}".rstrip() if with_unit else gap(found.mean, metric)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{gap(found.low, metric)}, {gap(found.high, metric)}]"
+
+
+def size_ranges(side: Side) -> str:
+    """Return the sizes at which a difference is shown, such as `3.61 % to 1.77 % and 1.28 % to 0.889 %`."""
+    return " and ".join(percent(high) if high == low else f"{percent(high)} to {percent(low)}" for high, low in side.ranges)
+
+
+def _difference(curve: Curve, real: Curve) -> str:
+    """Return at which sizes the intervals show one network to be better than the other."""
     named, real_named = curve.label, _within(real.label)
-    both = common_range(curve, real)
-    if both is None:
-        return f"{named} and {real_named} have not been measured at any common fraction of real yet."
-    high, low = (percent(value) for value in both)
-    found = crossover(curve, real)
+    found = differences(curve, real)
     if found is None:
-        if high == low:
-            only = "the only fraction that both reached"
-            return f"{named} does not exceed {real_named} at {high} of the real twin's parameters, {only}."
-        return f"{named} does not exceed {real_named} anywhere between {high} and {low} of the real twin's parameters."
-    if found.from_start:
-        largest = "the largest fraction that both reached"
-        start = f"{named} is ahead of {real_named} from {high} of the real twin's parameters, {largest},"
-    else:
-        sure = overtaking(curve.traces, real.traces)
-        ends = crossing_interval(sure) if sure else ""
-        between = f", 95 % interval {ends}" if ends else ""
-        where = f"{percent(found.fraction)} of the real twin's parameters ({_basis(curve, real)}{between})"
-        start = f"{named} overtakes {real_named} at {where}"
-    if found.behind_again is None:
-        return f"{start} and stays ahead down to {low}, the smallest fraction that both reached."
-    return f"{start} but not for good: it falls behind again at {percent(found.behind_again)}."
+        return f"No trial has measured {named} and {real_named} at a common fraction of real yet."
+    high, low = percent(found.sizes[0]), percent(found.sizes[-1])
+    everywhere = f"at {high}" if high == low else f"from {high} to {low}"
+    if found.trials == 1:
+        mostly = _mostly(found, named, real_named)
+        return f"One trial only, which shows no difference: {mostly} {everywhere} of the real parameters."
+    basis = f"({found.trials} trials, 95 % intervals of the paired gap)"
+    sides = [(f"ahead of {real_named}", "ahead", found.ahead), (f"behind {real_named}", "behind", found.behind)]
+    shown = [(first, then, side) for first, then, side in sides if side is not None]
+    if not shown:
+        return f"No difference is shown between {named} and {real_named} {everywhere} of the real parameters {basis}."
+    parts: list[str] = []
+    for first, then, side in sorted(shown, key=lambda one: -abs(one[2].gap.mean)):
+        where = f"{then} at {size_ranges(side)}" if parts else f"{first} at {size_ranges(side)} of the real parameters"
+        parts.append(f"{where} (largest mean gap {gap_interval(side.gap, curve.metric)} at {percent(side.at)})")
+    rest = "" if found.is_shown_everywhere else f"; at other sizes {everywhere} no difference is shown"
+    return f"{named} is {' and '.join(parts)}{rest} {basis}."
+
+
+def _mostly(found: Differences, named: str, real_named: str) -> str:
+    """Return which network's mean is better at most sizes."""
+    count = len(found.sizes)
+    of_sizes = f"of {count} sizes" if count > 1 else "of 1 size"
+    if found.ahead_at == found.behind_at:
+        return f"{named} is ahead of {real_named} at {found.ahead_at} and behind at {found.behind_at} {of_sizes}"
+    if found.ahead_at > found.behind_at:
+        return f"{named} is ahead of {real_named} at {found.ahead_at} {of_sizes}"
+    return f"{named} is behind {real_named} at {found.behind_at} {of_sizes}"

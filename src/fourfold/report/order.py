@@ -1,0 +1,31 @@
+"""The order of experiments in a report: the strongest evidence first."""
+
+from collections.abc import Iterable
+
+from fourfold.report.compare import departures, real_twin
+from fourfold.report.differences import Differences, differences
+from fourfold.report.experiments import Experiment
+from fourfold.report.scaling import scale_of
+
+
+def strongest_first(found: Iterable[Experiment]) -> list[Experiment]:
+    """Return experiments of more paired trials first; then whole presets, shown differences, names."""
+    return sorted(found, key=_rank)
+
+
+def shows_a_difference(experiment: Experiment) -> bool:
+    """Whether intervals show any network of an experiment to be better or worse than its real twin."""
+    return any(one.is_shown for one in _differences(experiment))
+
+
+def _rank(experiment: Experiment) -> tuple[int, int, bool, bool, str]:
+    found = _differences(experiment)
+    paired = max((one.trials for one in found), default=0)
+    is_reduced = scale_of(experiment.preset) is not None or bool(departures(experiment))
+    trials = max((curve.most_trials for curve in experiment.tickets), default=0)
+    return -paired, -trials, is_reduced, not any(one.is_shown for one in found), experiment.preset
+
+
+def _differences(experiment: Experiment) -> list[Differences]:
+    twins = [(curve, real) for curve in experiment.tickets if (real := real_twin(curve, experiment)) is not None]
+    return [found for curve, real in twins if (found := differences(curve, real)) is not None]
