@@ -197,6 +197,19 @@ def test_a_network_that_raises_in_one_trial_leaves_the_others_alone(roads):
     assert len(rows_of(roads.parent / "runs")) == 6
 
 
+def test_a_network_that_ends_its_process_is_a_sentence_and_not_a_hang(roads):
+    ends = "        if self.calls > 9:\n            import sys\n            sys.exit('enough')\n"
+    roads.write_text(FILE.replace("        self.calls += 1\n", "        self.calls += 1\n" + ends))
+    ended = call("run", "roads.py", "--trials", 1, "--workers", 1, "--algebra", "real")
+    assert ended.code == 2
+    assert "expected code that runs, found SystemExit: enough; all rows so far are safe" in ended.err
+
+
+def test_a_file_with_the_name_of_a_module_of_python_s_hides_nothing(roads):
+    (roads.parent / "random.py").write_text("raise RuntimeError('this is not the random that was meant')\n")
+    assert call("run", "roads.py", "--trials", 1, "--workers", 1, "--algebra", "real", "--max-level", 0).code == 0
+
+
 def test_a_loss_that_is_no_number_fails_its_trials_alone(roads):
     roads.write_text(
         FILE.replace("return self.two(", "return (float('nan') if self.algebra == 'real' and self.training else 1) * self.two(")

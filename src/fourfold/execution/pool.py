@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +25,8 @@ ENDINGS = ("finished", "failed", "broken", "out-of-time", "stopped")
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
 
-WORKER = [sys.executable, "-m", "fourfold.execution.worker"]
+WORKER = [sys.executable, "-P", "-m", "fourfold.execution.worker"]
+"""Without the current folder on the path, where a file may have the name of a module of Python's."""
 
 LOCK_WAIT_SECONDS = 1
 """Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
@@ -211,9 +213,10 @@ class Pool:
     def _worker_died(self, trial: Trial, code: int) -> None:
         """Tell that a worker ended in the middle of a trial; unless it was stopped, that ends the run."""
         if not self._stopping:
+            why = "; out of memory?" if code == -signal.SIGKILL else ""
             raise UserError(
-                f"the worker of trial {trial.number} of {trial.spec.id} was ended from outside (exit code {code}; out of "
-                "memory?); all rows so far are safe, the same command resumes"
+                f"the worker of trial {trial.number} of {trial.spec.id} was ended from outside (exit code {code}{why}); "
+                "all rows so far are safe, the same command resumes"
             )
         self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
 

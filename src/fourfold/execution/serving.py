@@ -51,7 +51,10 @@ class Server:
                         run_stability_here(experiment, store, trial.number, clock, send, trial.job.line)
                     else:
                         run_trial_here(experiment, store, trial.number, clock, send, trial.job)
-                except Exception as error:
+                except (
+                    Exception,
+                    SystemExit,
+                ) as error:  # `sys.exit` would end a thread silently
                     if self._raises and not isinstance(error, UserError):
                         raise
                     _send_failure(error, trial.spec, send)
@@ -73,7 +76,7 @@ def _send(write: Callable[[str], None], trial: Trial, kind: str, **content: Any)
     write(json.dumps({"event": kind, "run": trial.spec.id, "trial": trial.number, **content}))
 
 
-def _send_failure(error: Exception, spec: Spec, send: Callable[..., None]) -> None:
+def _send_failure(error: Exception | SystemExit, spec: Spec, send: Callable[..., None]) -> None:
     """Tell what ended a trial: a mistake of the user's, a full GPU, code of the user's that failed, or a fault of ours."""
     if isinstance(error, UserError):
         send("error", message=str(error))

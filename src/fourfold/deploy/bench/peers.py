@@ -116,7 +116,7 @@ def peak_bytes(library: str, path: Path, threads: int, shape: tuple[int, ...]) -
     """
     if not STATUS.exists():
         return None
-    command = [sys.executable, "-m", "fourfold.deploy.bench.peers", library, str(path), str(threads), *map(str, shape)]
+    command = [sys.executable, "-P", "-m", "fourfold.deploy.bench.peers", library, str(path), str(threads), *map(str, shape)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 

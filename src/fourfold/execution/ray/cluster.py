@@ -20,7 +20,7 @@ from fourfold.execution.jobs import Trial
 from fourfold.execution.pool import ENDINGS, Event, event_of
 from fourfold.record import Cluster, NoAnswerError, UserError
 
-BRIDGE = [sys.executable, "-m", "fourfold.execution.ray.bridge"]
+BRIDGE = [sys.executable, "-P", "-m", "fourfold.execution.ray.bridge"]
 
 START_SECONDS = 180
 """How long each step may take on a busy machine: importing Ray, joining or starting a cluster, probing its nodes."""
