@@ -3,49 +3,64 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import tyro
 
-from fourfold.cli.arguments import AnyNumber
+from fourfold.cli.arguments import AnyNumber, Maybe
 from fourfold.cli.streams import say
 from fourfold.record import UserError
+from fourfold.record.errors import unknown
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fourfold.data.own.image_files import Colour, Resize
     from fourfold.deploy import Encoding
 
-MODES = {1: ("L", "1"), 3: ("RGB", "P")}
-"""Modes of images, as Pillow names them, that hold so many channels; 1-bit and palette images lose nothing on the way."""
+COLOURS: "dict[int, Colour]" = {1: "grey", 3: "rgb"}
+"""What pictures become, by the channels that a network takes."""
 
 
 def command(
     artifact: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ARTIFACT")],
     images: Annotated[AnyNumber[Path], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE…")],
     top: int = 3,
+    resize: Maybe[str] = None,
 ) -> None:
     """Classify images with an exported network: a line an image, the most likely classes with their probabilities.
 
+    Pictures of any mode become what the network was trained on, grey or RGB of 8 bits: they are turned as their EXIF says, of
+    several frames the first is taken, and what is transparent becomes black.
+
     Args:
         artifact: A file of `fourfold export`.
-        images: PNG, JPEG and what else Pillow reads, in the size that the network was trained on; or .npy of uint8, (height,
-            width, channels) or several of them.
+        images: PNG, JPEG and what else Pillow reads; or .npy, or .npz with arrays, of uint8, (height, width, channels) or
+            several of them.
         top: Classes to print for each.
+        resize: What becomes of pictures of another size than the network was trained on: crop (scaled, and the middle taken),
+            fit (scaled as a whole, black beside it) or stretch. Without it they are refused.
     """
     if not images:
         raise UserError("`fourfold predict` needs an image after the artifact")
     if top < 1:
         raise UserError(f"`--top` (={top}) must be at least 1")
 
+    from fourfold.data.own.image_files import Resize
     from fourfold.deploy.artifact import read
     from fourfold.deploy.runtime import load
 
+    if resize is not None and resize not in get_args(Resize):
+        raise unknown("resize", resize, get_args(Resize))
     program = read(artifact)
     if program.encoding is None:
         raise UserError(f"{artifact} does not say how images are encoded; pack it with `encoding=`, as `fourfold export` does")
-    pixels = [(name, array) for image in images for name, array in _images(image, program.encoding)]
+    outputs = program.shapes[program.operations[-1].output]
+    if program.inputs or program.outputs or len(outputs) != 1:
+        raise UserError(f"{artifact} does not classify images: for each it gives numbers of shape {outputs}, not one a class")
+    method = cast("Resize | None", resize)
+    pixels = [named for image in images for named in _images(image, program.encoding, method)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the notice says it in a line
         network = load(program)
@@ -55,21 +70,54 @@ def command(
         say(f"{name}: {_ranking(network(array[None])[0], program.class_names, top)}")
 
 
-def _images(path: Path, encoding: "Encoding") -> "list[tuple[str, NDArray[np.uint8]]]":
+def _images(path: Path, encoding: "Encoding", resize: "Resize | None" = None) -> "list[tuple[str, NDArray[np.uint8]]]":
     """Return the images of a file, uint8 (height, width, channels), each with its name."""
-    if path.suffix != ".npy":
-        return [(str(path), _picture(path, encoding))]
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".npz"):
+        return [(str(path), _picture(path, encoding, resize))]
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file")
+    if suffix == ".npy":
+        array = _array(path)
+        if (found := _of_array(str(path), array, encoding)) is None:
+            held = f"{array.dtype} of shape {array.shape}"
+            raise UserError(f"{path} holds {held}, and must hold uint8 {_wanted(encoding)}, or several of them")
+        return found
+    from fourfold.data.own.npz import read_arrays
+
+    arrays = read_arrays(path)
+    named = [image for name, array in arrays.items() for image in _of_array(f"{path}[{name}]", array, encoding) or ()]
+    if not named:
+        held = ", ".join(f"{name} ({array.dtype} of shape {array.shape})" for name, array in arrays.items()) or "no arrays"
+        raise UserError(f"{path} holds {held}, and must hold an array of uint8 {_wanted(encoding)}, or of several of them")
+    return named
+
+
+def _wanted(encoding: "Encoding") -> tuple[int, int, int]:
+    """Return the shape of an image as arrays have it: height, width, channels."""
+    channels, height, width = encoding.shape
+    return height, width, channels
+
+
+def _of_array(name: str, array: "NDArray[Any]", encoding: "Encoding") -> "list[tuple[str, NDArray[np.uint8]]] | None":
+    """Return the images of an array, each with its name; None where the array is of another type or shape.
+
+    Channels may be the last axis, or the first as in torch; of grey images they may be left out.
+    """
     import numpy as np
 
-    array = _array(path)
     channels, height, width = encoding.shape
-    shape = height, width, channels
-    single = array.shape in (shape, (height, width)) if channels == 1 else array.shape == shape
-    if array.dtype != np.uint8 or not (single or array.shape[1:] == shape):
-        raise UserError(f"{path} holds {array.dtype} of shape {array.shape}, and must hold uint8 {shape}, or several of them")
-    if single:
-        return [(str(path), array.reshape(shape))]
-    return [(f"{path}[{number}]", image) for number, image in enumerate(array)]
+    layouts = [(height, width, channels), (channels, height, width), *([(height, width)] if channels == 1 else ())]
+    shapes = [shape for shape in layouts if shape in (array.shape, array.shape[1:])]
+    if array.dtype != np.uint8 or not shapes:
+        return None
+    if array.shape in layouts:
+        names, array = [name], array[None]
+    else:
+        names = [f"{name}[{number}]" for number in range(len(array))]
+    if shapes[0] == (channels, height, width) != _wanted(encoding):
+        array = np.moveaxis(array, 1, -1)
+    return list(zip(names, array.reshape(-1, *_wanted(encoding)), strict=True))
 
 
 def _array(path: Path) -> "NDArray[Any]":
@@ -91,29 +139,22 @@ def _reason(error: Exception) -> str:
     return said.partition("\n")[0] or type(error).__name__
 
 
-def _picture(path: Path, encoding: "Encoding") -> "NDArray[np.uint8]":
-    import numpy as np
-    from PIL import Image
+def _picture(path: Path, encoding: "Encoding", resize: "Resize | None") -> "NDArray[np.uint8]":
+    from fourfold.data.own.image_files import BadImageError, Form, OtherSizeError, decode, quiet
 
     channels, height, width = encoding.shape
-    if channels not in MODES:
-        raise UserError(f"{path} must be .npy: the network takes {channels} channels, which no picture has")
-    modes = MODES[channels]
+    if channels not in COLOURS:
+        raise UserError(f"{path} must be .npy or .npz: the network takes {channels} channels, which no picture has")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name the images in it, such as {path}/*.png")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a picture of another size is never decoded
-            image = Image.open(path)
-    except Exception as error:  # Pillow's many readers raise whatever a damaged file leads to
-        raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from error
-    with image:
-        if image.size != (width, height):
-            raise UserError(f"{path} is {image.size[0]}×{image.size[1]} pixels, and must be {width}×{height}")
-        if image.mode not in modes:
-            raise UserError(f"{path} is of mode {image.mode!r}, and must be of {' or '.join(map(repr, modes))}")
-        try:
-            return np.asarray(image.convert(modes[0])).reshape(height, width, channels)
-        except Exception as error:
-            raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from error
+        with quiet():
+            planes = decode(path, Form(size=(height, width), resize=resize, colour=COLOURS[channels]))
+    except OtherSizeError as error:
+        raise UserError(f"{path} {error}; --resize crop, fit or stretch makes it so") from error
+    except BadImageError as error:
+        raise UserError(f"{path} {error}") from error
+    return planes.transpose(1, 2, 0)
 
 
 def _ranking(logits: "NDArray[np.float32]", class_names: tuple[str, ...], top: int) -> str:

@@ -8,16 +8,13 @@ are of. They are made anew when a file of the folder has changed.
 import errno
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
 import sys
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +27,7 @@ from torch import Tensor
 
 from fourfold.data.normalizing import byte_sums
 from fourfold.data.own.class_folders import Listing
-from fourfold.data.own.image_files import BadImageError, Form, decode
+from fourfold.data.own.image_files import BadImageError, Form, decode, quiet
 from fourfold.record.errors import UserError
 from fourfold.record.files import write_atomically
 
@@ -86,7 +83,7 @@ def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path
         with FileLock(folder / ".lock"):
             found = _found(folder, listing)
             if found is None:
-                with _quiet():
+                with quiet():
                     found = _decode_all(listing, form, bad_images, folder, progress)
     except OSError as error:
         found = _found(folder, listing)  # a data directory that may only be read
@@ -95,20 +92,6 @@ def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path
     if found.contents.bad and bad_images == "refuse":
         raise _refusal(listing, *found.contents.bad[0])
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what Pillow warns of and logs about damaged files: they are refused, counted, or decoded all the same."""
-    log = logging.getLogger("PIL")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _plain(name: str) -> str:

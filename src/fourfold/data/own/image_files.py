@@ -1,7 +1,10 @@
 """One image of any format that Pillow reads, as bytes of one size. Nothing in the file is trusted."""
 
+import logging
 import stat
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,15 +40,20 @@ class BadImageError(ValueError):
     """A file that cannot be used as an image; its text says why, without the name of the file."""
 
 
+class OtherSizeError(BadImageError):
+    """An image of another size than is wanted, which is not to be resized."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Form:
     """What every image becomes."""
 
     size: tuple[int, int] | None
     """Height and width; None leaves each as it is."""
-    resize: Resize
+    resize: Resize | None
     """crop: scaled until the shorter side fits, and the middle taken; fit: scaled until the longer side fits, black beside it;
-    stretch: scaled to the size, whatever the proportions. All with Pillow's bilinear filter, which averages when it shrinks."""
+    stretch: scaled to the size, whatever the proportions. All with Pillow's bilinear filter, which averages when it shrinks.
+    None refuses an image of another size, before it is decoded."""
     colour: Colour
 
     @property
@@ -81,6 +89,7 @@ def decode(path: Path, form: Form) -> NDArray[np.uint8]:
 
     Raises:
         BadImageError: the file cannot be read, or is too large.
+        OtherSizeError: it is of another size, and the form does not say how to resize it.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -98,11 +107,27 @@ def decode(path: Path, form: Form) -> NDArray[np.uint8]:
         raise BadImageError(f"cannot be read as an image ({_reason(error)})") from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what Pillow warns of and logs about damaged files: they are refused, counted, or decoded all the same."""
+    log = logging.getLogger("PIL")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def _upright(image: "Image", form: Form) -> "Image":
     """Return the first frame, decoded, as its EXIF turns it."""
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise BadImageError(f"is of {width}×{height} pixels, more than {MOST_PIXELS:,}")
+    if form.size is not None and form.resize is None and {width, height} != set(form.size):
+        raise _of_other_size((width, height), form.size)
     if form.size is not None:
         side = _DRAFT * max(form.size)
         image.draft(image.mode, (side, side))
@@ -129,10 +154,19 @@ def _turns() -> "Mapping[object, Transpose]":
     }
 
 
+def _of_other_size(size: tuple[int, int], wanted: tuple[int, int]) -> OtherSizeError:
+    """Return what is wrong with a size (width, height) where another (height, width) is wanted."""
+    return OtherSizeError(f"is {size[0]}×{size[1]} pixels, and must be {wanted[1]}×{wanted[0]}")
+
+
 def _plain(image: "Image", form: Form) -> "Image":
     """Return an image of 8 bits, grey or RGB."""
     from PIL import Image
 
+    if image.mode == "LAB":
+        image = _in_colours(image)
+    if image.mode == "La":  # has one way out
+        image = image.convert("LA")
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_eight_bits(image))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or (image.mode == "P" and "transparency" in image.info):
@@ -140,6 +174,17 @@ def _plain(image: "Image", form: Form) -> "Image":
         black.alpha_composite(image.convert("RGBA"))
         image = black
     return image.convert("L" if form.colour == "grey" else "RGB")
+
+
+def _in_colours(image: "Image") -> "Image":
+    """Return CIELAB as RGB, which Pillow converts by profiles alone."""
+    from PIL import ImageCms
+
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    if converted is None:  # only where it is done in place
+        raise BadImageError("has CIELAB colours that cannot be converted")
+    return converted
 
 
 def _eight_bits(image: "Image") -> NDArray[np.uint8]:
@@ -158,6 +203,8 @@ def _sized(image: "Image", form: Form) -> "Image":
 
     if form.size is None or image.size == form.size[::-1]:
         return image
+    if form.resize is None:
+        raise _of_other_size(image.size, form.size)
     size = form.size[::-1]
     if form.resize == "crop":
         return ImageOps.fit(image, size, Resampling.BILINEAR)
