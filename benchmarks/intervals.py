@@ -2,6 +2,7 @@
 
 python benchmarks/intervals.py                      # of a mean, by several methods
 python benchmarks/intervals.py --crossings 400      # of where one simulated curve overtakes another
+python benchmarks/intervals.py --noise 400          # of gaps that exclude zero in a row, between networks that do not differ
 python benchmarks/intervals.py --correlation results    # of real and quaternion accuracies, trial by trial
 """
 
@@ -79,6 +80,21 @@ def crossing_coverage(trials: int, sets: int) -> float:
     return held / sets
 
 
+def false_differences(trials: int, levels: int, sets: int, most: int = 3) -> tuple[int, list[float]]:
+    """Return the sizes, and in which part of simulated sets so many in a row exclude zero, of networks that do not differ."""
+    generator, start = np.random.default_rng(trials), 6.5  # the second network's levels lie between the first one's
+    theirs, ours = np.arange(levels), np.arange(levels - 6) + start
+    sizes = np.sort(np.concatenate([theirs[theirs >= start], ours[ours <= theirs[-1]]]))
+    longest = []
+    for _ in range(sets):
+        noise = generator.normal(size=(2, trials, levels))
+        gaps = [np.interp(sizes, ours, noise[0, t, 6:]) - np.interp(sizes, theirs, noise[1, t]) for t in range(trials)]
+        found = [interval(column) for column in np.array(gaps).T]
+        signs = "".join("+" if one.low > 0 else "-" if one.high < 0 else " " for one in found)
+        longest.append(max(row for row in range(len(sizes) + 1) if "+" * row in signs or "-" * row in signs))
+    return len(sizes), [float(np.mean([one >= row for one in longest])) for row in range(1, most + 1)]
+
+
 def print_correlations(results: Path) -> None:
     """Print how real and quaternion accuracies correlate over trials, at the fractions that all trials of both reached."""
     for experiment in experiments_of_rows(row for run in read_runs([results]) for row in run.rows):
@@ -99,12 +115,20 @@ def print_correlations(results: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crossings", type=int, help="simulated sets; only this is measured")
+    parser.add_argument("--noise", type=int, help="simulated sets; only this is measured")
     parser.add_argument("--correlation", type=Path, help="folder of runs; only this is measured")
     parser.add_argument("--trials", type=int, nargs="+", default=[2, 3, 4, 5, 10])
     parser.add_argument("--sets", type=int, default=1000)
     arguments = parser.parse_args()
     if arguments.correlation:
         print_correlations(arguments.correlation)
+        return
+    if arguments.noise:
+        for levels in (16, 30):
+            for trials in (3, 5, 10):
+                sizes, parts = false_differences(trials, levels, arguments.noise)
+                rows = ", ".join(f"{row} in a row {100 * part:.1f} %" for row, part in enumerate(parts, start=1))
+                print(f"{trials:6}  {sizes} sizes: {rows}", flush=True)
         return
     if arguments.crossings:
         for trials in (3, 5, 10):

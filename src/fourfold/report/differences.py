@@ -1,8 +1,8 @@
 """At which sizes the gap between two networks is shown: where its whole 95 % interval over paired trials excludes zero.
 
 One interval in twenty excludes zero by chance alone, so a difference is shown only where `NEIGHBOURS` sizes in a row agree.
-Simulated without any difference, 3, 5 and 10 trials of 18 sizes gave at least one single such size in 43–60 % of the cases, two
-in a row in 8–35 %, three in a row in 1–4 % (`tests/report/test_report_differences.py` repeats it).
+Simulated without any difference, 3, 5 and 10 trials of 18 sizes gave one such size in 51–56 % of the cases, two in a row in
+12–14 %, three in a row in 2 %; of 46 sizes, three in a row in 2–6 % (`python benchmarks/intervals.py --noise 400`).
 """
 
 from collections.abc import Sequence
