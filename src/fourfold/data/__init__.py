@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from fourfold.data.fetching import download
     from fourfold.data.images import ImageSet, load
     from fourfold.data.own.arrays import from_arrays
+    from fourfold.data.own.augmentation import Views
     from fourfold.data.own.image_folders import from_folder
+    from fourfold.data.own.pairs import from_pairs
     from fourfold.data.own.torch_datasets import from_datasets
     from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, require, where
@@ -32,6 +34,7 @@ __all__ = [
     "Order",
     "Resident",
     "Splits",
+    "Views",
     "check",
     "check_counts",
     "data_directory",
@@ -40,6 +43,7 @@ __all__ = [
     "from_arrays",
     "from_datasets",
     "from_folder",
+    "from_pairs",
     "info",
     "info_for",
     "input_channels",
@@ -58,6 +62,7 @@ _LAZY = {
     "Order": "resident",
     "Resident": "resident",
     "Splits": "splits",
+    "Views": "own.augmentation",
     "check": "checking",
     "check_counts": "subset",
     "data_directory": "places",
@@ -65,6 +70,7 @@ _LAZY = {
     "from_arrays": "own.arrays",
     "from_datasets": "own.torch_datasets",
     "from_folder": "own.image_folders",
+    "from_pairs": "own.pairs",
     "info_for": "subset",
     "listing": "places",
     "pack": "packed",

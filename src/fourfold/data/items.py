@@ -31,6 +31,7 @@ class Items(Resident):
         components: How inputs become elements of n components.
         n: Dimension of the algebra.
         axis: Axis of the channels in a batch; None where there is none.
+        void: Label of what a crop takes from beside the image, where targets are label maps; None leaves targets as they are.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Items(Resident):
         components: Components,
         n: int,
         axis: int | None,
+        void: int | None = None,
     ) -> None:
+        self._void = void
         self._layout = torch.contiguous_format
         self._store, self._device, self._spec = store, device, spec
         self._numbers = torch.arange(len(store)) if members is None else members
@@ -135,7 +138,11 @@ class Items(Resident):
             inputs = moved(inputs, self._device)
             targets = taken(order.labels, whole) if targets is None else moved(targets, self._device)
             if order.crops:
-                inputs = crop_and_flip(inputs, self._spec.crop or 0, *(stream[place] for stream in order.crops))
+                crops = [stream[place] for stream in order.crops]
+                inputs = crop_and_flip(inputs, self._spec.crop or 0, *crops)
+                if self._void is not None:  # which pads with 0, so that void is 0 meanwhile
+                    shifted = targets.long().unsqueeze(1) - self._void
+                    targets = crop_and_flip(shifted, self._spec.crop or 0, *crops).squeeze(1) + self._void
             if changes:
                 inputs, targets = self._augmented(inputs, targets, order, whole)
             if share is not None and not reads_shares:
@@ -167,8 +174,8 @@ class Items(Resident):
 
 
 def _as_target(target: Tensor) -> Tensor:
-    """Return targets as losses take them: bytes, in which label maps are kept, as int64."""
-    return target.long() if target.dtype == torch.uint8 else target
+    """Return targets as losses take them: bytes and int16, in which label maps are kept, as int64."""
+    return target.long() if target.dtype in (torch.uint8, torch.int16) else target
 
 
 def _slices(count: int, size: int) -> list[slice]:

@@ -124,6 +124,7 @@ def from_arrays(
         components=components if axis is not None or callable(components) else "none",
         augment=augment,
         find_digest=lambda: digest_of_parts(parts),
+        void=IGNORED if ignore is None else ignore,
     )
     return source.splits(DataSpec(name=source.name), 1, _CPU)
 

@@ -12,7 +12,7 @@ from fourfold.data.components import Components, check_fit, learned_channels
 from fourfold.data.items import Items
 from fourfold.data.normalizing import Constants, Moments, Normalization, Normalizer, block_items, given, moments_of
 from fourfold.data.own.parts import Part, held_out
-from fourfold.data.own.values import TargetKind
+from fourfold.data.own.values import IGNORED, TargetKind
 from fourfold.data.resident import Resident, augments, lay_out
 from fourfold.data.splits import Splits
 from fourfold.data.stores import Arrays, Augment, RowsOnDisk, Store
@@ -44,6 +44,8 @@ class Source:
     augment: Augment | None
     find_digest: Callable[[], str]
     notices: tuple[str, ...] = ()
+    void: int = IGNORED
+    """The label of label maps that is no class."""
     _constants: dict[int, Constants] = field(default_factory=dict)
     """Of training parts, by how many items were held out of them."""
 
@@ -56,6 +58,17 @@ class Source:
     def images(self) -> bool:
         """Whether an item is an image (C, H, W)."""
         return self.axis == 1 and len(self.shape) == 3
+
+    @property
+    def labels_pixels(self) -> bool:
+        """Whether items are images whose targets have a label for every pixel, and are changed with them."""
+        targets = self.train.store.targets
+        return (
+            self.images
+            and self.kind == "label map"
+            and isinstance(targets, Tensor)
+            and tuple(targets.shape[1:]) == tuple(self.shape[1:])
+        )
 
     def splits(self, spec: DataSpec, n: int, device: torch.device, stream: bool | None = None) -> Splits:
         """Return batches for a network; see `Splits.prepare`."""
@@ -103,7 +116,8 @@ class Source:
             raise UserError(
                 f"`data.validation` (={spec.validation}) cannot be combined with {self.name}, which has a validation part"
             )
-        if augments(spec) and not (self.images and self.kind in ("classes", "multi-hot", "values")):
+        fits = self.images and self.kind in ("classes", "multi-hot", "values")
+        if augments(spec) and not (fits or self.labels_pixels):
             what = "`data.flip` (=True)" if spec.flip else f"`data.crop` (={spec.crop})"
             why = "its targets would have to change too" if self.images else "its inputs are no images"
             raise UserError(f"{what} cannot be combined with {self.name}: {why}; use `augment`")
@@ -160,6 +174,7 @@ class Source:
             components=components,
             n=n,
             axis=self.axis,
+            void=self.void if self.labels_pixels else None,
         )
 
     def _sizes(self, shape: Any) -> tuple[int, tuple[int, ...]]:

@@ -125,6 +125,7 @@ def from_datasets(
         components=components if about.axis is not None or callable(components) else "none",
         augment=augment,
         find_digest=lambda: _digest(parts, read),
+        void=IGNORED if ignore is None else ignore,
     )
     return source.splits(DataSpec(name=name), 1, _CPU)
 
