@@ -25,6 +25,7 @@ NETWORKS = [
     for name in models.MODELS
     for algebra in ALGEBRAS
     if name not in ("resnet-101", "resnet-152")
+    and models.MODELS[name].outputs == "classes"  # artifacts hold classifiers
     and not (name.startswith("lenet") and algebra == "octonion")  # 300 and 12 neurons are no whole octonions
 ]
 

@@ -60,6 +60,12 @@ class Layers:
         """Return the output layer."""
         return self.linear(in_features, num_classes) if self.head == "algebra" else fnn.Linear(in_features, num_classes)
 
+    def output_convolution(self, in_channels: int, num_classes: int) -> nn.Conv2d:
+        """Return the output layer of a network that gives a class to every pixel: a 1×1 convolution."""
+        return (
+            self.convolution(in_channels, num_classes, 1) if self.head == "algebra" else fnn.Conv2d(in_channels, num_classes, 1)
+        )
+
     def convolution(
         self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, *, bias: bool = True
     ) -> nn.Conv2d:

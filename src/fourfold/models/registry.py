@@ -4,12 +4,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
 
 from fourfold.algebra import Algebra
-from fourfold.models import resnet, small
+from fourfold.models import resnet, segmentation, small
 from fourfold.models.encoding import LearnedChannel
 from fourfold.models.layers import Layers, numbers
 from fourfold.models.small import Shape
@@ -34,6 +35,8 @@ class ModelInfo:
     """The images it was published for."""
     smallest: int = 1
     """Height and width below which its poolings leave nothing."""
+    outputs: Literal["classes", "label map"] = "classes"
+    """Whether it gives outputs to an image, or to every pixel."""
 
 
 def _resnet(depths: tuple[int, ...], bottleneck: bool, first: int = 64) -> Make:
@@ -54,6 +57,27 @@ MODELS: dict[str, ModelInfo] = {
     "resnet-50": ModelInfo(make=_resnet((3, 4, 6, 3), True), title="ResNet-50"),
     "resnet-101": ModelInfo(make=_resnet((3, 4, 23, 3), True), title="ResNet-101"),
     "resnet-152": ModelInfo(make=_resnet((3, 8, 36, 3), True), title="ResNet-152"),
+    "unet": ModelInfo(
+        make=partial(segmentation.unet, channels=(32, 64, 128, 256)),
+        title="U-Net",
+        shape=(3, 120, 160),
+        smallest=8,
+        outputs="label map",
+    ),
+    "unet-8": ModelInfo(
+        make=partial(segmentation.unet, channels=(8, 16, 32, 64)),
+        title="U-Net-8",
+        shape=(3, 120, 160),
+        smallest=8,
+        outputs="label map",
+    ),
+    "segnet": ModelInfo(
+        make=partial(segmentation.segnet, channels=(32, 64, 128)),
+        title="SegNet",
+        shape=(3, 120, 160),
+        smallest=8,
+        outputs="label map",
+    ),
 }
 
 
