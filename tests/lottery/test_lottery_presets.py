@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fourfold import presets
+from fourfold import data, presets
 from fourfold.lottery import levels
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, StopSpec, TrainSpec, UserError
 
@@ -23,6 +23,8 @@ PAPER_1 = {
 EARLY = {f"{name}-early-stopping": name for name in PAPER_1}
 # The text of paper 1 gives no settings for its larger networks.
 LARGER = {"resnet18-cifar10": "resnet-18", "vgg16-cifar10": "vgg-16"}
+# Those of other tasks read their data before a network is built: tests of each task run them on stand-ins.
+OF_IMAGES = [name for name in presets.PRESETS if presets.get(name).data.name in data.DATASETS]
 DEPTHS = (18, 34, 50, 101, 152)
 # Trainable parameters, with 10 or 1000 classes, from the papers' tables; for the digits worked out by hand.
 PARAMETERS = {
@@ -45,7 +47,7 @@ PARAMETERS = {
 def test_every_preset_is_covered_here():
     resnets = {f"resnet{depth}-{data}" for depth in DEPTHS for data in ("cifar100", "imagenet64")}
     ours = {"digits", "digits-conv2", "digits-resnet8"}
-    assert set(presets.PRESETS) == ours | set(PAPER_1) | set(EARLY) | set(LARGER) | resnets
+    assert set(OF_IMAGES) == ours | set(PAPER_1) | set(EARLY) | set(LARGER) | resnets
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -58,7 +60,7 @@ def test_a_preset_goes_by_its_name_and_says_what_it_is(name):
         assert presets.get(name, algebra=algebra).model.algebra == algebra
 
 
-@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_both_networks_of_every_preset_can_be_built(name):
     networks = [levels.build(presets.get(name, algebra=algebra), device="meta") for algebra in ("real", "quaternion")]
     real, quaternion = [sum(p.numel() for p in network.parameters() if p.requires_grad) for network in networks]
@@ -114,7 +116,9 @@ def test_paper_2(data, depth):
 
 
 def test_an_unknown_preset_lists_the_known():
-    with pytest.raises(UserError, match=r"^unknown preset 'conv9'; known: conv2-cifar10, .*vgg16-cifar10; `fourfold presets`"):
+    with pytest.raises(
+        UserError, match=r"^unknown preset 'conv9'; known: .*conv2-cifar10, .*vgg16-cifar10; `fourfold presets`"
+    ):
         presets.get("conv9")
 
 
@@ -126,7 +130,7 @@ def test_an_unknown_algebra_lists_the_known():
 
 
 NOT_RELEASED = ["digits", "digits-conv2", "digits-resnet8", "vgg16-cifar10", "lenet-12-mnist", "conv2-cifar10-early-stopping"]
-RELEASED = [name for name in presets.PRESETS if name not in EARLY and name not in NOT_RELEASED]
+RELEASED = [name for name in OF_IMAGES if name not in EARLY and name not in NOT_RELEASED]
 
 
 @pytest.mark.parametrize("name", RELEASED)

@@ -10,7 +10,7 @@ from fourfold.execution.pool import MOST_WORKERS
 from fourfold.execution.ranks import check_launch
 from fourfold.lottery.building import check_fit, measure
 from fourfold.lottery.controls import check_controls
-from fourfold.lottery.parts import facts, is_own_data
+from fourfold.lottery.parts import facts, is_own_data, look_in
 from fourfold.lottery.saving import check_checkpoint
 from fourfold.record import Cluster, Spec, UserError, launched
 from fourfold.record.checks import check_file_name, check_number_of
@@ -48,6 +48,8 @@ def check(job: Job) -> None:
     check_checkpoint(job.checkpoint)
     if job.control_levels is not None and not job.controls:
         raise UserError(f"`control_levels` (={list(job.control_levels)}) must be left out without `controls`, which it is for")
+    if job.data_dir is not None:
+        look_in(job.data_dir)
     for spec in specs:
         check_file_name("spec.preset", spec.preset)
         measure(spec)

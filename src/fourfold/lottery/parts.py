@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 
 from fourfold import data, models, tasks
+from fourfold.data.named import READERS, read_named
 from fourfold.record import Code, Spec, UserError
 from fourfold.record.errors import unknown
 from fourfold.record.references import entry_point_names, is_code, resolve
@@ -40,7 +41,7 @@ def components(spec: Spec) -> int:
 
 
 def is_own_data(spec: Spec) -> bool:
-    """Whether the data are the user's own: of code, or of a path."""
+    """Whether the data are loaded as the user's own are: of code, of a path, or one of `data.named.READERS`."""
     return spec.data.name not in data.DATASETS
 
 
@@ -57,8 +58,17 @@ def load(spec: Spec, data_dir: Path | None = None, *, download: bool = True) -> 
     """
     if not is_own_data(spec):
         return data.load(spec.data.name, data_dir, download=download)
+    if data_dir is not None:
+        look_in(data_dir)
     with _loading:
         return _own_data(spec)
+
+
+def look_in(data_dir: Path | None) -> None:
+    """Say where the files of built-in series and the like lie for the rest of this process; None is the default place."""
+    global _folder
+    with _loading:
+        _folder = data_dir
 
 
 def facts(spec: Spec) -> Facts:
@@ -124,7 +134,7 @@ def model_code(spec: Spec) -> Code:
 def digests(spec: Spec) -> dict[str, str]:
     """Return the SHA-256 of each file of the user's code that a spec names, by its name there; empty without any."""
     found: list[Code | None] = []
-    if is_own_data(spec) and not _is_path(spec.data.name):
+    if is_own_data(spec) and spec.data.name not in READERS and not _is_path(spec.data.name):
         found.append(resolve(spec.data.name, "data", spec.trust))
     if is_own_model(spec):
         found.append(resolve(spec.model.name, "model", spec.trust))
@@ -146,6 +156,8 @@ def code_files(spec: Spec) -> list[Path]:
 
 
 _loading = threading.RLock()
+_folder: Path | None = None
+"""The data directory that `look_in` was told."""
 _sources: dict[tuple[str, str], Any] = {}
 """Data that were loaded, by name and digest of their code: a function of the user's is called once a process."""
 _prepared: dict[Any, tuple[Any, Any]] = {}
@@ -153,6 +165,12 @@ _prepared: dict[Any, tuple[Any, Any]] = {}
 
 def _own_data(spec: Spec) -> Any:
     name = spec.data.name
+    if name in READERS:
+        folder = data.data_directory(_folder)
+        key = (name, str(folder))
+        if key not in _sources:
+            _sources[key] = read_named(name, folder)
+        return _sources[key]
     if _is_path(name):
         key = (name, str(Path(name).absolute()))
         if key not in _sources:
@@ -161,7 +179,7 @@ def _own_data(spec: Spec) -> Any:
     code = resolve(name, "data", spec.trust)
     if code is None:
         hint = "`fourfold data list` says what each is; or code such as roads.py:data, or a path such as photos/ or data.npz"
-        raise unknown("data set", name, [*data.DATASETS, *entry_point_names("data")], hint)
+        raise unknown("data set", name, [*data.DATASETS, *READERS, *entry_point_names("data")], hint)
     key = (f"{code.file}:{code.attribute}", code.sha256)
     if key not in _sources:
         splits = code.call(takes="")

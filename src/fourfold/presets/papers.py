@@ -4,26 +4,15 @@ They follow the papers' texts; `protocols.py` turns them into what the released 
 the two differ.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
+from fourfold.presets.described import Preset, described
 from fourfold.presets.released import PROTOCOLS
+from fourfold.presets.tasks import camvid_unet
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.errors import unknown
 from fourfold.record.spec import AlgebraName
-
-Preset = Callable[[], Spec]
-
-
-def described(words: str) -> Callable[[Preset], Preset]:
-    """Give a preset the docstring that `fourfold presets` prints: Python without docstrings (`-OO`) leaves this one."""
-
-    def decorate(preset: Preset) -> Preset:
-        preset.__doc__ = words
-        return preset
-
-    return decorate
 
 
 @described("The whole story in a minute: Lenet-300-100 on the 8×8 digits that scikit-learn carries, until accuracy falls away.")
@@ -197,6 +186,7 @@ PRESETS: dict[str, Preset] = {
         vgg16_cifar10,
         *(_resnet_cifar100(depth) for depth in _DEPTHS),
         *(_resnet_imagenet64(depth) for depth in _DEPTHS),
+        camvid_unet,
     )
 }
 
