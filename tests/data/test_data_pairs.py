@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn import metrics as reference
 
-from fourfold import data
+from fourfold import data, tasks
+from fourfold.data.named import read_named
 from fourfold.record import DataSpec, UserError
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (0, 255, 0))
@@ -227,3 +229,22 @@ def test_scaled_views_take_labels_from_where_their_pixels_come():
     assert set(moved.unique().tolist()) == {-100, 0, 1, 2}
     with pytest.raises(UserError, match=r"`scale` \(=\(2, 1\)\) must be"):
         data.Views(scale=(2, 1))
+
+
+def test_camvid_is_read_whole_and_iou_on_its_test_part_is_that_of_scikit_learn(real_data):
+    if not (real_data / "CamVid").is_dir():
+        pytest.skip("CamVid is not in $FOURFOLD_DATA")
+    splits = read_named("camvid", real_data)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (367, 101, 233)
+    assert (splits.outputs, splits.classes[0], splits.classes[10]) == (11, "sky", "bicyclist")
+    random, meter = torch.Generator().manual_seed(0), tasks.Segmentation().meter()
+    true, said = [], []
+    for _, labels in splits.test.batches(50):
+        wrong = torch.rand(labels.shape, generator=random) < 0.3
+        taken = torch.where(wrong | (labels < 0), torch.randint(0, 11, labels.shape, generator=random), labels)
+        meter.update(torch.nn.functional.one_hot(taken, 11).movedim(-1, 1), labels)
+        true.append(labels[labels != -100].numpy())
+        said.append(taken[labels != -100].numpy())
+    ious = 100 * reference.jaccard_score(np.concatenate(true), np.concatenate(said), labels=np.arange(11), average=None)
+    assert meter.per_class() == pytest.approx(list(ious))
+    assert meter.compute()["miou"] == pytest.approx(ious.mean())

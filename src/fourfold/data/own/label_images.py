@@ -100,7 +100,7 @@ class Labelling:
         known = range(self.num_classes) if colours is None else [_code(colour) for colour in colours]
         void = self.void if colours is None else [_code(colour) for colour in self.void]
         labels = dict(zip(known, range(self.num_classes), strict=True)) | dict.fromkeys(void, IGNORED)
-        values, places = np.unique(pixels, return_inverse=True)
+        values = np.unique(pixels)
         for value in values.tolist():
             if value not in labels:
                 row, column = np.argwhere(pixels == value)[0].tolist()
@@ -110,7 +110,8 @@ class Labelling:
                         f"{path}: expected labels from 0 to {self.num_classes - 1} or of `void`, found {value} {where}"
                     )
                 raise UserError(f"{path}: expected colours of `palette` or `void`, found {_colour(value)} {where}")
-        return np.array([labels[value] for value in values.tolist()], np.int16)[places].reshape(pixels.shape)
+        places = np.searchsorted(values, pixels)
+        return np.array([labels[value] for value in values.tolist()], np.int16)[places]
 
 
 def _is_integer(value: Any) -> bool:
