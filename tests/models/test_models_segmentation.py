@@ -5,6 +5,7 @@ import torch
 
 from fourfold import models
 from fourfold.algebra import get
+from fourfold.models import segmentation
 
 CHANNELS = {"unet": (32, 64, 128, 256), "unet-8": (8, 16, 32, 64), "segnet": (32, 64, 128)}
 # Eleven classes, a real head, 3 channels for real and 4 for quaternion.
@@ -70,3 +71,11 @@ def test_the_decoder_reads_the_skips_component_by_component(algebra):
         network(torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)))
     skip, below, both = (seen[key].unflatten(1, (n, -1)) for key in ("skip", "below", "both"))
     assert torch.equal(both, torch.cat([skip, below], 2))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 3)])
+def test_unpooling_is_that_of_torch(size):
+    maps = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    pooled, places = torch.nn.functional.max_pool2d(maps, 2, return_indices=True)
+    right = torch.nn.functional.max_unpool2d(pooled, places, 2, output_size=list(size))
+    assert torch.equal(segmentation._unpool(pooled, places, size), right)

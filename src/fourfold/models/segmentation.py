@@ -96,8 +96,14 @@ class SegNet(nn.Module):
             places.append((indices, size))
         for stage in self.up:
             indices, size = places.pop()
-            x = stage(F.max_unpool2d(x, indices, (2, 2), output_size=list(size)))
+            x = stage(_unpool(x, indices, size))
         return self.head(x)  # type: ignore[no-any-return]
+
+
+def _unpool(x: Tensor, places: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return torch's `max_unpool2d` of windows without overlap, as a scatter, which is deterministic on CUDA too."""
+    flat = x.new_zeros(*x.shape[:2], size[0] * size[1]).scatter(2, places.flatten(2), x.flatten(2))
+    return flat.unflatten(2, size)
 
 
 def unet(shape: Shape, num_classes: int, layers: Layers, *, channels: Sizes) -> nn.Sequential:
