@@ -71,6 +71,11 @@ def test_other_units_scores_and_networks_are_pruned_too(folder, tmp_path, settin
     assert rows[1].weights < 0.6 * rows[0].weights
 
 
+def test_no_code_was_released_for_it():
+    with pytest.raises(UserError, match=r"`protocol` \(='released'\) must be 'text' for camvid-unet"):
+        presets.get("camvid-unet", protocol="released")
+
+
 def test_a_network_learns_the_scenes(folder, tmp_path):
     spec = tiny("quaternion", **{"train.epochs": 12, "stop.max_level": 0})
     (row,) = ff.run(spec, trials=1, out=tmp_path, data_dir=folder, workers=0, device="cpu")

@@ -103,7 +103,7 @@ class SegNet(nn.Module):
 def _unpool(x: Tensor, places: Tensor, size: tuple[int, ...]) -> Tensor:
     """Return torch's `max_unpool2d` of windows without overlap, as a scatter, which is deterministic on CUDA too."""
     flat = x.new_zeros(*x.shape[:2], size[0] * size[1]).scatter(2, places.flatten(2), x.flatten(2))
-    return flat.unflatten(2, size)
+    return flat.reshape(*x.shape[:2], *size)
 
 
 def unet(shape: Shape, num_classes: int, layers: Layers, *, channels: Sizes) -> nn.Sequential:

@@ -23,7 +23,7 @@ PAPER_2_MILESTONES = (11, 13)
 """On ImageNet64, epochs from 0."""
 
 
-NOT_RELEASED = ("digits", "digits-conv2", "digits-resnet8", "lenet-12-mnist", "vgg16-cifar10")
+NOT_RELEASED = ("digits", "digits-conv2", "digits-resnet8", "lenet-12-mnist", "vgg16-cifar10", "camvid-unet")
 """Presets of which there is no released code; nor is there of early stopping."""
 
 
