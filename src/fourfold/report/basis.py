@@ -23,8 +23,8 @@ OTHER_SETTINGS = "other settings than the preset's"
 MOST_BF16_POINTS = 0.5
 """Points of accuracy that bf16 may cost by the whole 95 % interval of a study."""
 
-ALIVE = 20.0
-"""Percent of accuracy below which networks say nothing about a precision: they are about to be lost in both."""
+ALIVE = 0.5
+"""Part of its dense accuracy below which a network says nothing about a precision: whether a trial is lost there is chance."""
 
 DENSITY_TOLERANCE = 1e-3
 """Of a level's density, relative, as `--prune-fraction 0.488` for three levels of 0.2 (0.8³ = 0.512)."""
@@ -88,7 +88,7 @@ def bf16_is_free(experiments: Sequence[Experiment]) -> bool:
 def bf16_gaps(experiments: Sequence[Experiment]) -> list[tuple[Curve, Interval]]:
     """Return every network that was trained in bf16 and in float32 by a study, and how many points bf16 is ahead.
 
-    Of each trial it is the mean over all sizes at which both networks are above 20 % accuracy.
+    Of each trial it is the mean over all sizes at which both networks have at least half of their dense accuracy.
     """
     gaps = []
     for experiment in experiments:
@@ -107,10 +107,11 @@ def bf16_gaps(experiments: Sequence[Experiment]) -> list[tuple[Curve, Interval]]
 
 def _mean_gap(ours: Curve, theirs: Curve) -> Interval | None:
     places, gaps = gaps_everywhere(ours.traces, theirs.traces)
-    alive = [index for index, place in enumerate(places) if min(_mean(ours, place), _mean(theirs, place)) >= ALIVE]
+    alive = [index for index, place in enumerate(places) if min(_kept(ours, place), _kept(theirs, place)) >= ALIVE]
     return interval(np.nanmean(gaps[:, alive], axis=1)) if alive else None
 
 
-def _mean(curve: Curve, fraction: float) -> float:
-    accuracy = accuracy_at(curve.traces, fraction)
-    return accuracy.mean if accuracy else 0.0
+def _kept(curve: Curve, fraction: float) -> float:
+    """Return the part of its dense accuracy that a network has at a size."""
+    accuracy, dense = accuracy_at(curve.traces, fraction), curve.traces[0].top1[0]
+    return accuracy.mean / dense if accuracy else 0.0
