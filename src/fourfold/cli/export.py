@@ -11,6 +11,7 @@ from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.code import trusting
 from fourfold.cli.streams import say
 from fourfold.cli.tickets import calibration_images, program_of
+from fourfold.cli.verifying import check_target, test_images, verify_c
 from fourfold.data.datasets import DATASETS
 from fourfold.record import RunStore, UserError, find_runs
 from fourfold.record.errors import unknown
@@ -37,6 +38,7 @@ def command(
     data_dir: Maybe[Path] = None,
     code: Maybe[Path] = None,
     trust_code: Flag = False,
+    verify: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="[N]", help_behavior_hint="")] = None,
 ) -> None:
     """Write the trained network of a run's level in a form that others can run.
 
@@ -57,6 +59,9 @@ def command(
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
         code: The file of your own code that the run names, such as roads.py.
         trust_code: Import the code that the run names, from the current folder, whatever it is.
+        verify: Of an artifact or c: compile the C here, run the test images (or the first N of them) through it and through
+            the numpy reference, and print whether they agree, the accuracy of each, and bytes of flash and RAM. Ends with
+            status 1 where they do not.
     """
     if to not in TARGETS:
         raise unknown("target", to, TARGETS)
@@ -65,6 +70,7 @@ def command(
         raise UserError(
             f"`--values` (={values!r}) and `--entropy` must be left out with `--to {to}`{except_int8}: they shape an artifact"
         )
+    check_target(verify, to)
     (store,) = trusting([_find(run)], code, trust_code)
     _check_kept(store, trial, level)
     name = re.sub(r"[^A-Za-z0-9._-]+|^\.+", "-", f"{store.spec().id}-{trial}-{level}")  # a stranger's run has any name
@@ -90,6 +96,7 @@ def command(
     dataset = store.spec().data.name
     row = next((row for row in store.rows(trial) if row.level == level), None)
     images = calibration_images(dataset, data_dir, row.data if row else None) if values == "int8" else None
+    tests = None if verify is None else test_images(verify, dataset, data_dir, row.data if row else None)
     if to == "onnx":
         path = out or Path(f"{name}.onnx")
         deploy.to_onnx(program, path)
@@ -98,9 +105,12 @@ def command(
         if values == "int8" and images is None:
             raise UserError(f"`--values int8` must have images to calibrate with: {dataset} is not here; --data-dir says where")
         stored = _as_stored(program, values, images, ranges)
-        for file in deploy.to_c(stored, out or Path(f"{name}-c")):
+        folder = out or Path(f"{name}-c")
+        for file in deploy.to_c(stored, folder):
             say(_written(file))
         _print_movement(stored)
+        if tests:
+            verify_c(stored, folder, tests)
     else:
         path = out or Path(f"{name}.safetensors")
         packed = deploy.pack(program, path, values=values, entropy=entropy, calibrate=images, ranges=ranges)
@@ -108,6 +118,8 @@ def command(
         _print_movement(packed)
         if values == "int8" and images is None:
             say(f"without ranges for int8 arithmetic: {dataset} is not here; --data-dir says where it is")
+        if tests:
+            verify_c(deploy.read(path), None, tests)
 
 
 def _print_movement(packed: "Program") -> None:

@@ -1,5 +1,5 @@
 """C code compiled on the user's machine for the user's processor, once, and kept by content."""
 
-from fourfold.native.compiling import NoCompilerError, compiled, compiler, library
+from fourfold.native.compiling import NoCompilerError, compiled, compiler, library, run_compiler
 
-__all__ = ["NoCompilerError", "compiled", "compiler", "library"]
+__all__ = ["NoCompilerError", "compiled", "compiler", "library", "run_compiler"]

@@ -80,6 +80,17 @@ def compiled(source: bytes, name: str) -> ctypes.CDLL:
         raise NoCompilerError(f"cannot keep or load compiled code in {folder} ({error})") from error
 
 
+def run_compiler(*arguments: str) -> str:
+    """Run the C compiler with arguments of the caller's, and return what it prints.
+
+    Raises:
+        NoCompilerError: native code is switched off, there is no C compiler, or it fails.
+    """
+    if os.environ.get(SWITCH) == "0":
+        raise NoCompilerError(f"native code is off (${SWITCH}=0)")
+    return _run([*_command(), *arguments])
+
+
 def _kept(folder: Path, prefix: str) -> Path | None:
     """Return the library that was compiled before, if it still is what the compiler wrote; remove what is not."""
     for path in folder.glob(f"{prefix}-*.so"):
