@@ -162,7 +162,8 @@ def _stack(source: Path, scratch: Path) -> int | None:
     nodes = _NODE.findall(graph)
     if not nodes or any(kind == "dynamic" for _, _, kind in nodes):
         return None
-    frames, calls = {name: int(size) for name, size, _ in nodes}, _EDGE.findall(graph)
+    frames: dict[str, int] = {name: int(size) for name, size, _ in nodes}
+    calls: list[tuple[str, str]] = _EDGE.findall(graph)
     depth = dict(frames)
     for _ in frames:  # there is no recursion: after as many rounds as a chain has calls nothing changes
         deeper = {name: frames[name] + max((depth.get(b, 0) for a, b in calls if a == name), default=0) for name in frames}
