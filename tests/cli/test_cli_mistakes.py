@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("quick_plan")
 
 ALGEBRAS = r"known: complex, octonion, phm, quaternion, real"
 MISTAKES = [
-    ("rum digits", r"unknown command 'rum'; known: run, sweep, status, .*presets.*; `fourfold --help` describes them"),
+    ("rum digits", r"unknown command 'rum'; known: run, new, sweep, status, .*presets.*; `fourfold --help` describes them"),
     ("run digit", r"unknown preset 'digit'; known: .*digits.*; `fourfold presets` describes them"),
     ("run digits --algebra kwaternion", rf"unknown model algebra 'kwaternion'; {ALGEBRAS}"),
     ("run digits --algebra", r"there is nothing to run: name at least one algebra"),
@@ -25,7 +25,7 @@ MISTAKES = [
     ),
     ("run digits --trials 0", r"`trials` \(=0\) must be at least 1"),
     ("run digits --trials -1", r"`trials` \(=-1\) must be at least 1"),
-    ("run digits --workers 0", r"`workers` \(=0\) must be at least 1"),
+    ("run digits --workers -1", r"`workers` \(=-1\) must be at least 0"),
     ("run digits --device foo", r"unknown device 'foo'; known: auto, cpu, cuda, cuda:N"),
     ("run digits --device meta", r"unknown device 'meta'; known: auto, cpu, cuda, cuda:N"),
     ("run digits --device cuda:99", r"device 'cuda:99' is not here: torch \S+ sees .*; use --device cpu or auto"),

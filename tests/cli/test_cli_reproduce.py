@@ -125,7 +125,7 @@ MISTAKES = [
     ("p1-fig4a --scale 0", r"`--scale` \(=0\) must lie in \(0, 1\] and have at most three decimals, such as 0\.1"),
     ("p1-fig4a --scale 2", r"`--scale` \(=2\) must lie in \(0, 1\] .*"),
     ("p1-fig4a --budget soon", r"`--budget` \(='soon'\) must be a duration such as 90s, 9m or 1h30m"),
-    ("p1-fig4a --workers 0", r"`workers` \(=0\) must be at least 1"),
+    ("p1-fig4a --workers -1", r"`workers` \(=-1\) must be at least 0"),
     ("p1-fig4a --device foo", r"unknown device 'foo'; known: .*"),
 ]
 

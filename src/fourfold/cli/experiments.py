@@ -18,12 +18,12 @@ def is_file(name: str) -> bool:
     return name.endswith(".py")
 
 
-def specs_for(preset: str, algebra: tuple[str, ...], protocol: str, own: dict[str, str | None]) -> list[Spec]:
+def specs_for(preset: str, algebra: tuple[str, ...] | None, protocol: str, own: dict[str, str | None]) -> list[Spec]:
     """Return the specs that a preset, a file or a task stands for, with the parts of the user's own in place of theirs.
 
     Args:
         preset: A preset, a file, or a word of `TASKS`.
-        algebra: Algebras that were named; empty means `ALGEBRAS`.
+        algebra: Algebras that were named; None means `ALGEBRAS`.
         protocol: Of presets.
         own: Names of `data`, `model` and `task` that were given; None where none was.
 
@@ -32,12 +32,13 @@ def specs_for(preset: str, algebra: tuple[str, ...], protocol: str, own: dict[st
     """
     from fourfold import presets
 
+    names = ALGEBRAS if algebra is None else algebra
     named = {f"{part}.name": name for part, name in own.items() if name is not None}
     if preset not in TASKS and not is_file(preset):
         if named:
             flag = f"`--{next(iter(named)).removesuffix('.name')}` (={next(iter(named.values()))!r})"
             raise UserError(f"{flag} cannot be combined with the preset {preset}: run classify, regress or a file of your own")
-        return [presets.get(preset, algebra=name, protocol=protocol) for name in algebra or ALGEBRAS]
+        return [presets.get(preset, algebra=name, protocol=protocol) for name in names]
     if protocol != "text":
         raise UserError(f"`--protocol` (={protocol!r}) is for the papers' presets: leave it out")
     if preset in TASKS:
@@ -45,7 +46,7 @@ def specs_for(preset: str, algebra: tuple[str, ...], protocol: str, own: dict[st
     else:
         specs = [with_fields(spec, named) for spec in specs_of_file(preset)]
     if len(specs) == 1:
-        return [with_fields(specs[0], {"model.algebra": name}) for name in algebra or ALGEBRAS]
+        return [with_fields(specs[0], {"model.algebra": name}) for name in names]
     if algebra:
         raise UserError(f"`--algebra` (={' '.join(algebra)}) cannot be combined with {preset}, which names several experiments")
     return specs

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def command(
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
     settings: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="FIELD=VALUE")] = (),
-    algebra: AnyNumber[str] = (),
+    algebra: Maybe[tuple[str, ...]] = None,
     trials: int = 5,
     out: Path = Path("runs"),
     parts: Maybe[int] = None,
