@@ -115,3 +115,18 @@ def test_a_spec_has_its_settings_and_its_metric_is_mean_iou():
     assert (task.metric.name, task.metric.is_percent, task.metric.higher_is_better) == ("miou", True, True)
     with pytest.raises(UserError, match=r"`task.class_weights` \(2 numbers\) must be one per class of 3"):
         task.loss(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("ignore", [None, 255])
+def test_classification_of_places_leaves_void_out_of_loss_and_metrics_alike(ignore):
+    labels = torch.tensor([[0, 1, -100, 2], [-100, 2, 2, 1]])
+    if ignore is not None:
+        labels[0, 0] = ignore
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    kept = (labels != -100) & (labels != 255)
+    task = tasks.Classification(ignore_index=ignore)
+    assert task.loss(logits, labels) == pytest.approx(F.cross_entropy(logits.movedim(1, -1)[kept], labels[kept]).item())
+    meter = task.meter()
+    meter.update(logits, labels)
+    right = (logits.argmax(1) == labels)[kept].float().mean()
+    assert meter.compute()["top1"] == pytest.approx(100 * right.item())

@@ -29,7 +29,7 @@ class Classification:
     class_weights: tuple[float, ...] | None = None
     """Factor of the loss of each class; None means 1."""
     ignore_index: int | None = None
-    """A label that neither loss nor metrics count; None means none."""
+    """A label that neither loss nor metrics count, beside -100; None means none."""
     metric: Metric = TOP1
 
     @property
@@ -49,11 +49,13 @@ class Classification:
         weights = self.class_weights
         if weights is not None and len(weights) != logits.shape[1]:
             raise UserError(f"`task.class_weights` ({len(weights)} numbers) must be one per class of {logits.shape[1]}")
+        if self.ignore_index is not None and not labels.is_floating_point():
+            labels = labels.masked_fill(labels == self.ignore_index, IGNORE)  # -100 is left out as well, as without a setting
         return F.cross_entropy(
             logits,
             labels,
             weight=None if weights is None else torch.tensor(weights, dtype=logits.dtype, device=logits.device),
-            ignore_index=IGNORE if self.ignore_index is None else self.ignore_index,
+            ignore_index=IGNORE,
             label_smoothing=self.label_smoothing,
         )
 
@@ -66,7 +68,7 @@ class ClassificationMeter:
     """Counts which classes are taken for which.
 
     Args:
-        ignore_index: A label that is not counted.
+        ignore_index: A label that is not counted, beside -100.
     """
 
     def __init__(self, ignore_index: int | None = None) -> None:
@@ -85,9 +87,10 @@ class ClassificationMeter:
             labels = labels.argmax(1)
         classes = logits.shape[1]
         logits, labels = logits.movedim(1, -1).reshape(-1, classes), labels.reshape(-1)
+        counted = labels != IGNORE  # which the loss leaves out, too
         if self._ignored is not None:
-            counted = labels != self._ignored
-            logits, labels = logits[counted], labels[counted]
+            counted &= labels != self._ignored
+        logits, labels = logits[counted], labels[counted]
         pairs = labels * classes + logits.argmax(1)
         confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
         self._confusion = confusion if self._confusion is None else self._confusion + confusion
