@@ -13,9 +13,9 @@ TOO_ODD = [("lenet-300-100", "octonion"), ("lenet-12", "octonion")]
 DEEP = {"resnet-34", "resnet-101", "resnet-152"}  # built of the same blocks as resnet-18 and resnet-50
 FITTING = [
     (name, algebra)
-    for name in models.MODELS
+    for name, info in models.MODELS.items()
     for algebra in (["quaternion"] if name in DEEP else [*ALGEBRAS, models.PHM])
-    if (name, algebra) not in TOO_ODD
+    if (name, algebra) not in TOO_ODD and not (info.series and algebra == models.PHM)
 ]
 
 

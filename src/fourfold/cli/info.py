@@ -53,7 +53,7 @@ def command(
 
 
 def _sizes(
-    model: str, algebra: str, classes: int = 10, head: str = "real", shape: tuple[int, int, int] | None = None
+    model: str, algebra: str, classes: int = 10, head: str = "real", shape: tuple[int, ...] | None = None
 ) -> "models.Sizes":
     from fourfold import models
 

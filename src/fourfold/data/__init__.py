@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fourfold.data.places import data_directory, listing, require, where
     from fourfold.data.preparing import prepare
     from fourfold.data.resident import Order, Resident
+    from fourfold.data.sequences.padding import from_sequences
+    from fourfold.data.sequences.sets import from_ts
     from fourfold.data.splits import Splits
     from fourfold.data.subset import check_counts, info_for
 
@@ -44,6 +46,8 @@ __all__ = [
     "from_datasets",
     "from_folder",
     "from_pairs",
+    "from_sequences",
+    "from_ts",
     "info",
     "info_for",
     "input_channels",
@@ -71,6 +75,8 @@ _LAZY = {
     "from_datasets": "own.torch_datasets",
     "from_folder": "own.image_folders",
     "from_pairs": "own.pairs",
+    "from_sequences": "sequences.padding",
+    "from_ts": "sequences.sets",
     "info_for": "subset",
     "listing": "places",
     "pack": "packed",

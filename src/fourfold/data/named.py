@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 READERS: dict[str, str] = {
     "camvid": "fourfold.data.own.camvid:camvid",
+    "basic-motions": "fourfold.data.sequences.sets:basic_motions",
+    "japanese-vowels": "fourfold.data.sequences.sets:japanese_vowels",
+    "spoken-digits": "fourfold.data.sequences.sets:spoken_digits",
 }
 """The function that reads each set from the data directory, by module and name, imported when it is first asked for."""
 

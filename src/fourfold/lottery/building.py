@@ -49,7 +49,7 @@ def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu
             spec.model.name,
             algebra=spec.model.algebra,
             num_classes=_outputs(facts, spec),
-            shape=_as_image(facts.network_shape, spec),
+            shape=_item_shape(facts.network_shape, spec),
             head=spec.model.head,
             init=spec.model.init,
             seed=seed,
@@ -97,8 +97,16 @@ def _outputs(facts: Facts, spec: Spec) -> int:
     return facts.outputs
 
 
-def _as_image(shape: Any, spec: Spec) -> tuple[int, int, int]:
-    """Return the shape of an image; features are one of a single pixel, which perceptrons take as well."""
+def _item_shape(shape: Any, spec: Spec) -> tuple[int, ...]:
+    """Return the shape that a built-in network is made for: of an image, or steps and features of a series.
+
+    Features are an image of a single pixel, which perceptrons take as well.
+    """
+    if models.MODELS[models.canonical_name(spec.model.name)].series:
+        series = shape[0] if isinstance(shape, tuple) and len(shape) == 2 and shape[1] == () else shape
+        if isinstance(series, tuple) and len(series) == 2 and all(isinstance(side, int) for side in series):
+            return series
+        raise _conflict(spec, f"whose items have the shape {shape} where it takes series (steps, features) with their lengths")
     if isinstance(shape, tuple) and all(isinstance(side, int) for side in shape):
         if len(shape) == 3:
             return shape

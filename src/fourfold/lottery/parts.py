@@ -193,11 +193,13 @@ def _own_data(spec: Spec) -> Any:
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name of data is a path: of a folder of classes, with a slash, or of an .npz file."""
-    return not is_code(name) and (os.sep in name or "/" in name or name.endswith(".npz"))
+    """Whether a name of data is a path: of a folder of classes, with a slash, or of an .npz or .ts file."""
+    return not is_code(name) and (os.sep in name or "/" in name or name.endswith((".npz", ".ts")))
 
 
 def _from_path(path: Path) -> Any:
     if path.suffix == ".npz":
         return data.from_arrays(path)
+    if path.suffix == ".ts":
+        return data.from_ts(path)
     return data.from_folder(path)

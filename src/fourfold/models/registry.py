@@ -4,16 +4,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from fourfold.algebra import Algebra
-from fourfold.models import resnet, segmentation, small
+from fourfold.models import resnet, segmentation, sequences, small
 from fourfold.models.encoding import LearnedChannel
 from fourfold.models.layers import Layers, numbers
-from fourfold.models.small import Shape
 from fourfold.nn import WhiteningBatchNorm2d, check_divisible, initialize
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
@@ -21,8 +20,8 @@ from fourfold.record.errors import unknown
 MOST_CLASSES = 2**31 - 1
 """Outputs of the largest network whose sizes can still be counted."""
 
-Make = Callable[[Shape, int, Layers], nn.Sequential]
-"""Of images, classes, and what to build from."""
+Make = Callable[[Any, int, Layers], nn.Module]
+"""Of the shape of an item, classes, and what to build from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,10 @@ class ModelInfo:
 
     make: Make
     title: str
-    shape: Shape = (3, 32, 32)
-    """The images it was published for."""
+    shape: tuple[int, ...] = (3, 32, 32)
+    """The images it was published for; steps and features of a network of series."""
+    series: bool = False
+    """Whether it takes series (steps, features), with their lengths, and no images."""
     smallest: int = 1
     """Height and width below which its poolings leave nothing."""
     outputs: Literal["classes", "label map"] = "classes"
@@ -78,6 +79,9 @@ MODELS: dict[str, ModelInfo] = {
         smallest=8,
         outputs="label map",
     ),
+    "lstm": ModelInfo(make=partial(sequences.recurrent, kind="lstm"), title="LSTM", shape=(100, 6), series=True),
+    "gru": ModelInfo(make=partial(sequences.recurrent, kind="gru"), title="GRU", shape=(100, 6), series=True),
+    "transformer-encoder": ModelInfo(make=sequences.transformer, title="transformer encoder", shape=(100, 6), series=True),
 }
 
 
@@ -103,7 +107,7 @@ def build(
     *,
     algebra: str | Algebra = "real",
     num_classes: int = 10,
-    shape: Shape | None = None,
+    shape: tuple[int, ...] | None = None,
     head: str = "real",
     init: str = "torch",
     seed: int | None = None,
@@ -119,7 +123,7 @@ def build(
         algebra: The algebra of all layers but the head; `phm` is one of four components that every layer learns for itself.
         num_classes: Outputs, at most `MOST_CLASSES`.
         shape: Channels, height and width that the network sees. Default: as published, with channels filled up to a
-            multiple of the algebra's dimension (and to 4 from 3, as RGB + grey).
+            multiple of the algebra's dimension (and to 4 from 3, as RGB + grey). Of networks of series, steps and features.
         head: `real` for a real output layer (paper 1), `algebra` for one in the algebra (paper 2).
         init: The variance scheme of the weights, see `fourfold.nn.SCHEMES`.
         seed: Draw the weights from this seed, whatever torch's global state; None draws from that state.
@@ -138,14 +142,17 @@ def build(
         raise UserError(f"`num_classes` (={num_classes}) must lie in [1, {MOST_CLASSES}]")
     if head == "algebra":
         check_divisible("num_classes", num_classes, numbers(algebra))
-    channels, height, columns = shape if shape is not None else input_shape(name, algebra)
+    seen = tuple(shape) if shape is not None else input_shape(name, algebra)
+    if len(seen) != len(info.shape):
+        raise UserError(f"`shape` (={seen}) must be {'(steps, features)' if info.series else '(channels, height, width)'}")
+    channels = seen[-1 if info.series else 0]
     if learned_from is not None and not 0 < learned_from < channels:
         raise UserError(f"`learned_from` (={learned_from}) must be fewer channels than the {channels} that the network sees")
-    if min(height, columns) < info.smallest:
-        raise UserError(f"images of {height}×{columns} are too small for {name}: it needs {info.smallest}×{info.smallest}")
+    if not info.series and min(seen[1:]) < info.smallest:
+        raise UserError(f"images of {seen[1]}×{seen[2]} are too small for {name}: it needs {info.smallest}×{info.smallest}")
 
     with torch.device("meta"):
-        network: nn.Module = info.make((channels, height, columns), num_classes, layers)
+        network: nn.Module = info.make(seen, num_classes, layers)
         if norm == "whitening" and not any(isinstance(module, WhiteningBatchNorm2d) for module in network.modules()):
             raise UserError(f"`norm` (={norm!r}) needs a network with batch norm; {name} has none")
         if learned_from is not None:
@@ -157,8 +164,10 @@ def build(
     return network
 
 
-def input_shape(name: str, algebra: str | Algebra = "real") -> Shape:
+def input_shape(name: str, algebra: str | Algebra = "real") -> tuple[int, ...]:
     """Return channels, height and width of the images that a model was published for, as it sees them in an algebra.
+
+    Of a network of series, steps and features, with zeros up to a multiple of n.
 
     One channel becomes n, each n pixels of a row being a number; three become RGB + grey, with zeros up to a multiple
     of n.
@@ -166,9 +175,13 @@ def input_shape(name: str, algebra: str | Algebra = "real") -> Shape:
     Raises:
         ValueError: unknown names, or a row of pixels that n does not divide.
     """
-    channels, height, width = MODELS[canonical_name(name)].shape
+    info = MODELS[canonical_name(name)]
     algebra = numbers(algebra)
     n = algebra.n
+    if info.series:
+        steps, features = info.shape
+        return steps, -(-features // n) * n
+    channels, height, width = info.shape
     if n == 1:
         return channels, height, width
     if channels == 1:

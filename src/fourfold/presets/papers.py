@@ -9,6 +9,7 @@ from typing import cast
 
 from fourfold.presets.described import Preset, described
 from fourfold.presets.released import PROTOCOLS
+from fourfold.presets.sequences import SEQUENCES
 from fourfold.presets.tasks import camvid_unet
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.errors import unknown
@@ -187,6 +188,7 @@ PRESETS: dict[str, Preset] = {
         *(_resnet_cifar100(depth) for depth in _DEPTHS),
         *(_resnet_imagenet64(depth) for depth in _DEPTHS),
         camvid_unet,
+        *SEQUENCES,
     )
 }
 

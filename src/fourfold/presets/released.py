@@ -23,7 +23,9 @@ PAPER_2_MILESTONES = (11, 13)
 """On ImageNet64, epochs from 0."""
 
 
-NOT_RELEASED = ("digits", "digits-conv2", "digits-resnet8", "lenet-12-mnist", "vgg16-cifar10", "camvid-unet")
+_SERIES = ("lstm-basic-motions", "gru-japanese-vowels", "lstm-spoken-digits", "transformer-spoken-digits")
+
+NOT_RELEASED = ("digits", "digits-conv2", "digits-resnet8", "lenet-12-mnist", "vgg16-cifar10", "camvid-unet", *_SERIES)
 """Presets of which there is no released code; nor is there of early stopping."""
 
 
