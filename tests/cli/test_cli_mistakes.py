@@ -161,7 +161,7 @@ def test_a_run_of_another_spec_is_one_sentence(here):
 @pytest.mark.parametrize("text", ["", "{", "[1]"])
 def test_a_damaged_spec_is_one_sentence(text, here):
     (a_run(here).path / "spec.json").write_text(text)
-    check_mistake(GO_ON, r"runs/\S+spec\.json cannot be read as a spec \(.*\)", here)
+    check_mistake(["report"], r"runs/\S+spec\.json cannot be read as a spec \(.*\); the `fourfold run` that began .*", here)
 
 
 def test_a_damaged_row_is_one_sentence(here):

@@ -79,10 +79,14 @@ def test_keeping_weights_changes_no_row_and_no_mask(tmp_path, alone):
 
 def test_weights_that_were_not_kept_are_one_sentence(tmp_path):
     store = run_alone(tiny_spec(levels=2), tmp_path)
-    with pytest.raises(
-        UserError, match=r"0-1\.safetensors cannot be read \(.*\); the run keeps the weights of levels named by"
+    for level, trial, told in (
+        (1, 0, r"level 1 of .* were not kept \(none were\); the command that ran it, with `--keep 1`"),
+        (9, 0, r"level 9 of .* was never run: the trial ended after level \d"),
+        (0, 3, r"level 0 of trial 3 .* was never run, nor any other of that trial; trials with levels: 0$"),
+        (-1, 0, r"`level` \(=-1\) must be at least 0"),
     ):
-        lottery.load_trained(store, 0, 1)
+        with pytest.raises(UserError, match=told):
+            lottery.load_ticket(store, level, trial)
 
 
 def test_weights_of_a_level_that_was_not_trained_to_its_end_are_one_sentence(tmp_path, monkeypatch):
@@ -94,7 +98,7 @@ def test_weights_of_a_level_that_was_not_trained_to_its_end_are_one_sentence(tmp
         run_and_keep(tiny_spec(levels=1), tmp_path, keep=(0,))
     store = RunStore.create(tmp_path, tiny_spec(levels=1))
     assert store.kept_levels(0) == [0]
-    with pytest.raises(UserError, match=r"level 0 of trial 0 in .* has no row: it was not trained to its end"):
+    with pytest.raises(UserError, match=r"level 0 of trial 0 in .* was never run"):
         lottery.load_trained(store, 0, 0)
 
 

@@ -1,5 +1,8 @@
 """`fourfold check`."""
 
+import contextlib
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +15,7 @@ from fourfold.cli.code import trusting
 from fourfold.cli.printing import count, make_console
 from fourfold.cli.streams import say
 from fourfold.record import RunStore, UserError, find_runs
+from fourfold.record.folders import name_of
 from fourfold.record.inspection import Finding, inspect
 from fourfold.record.text import shortened
 
@@ -40,14 +44,14 @@ def command(
         code: The file of your own code that the run names, such as roads.py, for --repair.
         trust_code: With --repair, import the code that the run names, from the current folder, whatever it is.
     """
-    stores = find_runs(*runs)
+    stores = find_runs(*runs, without_spec=True)
     if not stores:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
     found = {store.path: inspect(store) for store in stores}
-    if repair and any(finding.wrong for findings in found.values() for finding in findings):
+    if repair and any(finding.mendable for findings in found.values() for finding in findings):
         for store in trusting(stores, code, trust_code):
             _repair(store, found[store.path], device, data_dir)
-        stores = [store for store in stores if (store.path / "spec.json").exists()]
+        stores = find_runs(*runs, without_spec=True)  # a run of which nothing is left is gone
         found = {store.path: inspect(store) for store in stores}
     _print(found)
     wrong = sum(finding.wrong for findings in found.values() for finding in findings)
@@ -58,7 +62,7 @@ def command(
 
 
 def _repair(store: RunStore, findings: list[Finding], device: str, data_dir: Path | None) -> None:
-    if not any(finding.wrong for finding in findings):
+    if not any(finding.mendable for finding in findings):
         return
 
     from fourfold.lottery import Experiment
@@ -70,6 +74,29 @@ def _repair(store: RunStore, findings: list[Finding], device: str, data_dir: Pat
 
     with single_thread():  # as the workers that made the files
         repair(store, findings, prepare, lambda sentence: say(shortened(sentence), sys.stderr))
+    if any(finding.kind == "spec" and finding.wrong for finding in findings):
+        say(f"{store.path / 'spec.json'} is missing: {_command_for(store)} writes it again", sys.stderr)
+
+
+def _command_for(store: RunStore) -> str:
+    """Return the command that writes the spec of a run again, as far as the folder's name and its rows tell it."""
+    from fourfold import presets
+
+    name = name_of(store.path)
+    trials = f" --trials {max(store.trials(), default=0) + 1}"
+    out = "" if store.path.parent == Path("runs") else f" --out {shlex.quote(str(store.path.parent))}"
+    if found := re.fullmatch(r"(.+)-([a-z]+)-[0-9a-f]{8}", name):
+        preset, algebra = found[1], found[2]
+        for protocol in ("text", "released"):
+            with contextlib.suppress(UserError):
+                if presets.get(preset, algebra=algebra, protocol=protocol).id == name:
+                    named = "" if protocol == "text" else f" --protocol {protocol}"
+                    return f"`fourfold run {preset} --algebra {algebra}{named}{trials}{out}`"
+        if preset in presets.PRESETS:
+            return (
+                f"`fourfold run {preset} --algebra {algebra}{trials}{out}`, with the other options that the run was begun with,"
+            )
+    return f"the `fourfold run …{trials}{out}` that began {name}, with the same options,"
 
 
 def _print(found: dict[Path, list[Finding]]) -> None:
@@ -82,7 +109,7 @@ def _print(found: dict[Path, list[Finding]]) -> None:
     for path, findings in found.items():
         runs.add_row(path.name, *(str(sum(finding.state == state for finding in findings)) for state in STATES))
         for finding in findings:
-            if finding.state != "ok":
+            if finding.state != "ok" or finding.what:
                 others.add_row(str(path / finding.file), finding.state, shortened(finding.what), finding.remedy)
     for table in (runs, others):
         if table.row_count:

@@ -72,7 +72,7 @@ def command(
         )
     check_target(verify, to)
     (store,) = trusting([_find(run)], code, trust_code)
-    _check_kept(store, trial, level)
+    store.check_kept(trial, level)
     name = re.sub(r"[^A-Za-z0-9._-]+|^\.+", "-", f"{store.spec().id}-{trial}-{level}")  # a stranger's run has any name
 
     from fourfold import lottery
@@ -145,17 +145,6 @@ def _find(run: str) -> RunStore:
     if len(stores) != 1:
         raise UserError(f"{path} holds {len(stores)} runs; name the folder of one, as `fourfold status {path}` lists them")
     return stores[0]
-
-
-def _check_kept(store: RunStore, trial: int, level: int) -> None:
-    kept = store.kept_levels(trial)
-    if level in kept:
-        return
-    instead = f"only those of {', '.join(map(str, kept))} were" if kept else "none were"
-    raise UserError(
-        f"`--level` (={level}) of trial {trial} has no weights in {store.path} ({instead} kept); the command that ran it, "
-        f"with `--keep {level}` and another `--out`, trains it again and keeps them"
-    )
 
 
 def _write_state(network: "nn.Module", path: Path) -> None:

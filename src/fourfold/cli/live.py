@@ -24,7 +24,9 @@ SHOWN = 8
 @contextmanager
 def follow(console: Console, specs: Sequence[Spec], trials: int, out: Path) -> Iterator[Callable[[Event], None]]:
     """Yield the function that takes the run's events and shows them."""
-    board = _Board(specs, [row for spec in specs for trial in range(trials) for row in RunStore(out / spec.id).rows(trial)])
+    board = _Board(
+        specs, [row for spec in specs for trial in range(trials) for row in RunStore.expecting(out, spec).rows(trial)]
+    )
     if not console.is_terminal:
         yield lambda event: _print_line(console, event)
         return

@@ -103,7 +103,7 @@ def _run(console: Console, name: str, scale: float, out: Path, machines: Machine
             if any(picture.stem.endswith(f"-{kind}") for kind in figure.pictures):
                 console.print(f"figure  {picture}")
         console.print(f"page    {page}")
-    if any(RunStore(out / spec.id).failure(trial) for spec in to_run for trial in range(trials)):
+    if any(RunStore.expecting(out, spec).failure(trial) for spec in to_run for trial in range(trials)):
         sys.exit(1)
 
 
@@ -146,7 +146,7 @@ def _split(figure: "PaperFigure", scale: float, out: Path) -> tuple[list[Spec], 
     to_run: list[Spec] = []
     there: list[Spec] = []
     for whole, spec in zip(_whole(figure, scale), _specs(figure, scale), strict=True):
-        store = RunStore(out / whole.id)
+        store = RunStore.expecting(out, whole)
         enough = figure.last_level is not None and all(
             len(store.rows(trial)) > figure.last_level for trial in range(_trials(figure, scale))
         )

@@ -147,7 +147,7 @@ def command(
         console.print(report.summary(row for row in rows if row.control == TICKET))
         page = report.build([out / spec.id for spec in specs], out / f"{specs[0].preset}-report")
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}")
-    stores = [RunStore(out / spec.id) for spec in specs]
+    stores = [RunStore.expecting(out, spec) for spec in specs]
     for store in stores:
         for sentence in _never_reached(store, trials, keep):
             console.print(sentence)

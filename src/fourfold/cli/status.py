@@ -25,7 +25,7 @@ def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.ar
     Args:
         runs: Folders of runs, or folders that hold them.
     """
-    stores = find_runs(*runs)
+    stores = find_runs(*runs, without_spec=True)
     if not stores:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
     lines: list[tuple[str, ...]] = []

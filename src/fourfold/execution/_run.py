@@ -114,7 +114,12 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
     job, memory = _load_data(job, on_event)
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(Connection(job.cluster, _request(job, memory))) if job.cluster else None
-        stores = [create_store(job, spec, job.data[spec.data.name]) for spec in job.specs]
+        stores = []
+        for spec in job.specs:
+            said: list[str] = []
+            stores.append(create_store(job, spec, job.data[spec.data.name], said.append))
+            for message in said:
+                on_event(Event(kind="notice", spec=spec, message=message))
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))
             store.sweep()

@@ -78,7 +78,10 @@ def _run_together(job: Job, launch: Launch, device: torch.device, on_event: OnEv
         stores = []
         for spec in job.specs:
             if ranks.first:
-                create_store(job, spec, digests[spec.data.name])
+                said: list[str] = []
+                create_store(job, spec, digests[spec.data.name], said.append)
+                for message in said:
+                    on_event(Event(kind="notice", spec=spec, message=message))
             stores.append(SharedStore(job.out / spec.id, ranks))
         with contextlib.ExitStack() as stack:
             for store in stores:

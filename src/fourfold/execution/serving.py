@@ -92,10 +92,10 @@ def _send_failure(error: Exception | SystemExit, spec: Spec, send: Callable[...,
         send("crash", message="".join(traceback.format_exception(error)))
 
 
-def create_store(job: Job, spec: Spec, data: str | None) -> RunStore:
-    """Return the store of a spec of a job whose code is pinned, made if it is not there."""
+def create_store(job: Job, spec: Spec, data: str | None, tell: Callable[[str], None] = lambda sentence: None) -> RunStore:
+    """Return the store of a spec of a job whose code is pinned, made if it is not there; a spec written again is told of."""
     code = dict(spec.trust.digests) if spec.trust else {}
-    return RunStore.create(job.out, spec, data, code, accept_changed_code=job.accept_changed_code)
+    return RunStore.create(job.out, spec, data, code, accept_changed_code=job.accept_changed_code, tell=tell)
 
 
 def check_same_data(experiment: Experiment, expected: str | None) -> None:

@@ -2,16 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from fourfold.lottery.controls import equal_macs_mask
 from fourfold.lottery.keeping import keep_done
 from fourfold.lottery.levels import Experiment, recovery_of
 from fourfold.record import Row, RunStore, UserError
 from fourfold.record.arrays import Arrays
-from fourfold.record.files import read_file, sync_folder, write_atomically
-from fourfold.record.inspection import ASIDE, CUT, TRAINED_AGAIN, Finding, lines_before
-from fourfold.record.store import LARGEST_TEXT
+from fourfold.record.files import read_file, write_atomically
+from fourfold.record.folders import ASIDE, LARGEST_TEXT, move_aside, place_aside
+from fourfold.record.inspection import CUT, DROPPED, TRAINED_AGAIN, Finding, lines_before
 
 Say = Callable[[str], None]
 """Called with a sentence for everything that is done."""
@@ -34,15 +33,21 @@ def repair(
     Raises:
         UserError: another process works on the run, or its data are not here.
     """
-    wrong = [finding for finding in findings if finding.wrong]
+    wanted = [finding for finding in findings if finding.mendable]
     with store.lock("run"):
-        for finding in wrong:
-            if finding.remedy == CUT:
+        for finding in wanted:
+            if finding.remedy in (CUT, DROPPED):
                 _cut(store, finding, say)
-            elif finding.remedy != TRAINED_AGAIN:
+            elif finding.remedy != TRAINED_AGAIN and finding.state != "missing":
                 _move_aside(store, finding, say)
-        again = [finding for finding in wrong if finding.remedy == TRAINED_AGAIN]
-        if again:
+        again = [finding for finding in wanted if finding.remedy == TRAINED_AGAIN]
+        for finding in again:
+            if (store.path / finding.file).is_dir():  # which is in the way of the file
+                _move_aside(store, finding, say)
+        if again and any(finding.kind == "spec" and finding.wrong for finding in findings):
+            files = f"{again[0].file}{f' and {len(again) - 1} more' if len(again) > 1 else ''}"
+            say(f"{store.path}: {files} cannot be made again before spec.json is there")
+        elif again:
             mender = _Mender(prepare(), store, say)
             for finding in sorted(again, key=lambda finding: (finding.trial, finding.kind == "weights", finding.level)):
                 mender.mend(finding)
@@ -63,7 +68,7 @@ class _Mender:
                 self._make(finding)
         except UserError as error:
             self._say(f"{self._store.path / finding.file} cannot be made again: {error}")
-            if finding.state == "damaged":
+            if finding.state == "damaged" and (self._store.path / finding.file).exists():
                 _move_aside(self._store, finding, self._say)
         else:
             self._say(f"{self._store.path / finding.file} was made again by training")
@@ -101,28 +106,18 @@ def needs_training(findings: Sequence[Finding]) -> bool:
 
 
 def _cut(store: RunStore, finding: Finding, say: Say) -> None:
-    """Keep the lines of a file before the first bad one, and the file as it is aside."""
+    """Keep the lines of a file before the first bad one; the file as it is aside, unless that is a line a crash tore off."""
     file = store.path / finding.file
     content = read_file(file, LARGEST_TEXT)
-    write_atomically(_place_aside(store, finding.file), content)
+    if finding.wrong:
+        write_atomically(place_aside(store.path, finding.file), content)
     write_atomically(file, lines_before(content, finding.line))
-    say(f"{file} now ends before line {finding.line}, and lies as it was in {ASIDE}/: the same command runs the rest again")
+    if finding.remedy == CUT:
+        say(f"{file} now ends before line {finding.line}, and lies as it was in {ASIDE}/: the same command runs the rest again")
+    else:
+        say(f"{file} now ends after its last whole line{f', and lies as it was in {ASIDE}/' if finding.wrong else ''}")
 
 
 def _move_aside(store: RunStore, finding: Finding, say: Say) -> None:
-    file = store.path / finding.file
-    place = _place_aside(store, finding.file)
-    file.replace(place)
-    sync_folder(file.parent)
-    say(f"{file} was moved to {place.relative_to(store.path)}")
-
-
-def _place_aside(store: RunStore, name: str) -> Path:
-    """Return a path in the folder of what is damaged that is not taken."""
-    place = store.path / ASIDE / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while place.exists() or place.is_symlink():
-        place = store.path / ASIDE / f"{name}.{number}"
-        number += 1
-    return place
+    place = move_aside(store.path, finding.file)
+    say(f"{store.path / finding.file} was moved to {place.relative_to(store.path)}")

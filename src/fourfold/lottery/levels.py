@@ -176,10 +176,8 @@ def load_trained(store: RunStore, trial: int, level: int) -> nn.Module:
     Raises:
         UserError: its weights were not kept, it was not trained to its end, or a file is damaged.
     """
-    network = build(store.spec(), derive_seed(trial, "weights"))
-    row = next((row for row in store.rows(trial) if row.level == level), None)
-    if row is None:
-        raise UserError(f"level {level} of trial {trial} in {store.path} has no row: it was not trained to its end")
+    store.check_kept(trial, level)
+    network, row = build(store.spec(), derive_seed(trial, "weights")), store.rows(trial)[level]
     masks = masks_of_row(store, row, named_weights(network))
     try:
         pruning.expand_(network.state_dict(), store.weights(trial, level), masks)

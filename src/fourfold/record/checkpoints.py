@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourfold.record.arrays import LARGEST_ARRAYS, LARGEST_HEADER
-from fourfold.record.files import replacing
+from fourfold.record.files import open_regular, replacing
 from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.rows import TICKET
 
@@ -218,7 +218,7 @@ _COUNTED = ("epoch", "epochs", "step", "steps")
 def read_position(file: Path) -> dict[str, Any] | None:
     """Return where the training of a checkpoint was, without checking the rest of it; None if that cannot be read."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             size = struct.unpack("<Q", stream.read(8))[0]
             header = parse_object(stream.read(min(size, LARGEST_HEADER)).decode())
             position: dict[str, Any] = json.loads(header["__metadata__"]["position"])  # which may have infinite losses

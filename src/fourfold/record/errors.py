@@ -32,6 +32,15 @@ class LostFileError(UserError):
         """Which file, and what is wrong with it."""
 
 
+class LostSpecError(UserError):
+    """The spec of a run is missing or damaged; the run's id proves the one that is written again."""
+
+    def __init__(self, file: object, what: object) -> None:
+        super().__init__(f"{file} cannot be read as a spec ({what}); the `fourfold run` that began the run writes it again")
+        self.what = f"cannot be read as a spec ({what})"
+        """What is wrong with it."""
+
+
 class RankError(UserError):
     """What one of several processes says for all of them; the others end without a word."""
 

@@ -14,13 +14,22 @@ def read_file(file: Path, most_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be read, is no file, or is longer than `most_bytes`.
     """
-    if file.exists() and not file.is_file():
-        raise OSError("it is not a file")  # reading a pipe would wait for ever
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > most_bytes:
             raise OSError(f"it has {size} bytes, and at most {most_bytes} are right")
         return stream.read()
+
+
+def open_regular(file: Path) -> BinaryIO:
+    """Open a file for reading: every file that anybody may have put there is opened here.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    if file.exists() and not file.is_file():
+        raise OSError("it is not a file")  # reading a pipe would wait for ever
+    return file.open("rb")
 
 
 def append_line(file: Path, line: str) -> None:
@@ -73,6 +82,8 @@ def replacing(file: Path, expected: bytes | None = None) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         if expected is not None and part.read_bytes() != expected:
             raise OSError(errno.EIO, "another content was read back than was written")
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "expected a file, found a folder", str(file))
         part.replace(file)
         sync_folder(file.parent)
     except BaseException:

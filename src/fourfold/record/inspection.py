@@ -3,7 +3,8 @@
 Nothing is trained and nothing written. A run whose rows alone were copied is whole: masks that no folder has are not missed.
 """
 
-import json
+import codecs
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,24 +13,27 @@ from typing import Literal
 
 from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, most_bytes, unpack
 from fourfold.record.checkpoints import Training, UnusableCheckpointError, verify
-from fourfold.record.errors import UserError
+from fourfold.record.errors import LostSpecError, UserError
 from fourfold.record.files import read_file
+from fourfold.record.folders import ASIDE, FOLDERS, LARGEST_TEXT, name_of, runs_named
 from fourfold.record.journal import BadLineError
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import CONTROLS, TICKET, Row
-from fourfold.record.store import LARGEST_TEXT, RunStore
+from fourfold.record.store import RunStore
 
 State = Literal["ok", "damaged", "missing", "foreign"]
-
-ASIDE = "damaged"
-"""The folder of a run into which `fourfold check --repair` moves what cannot be made again."""
 
 TRAINED_AGAIN = "--repair trains it again"
 CUT = "--repair keeps the lines before it, and the same command runs the rest"
 MOVED = "--repair moves it aside"
+DROPPED = "--repair removes it"
+WRITTEN = "the command that began the run writes it again"
 
 _LARGEST_OF_NO_ROWS = 2**32
 """Bytes of a file of arrays of a trial that has no rows, by which its network would be known."""
+
+_ID = re.compile(r"[A-Za-z0-9._-]+-[a-z]+-[0-9a-f]{8}")
+"""Ids of runs, by which their folders go."""
 
 _NAMES = {
     "rows": re.compile(r"rows-(0|[1-9]\d*)(?:-([a-z-]+))?\.jsonl"),
@@ -64,6 +68,11 @@ class Finding:
     """The first bad one of a file of lines, from 1."""
 
     @property
+    def mendable(self) -> bool:
+        """Whether there is something to do about it: a torn line is not wrong, and may be removed."""
+        return bool(self.remedy)
+
+    @property
     def wrong(self) -> bool:
         """Whether it must be mended; files of other names harm nothing."""
         return self.state in ("damaged", "missing")
@@ -85,8 +94,9 @@ class _Inspection:
         """Those that are whole, by trial and control."""
         try:
             self._run, self._gradual = store.spec().id, store.spec().prune.schedule == "gradual"
-        except UserError:
-            self._run, self._gradual = store.path.name, False
+        except UserError:  # the folder's name is the run's id, unless somebody has renamed the folder
+            name, named = name_of(store.path), runs_named(store.path)
+            self._run, self._gradual = name if name in named or len(named) != 1 else min(named), False
 
     def findings(self) -> Iterator[Finding]:
         """Yield what became of the files, rows first: others are compared with them."""
@@ -102,35 +112,47 @@ class _Inspection:
             if kind not in ("rows", "passing"):
                 yield self._other(name, kind, found)
         for name in names:
-            if name not in matched and name != "spec.json" and name != "overlaps.jsonl":
+            if name in FOLDERS:
+                yield _damaged(name, "it is not a folder", MOVED, "folder")
+            elif name not in matched and name != "spec.json" and name != "overlaps.jsonl":
                 yield Finding(file=name, state="foreign", what="no file of a run has this name")
         if "overlaps.jsonl" in names:
             yield self._lines("overlaps.jsonl", "overlaps", lambda file, content: read_overlaps(file, content, self._run))
         yield from self._missing(set(names))
 
     def _listed(self) -> list[str]:
+        """Return the paths below the folder of all files, and of folders that have the name of a file."""
         try:
-            files = [file for file in self._path.rglob("*") if not file.is_dir() or file.is_symlink()]
+            return sorted(self._walk(self._path, ""))
         except OSError as error:
             raise UserError(f"cannot list {self._path} ({error.strerror})") from error
-        names = sorted(file.relative_to(self._path).as_posix() for file in files)
-        return [name for name in names if not name.startswith(f"{ASIDE}/")]
+
+    def _walk(self, folder: Path, above: str) -> Iterator[str]:
+        """Yield what lies in a folder; of linked folders, as when a run is read, those of a run alone are entered."""
+        for entry in folder.iterdir():
+            name = f"{above}{entry.name}"
+            entered = entry.is_dir() and (name in FOLDERS or not entry.is_symlink()) and not _is_name_of_file(name)
+            if entered and name != ASIDE:
+                yield from self._walk(entry, f"{name}/")
+            elif name != ASIDE:
+                yield name
 
     def _spec(self) -> Finding:
-        what, run = "", self._path.name
+        file, what, named = self._path / "spec.json", "", name_of(self._path)
+        if not os.path.lexists(file):
+            return Finding(file=file.name, state="missing", what="every run has one", remedy=WRITTEN, kind="spec")
         try:
             found = self._store.spec().id
             self._store.data()
             self._store.code()
+        except LostSpecError as lost:
+            what = lost.what
         except UserError as error:
-            what = str(error).removeprefix(f"{self._path / 'spec.json'} ")
+            what = str(error).removeprefix(f"{file}").lstrip(": ").partition("; ")[0]
         else:
-            named = {row.run for file in self._path.glob("rows-*.jsonl") for row in _first_row(file)}
-            if found != run and named == {run}:
-                what = f"expected the spec of {run}, found that of {found}"
-        return (
-            _damaged("spec.json", what, f"{MOVED}, and the same command writes it again", "spec") if what else _ok("spec.json")
-        )
+            if found != named and not runs_named(self._path) and _ID.fullmatch(named):
+                what = f"expected the spec of {named}, found that of {found}"
+        return _damaged(file.name, what, f"{MOVED}, and {WRITTEN}", "spec") if what else _ok(file.name)
 
     def _rows_file(self, name: str, trial: int, control: str) -> Finding:
         if control != TICKET and control not in CONTROLS:
@@ -167,9 +189,21 @@ class _Inspection:
         if whole is not None and isinstance(rows, list):
             whole[trial, control] = rows
         if bad is None:
-            return _ok(name)
+            return self._end_of(name, content, kind, trial, control)
         what = str(bad).removeprefix(f"{file}:").rpartition("; ")[0]
         return replace(_damaged(name, f"line {what}", CUT, kind, trial, control=control), line=bad.number)
+
+    @staticmethod
+    def _end_of(name: str, content: bytes, kind: str, trial: int, control: str) -> Finding:
+        """Return what a file of whole lines ends in."""
+        end = content[content.rfind(b"\n") + 1 :]
+        if not end:
+            return _ok(name)
+        torn = _is_torn(end)
+        what = "it ends in a torn line, which the next run drops" if torn else f"it ends in {len(end)} bytes that are no line"
+        line = content.count(b"\n") + 1
+        finding = replace(_damaged(name, what, DROPPED, kind, trial, control=control), line=line)
+        return replace(finding, state="ok") if torn else finding
 
     def _other(self, name: str, kind: str, found: "re.Match[str]") -> Finding:
         if kind == "connectivity":
@@ -283,15 +317,22 @@ def _damaged(file: str, what: str, remedy: str, kind: str, trial: int = 0, level
     return Finding(file=file, state="damaged", what=what, remedy=remedy, kind=kind, trial=trial, level=level, control=control)
 
 
+def _is_name_of_file(name: str) -> bool:
+    """Whether a file of a run may have a name: a folder that has it is in its way."""
+    return name in ("spec.json", "overlaps.jsonl") or any(
+        pattern.fullmatch(name) for kind, pattern in _NAMES.items() if kind != "passing"
+    )
+
+
+def _is_torn(end: bytes) -> bool:
+    """Whether the end of a file is the beginning of a line, which a crash cut off; it may end inside of a character."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(end)
+    except UnicodeDecodeError:
+        return False
+    return '{"'.startswith(text[:2]) and not any(ord(character) < 32 for character in text)
+
+
 def lines_before(content: bytes, number: int) -> bytes:
     """Return the lines of a file before one of them, counted from 1."""
     return b"".join(line + b"\n" for line in content.split(b"\n")[: number - 1])
-
-
-def _first_row(file: Path) -> Iterator[Row]:
-    """Yield the first row of a file, if it is one."""
-    try:
-        with file.open("rb") as stream:
-            yield Row.from_line(stream.readline(2**20).decode().rstrip("\n"))
-    except (OSError, UserError, UnicodeDecodeError, json.JSONDecodeError):
-        return

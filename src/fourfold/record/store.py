@@ -10,7 +10,9 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 
 import contextlib
 import copy
+import errno
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,8 +21,9 @@ from typing import Any
 from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, digest_of, mask_digest, most_bytes, pack, unpack
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
-from fourfold.record.errors import LostFileError, UserError
+from fourfold.record.errors import LostFileError, LostSpecError, UserError
 from fourfold.record.files import append_line, read_file, write_atomically
+from fourfold.record.folders import LARGEST_TEXT, holds_rows_or_masks, move_aside, name_of, run_folders, runs_named
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
 from fourfold.record.reading import READING_ERRORS, parse_object
@@ -28,7 +31,7 @@ from fourfold.record.references import Trust
 from fourfold.record.references import changed as changed_code
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import TICKET, Row
-from fourfold.record.spec import Spec
+from fourfold.record.spec import SPEC_VERSION, Spec
 from fourfold.record.stability import ConnectivityRow, OverlapRow
 
 __all__ = ["Arrays", "RunStore", "find_runs"]
@@ -39,8 +42,8 @@ DATA = "data_sha256"
 CODE = "code_sha256"
 """And that of each file of the user's code that the spec names, where it names any."""
 
-LARGEST_TEXT = 2**28
-"""Bytes of a file of JSON that is read: a row has some thousands, and a trial some hundred rows."""
+_LOST = (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Errors of reading a file that is not there, or is no file; others, such as a missing permission, are no damage."""
 
 
 class RunStore:
@@ -48,6 +51,9 @@ class RunStore:
 
     _trust: Trust | None = None
     """Permission to import the code that the spec names; none unless `trusted` was asked."""
+
+    _expected: Spec | None = None
+    """The spec that the folder's name is of; it stands in where `spec.json` is lost."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,8 +68,11 @@ class RunStore:
         code: Mapping[str, str] | None = None,
         *,
         accept_changed_code: bool = False,
+        tell: Callable[[str], None] = lambda sentence: None,
     ) -> "RunStore":
         """Return the store of `spec` below `out`, made if it is not there.
+
+        A spec that is lost or damaged is written again: the folder's name proves that it is this one.
 
         Args:
             out: The folder of the runs.
@@ -71,38 +80,81 @@ class RunStore:
             data: SHA-256 of the images and labels that it will be trained and tested on, as its rows have it.
             code: SHA-256 of each file of the user's code, as its rows have them.
             accept_changed_code: Whether a run goes on with other code than it was started with.
+            tell: Called with a sentence when a spec is written again.
 
         Raises:
             UserError: the folder cannot be written, or holds a run of another spec or version, or of other data.
         """
         check_file_name("spec.preset", spec.preset)
-        store = cls(out / spec.id)
+        store = cls.expecting(out, spec)
         file = store.path / "spec.json"
-        if file.exists():
-            if store.spec() != spec:
-                raise UserError(f"{file} holds another experiment than {spec.id}; move it away or choose another --out")
+        if lost := store._lost_spec():
+            if others := runs_named(store.path) - {spec.id}:
+                raise UserError(
+                    f"{store.path}: expected rows of {spec.id}, found those of {min(others)}; "
+                    "move them away or choose another --out"
+                )
+        elif os.path.lexists(file) and store.spec() != spec:
+            raise UserError(f"{file} holds another experiment than {spec.id}; move it away or choose another --out")
+        if lost or os.path.lexists(file):
             if data is not None:
                 store.check_data(data)
             if code and not accept_changed_code:
                 store.check_code(code)
-            return store
+            if not lost:
+                store._expected = None
+                return store
+            if os.path.lexists(file):
+                place = move_aside(store.path, file.name)
+                tell(f"{file} {lost.what}: it was moved to {place.relative_to(store.path)} and is written again")
+            else:
+                tell(f"{file} is missing: it is written again")
         try:
             store.path.mkdir(parents=True, exist_ok=True)
             value = spec.to_json() | ({} if data is None else {DATA: data}) | ({CODE: dict(code)} if code else {})
             write_atomically(file, (json.dumps(value, indent=1) + "\n").encode())
         except OSError as error:
             raise UserError(f"cannot write the run to {store.path} ({error.strerror}); choose another --out") from error
+        store._expected = None
         return store
 
+    @classmethod
+    def expecting(cls, out: Path, spec: Spec) -> "RunStore":
+        """Return the store of `spec` below `out`, of which nothing need be there; a lost `spec.json` is no loss to it."""
+        store = cls(out / spec.id)
+        store._expected = spec.trusted(None)
+        return store
+
+    def _lost_spec(self) -> LostSpecError | None:
+        """Return what is wrong with the spec of a folder that had one; None where nothing is, or there is no run yet."""
+        try:
+            self._spec_on_disk()
+        except LostSpecError as lost:
+            return lost if os.path.lexists(self.path / "spec.json") or holds_rows_or_masks(self.path) else None
+        return None
+
     def spec(self) -> Spec:
-        """Return the spec that the run was started with."""
+        """Return the spec that the run was started with.
+
+        Raises:
+            LostSpecError: it is missing or damaged.
+            UserError: it is of another version, or was altered: the folder and its rows have the name of another.
+        """
         spec = self._spec()
         return spec if self._trust is None else spec.trusted(self._trust.expecting(self.code() | self._last_code()))
 
     def _spec(self) -> Spec:
         """Return the spec without permission to import code."""
         value = {name: content for name, content in self._spec_json().items() if name not in (DATA, CODE)}
-        return Spec.from_json(value, source=str(self.path / "spec.json"))
+        spec = Spec.from_json(value, source=str(self.path / "spec.json"))
+        name = name_of(self.path)
+        if spec.id != name and name in runs_named(self.path):
+            raise UserError(
+                f"{self.path / 'spec.json'}: expected the spec of {name}, as the rows beside it, found that of {spec.id}: it "
+                "was altered, and the rows were not; `fourfold check --repair` moves it aside, and the same command "
+                "writes it again"
+            )
+        return spec
 
     def _id(self) -> str:
         """Return the run's id, which its rows name."""
@@ -180,11 +232,34 @@ class RunStore:
                 yield from ((row.data, f"the connectivity of trial {trial}") for row in self.connectivity(trial))
 
     def _spec_json(self) -> dict[str, Any]:
+        try:
+            return self._spec_on_disk()
+        except LostSpecError:
+            if self._expected is None:
+                raise
+            return self._expected.to_json()
+
+    def _spec_on_disk(self) -> dict[str, Any]:
+        """Return what `spec.json` holds: a spec, or one of another version.
+
+        Raises:
+            LostSpecError: it is missing or damaged.
+            UserError: it cannot be read for another reason.
+        """
         file = self.path / "spec.json"
         try:
-            return parse_object(self._read(file).decode())
-        except (OSError, ValueError) as error:
+            value = parse_object(self._read(file).decode())
+            if type(value.get("spec_version")) is not int:
+                raise ValueError("it has no spec_version")
+            if value["spec_version"] == SPEC_VERSION:
+                Spec.from_json({name: part for name, part in value.items() if name not in (DATA, CODE)}, source="it")
+        except OSError as error:
+            if error.errno in _LOST:
+                raise LostSpecError(file, error) from error
             raise UserError(f"{file} cannot be read as a spec ({error})") from error
+        except ValueError as error:
+            raise LostSpecError(file, error) from error
+        return value
 
     def trials(self) -> list[int]:
         """Return the trials that have rows or failed, in order."""
@@ -337,11 +412,42 @@ class RunStore:
             UserError: it was not kept, is damaged, or longer than the weights of the trial's network can be.
         """
         file = self._arrays_file("weights", trial, level)
+        if not os.path.lexists(file):
+            self.check_kept(trial, level)
         rows = self.rows(trial)
         try:
             return unpack(self._read(file, most_bytes(rows[0].parameters_total) if rows else LARGEST_ARRAYS))
         except (OSError, ArraysError) as error:
-            raise UserError(f"{file} cannot be read ({error}); the run keeps the weights of levels named by --keep") from error
+            raise UserError(f"{file} cannot be read ({error}); `fourfold check --repair {self.path}` makes it again") from error
+
+    def check_kept(self, trial: int, level: int) -> None:
+        """Check that a level has its row, and that its weights were kept.
+
+        Raises:
+            UserError: it was never run, or its weights were not kept.
+        """
+        if level < 0:
+            raise UserError(f"`level` (={level}) must be at least 0, the dense network")
+        rows, failure = self.rows(trial), self.failure(trial)
+        of = f"level {level} of trial {trial} in {self.path}"
+        if level >= len(rows) and failure:
+            raise UserError(f"{of} was never run: the trial failed at {failure}")
+        if not rows:
+            known = ", ".join(str(other) for other in self.trials() if self.rows(other)) or "none"
+            raise UserError(f"{of} was never run, nor any other of that trial; trials with levels: {known}")
+        if level >= len(rows) and self.finished(trial):
+            raise UserError(f"{of} was never run: the trial ended after level {len(rows) - 1}")
+        if level >= len(rows):
+            raise UserError(
+                f"{of} was not run to its end yet: the last one was level {len(rows) - 1}; the same command runs the rest"
+            )
+        kept = self.kept_levels(trial)
+        if level not in kept:
+            instead = f"only those of {', '.join(map(str, kept))} were" if kept else "none were"
+            raise UserError(
+                f"the weights of {of} were not kept ({instead}); the command that ran it, with `--keep {level}`, "
+                "trains it again and keeps them"
+            )
 
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
@@ -445,8 +551,12 @@ def _ending(control: str) -> str:
     return "" if control == TICKET else f"-{control}"
 
 
-def find_runs(*paths: Path) -> list[RunStore]:
-    """Return every run at or below the paths, ordered by path.
+def find_runs(*paths: Path, without_spec: bool = False) -> list[RunStore]:
+    """Return every run at or below the paths, ordered by path; what was moved aside to `damaged/` of a run is none.
+
+    Args:
+        paths: The paths.
+        without_spec: Whether to return those that have lost their spec, too.
 
     Raises:
         UserError: a path does not exist, or cannot be read.
@@ -458,7 +568,7 @@ def find_runs(*paths: Path) -> list[RunStore]:
                 raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
             if path.is_dir():
                 next(path.iterdir(), None)  # a folder that may not be read has no runs for `rglob`, and says nothing
-            found.update(file.parent for file in path.rglob("spec.json"))
+            found.update(run_folders(path, without_spec=without_spec))
         except OSError as error:
             raise UserError(f"cannot look for runs in {path} ({error.strerror})") from error
     return [RunStore(path) for path in sorted(found)]

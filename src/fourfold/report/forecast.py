@@ -30,7 +30,7 @@ def forecast(specs: Sequence[Spec], *, trials: int, out: Path, clock: Clock, wor
     left = done = 0
     seconds = 0.0
     for spec in specs:
-        store, levels = RunStore(out / spec.id), figure_levels(spec)
+        store, levels = RunStore.expecting(out, spec), figure_levels(spec)
         for trial in range(trials):
             begun = len(store.rows(trial))
             done += begun

@@ -70,7 +70,7 @@ def plan(
         sizes = sizes_of(spec)
         sizes_real = sizes_of_real_twin(spec) or sizes
         levels = planned_levels(spec, sizes, sizes_real)
-        store = RunStore(Path(out) / spec.id)
+        store = RunStore.expecting(Path(out), spec)
         done = [len(store.rows(trial)) for trial in range(trials)]
         left = [
             level

@@ -1,0 +1,116 @@
+"""Which folders hold a run, and where `fourfold check --repair` puts what it moves aside."""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fourfold.record.errors import UserError
+from fourfold.record.files import read_file, sync_folder
+from fourfold.record.rows import Row
+
+ASIDE = "damaged"
+"""The folder of a run into which `fourfold check --repair` moves what cannot be made again."""
+
+FOLDERS = ("masks", "states", "weights", "checkpoints")
+"""The folders of a run."""
+
+LARGEST_TEXT = 2**28
+"""Bytes of a file of JSON that is read: a row has some thousands, and a trial some hundred rows."""
+
+_ROWS = re.compile(r"rows-\d+(-[a-z-]+)?\.jsonl")
+_MASK = re.compile(r"\d+-\d+(-[a-z-]+)?\.safetensors")
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a run's folder, by which the run goes; `.` has that of the current folder."""
+    return Path(os.path.normpath(path.absolute())).name  # not resolved: a link has the name that it goes by
+
+
+def runs_named(path: Path) -> set[str]:
+    """Return the runs that the rows of a folder name: one for each file, by its first line that can be read."""
+    files = sorted(file for file in path.glob("rows-*.jsonl") if _ROWS.fullmatch(file.name))
+    return {run for file in files for run in _run_of(file)}
+
+
+def holds_rows_or_masks(path: Path) -> bool:
+    """Whether a folder has files of rows or masks of a run, whether or not its spec is there."""
+    with contextlib.suppress(OSError):
+        if any(_ROWS.fullmatch(file.name) for file in path.iterdir()):
+            return True
+        return any(_MASK.fullmatch(file.name) for file in (path / "masks").iterdir())
+    return False
+
+
+def run_folders(path: Path, *, without_spec: bool = False) -> Iterator[Path]:
+    """Yield the folders of runs at or below a path, but for what was moved aside.
+
+    Args:
+        path: The path.
+        without_spec: Whether to yield those that have lost their spec, too.
+    """
+    found = {file.parent for file in path.rglob("spec.json")}
+    if without_spec:
+        found |= {file.parent for file in path.rglob("rows-*.jsonl") if _ROWS.fullmatch(file.name)}
+        found |= {folder.parent for folder in path.rglob("masks") if holds_rows_or_masks(folder.parent)}
+    return (folder for folder in found if not _is_aside(folder))
+
+
+def move_aside(path: Path, name: str) -> Path:
+    """Move a file or folder of a run aside, and return its new path.
+
+    Args:
+        path: The run's folder.
+        name: Its path below that.
+
+    Raises:
+        UserError: it cannot be moved.
+    """
+    file, place = path / name, place_aside(path, name)
+    try:
+        try:
+            file.replace(place)
+        except OSError:  # on another file system, as behind a linked folder
+            shutil.move(file, place)
+        sync_folder(file.parent)
+    except OSError as error:
+        raise UserError(f"cannot move {file} to {place} ({error.strerror or error})") from error
+    return place
+
+
+def place_aside(path: Path, name: str) -> Path:
+    """Return a path in the folder of what is damaged that is not taken.
+
+    Raises:
+        UserError: its folder cannot be made.
+    """
+    place, number = path / ASIDE / name, 1
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {place.parent} ({error.strerror})") from error
+    while os.path.lexists(place):
+        place = path / ASIDE / f"{name}.{number}"
+        number += 1
+    return place
+
+
+def _is_aside(folder: Path) -> bool:
+    """Whether a folder lies where `--repair` of a run around it has put it."""
+    if folder.name == ASIDE:  # its run may have lost its spec and all its rows to it
+        return True
+    return any(
+        above.name == ASIDE and (os.path.lexists(above.parent / "spec.json") or holds_rows_or_masks(above.parent))
+        for above in folder.absolute().parents
+    )
+
+
+def _run_of(file: Path) -> Iterator[str]:
+    """Yield the run that the first readable row of a file names, if there is one."""
+    with contextlib.suppress(OSError):
+        for line in read_file(file, LARGEST_TEXT).split(b"\n"):
+            with contextlib.suppress(UserError, UnicodeDecodeError):
+                yield Row.from_line(line.decode()).run
+                return
