@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fourfold.record import Row, RunStore
 from fourfold.record.checkpoints import CheckpointFolder
-from fourfold.record.store import LARGEST_TEXT
+from fourfold.record.folders import LARGEST_TEXT
 from fourfold.train import Ranks
 
 
