@@ -150,7 +150,7 @@ def test_c_in_int8_computes_what_the_runtime_does_bit_for_bit(run, here):
     ("words", "sentence"),
     [
         (["nowhere", "--level", "1"], "there is no run 'nowhere'; name a run's folder, or the id of one in ./runs"),
-        (["RUN", "--level", "2"], "were not kept (only those of 1 were); the command that ran it, with `--keep 2`"),
+        (["RUN", "--level", "0"], "were not kept (only those of 1 were); the command that ran it, with `--keep 0`"),
         (["RUN", "--level", "1", "--trial", "3"], "level 1 of trial 3 in .* was never run"),
         (["RUN", "--level", "1", "--to", "tflite"], f"unknown target 'tflite'; known: {', '.join(sorted(TARGETS))}"),
         (["RUN", "--level", "1", "--values", "int4"], "unknown values 'int4'"),
