@@ -77,7 +77,7 @@ def pure_quaternions(series: Tensor, n: int) -> Tensor:
     """Return features (…, 3·M) as M quaternions without real parts, (…, 4·M) blocked by component; neighbours if n is not 4."""
     if n != _AXES + 1:
         return neighbours(series, n)
-    vectors = series.view(*series.shape[:-1], -1, _AXES).movedim(-1, -2)
+    vectors = series.reshape(*series.shape[:-1], -1, _AXES).movedim(-1, -2)
     return torch.cat([torch.zeros_like(vectors[..., :1, :]), vectors], dim=-2).flatten(-2)
 
 
