@@ -162,7 +162,11 @@ def test_code_that_changes_during_the_run_is_not_run_by_workers(roads):
         ('"roads.py:net"', '"conv4x"', "unknown model 'conv4x'"),
         ('"roads.py:net"', '"conv-4"', "`model.name` (='conv-4') cannot be combined with `data.name` (='roads.py:data')"),
         ("epochs=2,", 'epochs=2, task="regresion",', "unknown task 'regresion'"),
-        ("epochs=2,", 'epochs=2, task="multilabel",', "must be (batch, labels) for `task.name` (='multilabel')"),
+        (
+            "epochs=2,",
+            'epochs=2, task="multilabel",',
+            "whose targets are of kind 'classes': the task for them is classification",
+        ),
         ("epochs=2,", 'epochs=2, optimizer="adamw2",', "unknown train optimizer 'adamw2'"),
     ],
 )

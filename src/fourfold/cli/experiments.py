@@ -1,6 +1,7 @@
 """What `run` and `info` take beside presets: a file with an experiment of the user's, or a task with data and model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fourfold.record import Spec, Trust, UserError, with_fields
@@ -93,6 +94,23 @@ def spec_of_task(word: str, data: str | None, model: str | None, task: str | Non
     if Path(data).is_dir() and "/" not in data:
         data = f"{data}/"
     return presets.new(f"{word}-{_stem(data)}-{_stem(model)}", data=data, model=model, task=TASKS[word])
+
+
+@contextmanager
+def one_sentence(specs: Sequence[Spec]) -> Iterator[None]:
+    """Turn what the code of specs raises in this process, with `--workers 0`, into the sentence that workers say.
+
+    A debugger stops where it was raised, and `--traceback` shows the way there.
+    """
+    from fourfold.lottery.building import explained
+
+    try:
+        yield
+    except Exception as error:
+        told = next((told for spec in specs if (told := explained(error, spec))), None)
+        if told is None:
+            raise
+        raise UserError(f"{told}; all rows so far are safe, the same command resumes") from error
 
 
 def _stem(name: str) -> str:

@@ -10,7 +10,7 @@ import tyro
 from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.changes import changed, parse_settings
 from fourfold.cli.duration import format_duration
-from fourfold.cli.experiments import specs_for
+from fourfold.cli.experiments import one_sentence, specs_for
 from fourfold.cli.levels import parse_levels
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
@@ -138,6 +138,7 @@ def command(
     with (
         follow(console, specs, trials, out) if is_first else nullcontext(_say_nothing) as show,
         execution.tracked(track if is_first else (), track_dir or out / "tracking", show) as on_event,
+        one_sentence(specs),
     ):
         rows = execution.run_job(job, on_event)
     if not is_first:

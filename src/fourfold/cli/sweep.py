@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.duration import format_duration
-from fourfold.cli.experiments import specs_for
+from fourfold.cli.experiments import one_sentence, specs_for
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.printing import count, make_console, titled
 from fourfold.record import Spec, UserError
@@ -48,7 +48,7 @@ def command(
         level: The level whose accuracy counts, and to which every point is trained; 0 is dense.
         study: Evaluations that an Optuna study makes in each algebra, instead of a grid; more of them go on with it.
         seed: Decides what the study chooses; default 0.
-        validation: Training images to hold out; default as the preset, or a tenth.
+        validation: Training images to hold out; default as the preset, or a tenth; of data with their own part, none.
         protocol: text, as the paper has it, or released, as its released code does it.
         out: Folder of the runs.
         dry_run: Print the plan and stop.
@@ -87,7 +87,8 @@ def command(
         def run(specs: Sequence[Spec]) -> None:
             left = None if deadline is None else deadline - time.monotonic()
             if specs and (left is None or left > 0):
-                execution.run_job(replace(job, specs=tuple(specs), budget_seconds=left), on_event)
+                with one_sentence(specs):
+                    execution.run_job(replace(job, specs=tuple(specs), budget_seconds=left), on_event)
 
         if study is None:
             found = sweep.run_grid(bases, sweep.lists_of(space), trials=trials, out=out, run=run)
@@ -107,7 +108,7 @@ def _print_budget(
         f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'} a level, to level {level}"
     )
     console.print(titled(spec.preset, said))
-    images = f"{spec.data.validation:,} held-out training images"
+    images = f"{spec.data.validation:,} held-out training images" if spec.data.validation else "the validation part"
     console.print(f"  compared by the accuracy of level {level} on {images}, never by the test set")
 
 

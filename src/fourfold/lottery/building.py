@@ -12,6 +12,7 @@ from torch import nn
 from fourfold import data, models, pruning, tasks
 from fourfold.algebra import Algebra, LearnedAlgebra
 from fourfold.lottery import parts
+from fourfold.lottery.fitting import check_kind, check_outputs
 from fourfold.lottery.parts import Facts, components
 from fourfold.models import LearnedChannel
 from fourfold.nn import convert, initialize, layers_with_weights, named_weights
@@ -83,6 +84,11 @@ def _own(code: Code, spec: Spec, facts: Facts, seed: int | None, width: float) -
     assert isinstance(network, nn.Module)
     if not named_weights(network):
         raise UserError(f"{code.file}: expected the network of `{code.attribute}` to have weights to prune, found none")
+    wrong = next((name for name, value in network.named_parameters() if not bool(value.isfinite().all())), None)
+    if wrong is not None:
+        raise UserError(
+            f"{code.file}: expected finite weights in the network of `{code.attribute}`, found NaN or an infinity in {wrong}"
+        )
     return network
 
 
@@ -200,6 +206,7 @@ def check_fit(spec: Spec) -> None:
     Raises:
         UserError: network, data and task do not fit each other.
     """
+    check_kind(spec)
     if not (parts.is_own_model(spec) or parts.is_own_data(spec) or spec.task.name not in tasks.TASKS):
         return
     task = parts.task_of(spec)
@@ -211,6 +218,7 @@ def check_fit(spec: Spec) -> None:
     with user_code(spec, "a network and a task that fit the data"):
         args, kwargs = arguments_of(inputs)
         outputs = network(*args, **kwargs)
+        check_outputs(spec, outputs)
         loss = task.loss(outputs, targets)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
             kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"

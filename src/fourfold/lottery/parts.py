@@ -101,6 +101,11 @@ def facts(spec: Spec) -> Facts:
     )
 
 
+def has_validation(spec: Spec) -> bool:
+    """Whether the data are the user's own and have a validation part, beside which none is held out."""
+    return is_own_data(spec) and load(spec).validation is not None
+
+
 def prepared(spec: Spec) -> Any:
     """Return the user's own data on the CPU, as the spec's network takes them; once for all that ask."""
     source = load(spec)

@@ -54,11 +54,13 @@ class Table:
 def to_csv(records: Sequence[Record]) -> str:
     """Return records as CSV with a header; a missing value is an empty cell, numbers keep all their digits.
 
-    Words that a spreadsheet would take for a formula begin with an apostrophe, which it does not show.
+    Experiments of different metrics have columns of their own, which are empty for the others. Words that a spreadsheet would
+    take for a formula begin with an apostrophe, which it does not show.
     """
     stream = io.StringIO()
     if records:
-        writer = csv.DictWriter(stream, fieldnames=list(records[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(name for record in records for name in record))
+        writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _no_formula(value) for name, value in record.items()} for record in records)
     return stream.getvalue()

@@ -16,7 +16,7 @@ from fourfold import data, pruning
 from fourfold.data.images import Images, Labels
 from fourfold.data.subset import chosen_classes
 from fourfold.lottery import parts
-from fourfold.lottery.building import build, measure, splits_of
+from fourfold.lottery.building import build, measure, splits_of, user_code
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, Spec, StopSpec, TrainSpec
@@ -68,6 +68,10 @@ class Clock:
         return seconds if is_perceptron(spec) else seconds * density
 
     def _epoch_seconds(self, spec: Spec, density: float) -> float:
+        with user_code(spec, "code that runs"):
+            return self._epoch_seconds_of(spec, density)
+
+    def _epoch_seconds_of(self, spec: Spec, density: float) -> float:
         items = parts.facts(spec).train_items - spec.data.validation
         steps = steps_per_epoch(items, spec.train.batch_size)
         if parts.is_own_data(spec):

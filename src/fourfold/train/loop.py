@@ -147,6 +147,8 @@ def train(
             for name, value in (("training", train_loss), ("test", test.loss)):
                 if not math.isfinite(value):
                     raise TrainingFailedError(f"the {name} loss became {value:g} in epoch {progress.epoch + 1}")
+            if task is not None:
+                _check_metrics({task.metric.name: test.metrics[task.metric.name]}, "test", progress.epoch + 1)
             progress.end_epoch(_point(progress.epoch + 1, train_loss, test, task))
             on_epoch(progress.curve[-1])
             evaluation_seconds = perf_counter() - start
@@ -156,10 +158,14 @@ def train(
         if stopper:
             stopper.restore()
             test = evaluate(network, splits.test, ranks, task)
+        test = test or engine.evaluate("test")
+        validation = evaluate(network, splits.validation, ranks, task) if splits.validation else None
+        for split, evaluation in (("test", test), ("validation", validation)):
+            _check_metrics(evaluation.metrics if evaluation else {}, split, progress.epoch)
         return Trained(
             epochs=tuple(progress.curve),
-            test=test or engine.evaluate("test"),
-            validation=evaluate(network, splits.validation, ranks, task) if splits.validation else None,
+            test=test,
+            validation=validation,
             steps=progress.taken,
             engine=engine.name,
             memory_format=splits.train.memory_format,
@@ -173,6 +179,13 @@ def _point(epoch: int, train_loss: float, test: Evaluation, task: Task | None) -
     if task is None or task.metric == TOP1:
         return Epoch(epoch=epoch, train_loss=train_loss, top1=test.top1, loss=test.loss)
     return Epoch(epoch=epoch, train_loss=train_loss, loss=test.loss, metric=test.metrics[task.metric.name])
+
+
+def _check_metrics(metrics: Mapping[str, float], split: str, epoch: int) -> None:
+    """Raise `TrainingFailedError` for a metric that is no number, which no row can hold."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrainingFailedError(f"the {split} metric {name} became {value:g} in epoch {epoch}")
 
 
 def _check_steps(first_step: int, until_step: int, last_step: int) -> None:

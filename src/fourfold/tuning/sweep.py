@@ -101,7 +101,8 @@ def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spe
     Args:
         spec: A preset's, in one algebra.
         level: The level whose accuracy counts; 0 is dense.
-        validation: Training images to hold out; None means the preset's, or a tenth where that holds out none.
+        validation: Training images to hold out; None means the preset's, or a tenth where that holds out none. Data of the
+            user's own that have a validation part are selected by it.
 
     Raises:
         UserError: no images are held out, or the level is none.
@@ -112,10 +113,10 @@ def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spe
             f"`task.name` (={spec.task.name!r}) cannot be combined with a sweep, which looks for the highest percentage: its "
             f"metric is {metric.name}"
         )
+    images, own = parts.facts(spec).train_items, parts.has_validation(spec)
     if validation is None:
-        validation = spec.data.validation or round(HELD_OUT * parts.facts(spec).train_items)
-    images = parts.facts(spec).train_items
-    if not 0 < validation < images:
+        validation = 0 if own else spec.data.validation or round(HELD_OUT * images)
+    if not (own and not validation) and not 0 < validation < images:
         raise UserError(
             f"`validation` (={validation}) must be at least 1 and below {images}: a sweep selects by training images held out"
         )
