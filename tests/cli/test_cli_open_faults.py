@@ -2,11 +2,14 @@
 
 import csv
 import itertools
+import shutil
 import sys
 
 import pytest
 from cli_samples import call
+from PIL import Image
 
+import fourfold as ff
 from fourfold.record import find_runs
 
 HEAD = """
@@ -205,3 +208,65 @@ def test_a_sweep_selects_by_a_validation_part_of_the_users_own(write, quick_plan
     ended = call("sweep", "own.py", "--set", values, *words, "--trials", 1, "--workers", 0, "--algebra", "real")
     assert ended.code == 0, ended.err
     assert all(store.rows(0)[0].validation is not None for store in find_runs("runs"))
+
+
+@pytest.fixture
+def kept(write, quick_plan):
+    """A run of code named by an absolute path, its weights kept."""
+    here = write()
+    text = (here / "own.py").read_text()
+    (here / "own.py").write_text(text.replace('"own.py:', f'"{here}/own.py:'))
+    assert call("run", "own.py", *QUICK, "--keep", 0).code == 0
+    return next(store.path for store in find_runs("runs"))
+
+
+@pytest.mark.parametrize(
+    "given", ["own.py", "{here}/own.py", "../{here.name}/own.py", "link/own.py", "copy/own.py", "renamed.py"]
+)
+def test_code_may_be_given_by_any_path(here, kept, given):
+    (here / "link").symlink_to(here)
+    (here / "copy").mkdir()
+    for name in ("copy/own.py", "renamed.py"):
+        shutil.copy(here / "own.py", here / name)
+    ended = call("export", kept, "--level", 0, "--to", "torch", "--code", given.format(here=here))
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.parametrize("trust", [("--code", "own.py"), ("--trust-code",)])
+def test_advice_names_what_the_command_has(here, kept, trust):
+    words = ("export", kept, "--level", 0, "--to", "torch")
+    assert "give its file by --code, as in --code" in refused(*words)
+    (here / "own.py").write_text((here / "own.py").read_text() + "\n")
+    assert "give the file as it was; only `fourfold run`" in refused(*words, *trust)
+
+
+def test_data_that_differ_at_each_call_are_refused_with_what_helps(write, quick_plan):
+    here = write()
+    assert call("run", "own.py", *QUICK).code == 0
+    differ = [("default_rng(0)", "default_rng(__import__('time').time_ns())")]
+    write(changes=differ)
+    said = refused("run", "own.py", "--trials", 2, *QUICK[2:], "--accept-changed-code")
+    assert "own.py:data must return the same at each call, so seed what it draws" in said
+    assert "--data-dir" not in said
+    assert (here / "runs").exists()
+
+
+def test_a_folder_of_images_is_read_as_the_command_line_says(here, quick_plan):
+    for number in range(12):
+        file = here / "pics" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8 + number, 9), (20 * number, 0, 0)).save(file)
+    (here / "pics" / "a" / "bad.png").write_bytes(b"no image")
+    words = ("run", "classify", "--data", "pics", "--model", "lenet-12", *QUICK, "--data-dir", here / "cache")
+    refused(*words)
+    ended = call(*words, "--set", "data.size=8", "--set", "data.bad_images=skip", "--set", "data.resize=fit")
+    assert ended.code == 0, ended.err
+    (store,) = find_runs("runs")
+    assert (store.spec().data.size, store.spec().data.resize, store.spec().data.bad_images) == (8, "fit", "skip")
+    assert "must be" in refused(*words, "--set", "data.size=0")
+    assert "cannot be combined with `data.name` (='digits')" in refused("run", "digits", "--set", "data.size=8", *QUICK)
+
+
+def test_ids_of_specs_that_say_nothing_of_folders_stay():
+    spec = ff.presets.get("digits", algebra="real")
+    assert not {"size", "resize", "bad_images"} & set(spec.to_json()["data"])

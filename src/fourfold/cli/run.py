@@ -62,7 +62,8 @@ def command(
         out: Folder of the runs; the report is written below it too.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
         keep: Levels whose trained weights are kept, without the pruned ones; those that are done are trained again.
-        data: Data of your own: photos/ (a folder of class folders), data.npz, or roads.py:data.
+        data: Data of your own: photos/ (a folder of class folders, with --set data.size=32 where images differ in size),
+            data.npz, or roads.py:data.
         model: A network of `fourfold info`, or one of your own, as roads.py:net.
         task: classification, segmentation, multilabel, regression, or one of your own, as roads.py:task.
         accept_changed_code: Go on although the code of your own has changed since the run began.

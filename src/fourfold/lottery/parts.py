@@ -56,6 +56,12 @@ def load(spec: Spec, data_dir: Path | None = None, *, download: bool = True) -> 
     Raises:
         UserError: an unknown name, missing or damaged files, or code that cannot be imported or returns something else.
     """
+    if _folder_settings(spec) and not _is_folder(spec.data.name):
+        name, value = next(iter(_folder_settings(spec).items()))
+        raise UserError(
+            f"`data.{name}` (={value!r}) cannot be combined with `data.name` (={spec.data.name!r}): it is for a "
+            "folder of images, such as photos/"
+        )
     if not is_own_data(spec):
         return data.load(spec.data.name, data_dir, download=download)
     if data_dir is not None:
@@ -177,9 +183,9 @@ def _own_data(spec: Spec) -> Any:
             _sources[key] = read_named(name, folder)
         return _sources[key]
     if _is_path(name):
-        key = (name, str(Path(name).absolute()))
+        key = (name, f"{Path(name).absolute()} {_folder_settings(spec)}")
         if key not in _sources:
-            _sources[key] = _from_path(Path(name))
+            _sources[key] = _from_path(Path(name), _folder_settings(spec))
         return _sources[key]
     code = resolve(name, "data", spec.trust)
     if code is None:
@@ -202,9 +208,19 @@ def _is_path(name: str) -> bool:
     return not is_code(name) and (os.sep in name or "/" in name or name.endswith((".npz", ".ts")))
 
 
-def _from_path(path: Path) -> Any:
+def _from_path(path: Path, settings: dict[str, Any]) -> Any:
     if path.suffix == ".npz":
         return data.from_arrays(path)
     if path.suffix == ".ts":
         return data.from_ts(path)
-    return data.from_folder(path)
+    return data.from_folder(path, **settings)
+
+
+def _is_folder(name: str) -> bool:
+    return _is_path(name) and not name.endswith((".npz", ".ts"))
+
+
+def _folder_settings(spec: Spec) -> dict[str, Any]:
+    """Return what a spec says of how the images of a folder are read."""
+    settings = {name: getattr(spec.data, name) for name in ("size", "resize", "bad_images")}
+    return {name: value for name, value in settings.items() if value is not None}

@@ -207,23 +207,51 @@ def resolve(name: str, part: Part, trust: Trust | None) -> Code | None:
         return None
     if trust is None:
         raise UserError(
-            f"`{part}.name` (={name!r}) is code, which is not imported because a run's folder names it: give its file on the "
-            "command line, or --trust-code if you know whose it is"
-        )
-    if trust.only is not None and reference.source not in trust.only:
-        raise UserError(
-            f"`{part}.name` (={name!r}) must be in {' or '.join(trust.only)}, the code that was given; --trust-code imports any"
+            f"`{part}.name` (={name!r}) is code, which is not imported because a run's folder names it: give its file by "
+            f"--code, as in --code {reference.source if reference.is_file else 'roads.py'}, or --trust-code if you know "
+            "whose it is"
         )
     expected = dict(trust.digests).get(reference.source)
-    module, file, digest = _imported(reference, Path(trust.folder), expected)
+    given = reference if trust.only is None else _given(reference, trust, expected)
+    if given is None:
+        raise UserError(
+            f"`{part}.name` (={name!r}) must be in {' or '.join(trust.only or ())}, the code that was given; --trust-code "
+            "imports any"
+        )
+    module, file, digest = _imported(given, Path(trust.folder), expected)
     if expected is not None and digest != expected:
-        raise changed(reference.source, expected, digest)
+        raise changed(reference.source, expected, digest, _AS_IT_WAS)
     if not hasattr(module, reference.attribute):
         close = get_close_matches(reference.attribute, [word for word in vars(module) if not word.startswith("_")], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(f"{file}: expected `{reference.attribute}`, found no such name{hint}")
     value = getattr(module, reference.attribute)
     return Code(name=str(reference), source=reference.source, value=value, file=file, sha256=digest)
+
+
+def _given(reference: Reference, trust: Trust, expected: str | None) -> Reference | None:
+    """Return a reference to the code that was given, if it is what another names; else None.
+
+    A file is, by whatever path either names it, if it is the same one on disk, has the same name, or the content that is
+    expected: what is imported is in any case the file that was given.
+    """
+    for source in trust.only or ():
+        if source == reference.source:
+            return reference
+        if not (reference.is_file and source.endswith(".py")):
+            continue
+        file, named = Path(trust.folder, source), Path(trust.folder, reference.source)
+        if file.name == named.name or file.resolve() == named.resolve() or expected == _digest_of(file):
+            return Reference(source=source, attribute=reference.attribute)
+    return None
+
+
+def _digest_of(file: Path) -> str | None:
+    """Return the SHA-256 of a file; None if it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def import_file(file: Path) -> tuple[types.ModuleType, str]:
@@ -233,11 +261,15 @@ def import_file(file: Path) -> tuple[types.ModuleType, str]:
     return module, digest
 
 
-def changed(source: str, expected: str, digest: str) -> UserError:
-    """Return the error for code that is no longer what it was."""
+_AS_IT_WAS = "give the file as it was; only `fourfold run` goes on with another, by --accept-changed-code"
+
+_GO_ON = "--accept-changed-code goes on with it, another --out starts afresh"
+
+
+def changed(source: str, expected: str, digest: str, advice: str = _GO_ON) -> UserError:
+    """Return the error for code that is no longer what it was, with what can be done where it is met."""
     return UserError(
-        f"the code of {source} has changed since the run began (SHA-256 {expected[:8]}, now {digest[:8]}): "
-        "--accept-changed-code goes on with it, another --out starts afresh"
+        f"the code of {source} has changed since the run began (SHA-256 {expected[:8]}, now {digest[:8]}): {advice}"
     )
 
 
@@ -261,7 +293,7 @@ def _imported(reference: Reference, folder: Path, expected: str | None) -> tuple
             raise UserError(f"{file}: expected a file of Python code, found none ({error.strerror})") from error
         digest = hashlib.sha256(content).hexdigest()
         if expected is not None and digest != expected:
-            raise changed(reference.source, expected, digest)
+            raise changed(reference.source, expected, digest, _AS_IT_WAS)
         if (file, digest) not in _modules:
             _modules[file, digest] = _executed(file, content, digest)
         return _modules[file, digest], file, digest

@@ -26,7 +26,7 @@ SPEC_VERSION = 2
 
 ADDED: dict[str, tuple[str, ...]] = {
     "": ("task",),
-    "data": ("classes",),
+    "data": ("classes", "size", "resize", "bad_images"),
     "model": ("norm",),
     "train": ("precision", *ADDED_TO_TRAINING),
     "prune": ("skip", "layer_fractions"),
@@ -38,6 +38,8 @@ them stay."""
 AlgebraName = Literal["real", "complex", "quaternion", "octonion", "phm"]
 Encoding = Literal["none", "grey", "zero", "learned", "pixels"]
 Normalization = Literal["dataset", "imagenet"]
+Resize = Literal["crop", "fit", "stretch"]
+BadImages = Literal["refuse", "skip"]
 Head = Literal["real", "algebra"]
 Init = Literal["torch", "he", "glorot"]
 Norm = Literal["whitening"]
@@ -64,8 +66,20 @@ class DataSpec:
     """Training images held out for anything that is selected (early stopping)."""
     classes: int | tuple[int, ...] | None = None
     """Some classes alone: their labels, or how many, drawn once and for all; None means all. They are counted from 0 anew."""
+    size: int | None = None
+    """Height and width of the images of a folder, such as photos/; None where all have one size already."""
+    resize: Resize | None = None
+    """How the images of a folder come to their size, as in `data.from_folder`: crop, fit or stretch; None means crop."""
+    bad_images: BadImages | None = None
+    """What becomes of damaged images of a folder: refuse or skip; None means refuse."""
 
     def __post_init__(self) -> None:
+        if self.size is not None:
+            check_count(self, "data", "size", 1)
+        if self.resize is not None:
+            check_choice(self, "data", "resize", Resize)
+        if self.bad_images is not None:
+            check_choice(self, "data", "bad_images", BadImages)
         check_name("data", self.name)
         check_choice(self, "data", "encoding", Encoding)
         check_flag(self, "data", "encode_real")

@@ -27,7 +27,7 @@ from fourfold.record.folders import LARGEST_TEXT, holds_rows_or_masks, move_asid
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
 from fourfold.record.reading import READING_ERRORS, parse_object
-from fourfold.record.references import Trust
+from fourfold.record.references import Trust, is_code
 from fourfold.record.references import changed as changed_code
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import TICKET, Row
@@ -215,9 +215,16 @@ class RunStore:
         """
         for found, what in self._data_named(trials):
             if found not in (None, data):
+                name = self._spec().data.name
+                if is_code(name):
+                    advice = f"{name} must return the same at each call, so seed what it draws"
+                elif "/" in name or name.endswith(".npz"):
+                    advice = f"bring {name} back to what it was"
+                else:
+                    advice = "name the folder that has them with --data-dir"
                 raise UserError(
-                    f"{what} in {self.path} is of other {self.spec().data.name} data (SHA-256 {found[:8]}) than those that are "
-                    f"here ({data[:8]}); name the folder that has them with --data-dir, or start afresh with another --out"
+                    f"{what} in {self.path} is of other {name} data (SHA-256 {found[:8]}) than those that are here "
+                    f"({data[:8]}); {advice}, or start afresh with another --out"
                 )
 
     def _data_named(self, trials: Iterable[int] | None) -> Iterator[tuple[str | None, str]]:
