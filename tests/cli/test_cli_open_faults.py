@@ -4,6 +4,7 @@ import csv
 import itertools
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from cli_samples import call
@@ -157,7 +158,7 @@ def test_an_error_is_one_sentence_whenever_it_is_raised(write, after, dry):
     if ended.code or not dry:
         assert ended.code == 2
         assert len(ended.err.strip().splitlines()) == 1
-        assert "own.py:19: expected" in ended.err
+        assert "own.py:18: expected" in ended.err
         assert "found RuntimeError: boom" in ended.err
 
 
@@ -189,7 +190,7 @@ def test_a_report_has_experiments_of_any_metrics(here, write, quick_plan):
     assert call("run", "own.py", *QUICK, "--set", "preset=third").code == 0
     ended = call("report", "runs", "--out", "page")
     assert ended.code == 0, ended.err
-    metrics = {store.rows(0)[0].metric.name for store in find_runs("runs")}
+    metrics = {store.rows(0)[0].metric.name for store in find_runs(Path("runs"))}
     assert metrics == {"top1", "m", "rmse"}
     for name in ("levels", "summary", "gaps"):
         with (here / f"page/{name}.csv").open(newline="") as file:
@@ -207,7 +208,7 @@ def test_a_sweep_selects_by_a_validation_part_of_the_users_own(write, quick_plan
     values = "train.learning_rate=1e-3:1e-2" if words else "train.learning_rate=1e-3,1e-2"
     ended = call("sweep", "own.py", "--set", values, *words, "--trials", 1, "--workers", 0, "--algebra", "real")
     assert ended.code == 0, ended.err
-    assert all(store.rows(0)[0].validation is not None for store in find_runs("runs"))
+    assert all(store.rows(0)[0].validation is not None for store in find_runs(Path("runs")))
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ def kept(write, quick_plan):
     text = (here / "own.py").read_text()
     (here / "own.py").write_text(text.replace('"own.py:', f'"{here}/own.py:'))
     assert call("run", "own.py", *QUICK, "--keep", 0).code == 0
-    return next(store.path for store in find_runs("runs"))
+    return next(store.path for store in find_runs(Path("runs")))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ def test_a_folder_of_images_is_read_as_the_command_line_says(here, quick_plan):
     refused(*words)
     ended = call(*words, "--set", "data.size=8", "--set", "data.bad_images=skip", "--set", "data.resize=fit")
     assert ended.code == 0, ended.err
-    (store,) = find_runs("runs")
+    (store,) = find_runs(Path("runs"))
     assert (store.spec().data.size, store.spec().data.resize, store.spec().data.bad_images) == (8, "fit", "skip")
     assert "must be" in refused(*words, "--set", "data.size=0")
     assert "cannot be combined with `data.name` (='digits')" in refused("run", "digits", "--set", "data.size=8", *QUICK)
