@@ -192,7 +192,7 @@ def test_a_report_has_experiments_of_any_metrics(here, write, quick_plan):
     assert ended.code == 0, ended.err
     metrics = {store.rows(0)[0].metric.name for store in find_runs(Path("runs"))}
     assert metrics == {"top1", "m", "rmse"}
-    for name in ("levels", "summary", "gaps"):
+    for name in ("levels", "summary"):
         with (here / f"page/{name}.csv").open(newline="") as file:
             lines = list(csv.reader(file))
         assert {len(line) for line in lines} == {len(lines[0])}
