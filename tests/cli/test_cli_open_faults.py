@@ -185,7 +185,7 @@ def test_a_metric_that_is_no_number_fails_its_trial(write, quick_plan, name, val
 def test_a_report_has_experiments_of_any_metrics(here, write, quick_plan):
     for task in ("classification", "own.py:Task"):
         write(task=task)
-        assert call("run", "own.py", *QUICK).code == 0
+        assert call("run", "own.py", *QUICK, "--set", f"preset={task[:3]}").code == 0
     write(KINDS["values"], "regression")
     assert call("run", "own.py", *QUICK, "--set", "preset=third").code == 0
     ended = call("report", "runs", "--out", "page")
