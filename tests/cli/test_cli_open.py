@@ -306,7 +306,7 @@ def test_commands_that_build_the_network_take_its_code_from_the_command_line(roa
             assert ended.code == 0, ended.err
     other = roads.parent / "elsewhere" / "paths.py"
     other.parent.mkdir()
-    other.write_text(FILE)
+    other.write_text(FILE + "\n")
     assert "must be in paths.py" in call("export", kept, "--level", 1, "--to", "torch", "--code", other).err
     roads.write_text(FILE + "#")
     assert "has changed since the run began" in call("export", kept, "--level", 1, "--to", "torch", "--code", roads).err

@@ -130,6 +130,9 @@ def changed(spec, path):
         "crop": 1 if value is None else None,
         "max_level": 0 if value is None else None,
         "classes": 5 if value is None else None,
+        "size": 32 if value is None else None,
+        "resize": "fit" if value is None else None,
+        "bad_images": "skip" if value is None else None,
         "norm": "whitening" if value is None else None,
         "precision": "bf16" if value is None else None,
         "skip": ("fc1",) if value is None else None,
@@ -179,7 +182,7 @@ def test_every_field_is_part_of_the_id(spec):
 def test_defaults_are_part_of_the_id():
     spec = make_spec()
     paths = leaves(spec)
-    assert len(paths) == 1 + 8 + 7 + (13 + 6) + 12 + (3 + 1) + 4
+    assert len(paths) == 1 + 11 + 7 + (13 + 6) + 12 + (3 + 1) + 4
     for path in paths:
         if path == ("train", "early_stopping"):
             base = make_spec(data=DataSpec(name="digits", validation=9))

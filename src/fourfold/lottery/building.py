@@ -252,7 +252,11 @@ def user_code(spec: Spec, expected: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if told := explained(error, spec, expected, anywhere=True):
+        cause = error.__cause__ if isinstance(error, UserError) else error
+        files = parts.code_files(spec) if isinstance(error, UserError) and spec.trust else []
+        if cause is None or any(str(file) in str(error) for file in files):  # which says already where it was
+            raise
+        if told := explained(cause, spec, expected, anywhere=cause is error):
             raise told from error
         raise
 
