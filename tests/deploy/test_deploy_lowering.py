@@ -20,12 +20,16 @@ from fourfold.record import UserError
 
 ALGEBRAS = ("real", "complex", "quaternion", "octonion")
 SMALL = {"lenet-300-100": (8, 6, 4), "lenet-12": (8, 6, 4), "vgg-16": (8, 32, 32)}
+SERIES = ("lstm", "gru", "transformer-encoder")
+"""Networks of series of any length, which programs of one shape do not hold."""
+
 NETWORKS = [
     (name, algebra)
     for name in models.MODELS
     for algebra in ALGEBRAS
     if name not in ("resnet-101", "resnet-152")
     and models.MODELS[name].outputs == "classes"  # artifacts hold classifiers
+    and name not in SERIES
     and not (name.startswith("lenet") and algebra == "octonion")  # 300 and 12 neurons are no whole octonions
 ]
 

@@ -40,7 +40,11 @@ def check(spec) -> None:
         pytest.param(SPEC, {"device": "cuda"}, "device 'cuda' is not here: torch ", marks=cuda),
         pytest.param(SPEC, {"device": "cuda:7"}, "device 'cuda:7' is not here: torch ", marks=cuda),
         (replace(SPEC, model=ModelSpec(name="lenet-9")), {}, "unknown model 'lenet-9'; known: conv-2, "),
-        (replace(SPEC, data=DataSpec(name="letters")), {}, "unknown data set 'letters'; known: camvid, cifar-10, "),
+        (
+            replace(SPEC, data=DataSpec(name="letters")),
+            {},
+            "unknown data set 'letters'; known: basic-motions, camvid, ",
+        ),
         (tiny_spec("octonion"), {}, "(=12) must be divisible by 8 for algebra 'octonion'"),
         (replace(SPEC, model=ModelSpec(name="vgg-16")), {}, "images of 8×8 are too small for vgg-16: it needs 32×32"),
     ],

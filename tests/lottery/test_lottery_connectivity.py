@@ -95,7 +95,7 @@ def test_pruned_weights_stay_pruned(monkeypatch):
     masks = pruning.magnitude(named_weights(network), pruning.dense(named_weights(network)), 0.3)
     clean = []
 
-    def look(built, images):
+    def look(built, images, task=None):
         clean.append(all(not named_weights(built)[name][~mask].any() for name, mask in masks.items()))
         return evaluate(built, images)
 

@@ -99,8 +99,6 @@ def test_masks_of_another_training_are_refused(store):
         execution.stability([store], LINE)
     with single_thread(), pytest.raises(UserError, match=sentence):
         run_stability(prepared(SPEC), store, 1, LINE, lambda row: None)
-    with pytest.raises(UserError, match=sentence):
-        levels.load_trained(store, 1, 2)
     with single_thread():
         lottery.run_controls(prepared(SPEC), store, 1, ["random-init"], [2])  # which makes the mask again
     assert pruning.fingerprint(store.mask(1, 2)) == store.rows(1)[2].mask

@@ -68,6 +68,7 @@ def test_any_text_is_a_name_a_reference_or_one_sentence(text):
 
 def test_code_is_imported_by_trust_alone(folder):
     (folder / "roads.py").write_text(f"import pathlib; pathlib.Path({str(folder / 'ran')!r}).touch()\ndef net(): ...\n")
+    (folder / "other.py").write_text("")
     for trust in (None, Trust(folder=str(folder), only=("other.py",))):
         with pytest.raises(UserError, match=r"^`model\.name` \(='roads\.py:net'\) .*--trust-code"):
             resolve("roads.py:net", "model", trust)
