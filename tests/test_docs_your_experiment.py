@@ -18,6 +18,7 @@ FILE, TASK, PYTHON = blocks(PAGE, "python")
 QUICK = ["--epochs", "1", "--workers", "0"]
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     from fourfold.timing.clock import Clock
 

@@ -22,6 +22,7 @@ def _as_it_was():
     sys.path[:] = before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
 def test_an_example_runs_as_it_is(file, tmp_path, monkeypatch):
     from fourfold.timing.clock import Clock

@@ -30,6 +30,7 @@ def test_the_two_commands_set_up_alike() -> None:
     assert two[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_python_lines_run_and_say_the_truth(tmp_path: Path) -> None:
     (block,) = blocks(README, "python")
     shorter = block.replace("trials=1", "trials=1, budget_seconds=60")
@@ -48,6 +49,7 @@ assert [row.level for row in rows] == list(range(len(rows))) and len(rows) > 0
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if re.match(r"fourfold (presets|info|data)", c)])
 def test_listing_commands_run(command: str, tmp_path: Path) -> None:
     if "mine.py" in command:
@@ -57,6 +59,7 @@ def test_listing_commands_run(command: str, tmp_path: Path) -> None:
     assert result.stdout
 
 
+@pytest.mark.slow
 def test_main_job_ends_with_figure_and_page_and_report_reads_it(tmp_path: Path) -> None:
     (job,) = [command for command in COMMANDS if "run digits" in command]
     arguments = job.partition("fourfold run ")[2].split()
@@ -71,6 +74,7 @@ def test_main_job_ends_with_figure_and_page_and_report_reads_it(tmp_path: Path) 
     assert "finished" in fourfold(["status"], tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_the_tour_goes_from_a_run_to_predictions_and_c(tmp_path: Path) -> None:
     tour = [command for command in COMMANDS if re.match(r"fourfold (export|predict)|fourfold run .*--keep", command)]
     assert [command.split()[1] for command in tour] == ["run", "export", "predict", "export"]

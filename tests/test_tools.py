@@ -26,6 +26,7 @@ def run(*command: str, folder: Path = ROOT, **environment: str) -> subprocess.Co
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

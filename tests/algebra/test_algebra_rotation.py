@@ -180,6 +180,7 @@ def everything(p, q, v, t):
     return product(from_rotation_matrix(rotation_matrix(exp(log(q)))), unit(p)), turned
 
 
+@pytest.mark.slow
 def test_all_of_it_compiles_into_one_graph():
     arguments = [x.half() for x in (*draw(7, 2, 5, 4), draw(8, 5, 3), draw(9, 5))]
     compiled = torch.compile(everything, fullgraph=True, backend="eager")  # what is asked here is that it is captured whole

@@ -97,6 +97,7 @@ def commands(run: Path, out: Path) -> list[list[object]]:
     return found + ([["report", run.parent, "--out", out / "report"]] if SWEEP > 24 else [])
 
 
+@pytest.mark.slow
 def test_every_command_ends_in_sentences(store, tmp_path):
     for seed in range(SWEEP):
         draw = random.Random(seed)

@@ -298,6 +298,7 @@ def test_broken_and_huge_images_are_one_sentence(here, name):
     assert ended.err.startswith(f"fourfold: {name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "pgm", "bmp", "gif", "tiff", "jpeg", "webp", "npy"])
 def test_a_damaged_image_is_an_image_or_one_sentence(here, suffix):
     encoding = deploy.Encoding(kind="none", n=1, shape=(1, 8, 8), mean=(0.5,), std=(0.2,))

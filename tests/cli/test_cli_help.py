@@ -20,6 +20,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["--version"], *([*name.split(), "--help"] for name in COMMANDS)], ids=" ".join)
 def test_help_imports_nothing_heavy(words):
     ended = subprocess.run([sys.executable, "-c", TELL, *words], capture_output=True, text=True)
@@ -78,6 +79,7 @@ def test_help_says_nothing_of_defaults_that_are_nothing(name):
     assert not [word for word in ("default: None", "default: False", "default: )", "{None}", "--no-") if word in said]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["presets"], ["info", "--help"]])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_has_had_enough_is_no_error(words, unbuffered):

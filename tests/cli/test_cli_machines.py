@@ -82,6 +82,7 @@ def test_a_dry_run_needs_no_cluster(name, seen):
     assert "1 trial at a time" in ended.out or "1 at a time" in ended.out  # how many it has is not known yet
 
 
+@pytest.mark.slow
 @every_command
 def test_a_cluster_that_is_not_there_is_told_before_torch_is_imported(words, here):
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -120,6 +120,7 @@ def check_mistake(words, sentence, folder):
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "sentence"), MISTAKES, ids=[command for command, _ in MISTAKES])
 def test_a_mistake_is_one_sentence(command, sentence, here):
     (here / "taken").write_text("not a folder")

@@ -56,6 +56,7 @@ def rows_of(out):
     return {(row.run, row.trial, row.level): row for store in find_runs(out) for t in store.trials() for row in store.rows(t)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_templates_run_as_they_are(here, quick_plan, task):
     assert call("new", "my_roads.py", "--task", task).code == 0
@@ -80,6 +81,7 @@ def test_a_file_that_is_there_is_left_alone(roads):
     assert "is there already" in ended.err
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_pieces_or_processes(roads):
     """One run in this process; one in workers that is ended after each level."""
     assert call("run", "roads.py", "--trials", 2, "--workers", 0, "--out", "whole").code == 0
@@ -97,6 +99,7 @@ def test_rows_do_not_depend_on_pieces_or_processes(roads):
             assert (same[0].metrics, same[0].mask) == (row.metrics, row.mask)
 
 
+@pytest.mark.slow
 def test_changed_code_is_refused_or_accepted(roads):
     assert call("run", "roads.py", *QUICK).code == 0
     roads.write_text(FILE + "\n# another line\n")
@@ -187,6 +190,7 @@ def test_a_batch_may_be_larger_than_all_items(roads):
     assert len(rows_of(roads.parent / "runs")) == 2
 
 
+@pytest.mark.slow
 def test_a_network_that_raises_in_one_trial_leaves_the_others_alone(roads):
     fails = "        if self.algebra == 'quaternion' and self.calls > 9:\n            raise RuntimeError('no road')\n"
     roads.write_text(FILE.replace("        self.calls += 1\n", "        self.calls += 1\n" + fails))
@@ -201,6 +205,7 @@ def test_a_network_that_raises_in_one_trial_leaves_the_others_alone(roads):
     assert len(rows_of(roads.parent / "runs")) == 6
 
 
+@pytest.mark.slow
 def test_a_network_that_ends_its_process_is_a_sentence_and_not_a_hang(roads):
     ends = "        if self.calls > 9:\n            import sys\n            sys.exit('enough')\n"
     roads.write_text(FILE.replace("        self.calls += 1\n", "        self.calls += 1\n" + ends))
@@ -209,6 +214,7 @@ def test_a_network_that_ends_its_process_is_a_sentence_and_not_a_hang(roads):
     assert "expected code that runs, found SystemExit: enough; all rows so far are safe" in ended.err
 
 
+@pytest.mark.slow
 def test_a_file_with_the_name_of_a_module_of_python_s_hides_nothing(roads):
     (roads.parent / "random.py").write_text("raise RuntimeError('this is not the random that was meant')\n")
     assert call("run", "roads.py", "--trials", 1, "--workers", 1, "--algebra", "real", "--max-level", 0).code == 0
@@ -224,6 +230,7 @@ def test_a_loss_that_is_no_number_fails_its_trials_alone(roads):
     assert {row.algebra for row in rows_of(roads.parent / "runs").values()} == {"quaternion"}
 
 
+@pytest.mark.slow
 def test_what_user_code_prints_does_not_disturb_a_worker(roads):
     roads.write_text(FILE.replace("self.calls += 1", "self.calls += 1; print('{' * 1000)"))
     ended = call("run", "roads.py", "--trials", 1, "--workers", 1, "--algebra", "real")
@@ -251,6 +258,7 @@ def test_a_task_needs_data_and_a_model_alone(roads):
     assert "cannot be combined with the preset digits" in call("run", "digits", "--data", "roads.py:data").err
 
 
+@pytest.mark.slow
 def test_reading_never_runs_code_that_a_folder_names(roads):
     """A stranger's folder: its spec names code, which lies wherever somebody may look for it."""
     assert call("run", "roads.py", *QUICK, "--keep", 0).code == 0
@@ -277,6 +285,7 @@ def test_reading_never_runs_code_that_a_folder_names(roads):
         assert "Traceback" not in ended.err, (words, ended.err)
 
 
+@pytest.mark.slow
 def test_what_is_on_disk_names_code_and_metric(roads):
     assert call("run", "roads.py", *QUICK).code == 0
     for store in find_runs(roads.parent / "runs"):
@@ -297,6 +306,7 @@ def kept(roads):
     return next(store.path for store in find_runs(roads.parent / "runs") if store.spec().model.algebra == "quaternion")
 
 
+@pytest.mark.slow
 def test_commands_that_build_the_network_take_its_code_from_the_command_line(roads, kept):
     for words in (("export", kept, "--level", 1, "--to", "torch"), ("stability", kept, "--points", 3)):
         refused = call(*words)
@@ -323,6 +333,7 @@ def test_a_lost_mask_is_made_again_by_the_code_of_the_command_line(roads, kept):
     assert mask.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_ticket_is_a_module_and_a_file_that_needs_nothing_of_ours(roads, kept, tmp_path):
     network = ff.load_ticket(kept, 1, code=roads)
     row = RunStore(kept).rows(0)[1]

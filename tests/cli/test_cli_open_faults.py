@@ -98,6 +98,7 @@ TASKS = ("classification", "multilabel", "segmentation")
 FITS = {("classification", "classes"), ("multilabel", "multi-hot"), ("segmentation", "label map")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "kind"), sorted(set(itertools.product(TASKS, KINDS)) - FITS))
 @pytest.mark.parametrize("source", ["arrays", "npz", "datasets"])
 def test_a_task_takes_the_kinds_of_targets_that_it_is_for(write, quick_plan, task, kind, source):
@@ -126,17 +127,20 @@ def test_a_task_takes_the_kinds_of_targets_that_it_is_for(write, quick_plan, tas
         assert f"are of kind '{found}': the task for them is" in said
 
 
+@pytest.mark.slow
 def test_zeros_and_ones_may_be_floats(write, quick_plan):
     write(f"({KINDS['multi-hot']}).astype('float32')", "multilabel")
     assert call("run", "own.py", *QUICK).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", ["outputs - 1", "outputs + 1"])
 def test_a_network_has_one_output_a_class(write, outputs):
     write(changes=[("Net(inputs[0], outputs)", f"Net(inputs[0], {outputs})")])
     assert "must be (batch, classes, …) with the 3 classes" in refused("run", "own.py", *QUICK)
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_are_found_before_anything_is_written(write):
     write(
         changes=[
@@ -147,6 +151,7 @@ def test_weights_that_are_no_numbers_are_found_before_anything_is_written(write)
     assert "own.py: expected finite weights in the network of `net`, found NaN or an infinity in one.weight" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dry", [True, False])
 @pytest.mark.parametrize("after", range(1, 9))
 def test_an_error_is_one_sentence_whenever_it_is_raised(write, after, dry):
@@ -162,6 +167,7 @@ def test_an_error_is_one_sentence_whenever_it_is_raised(write, after, dry):
         assert "found RuntimeError: boom" in ended.err
 
 
+@pytest.mark.slow
 def test_a_traceback_is_there_for_who_asks(write, quick_plan):
     write(changes=[("return self.one(x)", "return self.one(x) if not self.training else 1 / 0")])
     assert "Traceback" not in refused("run", "own.py", *QUICK)
@@ -171,6 +177,7 @@ def test_a_traceback_is_there_for_who_asks(write, quick_plan):
     assert "ZeroDivisionError" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m", "other"])
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_a_metric_that_is_no_number_fails_its_trial(write, quick_plan, name, value):
@@ -182,6 +189,7 @@ def test_a_metric_that_is_no_number_fails_its_trial(write, quick_plan, name, val
     assert not ended.err
 
 
+@pytest.mark.slow
 def test_a_report_has_experiments_of_any_metrics(here, write, quick_plan):
     for task in ("classification", "own.py:Task"):
         write(task=task)
@@ -202,6 +210,7 @@ def test_a_report_has_experiments_of_any_metrics(here, write, quick_plan):
             assert sum(bool(record[f"{metric}_mean"]) for metric in metrics) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("--study", 2)])
 def test_a_sweep_selects_by_a_validation_part_of_the_users_own(write, quick_plan, words):
     write(options=", validation=0.25")
@@ -221,6 +230,7 @@ def kept(write, quick_plan):
     return next(store.path for store in find_runs(Path("runs")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", ["own.py", "{here}/own.py", "../{here.name}/own.py", "link/own.py", "copy/own.py", "renamed.py"]
 )
@@ -233,6 +243,7 @@ def test_code_may_be_given_by_any_path(here, kept, given):
     assert ended.code == 0, ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trust", [("--code", "own.py"), ("--trust-code",)])
 def test_advice_names_what_the_command_has(here, kept, trust):
     words = ("export", kept, "--level", 0, "--to", "torch")
@@ -241,6 +252,7 @@ def test_advice_names_what_the_command_has(here, kept, trust):
     assert "give the file as it was; only `fourfold run`" in refused(*words, *trust)
 
 
+@pytest.mark.slow
 def test_data_that_differ_at_each_call_are_refused_with_what_helps(write, quick_plan):
     here = write()
     assert call("run", "own.py", *QUICK).code == 0
@@ -252,6 +264,7 @@ def test_data_that_differ_at_each_call_are_refused_with_what_helps(write, quick_
     assert (here / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_is_read_as_the_command_line_says(here, quick_plan):
     for number in range(12):
         file = here / "pics" / "ab"[number % 2] / f"{number}.png"
@@ -268,6 +281,7 @@ def test_a_folder_of_images_is_read_as_the_command_line_says(here, quick_plan):
     assert "cannot be combined with `data.name` (='digits')" in refused("run", "digits", "--set", "data.size=8", *QUICK)
 
 
+@pytest.mark.slow
 def test_ids_of_specs_that_say_nothing_of_folders_stay():
     spec = ff.presets.get("digits", algebra="real")
     assert not {"size", "resize", "bad_images"} & set(spec.to_json()["data"])

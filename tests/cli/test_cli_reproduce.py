@@ -62,6 +62,7 @@ def test_the_dry_run_of_all_says_how_long_each_takes(here, monkeypatch):
     assert tree(here) == {}
 
 
+@pytest.mark.slow
 def test_a_figure_is_run_drawn_and_not_run_again(here, tiny):
     first = call("reproduce", "p0-fig1", "--workers", "1", "--out", "runs")
     assert (first.code, first.err) == (0, "")
@@ -80,6 +81,7 @@ def test_a_figure_is_run_drawn_and_not_run_again(here, tiny):
     assert {name: text for name, text in tree(here / "runs").items() if "rows-" in name} == rows
 
 
+@pytest.mark.slow
 def test_a_smaller_version_has_a_name_of_its_own_everywhere(here, tiny):
     ended = call("reproduce", "p0-fig2", "--scale", "0.1", "--workers", "1", "--out", "runs")
     assert (ended.code, ended.err) == (0, "")
@@ -92,6 +94,7 @@ def test_a_smaller_version_has_a_name_of_its_own_everywhere(here, tiny):
     assert "Lenet-12 on digits, scaled to 0.1" in page
 
 
+@pytest.mark.slow
 def test_claims_are_judged_and_written(here, tiny):
     call("reproduce", "p0-fig2", "--workers", "1", "--out", "runs")
     ended = call("reproduce", "claims")
@@ -104,6 +107,7 @@ def test_claims_are_judged_and_written(here, tiny):
     assert "Claims of the two papers" in (here / "report" / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number"), [("p1-table1", "2,425,930"), ("p2-params", "15,160,744")])
 def test_tables_are_computed_from_the_models(name, number, here):
     ended = call("reproduce", name)

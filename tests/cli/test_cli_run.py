@@ -37,6 +37,7 @@ def ran(tmp_path_factory):
     return Ran(folder, first, rows, after_first, call(*SETTINGS, "--out", folder / "runs", "--keep", "2"))
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_plan_then_a_line_a_level_then_where_the_page_is(ran):
     assert (ran.first.code, ran.first.err) == (0, "")
     lines = ran.first.out.splitlines()
@@ -56,6 +57,7 @@ def test_a_run_prints_its_plan_then_a_line_a_level_then_where_the_page_is(ran):
     assert lines[-1] == f"page    {ran.folder}/runs/digits-report/index.html"
 
 
+@pytest.mark.slow
 def test_the_lines_are_the_rows(ran):
     found = [LINE.fullmatch(line).groups() for line in ran.first.out.splitlines() if " trial 0 level " in line]
     expected = [
@@ -70,6 +72,7 @@ def test_the_lines_are_the_rows(ran):
     assert [real[level].weights for level in range(3)] == [50_200, 25_100, 12_550]
 
 
+@pytest.mark.slow
 def test_page_figures_and_kept_weights_are_on_disk(ran):
     page = ran.folder / "runs" / "digits-report" / "index.html"
     assert "<html" in page.read_text(encoding="utf-8")
@@ -80,11 +83,13 @@ def test_page_figures_and_kept_weights_are_on_disk(ran):
         assert not lottery.load_trained(store, 0, 2).training
 
 
+@pytest.mark.slow
 def test_the_summary_compares_both_algebras(ran):
     assert "digits: Lenet-300-100 on digits" in ran.first.out
     assert "Dense top-1 accuracy: Real " in ran.first.out
 
 
+@pytest.mark.slow
 def test_the_same_command_runs_nothing_again(ran):
     assert (ran.second.code, ran.second.err) == (0, "")
     assert " trial 0 level " not in ran.second.out
@@ -94,11 +99,13 @@ def test_the_same_command_runs_nothing_again(ran):
     assert ran.second.out.splitlines()[-1] == ran.first.out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_status_says_that_it_is_finished(ran):
     table = [line.split() for line in call("status", ran.folder).out.splitlines()][1:]
     assert [(line[1], line[2], line[-1]) for line in table] == [("0", "3", "finished")] * 2
 
 
+@pytest.mark.slow
 def test_report_makes_the_page_again(ran, tmp_path):
     ended = call("report", ran.folder / "runs", "--out", tmp_path / "page")
     assert (ended.code, ended.err) == (0, "")
@@ -106,6 +113,7 @@ def test_report_makes_the_page_again(ran, tmp_path):
     assert (tmp_path / "page" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_plan_and_writes_nothing(here, quick_plan):
     ended = call(*SETTINGS, "--dry-run")
     assert (ended.code, ended.err) == (0, "")
@@ -113,6 +121,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(here, quick_plan):
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_flags_change_what_they_name(here, quick_plan, monkeypatch):
     seen = {}
 
@@ -132,6 +141,7 @@ def test_flags_change_what_they_name(here, quick_plan, monkeypatch):
     assert (spec.data, spec.model, spec.preset) == (preset.data, preset.model, "digits")
 
 
+@pytest.mark.slow
 def test_without_flags_the_preset_is_run_as_it_is(here, quick_plan, monkeypatch):
     seen = {}
     monkeypatch.setattr(execution, "run_job", lambda job, on_event: seen.update(vars(job)) or [])
@@ -141,6 +151,7 @@ def test_without_flags_the_preset_is_run_as_it_is(here, quick_plan, monkeypatch)
     assert (str(seen["out"]), seen["device"], list(seen["keep"])) == ("runs", "auto", [])
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_that_the_same_command_goes_on(here, quick_plan, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -151,6 +162,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(here, quick_plan, monkeypatch
     assert ended.err == "\nfourfold: stopped; all finished levels are on disk, the same command resumes\n"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_plan, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny_preset)
     monkeypatch.setattr(report, "build", lambda runs, out: out / "index.html")
@@ -179,6 +191,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_pl
     assert [row.result() for row in rows] == [row.result() for row in alone]
 
 
+@pytest.mark.slow
 def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
     seen = {}
     monkeypatch.setattr(execution, "run_job", lambda job, on_event: seen.update(vars(job)) or [])
@@ -203,6 +216,7 @@ def test_controls_and_protocol_reach_the_run(here, quick_plan, monkeypatch):
     assert seen["control_levels"] is None
 
 
+@pytest.mark.slow
 def test_changes_of_the_preset_reach_the_run(here, quick_plan, monkeypatch):
     seen = {}
     monkeypatch.setattr(execution, "run_job", lambda job, on_event: seen.update(vars(job)) or [])
@@ -214,6 +228,7 @@ def test_changes_of_the_preset_reach_the_run(here, quick_plan, monkeypatch):
         assert (spec.prune.fraction, spec.stop.max_level) == (0.25, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -231,6 +246,7 @@ def test_mistakes_about_what_is_run_are_one_sentence(words, sentence, here):
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "folder"), [([], "runs/tracking"), (["--track-dir", "there"], "there")])
 def test_trackers_get_the_events_of_the_run(words, folder, here, quick_plan, monkeypatch):
     seen = []
@@ -255,6 +271,7 @@ def test_trackers_get_the_events_of_the_run(words, folder, here, quick_plan, mon
     assert seen == [folder, ("4", "epoch", 1, {"top1": 50.0}), "closed"]
 
 
+@pytest.mark.slow
 def test_any_field_of_the_spec_can_be_set(here):
     given = ["prune.score=taylor", "prune.schedule=one-shot", "prune.rewind=step", "prune.rewind_to=3", "preset=mine"]
     ended = call(*SETTINGS, "--algebra", "real", *(word for each in given for word in ("--set", each)))
@@ -267,6 +284,7 @@ def test_any_field_of_the_spec_can_be_set(here):
     assert len(store.rows(0)) == 3
 
 
+@pytest.mark.slow
 def test_controls_of_a_level_that_no_trial_has_are_told(here):
     words = ["run", "digits", "--epochs", "1", "--trials", "1", "--device", "cpu", "--algebra", "real"]
     words += ["--set", "stop.accuracy=100", "--controls", "inverted"]

@@ -12,6 +12,7 @@ def runs(here, quick_plan):
     return here / "runs"
 
 
+@pytest.mark.slow
 def test_every_level_gets_its_barrier_and_the_report_shows_it(here, runs):
     ended = call("stability", "--levels", "1", "2", "--steps", "0", "10", "--points", "3", "--workers", "1")
     assert (ended.code, ended.err) == (0, "")

@@ -16,6 +16,7 @@ def test_without_a_name_the_studies_are_listed(here):
     assert not tree(here)
 
 
+@pytest.mark.slow
 def test_variants_are_run_once_and_stand_side_by_side(here):
     ended = call("study", "algebras", *QUICK)
     assert (ended.code, ended.err) == (0, "")
@@ -36,6 +37,7 @@ def test_variants_are_run_once_and_stand_side_by_side(here):
     assert again.out.partition("digits-algebras: at equal parameters")[2].startswith(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "names"),
     [

@@ -19,6 +19,7 @@ def swept(tmp_path_factory):
     return folder, first, after, call(*SETTINGS, "--out", folder)
 
 
+@pytest.mark.slow
 def test_a_grid_prints_its_budget_then_its_levels_then_the_best(swept):
     folder, first, _, _ = swept
     assert (first.code, first.err) == (0, "")
@@ -47,6 +48,7 @@ def test_a_grid_prints_its_budget_then_its_levels_then_the_best(swept):
         assert edge in lines
 
 
+@pytest.mark.slow
 def test_the_same_command_runs_nothing_again_and_says_the_same(swept):
     folder, first, after, second = swept
     assert tree(folder) == after
@@ -54,6 +56,7 @@ def test_the_same_command_runs_nothing_again_and_says_the_same(swept):
     assert second.out.splitlines()[-4:] == first.out.splitlines()[-4:]
 
 
+@pytest.mark.slow
 def test_points_are_runs_that_report_reads(swept, tmp_path):
     folder, *_ = swept
     assert len(find_runs(folder)) == 4
@@ -62,6 +65,7 @@ def test_points_are_runs_that_report_reads(swept, tmp_path):
     assert call("status", folder).out.count("finished") == 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_plan")
 def test_a_dry_run_writes_nothing_and_no_time_leaves_all_to_do(here):
     assert call(*SETTINGS, "--dry-run").code == 0
@@ -71,6 +75,7 @@ def test_a_dry_run_writes_nothing_and_no_time_leaves_all_to_do(here):
     assert "real: 0 of 2 points are done; the same command resumes" in ended.out.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_plan")
 def test_a_study_evaluates_as_many_points_for_every_algebra(here):
     pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'fourfold[sweep]'")

@@ -28,6 +28,7 @@ def lines(*words):
     return [line.split() for line in ended.out.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
 def test_info_prints_the_papers_tables():
     table = lines("info", "--tables")
     for name, numbers in {**PAPER_1, **PAPER_2}.items():
@@ -54,6 +55,7 @@ def test_info_takes_classes_and_the_head():
     assert any(line[:3] == ["ResNet-18,", "quaternion,", "100"] for line in table)
 
 
+@pytest.mark.slow
 def test_info_without_a_model_lists_all_and_says_what_does_not_divide():
     table = lines("info", "--algebra", "octonion")
     names = [line[0] for line in table[1:-1]]

@@ -120,6 +120,7 @@ def test_a_long_mistake_is_a_short_sentence(here):
     assert (ended.code, len(ended.err)) == (2, LONGEST + len("fourfold: \n"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NASTY)
 def test_paths_are_printed_as_they_are(name, here):
     (here / name.replace("/", "_")).mkdir()
@@ -160,6 +161,7 @@ main(["run", "digits", "--trials", "1", "--epochs", "1", "--max-level", "0", "--
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "environment"),
     [(["-OO"], {}), ([], {"PYTHONIOENCODING": "ascii"}), ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})],

@@ -41,6 +41,7 @@ def figures(out):
     return dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if re.search(r"\S\s{2,}\S", line))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [[], ["7"]], ids=["all", "seven"])
 @pytest.mark.parametrize(
     "words",

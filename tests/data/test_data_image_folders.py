@@ -407,6 +407,7 @@ def decode_beside(root, results):
     results.put(data.from_folder(root, size=5).digest)
 
 
+@pytest.mark.slow
 def test_processes_that_come_at_once_decode_once_and_get_the_same(tmp_path):
     import multiprocessing
 

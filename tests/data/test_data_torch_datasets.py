@@ -63,6 +63,7 @@ SETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_batches_depend_neither_on_workers_nor_on_where_items_are_kept(name):
     dataset, options = SETS[name]

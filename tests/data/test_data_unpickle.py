@@ -192,6 +192,7 @@ def test_arrays_that_do_not_fit_their_bytes_are_damaged(tmp_path, state):
         read(tmp_path, b"\x80\x02}U\x04data" + ARRAY + state + b"s.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

@@ -41,6 +41,7 @@ def test_an_emulated_processor_computes_what_the_reference_does(tmp_path, machin
         assert np.abs(outputs - wanted).max() <= tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", compilers)
 @pytest.mark.parametrize("n", [1, 4])
 def test_compilers_make_the_instructions_of_each_machine(tmp_path, compiler, n):

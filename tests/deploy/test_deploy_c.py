@@ -30,6 +30,7 @@ compilers = [name for name in ("gcc", "clang") if shutil.which(name)]
 pytestmark = pytest.mark.skipif("gcc" not in compilers, reason="gcc is not here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_kind_of_layer_in_every_algebra(tmp_path, machine):
     plain = [program_of_all_kinds(n) for n in (1, 2, 4, 8)]
@@ -40,6 +41,7 @@ def test_every_kind_of_layer_in_every_algebra(tmp_path, machine):
         assert np.abs(outputs - wanted).max() <= tolerance, program.operations[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("compiler", "machine"), [(c, m) for c in compilers for m in MACHINES])
 def test_random_programs_under_sanitizers(tmp_path, compiler, machine):
     checks = SANITIZERS if os.environ.get("FOURFOLD_SANITIZE", "1") != "0" else ("-O0",)

@@ -13,6 +13,7 @@ COUNT = int(os.environ.get("FOURFOLD_FUZZ", "1200"))
 HARNESS = Path(__file__).with_name("fuzz_artifacts.py")
 
 
+@pytest.mark.slow
 def test_mutated_artifacts_are_read_or_refused(tmp_path):
     """In a process of its own: one that crashes, hangs or takes memory is seen."""
     compiled = max(20, COUNT // 100) if shutil.which("gcc") else 0

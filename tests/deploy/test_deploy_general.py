@@ -51,6 +51,7 @@ def test_torch_and_onnxruntime_compute_the_same(tmp_path):
     assert len(seen) >= min(SWEEP, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("compiler", "machine"), [(c, m) for c in compilers for m in MACHINES])
 def test_c_computes_the_same_under_sanitizers(tmp_path, compiler, machine):
     share = len(compilers) * len(MACHINES)

@@ -180,6 +180,7 @@ def test_numbers_too_far_for_places_of_16_bits_are_not_walked_by_halves():
         assert has_halves(product, make_lists(product, np.arange(inputs))) == near
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inputs", "carries"), [(28, True), (30, False)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_sums_are_right_whether_they_are_carried_or_widened(inputs, carries, sign):
@@ -266,6 +267,7 @@ def digits(algebra: str) -> tuple[torch.nn.Module, np.ndarray, np.ndarray, np.nd
     return model, inputs[:100].numpy(), inputs[1200:].numpy(), labels[1200:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algebra", ["real", "quaternion"])
 def test_accuracy_on_digits_stays(algebra):
     model, seen, unseen, labels = digits(algebra)

@@ -51,6 +51,7 @@ def kinds(program):
     return [type(operation) for operation in program.operations]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "algebra"), NETWORKS)
 def test_every_model_in_every_algebra(name, algebra):
     shape = SMALL.get(name, (8, 8, 8))
@@ -63,6 +64,7 @@ def test_every_model_in_every_algebra(name, algebra):
     assert (Affine in kinds(program)) == (not real and ("resnet" in name or "vgg" in name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet-101", "resnet-152"])
 def test_the_deepest_models(name):
     assert_lowers(lively(models.build(name, algebra="quaternion", shape=(4, 8, 8), seed=0)), (4, 8, 8), count=1)

@@ -97,6 +97,7 @@ def sparse_product(inputs: int, outputs: int) -> Product:
     return Product(weight=weight.astype(np.float32), bias=None, table=(((0, 1),),))
 
 
+@pytest.mark.slow
 def test_a_cortex_m4_gives_what_the_reference_does_in_int8_bit_for_bit(tmp_path):
     skip_without_tools()
     plain = [program_of_all_kinds(n) for n in (1, 2, 4, 8)]
@@ -154,6 +155,7 @@ SPARSE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPARSE)
 def test_int8_takes_four_fifths_of_the_instructions_of_float32_at_most(name, tmp_path):
     skip_without_tools()

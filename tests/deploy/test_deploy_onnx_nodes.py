@@ -21,6 +21,7 @@ NOT_OURS = {
 }
 
 
+@pytest.mark.slow
 def test_the_generated_c_gives_what_onnx_says_of_every_operation_that_programs_have():
     try:
         compiler()

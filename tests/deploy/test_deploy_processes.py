@@ -79,6 +79,7 @@ for threads in (1, 2):
 """
 
 
+@pytest.mark.slow
 def test_a_child_of_a_fork_computes_what_its_parent_does():
     """With one thread and with several, also where other threads are within a call; and it ends."""
     code = FORKS.format(tests=str(Path(__file__).parent))

@@ -51,6 +51,7 @@ def test_batches_and_threads(threads, count):
     assert_near(network(coded), reference.run(program, reference.encode(program.encoding, coded)))
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize(
     ("shared", "compiler"), [(0, "cc"), (SHARED, "cc"), (0, "cc -DPORTABLE")], ids=["all", "large steps", "without vectors"]

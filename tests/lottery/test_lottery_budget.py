@@ -19,6 +19,7 @@ from fourfold.train import OutOfTimeError
 SOURCES = Path(fourfold.__file__).parent
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None)
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=20), st.floats(0, 100))
 def test_work_ends_before_a_piece_that_would_be_too_late(pieces, deadline):
@@ -38,6 +39,7 @@ def test_work_ends_before_a_piece_that_would_be_too_late(pieces, deadline):
             return  # as near as doubles tell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [serving.Clock, serving.Clock.until])
 def test_without_a_budget_the_clock_never_rings_but_where_it_is_stopped(make):
     seconds = count(step=1e9)
@@ -51,6 +53,7 @@ def test_without_a_budget_the_clock_never_rings_but_where_it_is_stopped(make):
         clock.tick()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-7200, 7200])
 def test_a_time_of_day_is_taken_over_once_and_setting_the_clock_changes_nothing(jump, monkeypatch):
     now = [0.0]
@@ -64,6 +67,7 @@ def test_a_time_of_day_is_taken_over_once_and_setting_the_clock_changes_nothing(
         clock.tick()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-7200, 7200])
 def test_a_run_has_its_whole_budget_where_the_clock_is_set(jump, monkeypatch, tmp_path):
     of_day, calls = time.time, count()
@@ -76,6 +80,7 @@ def test_a_run_has_its_whole_budget_where_the_clock_is_set(jump, monkeypatch, tm
     assert [event.kind for event in told if event.kind not in ("epoch", "row")] == ["finished"] * 2
 
 
+@pytest.mark.slow
 def test_nothing_measures_a_duration_by_the_time_of_day():
     """What a date is for: when a row was made, and the deadline that goes to another machine and is taken over there."""
     found = {
@@ -91,6 +96,7 @@ def test_nothing_measures_a_duration_by_the_time_of_day():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algebra", BOTH)
 def test_a_run_stopped_by_its_budget_again_and_again_gives_the_same_rows(algebra, tmp_path, alone):
     spec = tiny_spec(algebra, epochs=3, levels=3)
@@ -113,6 +119,7 @@ def test_a_run_stopped_by_its_budget_again_and_again_gives_the_same_rows(algebra
     assert all(re.fullmatch(r"level \d, epoch \d of 3, step \d+ of 24", place) for place in places)
 
 
+@pytest.mark.slow
 def test_a_tiny_budget_is_told_and_then_costs_nothing(ran, alone):
     ends = [event.kind for event in ran.events_in_time if event.kind not in ("epoch", "row")]
     assert ends

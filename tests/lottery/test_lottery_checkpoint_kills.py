@@ -72,6 +72,7 @@ def run_and_die(spec, out, seconds: float) -> float | None:
     return max(0.0, time.monotonic() - struct.unpack("d", shared[:8])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", EPOCHS)
 def test_rows_of_levels_that_were_killed_are_those_of_levels_that_were_not(name, tmp_path):

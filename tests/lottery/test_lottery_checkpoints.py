@@ -24,6 +24,7 @@ def every_step(monkeypatch):
     monkeypatch.setattr(pauses, "LOOK_SECONDS", 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", specs())
 def test_a_level_in_pieces_gives_the_rows_of_a_whole_one(name, tmp_path):
     spec, controls = specs()[name], CONTROLS.get(name, ())

@@ -289,6 +289,7 @@ main(["run", "digits", "--algebra", "real", "--trials", "1", "--executor", "ray"
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_bridge_in_order(tmp_path):
     note = tmp_path / "note"
     bridge = (

@@ -319,6 +319,7 @@ def test_mistakes_are_one_sentence(specs, names, wanted, sentence):
         controls.check_controls(specs, names, wanted)
 
 
+@pytest.mark.slow
 def test_workers_run_controls_after_their_trials(tmp_path):
     spec, events = tiny_spec("quaternion", levels=2), []
     named = {"trials": 1, "out": tmp_path, "device": "cpu", "workers": 1}

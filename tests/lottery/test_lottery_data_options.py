@@ -72,6 +72,7 @@ def test_every_preset_takes_every_option_of_data(name, algebra):
             assert next(timed.train.epoch(2, seed=0))[0].shape == (2, *shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", data.DATASETS)
 @pytest.mark.parametrize("classes", [None, 4, (1, 7)])
 def test_the_forecast_trains_on_some_classes_of_every_data_set(dataset, classes):

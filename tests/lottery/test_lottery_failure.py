@@ -15,6 +15,7 @@ from fourfold import execution
 from fourfold.record import RunStore, UserError
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_told_recorded_and_does_not_stop_the_others(tmp_path):
     specs = [replace(tiny_spec("quaternion", optimizer="sgd", learning_rate=99.0), preset="wild"), tiny_spec()]
     events = []
@@ -31,6 +32,7 @@ def test_a_failed_trial_is_told_recorded_and_does_not_stop_the_others(tmp_path):
         assert not store.finished(event.trial)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(tmp_path, alone):
     spec = tiny_spec(epochs=2)
@@ -79,6 +81,7 @@ def test_a_run_that_is_removed_under_way_is_not_said_to_be_safe(what, tmp_path, 
     assert results(store.rows(0)) == results(alone(spec).rows(0))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_workers_end_with_the_call_however_it_ends(tmp_path):
     class MineError(Exception):

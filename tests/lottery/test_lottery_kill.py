@@ -161,6 +161,7 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(algebra, momen
     check_complete(tmp_path, complete)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algebra", BOTH)
 def test_a_run_that_is_killed_again_and_again_still_ends_with_the_same_rows(algebra, tmp_path, alone):
     complete = alone(spec_of(algebra))

@@ -81,6 +81,7 @@ def expected(out, elsewhere) -> list[dict]:
     return results(rows)
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_no_worker_and_goes_on(started, tmp_path):
     generator = random.Random(4)
     for after_rows in (0, 1, 6):
@@ -114,6 +115,7 @@ def test_a_killed_command_leaves_no_worker_and_goes_on(started, tmp_path):
     assert (tmp_path / "digits-report" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_of_two_commands_on_one_run_one_works_and_ctrl_c_ends_it(started, tmp_path, capsys):
     long = ["--algebra", "real", "--epochs", "100000"]
     process = started(*long)

@@ -29,6 +29,7 @@ def run(made):
     return [(event.kind, event.spec and event.spec.preset, event.trial) for event in made.events()]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(monkeypatch, tmp_path):
     expected = execution.run(SPECS, trials=2, out=tmp_path / "alone", workers=1)
@@ -79,6 +80,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("room", [1, 2, 3])
 def test_too_many_for_the_memory_go_on_as_fewer_and_none_is_lost(monkeypatch, room):
@@ -90,6 +92,7 @@ def test_too_many_for_the_memory_go_on_as_fewer_and_none_is_lost(monkeypatch, ro
     assert 0 < sum(kind == "notice" for kind, *_ in told) <= 3  # 8, 4, 2, 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_trial_that_does_not_fit_alone_is_one_sentence(monkeypatch):
     pretend(monkeypatch, MEMORY.format(room=0))

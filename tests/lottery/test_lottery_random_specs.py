@@ -55,6 +55,7 @@ def check_control(spec, row, ticket) -> None:
         assert 0 <= ticket.macs - row.macs <= max(100, 0.02 * ticket.macs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_experiments(seed, tmp_path):
     spec = draw_spec(seed)

@@ -146,6 +146,7 @@ def messages(told, kind) -> list[str]:
     return [event.message for event in told if event.kind == kind]
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_node_that_is_killed_goes_on_elsewhere(nodes, tmp_path):
     other = nodes.marks[1]
 
@@ -165,6 +166,7 @@ def test_the_trial_of_a_node_that_is_killed_goes_on_elsewhere(nodes, tmp_path):
     assert "2 nodes, 2 CPUs, 0 GPUs" in messages(told, "cluster")[0]
 
 
+@pytest.mark.slow
 def test_a_run_whose_whole_cluster_is_killed_goes_on_when_it_is_back(nodes, tmp_path):
     rows = itertools.count(1)
 
@@ -178,6 +180,7 @@ def test_a_run_whose_whole_cluster_is_killed_goes_on_when_it_is_back(nodes, tmp_
     assert "2 nodes, 2 CPUs, 0 GPUs" in messages(told, "cluster")[-1]
 
 
+@pytest.mark.slow
 def test_a_ray_of_our_own_ends_with_a_command_that_is_killed(tmp_path):
     mark = uuid.uuid4().hex
     words = ["run", "digits", "--algebra", "real", "--trials", "1", "--epochs", "9", "--executor", "ray", "--out"]

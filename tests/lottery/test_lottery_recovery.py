@@ -37,6 +37,7 @@ def refusal(name: str, store: RunStore) -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS if SWEEP else ["start", "step", "continue", "gradual"])
 @pytest.mark.parametrize("which", [0, 1], ids=["in a level", "at its controls"])
 def test_any_file_may_be_lost_or_damaged(name, which, begun, tmp_path):

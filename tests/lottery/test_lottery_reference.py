@@ -37,6 +37,7 @@ def in_pieces(experiment, store, case):
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

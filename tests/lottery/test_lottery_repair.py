@@ -39,6 +39,7 @@ def is_noticed(file: str, damage: str) -> bool:
     return not (file.startswith("rows-") and damage in ("empty", "cut"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS if SWEEP else ["step", "gradual"])
 @pytest.mark.parametrize("which", [0, 1], ids=["in a level", "at its controls"])
 def test_what_is_wrong_is_found_and_mended(name, which, begun, tmp_path):

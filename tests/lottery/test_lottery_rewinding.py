@@ -70,6 +70,7 @@ def _append_and_die(store, row, append=RunStore.append):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_trial_in_pieces_is_the_trial_as_a_whole(way, tmp_path):
     spec = spec_of(way)

@@ -29,6 +29,7 @@ def variants(algebra):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algebra", BOTH)
 @pytest.mark.parametrize("variant", variants("real"))
 def test_a_trial_run_twice_gives_the_same_rows_and_masks(variant, algebra, tmp_path):
@@ -39,6 +40,7 @@ def test_a_trial_run_twice_gives_the_same_rows_and_masks(variant, algebra, tmp_p
     assert files(first.path / "masks") == files(second.path / "masks")
 
 
+@pytest.mark.slow
 def test_trials_differ_and_torchs_global_generator_changes_nothing(tmp_path, alone):
     spec = tiny_spec()
     torch.manual_seed(123)
@@ -49,18 +51,21 @@ def test_trials_differ_and_torchs_global_generator_changes_nothing(tmp_path, alo
     assert alone(spec, 1).rows(1)[0].loss != alone(spec).rows(0)[0].loss
 
 
+@pytest.mark.slow
 def test_workers_give_the_rows_that_one_process_gives(ran, alone):
     expected = [row for spec in ran.specs for trial in (0, 1) for row in alone(spec, trial).rows(trial)]
     assert len(expected) == 20
     assert results(ran.rows) == results(expected)
 
 
+@pytest.mark.slow
 def test_the_number_of_trials_and_workers_changes_no_row(ran, tmp_path):
     spec = ran.specs[1]
     rows = execution.run(spec, trials=1, out=tmp_path, device="cpu", workers=1)
     assert results(rows) == results([row for row in ran.rows if (row.algebra, row.trial) == ("quaternion", 0)])
 
 
+@pytest.mark.slow
 def test_a_complete_run_called_again_starts_nothing(tmp_path, alone):
     spec = tiny_spec()
     events = []
@@ -72,6 +77,7 @@ def test_a_complete_run_called_again_starts_nothing(tmp_path, alone):
     assert {name: content for name, content in files(store.path).items() if not name.startswith(".")} == before
 
 
+@pytest.mark.slow
 def test_events_tell_all_that_happened(ran):
     for spec in ran.specs:
         for trial in (0, 1):
@@ -84,6 +90,7 @@ def test_events_tell_all_that_happened(ran):
             assert [event.top1 for event in epochs] == [row.top1 for row in told]
 
 
+@pytest.mark.slow
 def test_a_spec_from_its_file_gives_the_same_rows(tmp_path, alone):
     spec = tiny_spec("quaternion")
     read = type(spec).from_json(json.loads((alone(spec).path / "spec.json").read_text()))

@@ -35,6 +35,7 @@ def tiny(algebra, **settings):
     return with_fields(presets.get("camvid-unet", algebra=algebra), settings)
 
 
+@pytest.mark.slow
 def test_both_networks_run_all_levels_and_controls_with_mean_iou_in_their_rows(folder, tmp_path):
     specs = [tiny(algebra) for algebra in ("real", "quaternion")]
     controls = list(CONTROLS)  # of which equal-macs is of the quaternion network alone

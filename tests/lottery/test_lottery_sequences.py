@@ -47,6 +47,7 @@ def spec_of(file, name, unit, algebra="quaternion", **prune):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "unit"), [*((name, "element") for name in NAMES), ("transformer-encoder", "row")])
 def test_levels_are_as_sparse_as_they_say_and_start_where_they_rewind_to(file, tmp_path, name, unit):
     spec = spec_of(file, name, unit, **{"prune.rewind": "epoch", "prune.rewind_to": 1} if unit == "element" else {})

@@ -24,6 +24,7 @@ def store(tmp_path) -> RunStore:
     return run_alone(SPEC, tmp_path, trial=1)
 
 
+@pytest.mark.slow
 def test_workers_measure_what_is_missing_and_nothing_twice(store):
     events = []
     execution.stability([store], LINE, workers=1, on_event=events.append)
@@ -61,6 +62,7 @@ def test_overlaps_are_those_of_the_masks(store):
     assert 0 < found[1].expected < either
 
 
+@pytest.mark.slow
 def test_rows_without_masks_keep_their_overlaps_and_their_dense_level_can_be_measured(store, tmp_path):
     dense = dataclasses.replace(LINE, levels=(0,))
     with pytest.raises(UserError, match=r"0-1\.safetensors cannot be read .* makes it again by training"):

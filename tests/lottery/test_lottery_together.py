@@ -110,6 +110,7 @@ def rows_of(out: Path, spec) -> list:
     return [*store.rows(0), *store.control_rows(0, "random-init")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", perceptrons(), ids=lambda spec: f"{spec.preset} {spec.model.algebra}")
 def test_one_two_and_four_ranks_give_the_same_rows_to_the_bit(spec, run_by):
     one, two, four = (rows_of(run_by(world), spec) for world in (1, 2, 4))
@@ -176,6 +177,7 @@ def sentences(ended) -> list[str]:
     return [line for one in ended for line in one.said.splitlines() if line.startswith("fourfold:") or "Traceback" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_all_with_one_sentence_and_the_same_command_goes_on(victim, command, monkeypatch, run_by, tmp_path):
     with monkeypatch.context() as patch:
@@ -192,6 +194,7 @@ def test_a_killed_rank_ends_all_with_one_sentence_and_the_same_command_goes_on(v
     assert results(store.rows(0)) == results(RunStore(run_by(2) / store.path.name).rows(0))
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_ends_all_in_time(command, monkeypatch, tmp_path):
     monkeypatch.setattr(train_ranks, "TIMEOUT_SECONDS", 3)
     in_level_1(monkeypatch, 1, lambda: time.sleep(100))
@@ -230,6 +233,7 @@ def test_the_first_rank_decides_when_the_budget_is_spent(tmp_path, run_by):
     assert results(RunStore(tmp_path / "runs-2" / spec.id).rows(0)) == results(RunStore(run_by(2) / spec.id).rows(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "worlds"), [(perceptrons(), (2, 4, 1)), (convolutions(), (2,))], ids=["perceptrons", "batch norm"]
 )
@@ -360,6 +364,7 @@ cli.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_torchrun_restarts_after_a_killed_rank_and_the_run_goes_on(tmp_path, run_by):
     script = tmp_path / "dying.py"
     script.write_text(SCRIPT, encoding="utf-8")

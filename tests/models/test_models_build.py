@@ -19,6 +19,7 @@ FITTING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "algebra"), FITTING)
 def test_every_network_gives_one_output_a_class_in_every_algebra_that_divides_it(name, algebra):
     shape = models.input_shape(name, algebra)

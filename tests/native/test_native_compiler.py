@@ -250,6 +250,7 @@ def as_one(*names: str) -> str:
 PERCEPTRON = as_one(*FILES, "perceptron")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [[], ["-D__AVX512F__"]], ids=["8 lanes", "16 lanes"])  # which compilers can do with less
 @pytest.mark.parametrize(
     "code",

@@ -39,6 +39,7 @@ def first(output):
     return output[0] if isinstance(output, tuple) else output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HYPERCOMPLEX)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_projected_weights_are_the_nearest_ones_and_compute_the_same_in_torch(kind, name):

@@ -59,6 +59,7 @@ def loss(output: Tensor) -> Tensor:
     return output.square().mean()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
 def test_gradients_of_parallel_layers_are_those_of_all_images(tmp_path: Path) -> None:
     alone = network(seed=0)

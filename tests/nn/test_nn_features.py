@@ -149,6 +149,7 @@ def with_torchs_forward(model: nn.Module) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_rewritten_model_is_copied_saved_traced_and_taken_back(name: str) -> None:
     kind, shape = MODELS[name]

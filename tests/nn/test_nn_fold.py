@@ -75,6 +75,7 @@ def test_one_real_layer_computes_what_two_did(name: str) -> None:
         assert torch.equal(value, before[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet-18", "resnet-50", "vgg-16"])
 def test_every_norm_of_our_networks_folds(name: str) -> None:
     model = trained(models.build(name, algebra="quaternion", seed=0), 2, 4, 32, 32)

@@ -31,6 +31,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["compile", "export"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_call_compiles_and_exports(name, tool):

@@ -53,6 +53,7 @@ IMAGES = nn.Sequential(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "x"),
     [

@@ -119,6 +119,7 @@ def test_a_layer_is_a_module_like_any_other():
     assert repr(layer).count("algebra='quaternion'") == 6
 
 
+@pytest.mark.slow
 def test_a_layer_compiles_to_one_graph():
     layer = TransformerEncoderLayer(16, 2, 24, 0.0, batch_first=True, algebra="quaternion")
     x = draw(0, 2, 5, 16, dtype=torch.float32)

@@ -27,6 +27,7 @@ def outputs(model: nn.Module, shape: tuple[int, ...], scale: float) -> torch.Ten
         return model(images)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_shrunken_random_graphs_say_the_same_at_every_scale(part: int) -> None:

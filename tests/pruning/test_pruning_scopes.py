@@ -234,6 +234,7 @@ def test_a_budget_of_macs_is_held_and_used_up_by_the_best_score_per_mac(density,
     assert density == 1 or least >= max(gone)[0]
 
 
+@pytest.mark.slow
 def test_a_budget_of_macs_spares_layers_that_are_used_once():
     model = fourfold.models.build("conv2", seed=0)
     sizes = fourfold.models.measure(model, (3, 32, 32))

@@ -137,6 +137,7 @@ def test_an_activation_in_two_places_and_nested_chains():
     assert [small[0][0].out_features, small[1].out_features] == [3, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algebra", ["real", "quaternion"])
 @pytest.mark.parametrize(("name", "inner"), [("resnet-18", r"body\.0"), ("resnet-50", r"body\.[02]")])
 def test_blocks_of_residual_networks_shrink_inside(name, inner, algebra):

@@ -168,6 +168,7 @@ SPECIAL = {"rewind_to", "search", "budget", "cosine_steps", "schedule", "ema"}
 """Fields that are valid only beside certain others; tried below."""
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=20, deadline=None)
 @given(specs)
 def test_every_field_is_part_of_the_id(spec):

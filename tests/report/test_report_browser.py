@@ -45,6 +45,7 @@ def drawn(page: Page, at: str, chart: str = "accuracy") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_it_draws_without_a_word_on_the_console_or_a_request(page: Page, at: str, built: Path) -> None:
     shown = drawn(page, at)
     assert (len(shown["lines"]), shown["bands"], shown["marks"], shown["hollow"]) == (4, 2, 14, 2)

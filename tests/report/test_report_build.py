@@ -37,6 +37,7 @@ def test_the_report_is_a_page_tables_and_figures(built: Path) -> None:
     assert "2 of 3" in tables
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         for algebra in ("real", "quaternion") if name == "one" else ("quaternion", "real"):

@@ -165,6 +165,7 @@ def rows_of(spec: Spec, out: Path, trials: int = 3, levels: int = 22) -> None:
     synthetic.write(out, spec, trials, levels)
 
 
+@pytest.mark.slow
 def test_claims_are_judged_by_rows_of_the_papers_experiment_first(tmp_path: Path) -> None:
     for algebra in ("real", "quaternion"):
         spec = presets.get("conv4-cifar10", algebra=algebra)
@@ -207,6 +208,7 @@ def study(out: Path, bf16_gap: float, spread: float = 0.1, preset: str = "digits
             store.append(synthetic.row(spec, trial, 3, top1=10.0 if ahead else 30.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fraction", "precision", "words"),
     [

@@ -114,6 +114,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("ranks")
 
 
+@pytest.mark.slow
 @needs_ranks
 @pytest.mark.parametrize("case", EXACT)
 def test_the_same_parts_give_the_same_bits_on_one_two_and_four_ranks(case, folder):
