@@ -3,18 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fourfold.record import TOP1, Metric, UserError
+from fourfold.tasks.confusion import IGNORE, ConfusionMeter, class_factors
 from fourfold.tasks.protocol import check_tensor
 
 FIVE_FROM = 100
 """Classes from which top-5 is measured, as the papers do."""
-
-IGNORE = -100
-"""The label that torch's cross-entropy leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,38 +43,22 @@ class Classification:
         logits, labels = _checked(outputs, targets)
         if self.is_plain:
             return F.cross_entropy(logits, labels)
-        weights = self.class_weights
-        if weights is not None and len(weights) != logits.shape[1]:
-            raise UserError(f"`task.class_weights` ({len(weights)} numbers) must be one per class of {logits.shape[1]}")
+        factors = class_factors(self.class_weights, logits)
         if self.ignore_index is not None and not labels.is_floating_point():
             labels = labels.masked_fill(labels == self.ignore_index, IGNORE)  # -100 is left out as well, as without a setting
-        return F.cross_entropy(
-            logits,
-            labels,
-            weight=None if weights is None else torch.tensor(weights, dtype=logits.dtype, device=logits.device),
-            ignore_index=IGNORE,
-            label_smoothing=self.label_smoothing,
-        )
+        return F.cross_entropy(logits, labels, weight=factors, ignore_index=IGNORE, label_smoothing=self.label_smoothing)
 
     def meter(self) -> "ClassificationMeter":
         """Return a meter that has seen no batch."""
         return ClassificationMeter(ignore_index=self.ignore_index)
 
 
-class ClassificationMeter:
-    """Counts which classes are taken for which.
-
-    Args:
-        ignore_index: A label that is not counted, beside -100.
-    """
-
-    def __init__(self, ignore_index: int | None = None) -> None:
-        self._ignored = ignore_index
-        self.reset()
+class ClassificationMeter(ConfusionMeter):
+    """Accuracy of all classes and of each, over all batches."""
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._confusion: Tensor | None = None
+        super().reset()
         self._five: Tensor | None = None
 
     def update(self, outputs: Any, targets: Any) -> None:
@@ -91,9 +72,7 @@ class ClassificationMeter:
         if self._ignored is not None:
             counted &= labels != self._ignored
         logits, labels = logits[counted], labels[counted]
-        pairs = labels * classes + logits.argmax(1)
-        confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
-        self._confusion = confusion if self._confusion is None else self._confusion + confusion
+        self._count(labels, logits.argmax(1), classes)
         if classes >= FIVE_FROM:
             five = (logits.topk(5).indices == labels.unsqueeze(1)).sum()
             self._five = five if self._five is None else self._five + five
@@ -110,12 +89,6 @@ class ClassificationMeter:
             raise UserError("there is nothing to measure: every label is ignored")
         values = {"top1": 100 * int(confusion.diagonal().sum()) / count}
         return values if self._five is None else values | {"top5": 100 * int(self._five) / count}
-
-    def confusion_matrix(self) -> Tensor:
-        """Return how often each class (row) was taken for each (column): int64 (classes, classes)."""
-        if self._confusion is None:
-            raise UserError("there is nothing to measure: the meter has seen no batch")
-        return self._confusion.cpu()
 
     def per_class(self) -> list[float | None]:
         """Return the part of each class that is right, in percent; None for a class that does not occur."""

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fourfold.record import Metric, UserError
-from fourfold.tasks.classification import IGNORE
+from fourfold.tasks.confusion import IGNORE, ConfusionMeter, class_factors
 from fourfold.tasks.protocol import check_tensor
 
 MEAN_IOU = Metric(name="miou", unit="%", title="mean IoU")
@@ -37,10 +36,7 @@ class Segmentation:
             UserError: outputs and targets do not fit each other.
         """
         logits, labels = _checked(outputs, targets, self.ignore_index)
-        weights = self.class_weights
-        if weights is not None and len(weights) != logits.shape[1]:
-            raise UserError(f"`task.class_weights` ({len(weights)} numbers) must be one per class of {logits.shape[1]}")
-        factors = None if weights is None else torch.tensor(weights, dtype=logits.dtype, device=logits.device)
+        factors = class_factors(self.class_weights, logits)
         if not _has_weight(labels, factors):
             return logits.sum() * 0  # torch's mean of nothing is NaN
         return F.cross_entropy(logits, labels, weight=factors, ignore_index=IGNORE, label_smoothing=self.label_smoothing)
@@ -50,29 +46,14 @@ class Segmentation:
         return SegmentationMeter(ignore_index=self.ignore_index)
 
 
-class SegmentationMeter:
-    """Counts which classes pixels are taken for: one confusion matrix of integers over all batches.
-
-    Args:
-        ignore_index: A label that is not counted, beside -100.
-    """
-
-    def __init__(self, ignore_index: int | None = None) -> None:
-        self._ignored = ignore_index
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all batches."""
-        self._confusion: Tensor | None = None
+class SegmentationMeter(ConfusionMeter):
+    """Intersection over union of all classes and of each, over the pixels of all batches."""
 
     def update(self, outputs: Any, targets: Any) -> None:
         """Take in logits (batch, classes, H, W) and labels int64 (batch, H, W)."""
         logits, labels = _checked(outputs, targets, self._ignored)
-        classes = logits.shape[1]
         counted = labels != IGNORE
-        pairs = labels[counted] * classes + logits.argmax(1)[counted]
-        confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
-        self._confusion = confusion if self._confusion is None else self._confusion + confusion
+        self._count(labels[counted], logits.argmax(1)[counted], logits.shape[1])
 
     def compute(self) -> dict[str, float]:
         """Return, in percent, `miou`, `pixel_accuracy`, `class_accuracy` and `iou_0`, `iou_1`, … of each class.
@@ -96,12 +77,6 @@ class SegmentationMeter:
             "pixel_accuracy": 100 * sum(right) / count,
             "class_accuracy": sum(parts) / len(parts),
         } | ious
-
-    def confusion_matrix(self) -> Tensor:
-        """Return how many pixels of each class (row) were taken for each (column): int64 (classes, classes)."""
-        if self._confusion is None:
-            raise UserError("there is nothing to measure: the meter has seen no batch")
-        return self._confusion.cpu()
 
     def per_class(self) -> list[float | None]:
         """Return the IoU of each class in percent; None for a class that no pixel is of or is taken for."""
