@@ -10,40 +10,30 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 
 import contextlib
 import copy
-import errno
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, digest_of, mask_digest, most_bytes, pack, unpack
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
-from fourfold.record.errors import LostFileError, LostSpecError, UserError
+from fourfold.record.errors import LostFileError, UserError
 from fourfold.record.files import append_line, read_file, write_atomically
-from fourfold.record.folders import LARGEST_TEXT, holds_rows_or_masks, move_aside, name_of, run_folders, runs_named
+from fourfold.record.folders import LARGEST_TEXT, move_aside, run_folders, runs_named
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
 from fourfold.record.reading import READING_ERRORS, parse_object
-from fourfold.record.references import Trust, is_code
-from fourfold.record.references import changed as changed_code
+from fourfold.record.references import Trust
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import TICKET, Row
-from fourfold.record.spec import SPEC_VERSION, Spec
+from fourfold.record.same_run import check_code, check_data, code_of_last_row
+from fourfold.record.spec import Spec
+from fourfold.record.spec_file import SpecFile
 from fourfold.record.stability import ConnectivityRow, OverlapRow
 
 __all__ = ["Arrays", "RunStore", "find_runs"]
-
-DATA = "data_sha256"
-"""What `spec.json` has beside the spec: the SHA-256 of the images and labels, which are no part of the run's id."""
-
-CODE = "code_sha256"
-"""And that of each file of the user's code that the spec names, where it names any."""
-
-_LOST = (None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""Errors of reading a file that is not there, or is no file; others, such as a missing permission, are no damage."""
 
 
 class RunStore:
@@ -52,12 +42,10 @@ class RunStore:
     _trust: Trust | None = None
     """Permission to import the code that the spec names; none unless `trusted` was asked."""
 
-    _expected: Spec | None = None
-    """The spec that the folder's name is of; it stands in where `spec.json` is lost."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self._held = HeldLocks(path)
+        self._spec_file = SpecFile(path, self._read)
 
     @classmethod
     def create(
@@ -88,7 +76,7 @@ class RunStore:
         check_file_name("spec.preset", spec.preset)
         store = cls.expecting(out, spec)
         file = store.path / "spec.json"
-        if lost := store._lost_spec():
+        if lost := store._spec_file.lost():
             if others := runs_named(store.path) - {spec.id}:
                 raise UserError(
                     f"{store.path}: expected rows of {spec.id}, found those of {min(others)}; "
@@ -102,7 +90,7 @@ class RunStore:
             if code and not accept_changed_code:
                 store.check_code(code)
             if not lost:
-                store._expected = None
+                store._spec_file.expected = None
                 return store
             if os.path.lexists(file):
                 place = move_aside(store.path, file.name)
@@ -111,27 +99,18 @@ class RunStore:
                 tell(f"{file} is missing: it is written again")
         try:
             store.path.mkdir(parents=True, exist_ok=True)
-            value = spec.to_json() | ({} if data is None else {DATA: data}) | ({CODE: dict(code)} if code else {})
-            write_atomically(file, (json.dumps(value, indent=1) + "\n").encode())
+            store._spec_file.write(spec, data, code)
         except OSError as error:
             raise UserError(f"cannot write the run to {store.path} ({error.strerror}); choose another --out") from error
-        store._expected = None
+        store._spec_file.expected = None
         return store
 
     @classmethod
     def expecting(cls, out: Path, spec: Spec) -> "RunStore":
         """Return the store of `spec` below `out`, of which nothing need be there; a lost `spec.json` is no loss to it."""
         store = cls(out / spec.id)
-        store._expected = spec.trusted(None)
+        store._spec_file.expected = spec.trusted(None)
         return store
-
-    def _lost_spec(self) -> LostSpecError | None:
-        """Return what is wrong with the spec of a folder that had one; None where nothing is, or there is no run yet."""
-        try:
-            self._spec_on_disk()
-        except LostSpecError as lost:
-            return lost if os.path.lexists(self.path / "spec.json") or holds_rows_or_masks(self.path) else None
-        return None
 
     def spec(self) -> Spec:
         """Return the spec that the run was started with.
@@ -140,25 +119,12 @@ class RunStore:
             LostSpecError: it is missing or damaged.
             UserError: it is of another version, or was altered: the folder and its rows have the name of another.
         """
-        spec = self._spec()
-        return spec if self._trust is None else spec.trusted(self._trust.expecting(self.code() | self._last_code()))
-
-    def _spec(self) -> Spec:
-        """Return the spec without permission to import code."""
-        value = {name: content for name, content in self._spec_json().items() if name not in (DATA, CODE)}
-        spec = Spec.from_json(value, source=str(self.path / "spec.json"))
-        name = name_of(self.path)
-        if spec.id != name and name in runs_named(self.path):
-            raise UserError(
-                f"{self.path / 'spec.json'}: expected the spec of {name}, as the rows beside it, found that of {spec.id}: it "
-                "was altered, and the rows were not; `fourfold check --repair` moves it aside, and the same command "
-                "writes it again"
-            )
-        return spec
+        spec = self._spec_file.spec()
+        return spec if self._trust is None else spec.trusted(self._trust.expecting(self.code() | code_of_last_row(self)))
 
     def _id(self) -> str:
         """Return the run's id, which its rows name."""
-        return self._spec().id
+        return self._spec_file.spec().id
 
     def trusted(self, trust: Trust) -> "RunStore":
         """Return the same run with permission to import the code that its spec names, as it was when it was last run."""
@@ -168,8 +134,7 @@ class RunStore:
 
     def data(self) -> str | None:
         """Return the SHA-256 of the images and labels that the run was started with; None in older runs."""
-        found = self._spec_json().get(DATA)
-        return found if isinstance(found, str) else None
+        return self._spec_file.data()
 
     def code(self) -> dict[str, str]:
         """Return the SHA-256 of each file of user code that the run was started with; empty where there is none.
@@ -177,10 +142,7 @@ class RunStore:
         Raises:
             UserError: it is damaged.
         """
-        found = self._spec_json().get(CODE, {})
-        if not isinstance(found, dict) or not all(isinstance(digest, str) for digest in found.values()):
-            raise UserError(f"{self.path / 'spec.json'}: expected `{CODE}` to be digests by file, found {found!r}")
-        return found
+        return self._spec_file.code()
 
     def check_code(self, code: Mapping[str, str]) -> None:
         """Check that a run goes on with the code that it was started with, or that was accepted since.
@@ -191,17 +153,7 @@ class RunStore:
         Raises:
             UserError: neither the run nor its last row knows this code.
         """
-        started, last = self.code(), self._last_code()
-        for source, digest in code.items():
-            known = [digests[source] for digests in (started, last) if source in digests]
-            if known and digest not in known:
-                raise changed_code(source, known[-1], digest)
-
-    def _last_code(self) -> dict[str, str]:
-        """Return the code of the row that was written last."""
-        rows = [row for trial in self.trials() for row in self.rows(trial)[-1:] if row.provenance.code]
-        newest = max(rows, key=lambda row: row.provenance.finished, default=None)
-        return (newest.provenance.code if newest else None) or {}
+        check_code(self, code)
 
     def check_data(self, data: str, trials: Iterable[int] | None = None) -> None:
         """Check that a run goes on with the images and labels that it was started with.
@@ -213,60 +165,7 @@ class RunStore:
         Raises:
             UserError: something on disk was trained or measured on others.
         """
-        for found, what in self._data_named(trials):
-            if found not in (None, data):
-                name = self._spec().data.name
-                if is_code(name):
-                    advice = f"{name} must return the same at each call, so seed what it draws"
-                elif "/" in name or name.endswith(".npz"):
-                    advice = f"bring {name} back to what it was"
-                else:
-                    advice = "name the folder that has them with --data-dir"
-                raise UserError(
-                    f"{what} in {self.path} is of other {name} data (SHA-256 {found[:8]}) than those that are here "
-                    f"({data[:8]}); {advice}, or start afresh with another --out"
-                )
-
-    def _data_named(self, trials: Iterable[int] | None) -> Iterator[tuple[str | None, str]]:
-        """Yield which data the parts of a run say that they are of, and which part that is."""
-        yield self.data(), "the run"
-        for trial in self.trials() if trials is None else trials:
-            yield from ((row.data, f"level {row.level} of trial {trial}") for row in self.rows(trial))
-        if trials is None:
-            for trial, control in self.controls():
-                yield from ((row.data, f"{control} of trial {trial}") for row in self.control_rows(trial, control))
-            for trial in self.trials():
-                yield from ((row.data, f"the connectivity of trial {trial}") for row in self.connectivity(trial))
-
-    def _spec_json(self) -> dict[str, Any]:
-        try:
-            return self._spec_on_disk()
-        except LostSpecError:
-            if self._expected is None:
-                raise
-            return self._expected.to_json()
-
-    def _spec_on_disk(self) -> dict[str, Any]:
-        """Return what `spec.json` holds: a spec, or one of another version.
-
-        Raises:
-            LostSpecError: it is missing or damaged.
-            UserError: it cannot be read for another reason.
-        """
-        file = self.path / "spec.json"
-        try:
-            value = parse_object(self._read(file).decode())
-            if type(value.get("spec_version")) is not int:
-                raise ValueError("it has no spec_version")
-            if value["spec_version"] == SPEC_VERSION:
-                Spec.from_json({name: part for name, part in value.items() if name not in (DATA, CODE)}, source="it")
-        except OSError as error:
-            if error.errno in _LOST:
-                raise LostSpecError(file, error) from error
-            raise UserError(f"{file} cannot be read as a spec ({error})") from error
-        except ValueError as error:
-            raise LostSpecError(file, error) from error
-        return value
+        check_data(self, self._spec_file.spec().data.name, data, trials)
 
     def trials(self) -> list[int]:
         """Return the trials that have rows or failed, in order."""
