@@ -100,11 +100,6 @@ class _Mender:
         raise UserError("; ".join(told) or f"trial {trial} has no level {level}")
 
 
-def needs_training(findings: Sequence[Finding]) -> bool:
-    """Whether anything is made again by training."""
-    return any(finding.wrong and finding.remedy == TRAINED_AGAIN for finding in findings)
-
-
 def _cut(store: RunStore, finding: Finding, say: Say) -> None:
     """Keep the lines of a file before the first bad one; the file as it is aside, unless that is a line a crash tore off."""
     file = store.path / finding.file
