@@ -211,6 +211,17 @@ def test_a_report_has_experiments_of_any_metrics(here, write, quick_plan):
 
 
 @pytest.mark.slow
+def test_a_task_that_is_judged_by_something_else_than_its_rows_is_refused(here, write, quick_plan):
+    """Also where changed code is accepted: rows of two metrics are not one curve."""
+    write(task="own.py:Task")
+    assert call("run", "own.py", *QUICK).code == 0
+    write(task="own.py:Task", changes=[('Metric(name="m")', 'Metric(name="m", higher_is_better=False)')])
+    said = refused("run", "own.py", "--trials", 2, *QUICK[2:], "--accept-changed-code")
+    assert "is judged by m, and the task by m (less is better) now" in said
+    assert len(find_runs(Path("runs"))[0].trials()) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("--study", 2)])
 def test_a_sweep_selects_by_a_validation_part_of_the_users_own(write, quick_plan, words):
     write(options=", validation=0.25")

@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 from synthetic_runs import row, spec
 
-from fourfold.record import TOP1, Metric
+from fourfold.record import TOP1, Metric, TaskSpec
 from fourfold.report import curves
+from fourfold.report.build import slugs
 from fourfold.report.compare import crossover, smallest_within
-from fourfold.report.experiments import experiments_of_rows
+from fourfold.report.experiments import experiments, experiments_of_rows
 from fourfold.report.figures import draw
 from fourfold.report.page import page
 from fourfold.report.plots import accuracy_plots, training_plots
+from fourfold.report.runs import Run
 from fourfold.report.tables import level_records, level_table, summary_records, summary_table, to_csv
 from fourfold.report.words import sentences
 
@@ -75,6 +77,31 @@ def test_the_page_draws_the_metric(experiment):
     text = page([experiment])
     assert '"axis": "Test root mean squared error (m), less is better"' in text or "Test root mean squared error (m)" in text
     assert re.search(r'"reverse":\s*true', text)
+
+
+def run_of(rows, **fields):
+    spec_of = replace(spec(rows[0].algebra), preset="roads", **fields)
+    return Run(id=rows[0].run, spec=spec_of, rows=tuple(rows), failures={})
+
+
+def test_runs_of_different_metrics_are_different_experiments_whatever_their_names():
+    """The same preset, data and model, asked for classes and for numbers: from runs, and from rows alone."""
+    by_class = [replace(row, preset="roads") for row in ROWS]
+    by_error = [replace(of_error(row), run=f"{row.run}-e") for row in ROWS]
+    runs = [
+        run_of([row for row in rows if row.algebra == algebra], task=TaskSpec(name=task))
+        for rows, task in ((by_class, "classification"), (by_error, "regression"))
+        for algebra in ("real", "quaternion")
+    ]
+    failed = replace(runs[2], id="failed", rows=(), failures={0: "level 0: the loss became nan"})
+    for found in (experiments([*runs, failed]), experiments_of_rows([*by_class, *by_error])):
+        assert [experiment.metric.name for experiment in found] == ["rmse", "top1"]
+        for experiment in found:
+            assert {row.metric for row in experiment.rows} == {experiment.metric}
+            assert len(experiment.curves) == 2
+        assert len({experiment.title for experiment in found}) == 2
+        assert len(set(slugs(found))) == 2
+    assert "failed" in experiments([*runs, failed])[0].failures
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fourfold import tasks
 from fourfold.execution.jobs import Job, Trial
 from fourfold.lottery._stability import Line, run_stability
 from fourfold.lottery.building import explained
@@ -19,6 +20,7 @@ from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
+from fourfold.record.same_run import check_metric
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
 
 BROKEN = "broken"
@@ -93,9 +95,15 @@ def _send_failure(error: Exception | SystemExit, spec: Spec, send: Callable[...,
 
 
 def create_store(job: Job, spec: Spec, data: str | None, tell: Callable[[str], None] = lambda sentence: None) -> RunStore:
-    """Return the store of a spec of a job whose code is pinned, made if it is not there; a spec written again is told of."""
+    """Return the store of a spec of a job whose code is pinned, made if it is not there; a spec written again is told of.
+
+    Raises:
+        UserError: the run was begun with other data, other code or a task that is judged by something else.
+    """
     code = dict(spec.trust.digests) if spec.trust else {}
-    return RunStore.create(job.out, spec, data, code, accept_changed_code=job.accept_changed_code, tell=tell)
+    store = RunStore.create(job.out, spec, data, code, accept_changed_code=job.accept_changed_code, tell=tell)
+    check_metric(store, tasks.get(spec).metric)
+    return store
 
 
 def check_same_data(experiment: Experiment, expected: str | None) -> None:

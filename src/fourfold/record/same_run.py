@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fourfold.record.errors import UserError
+from fourfold.record.metric import Metric
 from fourfold.record.references import changed as changed_code
 from fourfold.record.references import is_code
 
@@ -41,6 +42,27 @@ def check_code(store: "RunStore", code: Mapping[str, str]) -> None:
         known = [digests[source] for digests in (started, last) if source in digests]
         if known and digest not in known:
             raise changed_code(source, known[-1], digest)
+
+
+def check_metric(store: "RunStore", metric: Metric) -> None:
+    """Raise `UserError` if rows of a run are judged by another metric than its task is now, as after an edit of its code.
+
+    Args:
+        store: The run.
+        metric: Of its task.
+    """
+    for trial in store.trials():
+        for row in store.rows(trial)[:1]:
+            if row.metric != metric:
+                raise UserError(
+                    f"level {row.level} of trial {trial} in {store.path} is judged by {_of(row.metric)}, and the task by "
+                    f"{_of(metric)} now: they cannot be compared; bring the task back to what it was, or start afresh with "
+                    "another --out"
+                )
+
+
+def _of(metric: Metric) -> str:
+    return f"{metric.label}{'' if metric.higher_is_better else ' (less is better)'}"
 
 
 def code_of_last_row(store: "RunStore") -> dict[str, str]:

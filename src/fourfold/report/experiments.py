@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from fourfold.record import TICKET, TOP1, ConnectivityRow, Metric, OverlapRow, Row, Spec
 from fourfold.report.curves import Curve, curves
@@ -13,6 +13,9 @@ from fourfold.report.scaling import scale_of, unscaled
 
 WAYS = {EARLY_STOPPING: "with early stopping", "-released": "as the released code trains"}
 """What the ends of presets' names say."""
+
+_Key: TypeAlias = tuple[str, str, str, Metric]
+"""Preset, data set, model and metric: what rows of one experiment have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,25 +57,43 @@ class Experiment:
         title = f"{MODELS.get(self.model, self.model)} on {DATASETS.get(self.dataset, self.dataset)}"
         ways = [words for ending, words in WAYS.items() if unscaled(self.preset).endswith(ending)]
         scale = scale_of(self.preset)
-        return ", ".join([title, *ways, *([] if scale is None else [f"scaled to {scale:g}"])])
+        metric = [] if self.metric == TOP1 else [f"by {self.metric.title or self.metric.name}"]
+        return ", ".join([title, *ways, *([] if scale is None else [f"scaled to {scale:g}"]), *metric])
 
 
 def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:
-    """Return the experiments of runs, ordered by name; a run without rows still shows its failures."""
-    groups: dict[tuple[str, str, str], list[Run]] = {}
+    """Return the experiments of runs, ordered by name; a run without rows still shows its failures.
+
+    Runs that are judged by different metrics are different experiments, whatever their names.
+    """
+    groups: dict[_Key, list[Run]] = {}
+    runs = tuple(runs)
     for run in runs:
-        groups.setdefault((run.spec.preset, run.spec.data.name, run.spec.model.name), []).append(run)
+        spec = run.spec
+        groups.setdefault((spec.preset, spec.data.name, spec.model.name, _metric_of(run, runs)), []).append(run)
     return tuple(
         replace(
-            (found := _experiment(*key, rows=tuple(row for run in group for row in run.rows))),
+            (found := _experiment(*key[:3], rows=tuple(row for run in group for row in run.rows))),
             curves=_told_apart(found.curves, {run.id: run.spec for run in group}),
             specs={run.id: run.spec for run in group},
             failures={run.id: run.failures for run in group if run.failures},
             connectivity=tuple(row for run in group for row in run.connectivity),
             overlaps=tuple(row for run in group for row in run.overlaps),
         )
-        for key, group in sorted(groups.items())
+        for key, group in sorted(groups.items(), key=_order)
     )
+
+
+def _metric_of(run: Run, runs: Sequence[Run]) -> Metric:
+    """Return what a run is judged by; of one without rows, what another run of its task is."""
+    same_task = (other for other in runs if other.spec.task.name == run.spec.task.name)
+    return next((row.metric for each in (run, *same_task) for row in each.rows), TOP1)
+
+
+def _order(item: tuple[_Key, Any]) -> tuple[str, ...]:
+    """Return what experiments are sorted by: preset, data set, model and the name of the metric."""
+    preset, dataset, model, metric = item[0]
+    return preset, dataset, model, metric.name, metric.label
 
 
 def read_experiments(paths: Sequence[Path]) -> tuple[Experiment, ...]:
@@ -82,10 +103,10 @@ def read_experiments(paths: Sequence[Path]) -> tuple[Experiment, ...]:
 
 def experiments_of_rows(rows: Iterable[Row]) -> tuple[Experiment, ...]:
     """Return the experiments of rows alone, ordered by name."""
-    groups: dict[tuple[str, str, str], list[Row]] = {}
+    groups: dict[_Key, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.preset, row.dataset, row.model), []).append(row)
-    return tuple(_experiment(*key, rows=tuple(group)) for key, group in sorted(groups.items()))
+        groups.setdefault((row.preset, row.dataset, row.model, row.metric), []).append(row)
+    return tuple(_experiment(*key[:3], rows=tuple(group)) for key, group in sorted(groups.items(), key=_order))
 
 
 def _told_apart(curves: Sequence[Curve], specs: Mapping[str, Spec]) -> tuple[Curve, ...]:

@@ -43,6 +43,13 @@ def check_same_data(dataset: str, named: Iterable[tuple[str, str | None]]) -> No
         raise UserError(f"{of} are of different {dataset} data (SHA-256 {one[:8]} and {other[:8]}): they cannot be compared")
 
 
+def _check_same_metric(run: str, rows: Iterable[Row]) -> None:
+    """Raise `UserError` if rows of one run are judged by different metrics, as after an edit of its task."""
+    metrics = {row.metric: row.metric.label for row in rows}
+    if len(metrics) > 1:
+        raise UserError(f"levels of {run} are judged by different metrics ({' and '.join(metrics.values())}): name other runs")
+
+
 def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     """Return every run at or below the paths, ordered by id.
 
@@ -78,6 +85,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     for run, known in rows.items():
         measured = [(line.run, line.data) for line in connectivity.values() if line.run == run]
         check_same_data(specs[run].data.name, [*((run, row.data) for _, row in known.values()), *measured])
+        _check_same_metric(run, [row for _, row in known.values()])
     return tuple(
         Run(
             id=run,
