@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fourfold import models, pruning
 from fourfold import nn as fnn
+from fourfold.models.measuring import run_once
 from fourfold.nn import named_weights
 
 sys.path.append(str(Path(__file__).parent.parent / "pruning"))
@@ -219,3 +220,11 @@ def test_torchs_encoders_are_measured_layer_by_layer() -> None:
     sizes = models.measure(encoder, (5, 8))
     assert sizes.macs == 5 * sizes.weights == 5 * 2 * (4 * 64 + 2 * 128)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("name", ["lenet-12", "conv-2", "resnet-8", "u-net", "lstm"])
+@pytest.mark.parametrize("algebra", ["real", "quaternion"])
+def test_sizes_are_the_same_with_values_and_without(name: str, algebra: str) -> None:
+    network = models.build(name, algebra=algebra)
+    inputs = torch.zeros(1, *models.input_shape(name, algebra))
+    assert run_once(network, inputs, on_meta=True) == run_once(network, inputs, on_meta=False)

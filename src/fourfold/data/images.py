@@ -1,5 +1,7 @@
 """`load`: a data set as plain arrays, from whichever official files lie in the data directory."""
 
+import gzip
+import importlib.util
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,11 +89,9 @@ def load(name: str, directory: Path | None = None, download: bool = True) -> Ima
 
 def _digits(about: DataInfo) -> ImageSet:
     """Return scikit-learn's digits, 0 … 16 scaled to 0 … 255; a fifth of each class, drawn with seed 0, is the test set."""
-    from sklearn.datasets import load_digits  # a second of imports, for this data set only
-
-    bunch = load_digits()
-    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-    labels = bunch.target.astype(np.int64)
+    values = _digits_table()
+    images = np.round(values[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = values[:, -1].astype(np.int64)
     test = np.zeros(len(labels), dtype=bool)
     test[stratified(labels, about.test_images, seed=0)] = True
     return ImageSet(
@@ -101,6 +101,20 @@ def _digits(about: DataInfo) -> ImageSet:
         test_images=images[test],
         test_labels=labels[test],
     )
+
+
+def _digits_table() -> NDArray[np.float64]:
+    """Return 64 pixels and the class of each digit, from scikit-learn's file: importing scikit-learn takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            with gzip.open(file, mode="rt", encoding="utf-8") as lines:
+                return np.loadtxt(lines, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()  # the file is where another version keeps it
+    return np.column_stack([bunch.data, bunch.target])
 
 
 def _read(about: DataInfo, source: Source, directory: Path) -> ImageSet:

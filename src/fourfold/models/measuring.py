@@ -1,5 +1,6 @@
 """`measure`: a network run once to see how often each of its weights works."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,12 +19,15 @@ from fourfold.nn.inputs import Inputs, call_with, entry, map_tensors, tensors_in
 from fourfold.nn.weights import check_not_lazy
 from fourfold.record import UserError
 
+SMALL_MACS = 2**29
+"""Weights times input values, which no forward's multiplications exceed by much: below this it takes milliseconds."""
+
 
 def measure(model: nn.Module, shape: Inputs) -> Sizes:
     """Run the model once and return the sizes of its layers.
 
-    It runs on the meta device, without numbers; where a forward needs some (constants of its own, branches), on zeros. A layer
-    that runs several times does the MACs of all its runs, and one that does not run none.
+    It runs on the meta device, without values. Small networks, and those whose forward needs values (for constants of its own or
+    branches), run on zeros. A layer that runs several times does the MACs of all its runs, and one that does not run none.
 
     Args:
         model: Any network of linear, convolution, recurrent, attention and normalisation layers; it is not changed.
@@ -41,19 +45,22 @@ def measure(model: nn.Module, shape: Inputs) -> Sizes:
         if stored_weights(module, name) and rule_of(module) is None:
             kinds = "linear, convolution, recurrent and attention layers alone"
             raise UserError(f"cannot count the MACs of {name!r} ({type(module).__name__}): {kinds}")
-    try:
-        return _run(model, inputs, on_meta=True)
-    except UserError:
-        raise
-    except Exception:  # the forward mixes in tensors of its own, or asks for a value
+    reason = ""
+    for on_meta in (False, True) if _is_small(model, inputs) else (True, False):
         try:
-            return _run(model, inputs, on_meta=False)
+            return run_once(model, inputs, on_meta=on_meta)
         except UserError:
             raise
-        except Exception as error:
-            reason = str(error).partition("\n")[0]
-            shapes = map_tensors(lambda tensor: tensor[0], shape) if shape is inputs else shape
-            raise UserError(f"`model` (={type(model).__name__}) does not run on `shape` (={shapes}): {reason}") from error
+        except Exception as error:  # the forward mixes in tensors of its own, or asks for a value
+            reason = reason if on_meta else str(error).partition("\n")[0]
+    shapes = map_tensors(lambda tensor: tensor[0], shape) if shape is inputs else shape
+    raise UserError(f"`model` (={type(model).__name__}) does not run on `shape` (={shapes}): {reason}")
+
+
+def _is_small(model: nn.Module, inputs: Inputs) -> bool:
+    """Return whether a forward on zeros takes less time than the meta device, whose first use imports torch's compiler."""
+    positions = sum(tensor.numel() for tensor in tensors_in(inputs))
+    return positions * sum(parameter.numel() for parameter in model.parameters()) <= SMALL_MACS
 
 
 def _inputs(model: nn.Module, shape: Any) -> Inputs:
@@ -76,7 +83,7 @@ def _is_shape(sides: Any) -> bool:
     )
 
 
-def _run(model: nn.Module, inputs: Inputs, *, on_meta: bool) -> Sizes:
+def run_once(model: nn.Module, inputs: Inputs, *, on_meta: bool) -> Sizes:
     """Run the network on a batch of one and return what its layers did."""
     tensors = [*model.parameters(), *model.buffers()]
     buffers = {id(buffer) for buffer in model.buffers()}
@@ -84,17 +91,18 @@ def _run(model: nn.Module, inputs: Inputs, *, on_meta: bool) -> Sizes:
     place = torch.device("meta") if on_meta else own
 
     def state(value: Tensor) -> Tensor:
-        """Without numbers, or its own, zeros if it has none; what the forward may write to is a copy."""
+        """Without values, or with its own, zeros if it has none; what the forward may write to is a copy."""
         if on_meta:
             return value.detach().to(place)
-        moved = torch.zeros_like(value, device=place) if value.is_meta else value.detach()
+        moved = torch.zeros(value.shape, dtype=value.dtype, device=place) if value.is_meta else value.detach()
         return moved.clone() if id(value) in buffers else moved
 
     counting = _Counting(model)
     with ExitStack() as stack:
         stack.enter_context(_evaluating(model))
         stack.enter_context(torch.random.fork_rng([]))
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if "torch._dynamo" in sys.modules:  # otherwise nothing is compiled, and importing it takes as long as importing torch
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.no_grad())
         if on_meta:
             stack.enter_context(place)

@@ -159,7 +159,8 @@ def build(
             network = nn.Sequential(OrderedDict(encoding=LearnedChannel(learned_from, channels), network=network))
     device = torch.device(device or "cpu")
     if device.type != "meta":
-        network.to_empty(device=device)
+        # As `to_empty` does, whose `empty_like` of a tensor on the meta device imports sympy, which takes half a second.
+        network._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
         initialize(network, init, None if seed is None else torch.Generator(device).manual_seed(seed))
     return network
 
