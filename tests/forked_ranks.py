@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import importlib
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds:
     Ranks that have not ended in time say where they are.
     """
     folder.mkdir(exist_ok=True)
+    importlib.import_module("torch._dynamo")  # once for all ranks: optimisers import it, and it takes as long as torch
+
     pids = []
     with _serving(seconds) as port:
         for rank in range(world):

@@ -21,7 +21,7 @@ class Ended:
 
 
 def call(*words) -> Ended:
-    """Run a command in this process. Its figures have no content: drawing the fourteen of a short run takes longer than the run."""
+    """Run a command in this process. Its figures have no content, as drawing them takes longer than a short run."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     figures = mock.patch("matplotlib.figure.Figure.savefig", _save_nothing)

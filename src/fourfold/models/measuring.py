@@ -26,7 +26,7 @@ SMALL_MACS = 2**29
 def measure(model: nn.Module, shape: Inputs) -> Sizes:
     """Run the model once and return the sizes of its layers.
 
-    It runs on the meta device, without values. Small networks, and those whose forward needs values (for constants of its own or
+    It runs on the meta device, without values. Small networks, and those whose forward needs values (for its own constants or
     branches), run on zeros. A layer that runs several times does the MACs of all its runs, and one that does not run none.
 
     Args:
