@@ -160,7 +160,9 @@ def build(
     device = torch.device(device or "cpu")
     if device.type != "meta":
         # As `to_empty` does, whose `empty_like` of a tensor on the meta device imports sympy, which takes half a second.
-        network._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))
+        network._apply(  # type: ignore[no-untyped-call]
+            lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        )
         initialize(network, init, None if seed is None else torch.Generator(device).manual_seed(seed))
     return network
 
