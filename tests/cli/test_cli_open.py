@@ -355,7 +355,19 @@ def test_a_ticket_is_a_module_and_a_file_that_needs_nothing_of_ours(roads, kept,
         said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PATH": "/usr/bin"})
         assert torch.allclose(torch.tensor(json.loads(said.stdout)), network(inputs[:count]), atol=1e-6)
     assert call("export", kept, "--level", 1, "--to", "pt2", "--code", roads, "--out", "a.pt2").code == 0
-    assert "must be torch or pt2" in call("export", kept, "--level", 1, "--code", roads).err
+
+
+@pytest.mark.slow
+def test_what_is_exported_computes_what_the_network_does(roads, kept, tmp_path):
+    network, inputs = ff.load_ticket(kept, 1, code=roads), torch.randn(5, 8)
+    for values in ("fp32", "int8"):
+        words = ("export", kept, "--level", 1, "--code", roads, "--values", values)
+        assert call(*words, "--out", "a.safetensors").code == 0
+        assert call(*words, "--to", "c", "--out", "c").code == 0
+        assert (tmp_path / "c" / "network.c").exists()
+        found = torch.from_numpy(ff.deploy.load("a.safetensors")(inputs.numpy()))
+        assert torch.allclose(found, network(inputs), atol=1e-5 if values == "fp32" else 0.1)
+    assert "compares images of bytes" in call(*words[:4], "--code", roads, "--verify").err
 
 
 def test_info_prints_the_layers_of_a_file_and_what_is_not_counted(roads):
@@ -376,3 +388,21 @@ def test_a_sweep_takes_a_file_and_looks_for_percentages_alone(roads):
         assert store.rows(0)[0].validation is not None
     roads.write_text(FILE.replace("epochs=2,", 'epochs=2, task="regression",'))
     assert "cannot be combined with a sweep" in call(*words).err
+
+
+@pytest.mark.slow
+def test_a_changed_file_that_the_file_imports_is_noticed_on_resume_and_by_workers(roads):
+    helper = roads.parent / "layers_of_roads.py"
+    helper.write_text("WIDTH = 8\n")
+    roads.write_text(FILE.replace("import numpy as np", "import numpy as np\nfrom layers_of_roads import WIDTH"))
+    words = ("run", "roads.py", "--max-level", 0, "--epochs", 1, "--algebra", "real", "--workers", 1)
+    assert call(*words, "--trials", 1).code == 0
+    (row,) = rows_of(roads.parent / "runs").values()
+    assert sorted(row.provenance.code) == ["layers_of_roads.py", "roads.py"]
+    helper.write_text("WIDTH = 9\n")
+    ended = call(*words, "--trials", 2)
+    assert ended.code == 2
+    assert "the code of layers_of_roads.py has changed since the run began" in ended.err
+    assert call(*words, "--trials", 2, "--accept-changed-code").code == 0
+    digests = {row.trial: row.provenance.code["layers_of_roads.py"] for row in rows_of(roads.parent / "runs").values()}
+    assert digests[0] != digests[1]

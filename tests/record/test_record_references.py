@@ -87,6 +87,72 @@ def test_what_is_imported_is_what_the_digest_is_of(folder):
     assert resolve("roads.py:net", "model", trust).call("real", (3,), 2, takes="")[0] == "new"
 
 
+IMPORTS = {
+    "at the top": "import helper_of_roads\ndef net(): return helper_of_roads.VALUE\n",
+    "a name": "from helper_of_roads import VALUE\ndef net(): return VALUE\n",
+    "when it is called": "def net():\n    import helper_of_roads\n    return helper_of_roads.VALUE\n",
+    "by another helper": "import between_roads\ndef net(): return between_roads.VALUE\n",
+    "in a package": "from package_of_helpers import inner\ndef net(): return inner.VALUE\n",
+    "in a package, by its path": "import package_of_helpers.inner as helper\ndef net(): return helper.VALUE\n",
+}
+"""Ways to import `VALUE` of helper_of_roads.py, from roads.py."""
+
+
+@pytest.fixture
+def helpers(folder):
+    """Files beside roads.py, each of which has its value from helper_of_roads.py."""
+    (folder / "between_roads.py").write_text("from helper_of_roads import VALUE\n")
+    (folder / "package_of_helpers").mkdir()
+    (folder / "package_of_helpers" / "__init__.py").touch()
+    (folder / "package_of_helpers" / "inner.py").write_text("from .innermost import VALUE\n")
+    (folder / "package_of_helpers" / "innermost.py").write_text("import helper_of_roads\nVALUE = helper_of_roads.VALUE\n")
+    yield folder
+    for name in [name for name in sys.modules if "of_helpers" in name or name == "between_roads"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("way", IMPORTS)
+@pytest.mark.parametrize("kind", ["file", "module"])
+def test_what_code_imports_from_beside_it_is_hashed_and_is_what_runs(helpers, way, kind):
+    """A change is refused before anything runs, and what is accepted is what is on disk, in this very process, too."""
+    name = f"roads{sum(map(ord, way)) if kind == 'module' else ''}"  # a module has one name in a process
+    (helpers / f"{name}.py").write_text(IMPORTS[way])
+    reference = f"{name}.py:net" if kind == "file" else f"{name}:net"
+    trust = Trust(folder=str(helpers))
+    helper = helpers / "helper_of_roads.py"
+    code = resolve(reference, "model", trust)
+    assert code.call(takes="") == 7
+    key = "helper_of_roads.py" if kind == "file" else "helper_of_roads"
+    assert code.digests[key] == hashlib.sha256(helper.read_bytes()).hexdigest()
+    assert len(code.digests) == 2 + {"by another helper": 1}.get(way, 2 if "package" in way else 0)
+    pinned = trust.expecting(code.digests)
+    helper.write_text("VALUE = 8\n")  # of the same length, in the same second
+    with pytest.raises(UserError, match=rf"^the code of {key} has changed since the run began"):
+        resolve(reference, "model", pinned)
+    changed = resolve(reference, "model", trust)
+    assert changed.digests[key] != code.digests[key]
+    assert changed.call(takes="") == 8
+
+
+def test_files_that_are_not_imported_are_not_looked_at(helpers):
+    (helpers / "roads.py").write_text("import json, random, torch\ndef net(): return 3\n")
+    (helpers / "random.py").write_text("raise RuntimeError('not the random that is meant')\n")
+    code = resolve("roads.py:net", "model", Trust(folder=str(helpers)))
+    assert list(code.digests) == ["roads.py"]
+    assert code.call(takes="") == 3
+
+
+def test_two_folders_with_helpers_of_one_name_are_told_apart(helpers, tmp_path):
+    """Python knows one module of a name: a second file that means another one is refused, not given the first."""
+    resolve("roads.py:net", "model", Trust(folder=str(helpers)))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "paths.py").write_text("import helper_of_roads\ndef net(): return helper_of_roads.VALUE\n")
+    (other / "helper_of_roads.py").write_text("VALUE = 9\n")
+    with pytest.raises(UserError, match=r"paths\.py: expected `helper_of_roads` to be .*other.*, found .*; rename one of them"):
+        resolve("paths.py:net", "model", Trust(folder=str(other)))
+
+
 def test_changed_code_is_refused_before_it_runs(folder):
     sha256 = resolve("roads.py:net", "model", Trust(folder=str(folder))).sha256
     trust = Trust(folder=str(folder)).expecting({"roads.py": sha256})

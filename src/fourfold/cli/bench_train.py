@@ -10,6 +10,7 @@ from rich.table import Table
 from fourfold.cli.arguments import Maybe
 from fourfold.cli.changes import changed
 from fourfold.cli.duration import format_duration
+from fourfold.cli.experiments import specs_for
 from fourfold.cli.printing import WIDTH, make_console
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ PEAKS = ("of peak MACs", "of copied bytes")
 
 def command(
     presets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET…")] = ("digits",),
-    algebra: tuple[str, ...] = ("real", "quaternion"),
+    algebra: Maybe[tuple[str, ...]] = None,
     density: float = 1.0,
     rounds: int = 5,
     precision: Maybe[str] = None,
@@ -37,8 +38,9 @@ def command(
     images in proportion.
 
     Args:
-        presets: Experiments of `fourfold presets`.
-        algebra: Algebras to measure: real, complex, quaternion, octonion, phm (learned).
+        presets: Experiments of `fourfold presets`, or of your own, such as roads.py.
+        algebra: Algebras to measure: real, complex, quaternion, octonion, phm (learned); default real and quaternion, or what a
+            file with several experiments names.
         density: Kept weights / weights; below 1 by magnitude of the initial weights.
         rounds: Rounds of about two seconds and what the plain loop takes.
         precision: Of ours and of the matrix product: float32, tf32 (on a GPU) or bf16; default as the preset.
@@ -46,10 +48,10 @@ def command(
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
     """
     from fourfold import timing
-    from fourfold.presets import get
     from fourfold.train import describe_device, resolve_device, single_thread, versions
 
-    specs = [changed(get(preset, algebra=name), {"precision": precision}) for preset in presets for name in algebra]
+    named = [spec for preset in presets for spec in specs_for(preset, algebra, "text", {})]
+    specs = [changed(spec, {"precision": precision}) for spec in named]
     console = make_console(WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("preset", "algebra"):

@@ -8,6 +8,8 @@ import tyro
 from rich.table import Table
 
 from fourfold.cli.arguments import Maybe
+from fourfold.cli.experiments import is_own, own_specs
+from fourfold.cli.presets import print_entry_points
 from fourfold.cli.printing import WIDTH, make_console
 from fourfold.cli.streams import say
 from fourfold.record.errors import UserError, unknown
@@ -22,15 +24,19 @@ def command(
 ) -> None:
     """List the data sets, download one, check one's files, or pack a large one.
 
+    `list` names those of installed packages, too, and with an experiment of your own those of its data alone.
+
     Args:
         action: list, get (download with checksums), check (read every file and compare it with the official one) or pack
             (convert an ImageNet's batches into files that are mapped into memory; the same command resumes after a stop).
-        name: A data set of `fourfold data list`.
+        name: A data set of `fourfold data list`; for list, an experiment of your own, such as roads.py.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
     """
     if action not in ACTIONS:
         raise unknown("action", action, ACTIONS)
-    if action == "list":
+    if action == "list" and name is not None:
+        _list_own(name)
+    elif action == "list":
         _list(data_dir)
     elif name is None:
         raise UserError(f"`fourfold data {action}` needs a data set; `fourfold data list` names them")
@@ -51,6 +57,26 @@ def _list(data_dir: Path | None) -> None:
     for info, where in data.listing(data_dir):
         image = f"{info.channels}×{info.size}×{info.size}"
         table.add_row(info.name, f"{info.train_images:,}", f"{info.test_images:,}", image, str(info.num_classes), where)
+    console = make_console(WIDTH)
+    console.print(table)
+    print_entry_points(console, "data")
+
+
+def _list_own(name: str) -> None:
+    """Print the data of the user's own experiments, which are made for it."""
+    from fourfold.lottery.parts import facts, load
+
+    if not is_own(name):
+        raise UserError(f"`NAME` (={name!r}) must be left out of `fourfold data list`, or be an experiment such as roads.py")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "training", "test", "item", "outputs", "SHA-256"):
+        table.add_column(column, justify="right" if column in ("training", "test", "outputs") else "left", no_wrap=True)
+    for spec in {spec.data.name: spec for spec in own_specs(name)}.values():
+        about = facts(spec)
+        outputs = "" if about.outputs is None else str(about.outputs)
+        digest = (load(spec).digest or "")[:8]
+        counts = (f"{count:,}" for count in (about.train_items, about.test_items))
+        table.add_row(spec.data.name, *counts, str(about.batch_shape), outputs, digest)
     make_console(WIDTH).print(table)
 
 

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fourfold.record import Spec, Trust, UserError, with_fields
-from fourfold.record.references import Code, import_file, parse
+from fourfold.record.errors import unknown
+from fourfold.record.references import entry_point, entry_point_names, is_code, parse, resolve
 
 TASKS = {"classify": "classification", "regress": "regression"}
 """Words that stand for a task, whose data and model are named by flags."""
@@ -14,16 +15,18 @@ ALGEBRAS = ("real", "quaternion")
 """What is compared where nothing else is asked for."""
 
 
-def is_file(name: str) -> bool:
-    """Whether a name is a file of Python code."""
-    return name.endswith(".py")
+def is_own(name: str) -> bool:
+    """Whether a name is that of the user's own experiment: a file, code (`roads.py:fast`, `roads:fast`) or an entry point."""
+    from fourfold.presets import PRESETS
+
+    return name.endswith(".py") or is_code(name) or (name not in PRESETS and entry_point(name, "preset") is not None)
 
 
 def specs_for(preset: str, algebra: tuple[str, ...] | None, protocol: str, own: dict[str, str | None]) -> list[Spec]:
     """Return the specs that a preset, a file or a task stands for, with the parts of the user's own in place of theirs.
 
     Args:
-        preset: A preset, a file, or a word of `TASKS`.
+        preset: A preset, one of the user's own as `is_own` tells, or a word of `TASKS`.
         algebra: Algebras that were named; None means `ALGEBRAS`.
         protocol: Of presets.
         own: Names of `data`, `model` and `task` that were given; None where none was.
@@ -35,17 +38,24 @@ def specs_for(preset: str, algebra: tuple[str, ...] | None, protocol: str, own: 
 
     names = ALGEBRAS if algebra is None else algebra
     named = {f"{part}.name": name for part, name in own.items() if name is not None}
-    if preset not in TASKS and not is_file(preset):
+    if preset not in TASKS and not is_own(preset):
         if named:
             flag = f"`--{next(iter(named)).removesuffix('.name')}` (={next(iter(named.values()))!r})"
             raise UserError(f"{flag} cannot be combined with the preset {preset}: run classify, regress or a file of your own")
+        if preset not in presets.PRESETS:
+            raise unknown(
+                "preset",
+                preset,
+                [*presets.PRESETS, *entry_point_names("preset")],
+                "`fourfold presets` describes them; or an experiment of your own, such as roads.py, or classify or regress",
+            )
         return [presets.get(preset, algebra=name, protocol=protocol) for name in names]
     if protocol != "text":
         raise UserError(f"`--protocol` (={protocol!r}) is for the papers' presets: leave it out")
     if preset in TASKS:
         specs = [spec_of_task(preset, own.get("data"), own.get("model"), own.get("task"))]
     else:
-        specs = [with_fields(spec, named) for spec in specs_of_file(preset)]
+        specs = [with_fields(spec, named) for spec in own_specs(preset)]
     if len(specs) == 1:
         return [with_fields(specs[0], {"model.algebra": name}) for name in names]
     if algebra:
@@ -53,24 +63,55 @@ def specs_for(preset: str, algebra: tuple[str, ...] | None, protocol: str, own: 
     return specs
 
 
-def specs_of_file(name: str) -> list[Spec]:
-    """Return what the function `experiment` of a file returns: a spec, or several that are run as they are.
+def own_specs(name: str) -> list[Spec]:
+    """Return what code of the user's returns as its experiment: a spec, or several that are run as they are.
+
+    Args:
+        name: A file, whose function `experiment` is called; `roads.py:fast` or `package.roads:fast`, another function; or an
+            entry point of the group `fourfold.presets`.
 
     Raises:
-        UserError: the file cannot be imported, or has no such function, or it returns something else.
+        UserError: the code cannot be imported, or has no such function, or it returns something else.
     """
-    file = Path(name).absolute()
-    module, digest = import_file(file)
-    if not hasattr(module, "experiment"):
-        raise UserError(f"{file}: expected a function `experiment` that returns a spec, found none; `fourfold new` writes one")
-    code = Code(name=f"{file.name}:experiment", source=file.name, value=module.experiment, file=file, sha256=digest)
+    whole = f"{name}:experiment" if name.endswith(".py") else name
+    folder, reference = ".", parse(whole)
+    if reference is not None and reference.is_file:
+        file = Path(reference.source).absolute()
+        folder, whole = str(file.parent), f"{file.name}:{reference.attribute}"
+    try:
+        code = resolve(whole, "preset", Trust(folder=folder))
+    except UserError as error:
+        if not str(error).endswith("expected `experiment`, found no such name"):
+            raise
+        raise UserError(
+            f"{Path(name).absolute()}: expected a function `experiment` that returns a spec, found none; `fourfold new` writes "
+            "one"
+        ) from error
+    assert code is not None, "`is_own` tells"
     found = code.call(takes="")
     specs = list(found) if isinstance(found, Iterable) else [found]
     if not specs or not all(isinstance(spec, Spec) for spec in specs):
         raise UserError(
-            f"{file}: expected `experiment` to return what `fourfold.presets.new` returns, found a {type(found).__name__}"
+            f"{code.file}: expected `{code.attribute}` to return what `fourfold.presets.new` returns, found a "
+            f"{type(found).__name__}"
         )
-    return [spec.trusted(Trust(folder=str(file.parent))) for spec in specs]
+    return [spec.trusted(Trust(folder=folder)) for spec in specs]
+
+
+def one_spec(flag: str, name: str) -> Spec:
+    """Return the real network's spec of a preset or of the user's own experiment, of which there must be one.
+
+    Args:
+        flag: By which it was named, for the message.
+        name: As `specs_for` takes it.
+
+    Raises:
+        UserError: it names several.
+    """
+    if is_own(name) and len(own_specs(name)) > 1:
+        raise UserError(f"`{flag}` (={name!r}) must be one experiment, and names several")
+    (spec,) = specs_for(name, ("real",), "text", {})
+    return spec
 
 
 def spec_of_task(word: str, data: str | None, model: str | None, task: str | None) -> Spec:

@@ -10,7 +10,7 @@ import tyro
 from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.code import trusting
 from fourfold.cli.streams import say
-from fourfold.cli.tickets import calibration_images, program_of
+from fourfold.cli.tickets import calibration_images, own_calibration, program_of
 from fourfold.cli.verifying import check_target, test_images, verify_c
 from fourfold.data.datasets import DATASETS
 from fourfold.record import RunStore, UserError, find_runs
@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Write the trained network of a run's level in a form that others can run.
 
-    The level's weights must have been kept: `fourfold run … --keep LEVEL`.
+    The level's weights must have been kept: `fourfold run … --keep LEVEL`. Artifacts and C of data of your own begin with what
+    the network sees, normalised and encoded, but those of images in bytes, which are encoded as built-in ones.
 
     Args:
         run: A run's folder, or the id of one in ./runs.
@@ -88,15 +89,16 @@ def command(
         lottery.export_torch(network, path, lottery.example_of(store))
         say(_written(path))
         return
-    if store.spec().data.name not in DATASETS:
-        raise UserError(f"`--to` (={to!r}) must be torch or pt2 for data of your own ({store.spec().data.name})")
     from fourfold import deploy
+    from fourfold.lottery import parts
 
     program = program_of(store, network, trial, level)
     dataset = store.spec().data.name
     row = next((row for row in store.rows(trial) if row.level == level), None)
-    images = calibration_images(dataset, data_dir, row.data if row else None) if values == "int8" else None
-    tests = None if verify is None else test_images(verify, dataset, data_dir, row.data if row else None)
+    if row is not None and row.data is not None and dataset not in DATASETS:
+        store.check_data(parts.load(store.spec()).digest, [trial])
+    images = _calibration(store, data_dir, row.data if row else None) if values == "int8" else None
+    tests = None if verify is None else test_images(verify, store, data_dir, row.data if row else None)
     if to == "onnx":
         path = out or Path(f"{name}.onnx")
         deploy.to_onnx(program, path)
@@ -120,6 +122,12 @@ def command(
             say(f"without ranges for int8 arithmetic: {dataset} is not here; --data-dir says where it is")
         if tests:
             verify_c(deploy.read(path), None, tests)
+
+
+def _calibration(store: RunStore, data_dir: Path | None, trained_on: str | None) -> object:
+    """Return training items to calibrate with; None where the data set is not here."""
+    dataset = store.spec().data.name
+    return calibration_images(dataset, data_dir, trained_on) if dataset in DATASETS else own_calibration(store)
 
 
 def _print_movement(packed: "Program") -> None:

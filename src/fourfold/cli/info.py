@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.arguments import Flag, Maybe
-from fourfold.cli.experiments import is_file, specs_of_file
+from fourfold.cli.experiments import is_own, own_specs
 from fourfold.cli.printing import WIDTH, make_console, titled
 from fourfold.record import ModelSpec, UserError, with_fields
 from fourfold.record.spec import AlgebraName, Head
@@ -29,21 +29,21 @@ def command(
     """Print a model layer by layer: weights, parameters and multiply-accumulates (MACs) for one image.
 
     Args:
-        model: A model's name; or a file with an experiment of your own, such as roads.py; without one, all models are listed.
+        model: A model's name; or an experiment of your own, such as roads.py; without one, all models are listed.
         algebra: real, complex, quaternion or octonion; several are printed below each other.
         classes: Outputs of the network.
         head: Output layer: real (paper 1) or algebra (paper 2).
         tables: Print the papers' tables of parameters instead.
     """
     for name in algebra:
-        named = "any" if model is None or is_file(model) else model
+        named = "any" if model is None or is_own(model) else model
         ModelSpec(name=named, algebra=cast("AlgebraName", name), head=cast("Head", head))  # complains in one sentence
     console = make_console(WIDTH)
     if tables:
         console.print(paper_1_table())
         console.print()
         console.print(paper_2_table())
-    elif model is not None and is_file(model):
+    elif model is not None and is_own(model):
         _of_file(console, model, algebra)
     elif model is None:
         _all_models(console, algebra)
@@ -65,7 +65,7 @@ def _of_file(console: Console, file: str, algebras: tuple[str, ...]) -> None:
     """Print the networks of an experiment of the user's own, and what of them is not counted."""
     from fourfold.lottery.building import build, input_shape, measure, uncounted
 
-    specs = specs_of_file(file)
+    specs = own_specs(file)
     if len(specs) == 1:
         specs = [with_fields(specs[0], {"model.algebra": name}) for name in algebras]
     for spec in specs:

@@ -1,9 +1,10 @@
 """`fourfold reproduce`."""
 
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -11,19 +12,17 @@ from rich.table import Table
 
 from fourfold.cli.arguments import AnyNumber, Flag, Maybe
 from fourfold.cli.duration import format_duration
+from fourfold.cli.experiments import is_own, one_sentence, specs_for
 from fourfold.cli.machines import HERE, Flags, Machines
 from fourfold.cli.printing import make_console
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.record.errors import unknown
 
-if TYPE_CHECKING:
-    from fourfold.report.paper_figures import PaperFigure
-
 CLAIMS = "claims"
 
 
 def command(
-    what: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="FIGURE|TABLE|claims")] = None,
+    what: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="FIGURE|TABLE|PRESET|claims")] = None,
     runs: Annotated[AnyNumber[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (),
     scale: float = 1.0,
     dry_run: Flag = False,
@@ -33,10 +32,12 @@ def command(
     """Reproduce a figure or a table of the two papers, or judge their claims by the rows there are.
 
     A figure runs what is missing of its experiments (the same command resumes after an interruption) and draws our
-    counterpart with the published curve behind it. Without a name, all names are listed.
+    counterpart with the published curve behind it. A preset or an experiment of your own is run as its figure would be, which
+    --scale makes smaller. Without a name, all names are listed.
 
     Args:
-        what: A figure such as p1-fig4c, a table (p1-table1, p2-params), or claims.
+        what: A figure such as p1-fig4c, a table (p1-table1, p2-params), claims, a preset, or an experiment of your own, such as
+            roads.py.
         runs: For claims: folders of runs, or folders that hold them; default runs.
         scale: A smaller version of a figure, such as 0.1: fewer trials, epochs and levels, under names of their own.
         dry_run: Say how long each figure will take on this machine, and stop.
@@ -62,8 +63,6 @@ def command(
             raise UserError(f"{what} is computed from the models: {given or '--out'} is for figures")
         _table(console, what)
         return
-    if what is not None and what not in FIGURES:
-        raise unknown("figure or table", what, [*FIGURES, *TABLES, CLAIMS], "`fourfold reproduce` describes them")
     if what is None and not dry_run:
         if given or out is not None:
             raise UserError(f"{given or '--out'} needs a figure; `fourfold reproduce` lists them")
@@ -74,90 +73,126 @@ def command(
     check_scale(scale)
     machines.check_early(dry_run=dry_run)
     folder = out or Path("runs")
-    chosen = FIGURES if what is None else {what: FIGURES[what]}
-    first = next(iter(chosen.values()))
-    machines.job(_specs(first, scale), trials=_trials(first, scale))
-    _forecast(console, chosen, scale, folder, machines)
+    chosen = [_of_figure(name, scale) for name in FIGURES] if what is None else [_named(what, scale)]
+    machines.job(chosen[0].specs, trials=chosen[0].trials)
+    _forecast(console, chosen, folder, machines)
     if what is not None and not dry_run:
-        _run(console, what, scale, folder, machines)
+        _run(console, chosen[0], folder, machines)
 
 
-def _run(console: Console, name: str, scale: float, out: Path, machines: Machines) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """The experiments of a figure, scaled."""
+
+    name: str
+    label: str
+    """What the report's folder is named after."""
+    whole: list[Spec]
+    """To their stop rule."""
+    trials: int
+    pictures: tuple[str, ...] = ()
+    """Which figures of our report are its counterpart, by name; empty means all."""
+    last_level: int | None = None
+    """The last level that it needs; None means to the stop rule."""
+
+    @property
+    def specs(self) -> list[Spec]:
+        """The experiments, to the last level that is needed."""
+        return [spec if self.last_level is None else _bounded(spec, self.last_level) for spec in self.whole]
+
+
+def _named(name: str, scale: float) -> _Wanted:
+    """Return what a figure, a preset or an experiment of the user's own asks for.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    from fourfold.presets import PRESETS
+    from fourfold.report.paper_figures import FIGURES, TABLES, TRIALS
+    from fourfold.report.scaling import scaled, scaled_trials
+
+    if name in FIGURES:
+        return _of_figure(name, scale)
+    if name not in PRESETS and not is_own(name):
+        known = [*FIGURES, *TABLES, CLAIMS]
+        raise unknown("figure or table", name, known, "`fourfold reproduce` describes them; presets are run, too")
+    specs = [scaled(spec, scale) for spec in specs_for(name, None, "text", {})]
+    return _Wanted(name=name, label=specs[0].preset, whole=specs, trials=scaled_trials(TRIALS[1], scale))
+
+
+def _of_figure(name: str, scale: float) -> _Wanted:
+    from fourfold import presets
+    from fourfold.report.paper_figures import FIGURES
+    from fourfold.report.scaling import scaled, scaled_trials
+
+    figure = FIGURES[name]
+    return _Wanted(
+        name=name,
+        label=name if scale == 1 else f"{name}-scale-{scale:g}",
+        whole=[scaled(presets.get(preset, algebra=algebra), scale) for preset in figure.presets for algebra in figure.algebras],
+        trials=scaled_trials(figure.trials, scale),
+        pictures=figure.pictures,
+        last_level=figure.last_level,
+    )
+
+
+def _run(console: Console, wanted: _Wanted, out: Path, machines: Machines) -> None:
     """Run what is missing of a figure, write its report and say where its pictures are."""
     from fourfold import execution, report
     from fourfold.cli.live import follow
-    from fourfold.report.paper_figures import FIGURES
 
-    figure, trials = FIGURES[name], _trials(FIGURES[name], scale)
-    to_run, there = _split(figure, scale, out)
+    trials = wanted.trials
+    to_run, there = _split(wanted, out)
     rows = []
     if to_run:
-        with follow(console, to_run, trials, out) as on_event:
+        with follow(console, to_run, trials, out) as on_event, one_sentence(to_run):
             rows = execution.run_job(machines.job(to_run, trials=trials, out=out), on_event)
     if rows or there:
-        label = name if scale == 1 else f"{name}-scale-{scale:g}"
         folders = [out / spec.id for spec in (*there, *to_run)]
-        page = report.build(folders, out / f"{label}-report")
+        page = report.build(folders, out / f"{wanted.label}-report")
         console.print(report.summary(row for run in report.read_runs(folders) for row in run.rows))
         for picture in sorted((page.parent / "figures").glob("*.png")):
-            if any(picture.stem.endswith(f"-{kind}") for kind in figure.pictures):
+            if not wanted.pictures or any(picture.stem.endswith(f"-{kind}") for kind in wanted.pictures):
                 console.print(f"figure  {picture}")
         console.print(f"page    {page}")
     if any(RunStore.expecting(out, spec).failure(trial) for spec in to_run for trial in range(trials)):
         sys.exit(1)
 
 
-def _forecast(console: Console, figures: "dict[str, PaperFigure]", scale: float, out: Path, machines: Machines) -> None:
+def _forecast(console: Console, chosen: Sequence[_Wanted], out: Path, machines: Machines) -> None:
     """Print how much of each figure is left and about how long it takes."""
     from fourfold.report.forecast import forecast
     from fourfold.timing.clock import Clock
 
     clock, workers = Clock(machines.place), machines.at_a_time
-    for name, figure in figures.items():
-        trials = _trials(figure, scale)
-        to_run, there = _split(figure, scale, out)
+    for wanted in chosen:
+        trials = wanted.trials
+        to_run, there = _split(wanted, out)
         left = forecast(to_run, trials=trials, out=out, clock=clock, workers=workers)
         done = f", {left.levels_done} done already" if left.levels_done else ""
         presets = ", ".join(dict.fromkeys(spec.preset for spec in (*to_run, *there)))
+        algebras = " and ".join(dict.fromkeys(spec.model.algebra for spec in wanted.whole))
         console.print(
-            f"{name:13}  about {format_duration(left.seconds)} for {left.levels} levels{done}, {workers} at a time: {presets}; "
-            f"{trials} trial{'s' if trials > 1 else ''} of each, {' and '.join(figure.algebras)}",
+            f"{wanted.name:13}  about {format_duration(left.seconds)} for {left.levels} levels{done}, {workers} at a time: "
+            f"{presets}; {trials} trial{'s' if trials > 1 else ''} of each, {algebras}",
         )
-
-
-def _specs(figure: "PaperFigure", scale: float) -> list[Spec]:
-    """Return the experiments of a figure, to the last level that it needs."""
-    return [spec if figure.last_level is None else _bounded(spec, figure.last_level) for spec in _whole(figure, scale)]
-
-
-def _whole(figure: "PaperFigure", scale: float) -> list[Spec]:
-    from fourfold import presets
-    from fourfold.report.scaling import scaled
-
-    return [scaled(presets.get(preset, algebra=algebra), scale) for preset in figure.presets for algebra in figure.algebras]
 
 
 def _bounded(spec: Spec, last_level: int) -> Spec:
     return replace(spec, stop=replace(spec.stop, max_level=last_level))
 
 
-def _split(figure: "PaperFigure", scale: float, out: Path) -> tuple[list[Spec], list[Spec]]:
+def _split(wanted: _Wanted, out: Path) -> tuple[list[Spec], list[Spec]]:
     """Return the experiments that have to be run, and those whose longer run has every level that the figure needs."""
     to_run: list[Spec] = []
     there: list[Spec] = []
-    for whole, spec in zip(_whole(figure, scale), _specs(figure, scale), strict=True):
+    for whole, spec in zip(wanted.whole, wanted.specs, strict=True):
         store = RunStore.expecting(out, whole)
-        enough = figure.last_level is not None and all(
-            len(store.rows(trial)) > figure.last_level for trial in range(_trials(figure, scale))
+        enough = wanted.last_level is not None and all(
+            len(store.rows(trial)) > wanted.last_level for trial in range(wanted.trials)
         )
         (there if enough else to_run).append(whole if enough else spec)
     return to_run, there
-
-
-def _trials(figure: "PaperFigure", scale: float) -> int:
-    from fourfold.report.scaling import scaled_trials
-
-    return scaled_trials(figure.trials, scale)
 
 
 def _claims(console: Console, runs: tuple[Path, ...], out: Path) -> None:

@@ -29,10 +29,10 @@ def command(
 ) -> None:
     """Train two copies of every level in different orders of images, measure what lies between them, and compare masks.
 
-    The barrier is the rise of the test error on the straight line between the copies over the mean of its ends, in points: near
-    zero, both found the same valley (Frankle et al. 2020). Beside it stands how many weights the masks of two trials share
-    (both / either), and how many they would share by chance. What is measured lies in the runs' folders, is not measured again,
-    and appears in `fourfold report`.
+    The barrier is the rise of the test error on the straight line between the copies over the mean of its ends, in points (of
+    another metric than accuracy, in its unit): near zero, both found the same valley (Frankle et al. 2020). Beside it stands
+    how many weights the masks of two trials share (both / either), and how many they would share by chance. What is measured
+    lies in the runs' folders, is not measured again, and appears in `fourfold report`.
 
     Args:
         runs: Folders of runs, or folders that hold them.
@@ -67,8 +67,8 @@ def command(
             if event.kind == "connectivity":
                 progress.advance(task)
                 console.print(f"{name} level {event.level}, {event.message}")
-            elif event.kind in ("failed", "out-of-time"):
-                why = event.message if event.kind == "failed" else "the time budget is spent; the same command resumes"
+            elif event.kind in ("failed", "broken", "out-of-time"):
+                why = event.message if event.kind != "out-of-time" else "the time budget is spent; the same command resumes"
                 console.print(f"{name}: {why}")
 
         execution.stability(

@@ -7,6 +7,7 @@ import tyro
 
 from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.changes import changed
+from fourfold.cli.experiments import one_sentence, one_spec
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import WIDTH, make_console, print_table, titled
@@ -32,7 +33,7 @@ def command(
 
     Args:
         name: The study.
-        base: The preset that it is asked of.
+        base: The preset that it is asked of, or an experiment of your own, such as roads.py.
         trials: Trials of each variant.
         epochs: Epochs of each training; default as the preset.
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
@@ -44,7 +45,7 @@ def command(
     if name is not None:
         machines.check_early(dry_run=dry_run)
 
-    from fourfold import execution, presets, report, timing
+    from fourfold import execution, report, timing
     from fourfold.cli.live import follow
     from fourfold.presets import studies
 
@@ -57,8 +58,8 @@ def command(
         raise unknown("study", name, studies.STUDIES, "`fourfold study` describes them")
     study = studies.STUDIES[name]
     changes = {"epochs": epochs, "prune_fraction": prune_fraction, "max_level": max_level}
-    spec = changed(presets.get(base), changes)
-    console.print(titled(name, f" of {base}: {study.question}"))
+    spec = changed(one_spec("--base", base), changes)
+    console.print(titled(name, f" of {spec.preset}: {study.question}"))
     if any(value is not None for value in changes.values()):
         said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
         console.print(f"  with {said}, for every variant")
@@ -78,7 +79,7 @@ def command(
     print_plan(console, plans, [_name(variant, variants) for variant in variants], trials, machines.at_a_time)
     if dry_run:
         return
-    with follow(console, variants, trials, out) as on_event:
+    with follow(console, variants, trials, out) as on_event, one_sentence(variants):
         rows = execution.run_job(job, on_event)
     if not rows:
         return

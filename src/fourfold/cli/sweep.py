@@ -14,7 +14,7 @@ from fourfold.cli.duration import format_duration
 from fourfold.cli.experiments import one_sentence, specs_for
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.printing import count, make_console, titled
-from fourfold.record import Spec, UserError
+from fourfold.record import TOP1, Spec, UserError
 
 if TYPE_CHECKING:
     from fourfold.timing import Plan
@@ -40,12 +40,12 @@ def command(
     an ordinary run in the same folder, so the same command resumes where it stopped, and `fourfold report` reads them.
 
     Args:
-        preset: An experiment of `fourfold presets`, or a file with one of your own, such as roads.py.
+        preset: An experiment of `fourfold presets`, or one of your own, such as roads.py.
         settings: A field of the spec and its values: train.learning_rate=3e-4,1e-3 or, with --study, a range low:high or
             low:high:log. One value fixes a field. Once a field.
         algebra: Algebras to find settings for.
         trials: Trials (seeds) of each point.
-        level: The level whose accuracy counts, and to which every point is trained; 0 is dense.
+        level: The level whose accuracy counts (or the metric of another task), and to which every point is trained; 0 is dense.
         study: Evaluations that an Optuna study makes in each algebra, instead of a grid; more of them go on with it.
         seed: Decides what the study chooses; default 0.
         validation: Training images to hold out; default as the preset, or a tenth; of data with their own part, none.
@@ -100,6 +100,8 @@ def command(
 def _print_budget(
     console: Console, specs: list[Spec], epochs: list[int], points: int, trials: int, level: int, is_study: bool
 ) -> None:
+    from fourfold import tasks
+
     spec = specs[0]
     algebras = " and ".join(each.model.algebra for each in specs) + (" with equal budgets" if len(specs) > 1 else "")
     said = (
@@ -109,7 +111,9 @@ def _print_budget(
     )
     console.print(titled(spec.preset, said))
     images = f"{spec.data.validation:,} held-out training images" if spec.data.validation else "the validation part"
-    console.print(f"  compared by the accuracy of level {level} on {images}, never by the test set")
+    metric = tasks.get(spec).metric
+    by = "accuracy" if metric == TOP1 else f"{metric.label}{'' if metric.higher_is_better else ', less is better,'}"
+    console.print(f"  compared by the {by} of level {level} on {images}, never by the test set")
 
 
 def _print_time(console: Console, plans: "list[Plan]", levels: int, workers: int, out: Path) -> None:

@@ -6,7 +6,8 @@ from rich.table import Table
 
 from fourfold.cli.live import short
 from fourfold.cli.printing import WIDTH, make_console
-from fourfold.tuning.sweep import Outcome, Space, at_the_edge, ranked
+from fourfold.record import TOP1
+from fourfold.tuning.sweep import Outcome, Space, at_the_edge, ranked, worst_of
 
 
 def print_result(found: Mapping[str, Sequence[Outcome]], space: Space, points: int) -> None:
@@ -18,15 +19,18 @@ def print_result(found: Mapping[str, Sequence[Outcome]], space: Space, points: i
         points: Points that the sweep has in each algebra.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("algebra", "", *space, "held out ± std (trials)", "test", "run"):
+    metric = next((outcome.metric for outcomes in found.values() for outcome in outcomes), TOP1)
+    named = "" if metric == TOP1 else f"{metric.label}, "
+    for column in ("algebra", "", *space, f"{named}held out ± std (trials)", "test", "run"):
         table.add_column(column, no_wrap=True)
     for algebra, outcomes in found.items():
         for place, outcome in zip(("best", "second"), ranked(outcomes), strict=False):
-            spread = "" if outcome.std is None else f" ± {outcome.std:.2f}"
-            test = f"{sum(outcome.test) / len(outcome.test):.2f}" if place == "best" and outcome.test else ""
+            number = outcome.metric.number
+            spread = "" if outcome.std is None else f" ± {number(outcome.std)}"
+            test = number(sum(outcome.test) / len(outcome.test)) if place == "best" and outcome.test else ""
             values = [short(value) for value in outcome.settings.values()]
-            accuracy = f"{outcome.mean:.2f}{spread} ({len(outcome.validation)})"
-            table.add_row(algebra, place, *values, accuracy, test, outcome.spec.id)
+            held_out = f"{number(outcome.mean)}{spread} ({len(outcome.validation)})"
+            table.add_row(algebra, place, *values, held_out, test, outcome.spec.id)
     console = make_console(WIDTH)
     console.print()
     console.print(table)
@@ -46,9 +50,18 @@ def _sentences(outcomes: Sequence[Outcome], space: Space, points: int) -> list[s
         ]
         if not edges:
             sentences.append("the best setting lies at no edge of what was tried")
+        ties = sum(outcome.mean == best.mean for outcome in ranked(outcomes)) - 1
+        if ties:
+            others = "another setting is" if ties == 1 else f"{ties} other settings are"
+            sentences.append(
+                f"{others} as good ({best.metric.text(best.mean)} of the held-out images): the first that was tried is called "
+                "the best"
+            )
     failed = sum(outcome.num_failed for outcome in outcomes)
     if failed:
-        sentences.append(f"{failed} trials failed and count as 0 %")
+        worst = worst_of(outcomes[0].metric)
+        counted = "count as 0 %" if worst == 0 else "put their settings last"
+        sentences.append(f"{failed} trials failed and {counted}")
     if len(outcomes) < points:
         sentences.append(f"{len(outcomes)} of {points} points are done; the same command resumes")
     return sentences

@@ -18,25 +18,28 @@ CALIBRATION_IMAGES = 100
 
 
 def program_of(store: "RunStore", network: "nn.Module", trial: int, level: int) -> "Program":
-    """Return the program of a level's network, which knows how to encode bytes and where it comes from."""
+    """Return the program of a level's network, which knows where it comes from, and of images how to encode their bytes."""
     from fourfold import data, deploy
     from fourfold.deploy.ir.encoding import encoded_shape
+    from fourfold.lottery import parts
 
     spec = store.spec()
-    encoding = _encoding(spec)
+    own: Any = parts.prepared(spec) if parts.is_own_data(spec) else None
+    encoding = _encoding(spec) if own is None else _own_encoding(spec, own)
     row = next((row for row in store.rows(trial) if row.level == level), None)
     known = {"run": spec.id, "trial": str(trial), "level": str(level), "dataset": spec.data.name}
     known["algebra"] = spec.model.algebra
     if row is not None:
         known |= {
-            "top1": f"{row.top1:.2f}",
+            row.metric.name: f"{row.value:.2f}" if row.metric.is_percent else f"{row.value:.6g}",
             "weights": str(row.weights),
             "fraction_of_real": f"{row.fraction_of_real:.6f}",
             **row.provenance.versions,
             **({} if row.data is None else {"data": row.data}),
         }
-    names = data.info_for(spec.data).class_names
-    return deploy.lower(network, encoded_shape(encoding), encoding=encoding, class_names=names, provenance=known)
+    shape = encoded_shape(encoding) if encoding else own.shape
+    names = data.info_for(spec.data).class_names if own is None else own.classes if own.kind == "classes" else ()
+    return deploy.lower(network, shape, encoding=encoding, class_names=names, provenance=known)
 
 
 def _encoding(spec: "Spec") -> "Encoding":
@@ -54,6 +57,41 @@ def _encoding(spec: "Spec") -> "Encoding":
         mean=mean,
         std=std,
     )
+
+
+def _own_encoding(spec: "Spec", own: Any) -> "Encoding | None":
+    """Return how bytes of images of the user's own reach the network; None where programs begin with what it sees."""
+    from fourfold import deploy
+    from fourfold.data.resident import Resident
+    from fourfold.data.streamed import Streamed
+    from fourfold.lottery.building import components
+
+    if type(own.train) not in (Resident, Streamed):
+        return None
+    n = components(spec)
+    named = own.source.components if spec.inputs.encoding == "none" else spec.inputs.encoding
+    kind = "none" if n == 1 or named == "learned" else named
+    channels, height, width = own.source.shape
+    if kind not in ("none", "pixels") and channels != 3:  # as `zero` makes four channels of a grey image
+        return None
+    return deploy.Encoding(kind=kind, n=n, shape=(channels, height, width), mean=own.mean, std=own.std)
+
+
+def own_calibration(store: "RunStore") -> "NDArray[np.float32]":
+    """Return training items of the user's own, as the network sees them.
+
+    Raises:
+        UserError: an item is several tensors, or of integers.
+    """
+    from fourfold.lottery.building import example
+
+    inputs, _ = example(store.spec(), CALIBRATION_IMAGES)
+    if not hasattr(inputs, "is_floating_point") or not inputs.is_floating_point():
+        raise UserError(
+            f"`--values int8` cannot be combined with {store.spec().data.name}: an item must be one array of floats"
+        )
+    found: NDArray[np.float32] = inputs.numpy()
+    return found
 
 
 def calibration_images(dataset: str, data_dir: Path | None, trained_on: str | None) -> "NDArray[np.uint8] | None":
@@ -80,6 +118,23 @@ def test_set(
     """
     images = _images(dataset, data_dir, trained_on)
     return None if images is None else (images.test_images.transpose(0, 2, 3, 1), images.test_labels)
+
+
+def own_test_set(store: "RunStore") -> "tuple[NDArray[np.uint8], NDArray[np.int64]]":
+    """Return all test images of the user's own, uint8 (N, H, W, C), and their classes.
+
+    Raises:
+        UserError: they are no images of classes, which C reads as bytes.
+    """
+    from fourfold.lottery import parts
+
+    spec = store.spec()
+    own = parts.prepared(spec)
+    if _own_encoding(spec, own) is None or own.kind != "classes":
+        raise UserError(f"`--verify` cannot be combined with {spec.data.name}: it compares images of bytes, of classes")
+    part = own.source.test
+    blocks = [inputs for inputs, _ in part.store.read([part.numbers()], own.test.device, None)]
+    return blocks[0].numpy().transpose(0, 2, 3, 1), own.test.labels.numpy()
 
 
 def _images(dataset: str, data_dir: Path | None, trained_on: str | None) -> Any:

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from fourfold.cli.printing import make_console
 from fourfold.cli.streams import say
-from fourfold.cli.tickets import test_set
-from fourfold.record import UserError
+from fourfold.cli.tickets import own_test_set, test_set
+from fourfold.data.datasets import DATASETS
+from fourfold.record import RunStore, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ def check_target(verify: tuple[int, ...] | None, to: str) -> None:
 
 
 def test_images(
-    verify: tuple[int, ...], dataset: str, data_dir: Path | None, trained_on: str | None
+    verify: tuple[int, ...], store: RunStore, data_dir: Path | None, trained_on: str | None
 ) -> "tuple[NDArray[np.uint8], NDArray[np.int64]]":
     """Return the test images and labels to verify with, once it is clear that there is a compiler, too.
 
@@ -47,7 +48,8 @@ def test_images(
         run_compiler("--version")
     except NoCompilerError as error:
         raise UserError(f"`--verify` must have a C compiler: {error}") from error
-    tests = test_set(dataset, data_dir, trained_on)
+    dataset = store.spec().data.name
+    tests = test_set(dataset, data_dir, trained_on) if dataset in DATASETS else own_test_set(store)
     if tests is None:
         raise UserError(f"`--verify` must have the test images: {dataset} is not here; --data-dir says where it is")
     images, labels = tests

@@ -78,7 +78,7 @@ def run(
 
     Raises:
         UserError: a mistake in the arguments, the data or the folder, in one sentence; or code of the user's that failed in a
-            trial, once the others have ended.
+            trial, once the others have ended. With `workers=0` what that code raised is raised as it is.
     """
     job = Job(
         specs=tuple(specs_of(specs)),
@@ -137,7 +137,8 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
             on_event(event)
 
         if job.workers == 0:
-            _in_this_process(trials, pass_on)
+            if errors := _in_this_process(trials, pass_on):
+                raise errors[0]
         else:
             for event in connection.events(trials) if connection else pool_of(job, trials).events():
                 pass_on(event)
@@ -197,12 +198,14 @@ def pool_of(job: Job, trials: Sequence[Trial]) -> Pool:
     return Pool(trials, lanes, job.deadline, shared=device.type == "cuda")
 
 
-def _in_this_process(trials: Sequence[Trial], on_event: OnEvent) -> None:
-    """Run trials one after the other in this thread; errors of the user's code are raised as they are."""
+def _in_this_process(trials: Sequence[Trial], on_event: OnEvent) -> list[Exception | SystemExit]:
+    """Run trials one after the other in this thread; return what the user's code raised in some of them, as it was raised."""
     by_key = {trial.key: trial for trial in trials}
 
     def write(line: str) -> None:
         value = json.loads(line)
         on_event(event_of(by_key[value["run"], value["trial"]], value))
 
-    Server(experiments_kept=1, raises=True).serve(trials, write)
+    server = Server(experiments_kept=1, raises=True)
+    server.serve(trials, write)
+    return server.broken

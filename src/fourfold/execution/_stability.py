@@ -12,8 +12,9 @@ from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent
 from fourfold.lottery._stability import Line, check_line, check_masks, missing, overlaps
 from fourfold.lottery.parts import load
-from fourfold.record import TOP1, RunStore, UserError
+from fourfold.record import RunStore, UserError
 from fourfold.record.checks import check_number_of
+from fourfold.record.same_run import check_metric
 from fourfold.train import resolve_device
 
 
@@ -50,15 +51,11 @@ def stability(
         check_line(store, line)
         check_masks(store, line)
     deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
-    for spec in (store.spec() for store in stores):
-        metric = tasks.get(spec).metric
-        if metric != TOP1:
-            told = f"`task.name` (={spec.task.name!r}) cannot be combined with stability"
-            raise UserError(f"{told}, which measures errors of classes in points")
     specs = {spec.data.name: spec for spec in (store.spec() for store in stores)}
     digests = {name: load(spec, data_dir).digest for name, spec in specs.items()}
     for store in stores:
         store.check_data(digests[store.spec().data.name])
+        check_metric(store, tasks.get(store.spec()).metric)
     resolve_device(device)  # an unknown one is told before anything is written
     with contextlib.ExitStack() as stack:
         for store in stores:

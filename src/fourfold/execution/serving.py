@@ -6,6 +6,7 @@ import platform
 import threading
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
+from fourfold.record.code_errors import UserCodeError
 from fourfold.record.same_run import check_metric
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
 
@@ -36,6 +38,8 @@ class Server:
     def __init__(self, experiments_kept: int, *, raises: bool = False) -> None:
         self._experiments: dict[str, Experiment] = {}
         self._kept, self._raises = experiments_kept, raises
+        self.broken: list[Exception | SystemExit] = []
+        """What code of the user's has raised, each of which has ended a trial."""
         self._preparing = threading.Lock()
         self.stopped = threading.Event()
         """Set to end all trials at their next step."""
@@ -57,9 +61,13 @@ class Server:
                     Exception,
                     SystemExit,
                 ) as error:  # `sys.exit` would end a thread silently
-                    if self._raises and not isinstance(error, UserError):
+                    if told := _broken(error, trial.spec):
+                        self.broken.append(error)
+                        send(BROKEN, message=str(told))
+                    elif self._raises and not isinstance(error, UserError):
                         raise
-                    _send_failure(error, trial.spec, send)
+                    else:
+                        _send_failure(error, send)
 
     def _prepared(self, spec: Spec, job: Job) -> tuple[Experiment, RunStore]:
         with self._preparing:
@@ -78,15 +86,22 @@ def _send(write: Callable[[str], None], trial: Trial, kind: str, **content: Any)
     write(json.dumps({"event": kind, "run": trial.spec.id, "trial": trial.number, **content}))
 
 
-def _send_failure(error: Exception | SystemExit, spec: Spec, send: Callable[..., None]) -> None:
-    """Tell what ended a trial: a mistake of the user's, a full GPU, code of the user's that failed, or a fault of ours."""
+def _broken(error: Exception | SystemExit, spec: Spec) -> UserError | None:
+    """Return the sentence for an error of the user's code, which ends its trial alone; None for any other."""
+    if isinstance(error, UserCodeError):
+        return error
+    if isinstance(error, UserError | torch.OutOfMemoryError | BdbQuit):
+        return None
+    return explained(error, spec)
+
+
+def _send_failure(error: Exception | SystemExit, send: Callable[..., None]) -> None:
+    """Tell what ended a trial: a mistake of the user's, a full GPU, or a fault of ours."""
     if isinstance(error, UserError):
         send("error", message=str(error))
     elif isinstance(error, torch.OutOfMemoryError):
         torch.cuda.empty_cache()
         send("out-of-memory")
-    elif told := explained(error, spec):
-        send(BROKEN, message=str(told))
     elif "CUDA error" in str(error):
         reason = str(error).partition("\n")[0]
         send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command resumes")
@@ -224,8 +239,9 @@ def run_stability_here(
     """Measure the connectivity of one trial's levels in this process, and send its events."""
 
     def on_row(row: ConnectivityRow) -> None:
-        found = row.connectivity
-        send("connectivity", level=row.level, message=f"step {found.step}: a barrier of {found.barrier:.2f} points")
+        found, metric = row.connectivity, row.metric
+        barrier = f"{metric.number(found.barrier)} {metric.difference_unit}"
+        send("connectivity", level=row.level, message=f"step {found.step}: a barrier of {barrier}")
         clock.tick()
 
     try:

@@ -5,6 +5,7 @@ rewound to that step is not stable to SGD noise.
 """
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -17,12 +18,13 @@ from fourfold.data import Resident, Splits
 from fourfold.lottery.building import build
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.seeds import derive_seed
+from fourfold.lottery.training import drawing
 from fourfold.nn import named_weights
 from fourfold.pruning import Masks
 from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
 from fourfold.tasks import Task
-from fourfold.train import evaluate, train
+from fourfold.train import Evaluation, TrainingFailedError, evaluate, train
 from fourfold.train.evaluation import forward
 from fourfold.train.memory_format import laid_out
 from fourfold.train.precision import computing
@@ -49,6 +51,7 @@ def connectivity(
 
     Raises:
         UserError: the step leaves nothing to train, or there are fewer than two points.
+        TrainingFailedError: a loss became NaN or infinite, in training or on the line.
     """
     spec = experiment.spec
     steps = spec.train.epochs * experiment.steps_per_epoch
@@ -67,28 +70,29 @@ def connectivity(
         def seed_of_epoch(epoch: int, number: int = number) -> int:
             return derive_seed(trial, f"copy-{number}", level, epoch)
 
-        train(
-            end,
-            experiment.splits,
-            spec.train,
-            seed_of_epoch=seed_of_epoch,
-            weights=named_weights(end),
-            masks=masks,
-            first_step=step,
-            moments=moments,
-            task=experiment.asked,
-        )
+        with drawing(experiment, trial, level, f"network of copy-{number}"):
+            train(
+                end,
+                experiment.splits,
+                spec.train,
+                seed_of_epoch=seed_of_epoch,
+                weights=named_weights(end),
+                masks=masks,
+                first_step=step,
+                moments=moments,
+                task=experiment.asked,
+            )
         ends.append({name: value.clone() for name, value in end.state_dict().items()})
     positions = tuple(number / (points - 1) for number in range(points))
     precision = spec.train.precision
     with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
         points_on_line = [_between(network, ends[0], ends[1], position, splits, experiment.asked) for position in positions]
-    return Connectivity(
-        step=step,
-        positions=positions,
-        errors=tuple(100 - top1 for top1, _ in points_on_line),
-        losses=tuple(loss for _, loss in points_on_line),
-    )
+    metric = experiment.task.metric
+    errors = tuple(metric.error(test.metrics[metric.name]) for test in points_on_line)
+    losses = tuple(test.loss for test in points_on_line)
+    if not all(map(math.isfinite, (*errors, *losses))):
+        raise TrainingFailedError(f"the test loss or {metric.name} became infinite or no number on the line between the copies")
+    return Connectivity(step=step, positions=positions, errors=errors, losses=losses)
 
 
 def rewinding_sweep(
@@ -123,27 +127,27 @@ def _train_to(
     step: int, experiment: Experiment, trial: int, level: int, network: nn.Module, masks: Masks
 ) -> dict[str, Tensor] | None:
     """Train as the level does up to a step, and return the optimiser's state; None before the first step."""
-    trained = train(
-        network,
-        experiment.splits,
-        replace(experiment.spec.train, early_stopping=None),
-        seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
-        weights=named_weights(network),
-        masks=masks,
-        until_step=step,
-        task=experiment.asked,
-    )
+    with drawing(experiment, trial, level):
+        trained = train(
+            network,
+            experiment.splits,
+            replace(experiment.spec.train, early_stopping=None),
+            seed_of_epoch=lambda epoch: derive_seed(trial, "images", level, epoch),
+            weights=named_weights(network),
+            masks=masks,
+            until_step=step,
+            task=experiment.asked,
+        )
     return trained.moments if step else None
 
 
 def _between(
     network: nn.Module, one: dict[str, Tensor], other: dict[str, Tensor], position: float, splits: Splits, task: Task | None
-) -> tuple[float, float]:
-    """Return the test accuracy (percent) and loss at a position between two states."""
+) -> Evaluation:
+    """Return what the test set says at a position between two states."""
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.lerp(one[name], other[name], position))
     estimate_statistics(network, splits.train)
-    test = evaluate(network, splits.test, task=task)
-    return test.metrics["top1"], test.loss
+    return evaluate(network, splits.test, task=task)

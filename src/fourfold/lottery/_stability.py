@@ -88,6 +88,7 @@ def run_stability(
             mask=rows[level].mask,
             connectivity=line_between,
             data=experiment.data,
+            metric=experiment.task.metric,
             provenance=Provenance(
                 seconds=round(perf_counter() - start, 3),
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),

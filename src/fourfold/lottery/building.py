@@ -1,9 +1,11 @@
 """The networks of a spec: built from a seed, measured, and the batches that they take."""
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from fourfold.models import LearnedChannel
 from fourfold.nn import convert, initialize, layers_with_weights, named_weights
 from fourfold.nn.inputs import arguments_of
 from fourfold.record import Code, Spec, UserError
-from fourfold.record.references import line_in, user_error
+from fourfold.record.code_errors import line_in, user_error
 
 __all__ = [
     "build",
@@ -253,7 +255,7 @@ def user_code(spec: Spec, expected: str) -> Iterator[None]:
         yield
     except Exception as error:
         cause = error.__cause__ if isinstance(error, UserError) else error
-        files = parts.code_files(spec) if isinstance(error, UserError) and spec.trust else []
+        files = _files_of(spec) if isinstance(error, UserError) else []
         if cause is None or any(str(file) in str(error) for file in files):  # which says already where it was
             raise
         if told := explained(cause, spec, expected, anywhere=cause is error):
@@ -274,12 +276,23 @@ def explained(
     """
     if isinstance(error, UserError):
         return None
-    for file in parts.code_files(spec) if spec.trust else ():
+    for file in _files_of(spec):
         if line_in(error, file):
             return user_error(error, file, expected)
-    if anywhere and parts.is_own_model(spec) and spec.trust:
-        return user_error(error, parts.model_code(spec).file, expected)
+    if anywhere and parts.is_own_model(spec) and (files := _files_of(spec)):
+        return user_error(error, files[0], expected)
     return None
+
+
+_files: dict[str, list[Path]] = {}
+"""Of the user's code, by run, as they were found last: one may be edited or renamed before its code fails."""
+
+
+def _files_of(spec: Spec) -> list[Path]:
+    if spec.trust is not None:
+        with contextlib.suppress(UserError):
+            _files[spec.id] = parts.code_files(spec)
+    return _files.get(spec.id, []) if spec.trust else []
 
 
 def shares(spec: Spec, network: nn.Module) -> pruning.Shares:

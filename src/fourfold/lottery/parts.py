@@ -142,8 +142,8 @@ def model_code(spec: Spec) -> Code:
     return code
 
 
-def digests(spec: Spec) -> dict[str, str]:
-    """Return the SHA-256 of each file of the user's code that a spec names, by its name there; empty without any."""
+def codes(spec: Spec) -> list[Code]:
+    """Return the user's code that a spec names, by references or by entry points of installed packages."""
     found: list[Code | None] = []
     if is_own_data(spec) and spec.data.name not in READERS and not _is_path(spec.data.name):
         found.append(resolve(spec.data.name, "data", spec.trust))
@@ -151,7 +151,15 @@ def digests(spec: Spec) -> dict[str, str]:
         found.append(resolve(spec.model.name, "model", spec.trust))
     if spec.task.name not in tasks.TASKS:
         found.append(resolve(spec.task.name, "task", spec.trust))
-    return {code.source: code.sha256 for code in found if code is not None}
+    return [code for code in found if code is not None]
+
+
+def digests(spec: Spec) -> dict[str, str]:
+    """Return the SHA-256 of each file of the user's code that a spec names, and of those beside it that they import.
+
+    Names are those of the spec, and of files beside them; empty without any.
+    """
+    return {name: digest for code in codes(spec) for name, digest in code.digests.items()}
 
 
 def pinned(spec: Spec) -> Spec:
@@ -160,10 +168,9 @@ def pinned(spec: Spec) -> Spec:
 
 
 def code_files(spec: Spec) -> list[Path]:
-    """Return the files of the user's code that a spec names."""
-    names = [(spec.data.name, "data"), (spec.model.name, "model"), (spec.task.name, "task")]
-    found = [resolve(name, part, spec.trust) for name, part in names if is_code(name)]  # type: ignore[arg-type]
-    return [code.file for code in found if code is not None]
+    """Return the files of the user's code that a spec names, before those that they import."""
+    found = codes(spec)
+    return list(dict.fromkeys([*(code.file for code in found), *(file for code in found for file in code.files)]))
 
 
 _loading = threading.RLock()
@@ -191,7 +198,7 @@ def _own_data(spec: Spec) -> Any:
     if code is None:
         hint = "`fourfold data list` says what each is; or code such as roads.py:data, or a path such as photos/ or data.npz"
         raise unknown("data set", name, [*data.DATASETS, *READERS, *entry_point_names("data")], hint)
-    key = (f"{code.file}:{code.attribute}", code.sha256)
+    key = (f"{code.file}:{code.attribute}", " ".join(code.digests.values()))
     if key not in _sources:
         splits = code.call(takes="")
         if not isinstance(splits, data.Splits):

@@ -111,7 +111,7 @@ class Round:
         weights, masks = named_weights(network), callback.masks if callback else self.masks
         pruning.apply_(weights, masks)
         try:
-            with _drawing(self.experiment, self.trial, self.level):
+            with drawing(self.experiment, self.trial, self.level):
                 trained = train(
                     network,
                     self.experiment.splits,
@@ -153,13 +153,13 @@ def draw(experiment: "Experiment", trial: int) -> nn.Module:
 
 
 @contextmanager
-def _drawing(experiment: "Experiment", trial: int, level: int) -> Iterator[None]:
+def drawing(experiment: "Experiment", trial: int, level: int, stream: str = "network") -> Iterator[None]:
     """Seed what layers of the user's own network draw from, such as dropout; the built-in ones draw nothing."""
     if not is_own_model(experiment.spec):
         yield
         return
     with torch.random.fork_rng([experiment.device] if experiment.device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(trial, "network", level))
+        torch.manual_seed(derive_seed(trial, stream, level))
         yield
 
 

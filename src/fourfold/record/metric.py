@@ -57,6 +57,26 @@ class Metric:
         """Whether a value is better than another one."""
         return value > other if self.higher_is_better else value < other
 
+    def error(self, value: float) -> float:
+        """Return what is lost: 100 less a percentage that shall be high, a value that shall be low, or less a value that shall
+        be high, so that less is better."""
+        if not self.higher_is_better:
+            return value
+        return 100 - value if self.is_percent else -value
+
+    @property
+    def error_label(self) -> str:
+        """What `error` is of, with its unit."""
+        if self == TOP1:
+            return "Error (%)"
+        lost = f"100 − {self.name}" if self.is_percent else f"− {self.name}"
+        return f"{lost if self.higher_is_better else self.name}{f' ({self.unit})' if self.unit else ''}"
+
+    @property
+    def difference_unit(self) -> str:
+        """What differences of two values are in."""
+        return "points" if self.is_percent else self.unit or self.name
+
     def best(self, values: Iterable[float]) -> float:
         """Return the best of some values."""
         return max(values) if self.higher_is_better else min(values)

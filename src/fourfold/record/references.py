@@ -5,31 +5,28 @@ A name of a model, of data or of a task is built in (`conv-4`), that of an entry
 folder has none, so reading the runs of a stranger never runs what they name.
 """
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
-import threading
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
+from fourfold.record.code_errors import in_code, line_of
 from fourfold.record.errors import UserError
-from fourfold.record.text import shortened
+from fourfold.record.importing import digest_of, import_code
 
-Part = Literal["model", "data", "task"]
-"""What a reference stands for: `model.name`, `data.name` or `task.name` of a spec."""
+Part = Literal["model", "data", "task", "preset"]
+"""What a reference stands for: `model.name`, `data.name` or `task.name` of a spec, or a function that returns one."""
 
-GROUPS: dict[Part, str] = {"model": "fourfold.models", "data": "fourfold.data", "task": "fourfold.tasks"}
+GROUPS: dict[Part, str] = {
+    "model": "fourfold.models",
+    "data": "fourfold.data",
+    "task": "fourfold.tasks",
+    "preset": "fourfold.presets",
+}
 """The entry points in which installed packages name their own."""
-
-_SHOWN = 200
-"""Characters of an error in user code that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +85,18 @@ class Code:
     file: Path
     sha256: str
     """Of the file's content as it was imported."""
+    helpers: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
+    """Files beside it that it imports, with their SHA-256, by what the spec would call them."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the file and of those that it imports."""
+        return {self.source: self.sha256} | {name: digest for name, (_, digest) in self.helpers.items()}
+
+    @property
+    def files(self) -> list[Path]:
+        """The file and those that it imports."""
+        return [self.file, *(file for file, _ in self.helpers.values())]
 
     @property
     def attribute(self) -> str:
@@ -108,7 +117,7 @@ class Code:
         try:
             inspect.signature(self.value).bind(*arguments)
         except TypeError:
-            line = _line_of(self.value)
+            line = line_of(self.value)
             raise UserError(
                 f"{self.file}{line}: expected `{self.attribute}` to take ({takes}), found {inspect.signature(self.value)}"
             ) from None
@@ -116,45 +125,6 @@ class Code:
             pass
         with in_code(self.file, f"`{self.attribute}` to return"):
             return self.value(*arguments)
-
-
-class in_code:  # noqa: N801 - a context manager, used as a function
-    """Turn what code of the user's raises into one sentence with its file and line.
-
-    Args:
-        file: Where the code is.
-        expected: What it was asked for.
-    """
-
-    def __init__(self, file: Path, expected: str) -> None:
-        self._file, self._expected = file, expected
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt | GeneratorExit | MemoryError | UserError):
-            return
-        raise user_error(error, self._file, self._expected) from error
-
-
-def user_error(error: BaseException, file: Path, expected: str) -> UserError:
-    """Return what an error in user code comes to: file, line, what was expected, and what it says."""
-    if isinstance(error, SyntaxError) and error.filename == str(file):
-        return UserError(f"{file}:{error.lineno}: expected Python code, found a syntax error ({error.msg})")
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    place = line_in(error, file)
-    return UserError(f"{file}{place}: expected {expected}, found {shortened(said.partition(chr(10))[0], _SHOWN)}")
-
-
-def line_in(error: BaseException, file: Path) -> str:
-    """Return `:LINE`, the innermost line of a file that an error passed through; nothing if it passed through none."""
-    found, trace = "", error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            found = f":{trace.tb_lineno}"
-        trace = trace.tb_next
-    return found
 
 
 def parse(name: str) -> Reference | None:
@@ -185,9 +155,14 @@ def entry_point(name: str, part: Part) -> Reference | None:
     return None
 
 
+def entry_points_of(part: Part) -> dict[str, str]:
+    """Return the names that installed packages add, with the code that they stand for, which is not imported."""
+    return dict(sorted((point.name, point.value) for point in entry_points(group=GROUPS[part])))
+
+
 def entry_point_names(part: Part) -> list[str]:
     """Return the names that installed packages add."""
-    return sorted(point.name for point in entry_points(group=GROUPS[part]))
+    return list(entry_points_of(part))
 
 
 def resolve(name: str, part: Part, trust: Trust | None) -> Code | None:
@@ -211,22 +186,32 @@ def resolve(name: str, part: Part, trust: Trust | None) -> Code | None:
             f"--code, as in --code {reference.source if reference.is_file else 'roads.py'}, or --trust-code if you know "
             "whose it is"
         )
-    expected = dict(trust.digests).get(reference.source)
-    given = reference if trust.only is None else _given(reference, trust, expected)
+    expected = dict(trust.digests)
+    given = reference if trust.only is None else _given(reference, trust, expected.get(reference.source))
     if given is None:
         raise UserError(
             f"`{part}.name` (={name!r}) must be in {' or '.join(trust.only or ())}, the code that was given; --trust-code "
             "imports any"
         )
-    module, file, digest = _imported(given, Path(trust.folder), expected)
-    if expected is not None and digest != expected:
-        raise changed(reference.source, expected, digest, _AS_IT_WAS)
-    if not hasattr(module, reference.attribute):
-        close = get_close_matches(reference.attribute, [word for word in vars(module) if not word.startswith("_")], n=1)
+
+    def check(digests: Mapping[str, str]) -> None:
+        for source, digest in digests.items():
+            if expected.get(source, digest) != digest:
+                raise changed(source, expected[source], digest, _AS_IT_WAS)
+
+    found = import_code(given.source, Path(trust.folder), reference.source, check)
+    if not hasattr(found.module, reference.attribute):
+        close = get_close_matches(reference.attribute, [word for word in vars(found.module) if not word.startswith("_")], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"{file}: expected `{reference.attribute}`, found no such name{hint}")
-    value = getattr(module, reference.attribute)
-    return Code(name=str(reference), source=reference.source, value=value, file=file, sha256=digest)
+        raise UserError(f"{found.file}: expected `{reference.attribute}`, found no such name{hint}")
+    return Code(
+        name=str(reference),
+        source=reference.source,
+        value=getattr(found.module, reference.attribute),
+        file=found.file,
+        sha256=found.sha256,
+        helpers=found.helpers,
+    )
 
 
 def _given(reference: Reference, trust: Trust, expected: str | None) -> Reference | None:
@@ -241,24 +226,9 @@ def _given(reference: Reference, trust: Trust, expected: str | None) -> Referenc
         if not (reference.is_file and source.endswith(".py")):
             continue
         file, named = Path(trust.folder, source), Path(trust.folder, reference.source)
-        if file.name == named.name or file.resolve() == named.resolve() or expected == _digest_of(file):
+        if file.name == named.name or file.resolve() == named.resolve() or expected == digest_of(file):
             return Reference(source=source, attribute=reference.attribute)
     return None
-
-
-def _digest_of(file: Path) -> str | None:
-    """Return the SHA-256 of a file; None if it cannot be read."""
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
-def import_file(file: Path) -> tuple[types.ModuleType, str]:
-    """Import a file that was named on the command line, and return its module and the SHA-256 of its content."""
-    reference = Reference(source=file.name, attribute="_")
-    module, _, digest = _imported(reference, file.parent, None)
-    return module, digest
 
 
 _AS_IT_WAS = "give the file as it was; only `fourfold run` goes on with another, by --accept-changed-code"
@@ -271,85 +241,3 @@ def changed(source: str, expected: str, digest: str, advice: str = _GO_ON) -> Us
     return UserError(
         f"the code of {source} has changed since the run began (SHA-256 {expected[:8]}, now {digest[:8]}): {advice}"
     )
-
-
-_importing = threading.RLock()
-_modules: dict[tuple[Path, str], types.ModuleType] = {}
-"""Files that were imported, by path and digest: model, data and task of one file are of one module."""
-
-
-def _imported(reference: Reference, folder: Path, expected: str | None) -> tuple[types.ModuleType, Path, str]:
-    """Return the module of a reference, its file, and the digest of the file's content.
-
-    A file whose digest is not the expected one is not executed.
-    """
-    with _importing:
-        if not reference.is_file:
-            return _imported_module(reference.source, folder)
-        file = (folder / reference.source).absolute()
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise UserError(f"{file}: expected a file of Python code, found none ({error.strerror})") from error
-        digest = hashlib.sha256(content).hexdigest()
-        if expected is not None and digest != expected:
-            raise changed(reference.source, expected, digest, _AS_IT_WAS)
-        if (file, digest) not in _modules:
-            _modules[file, digest] = _executed(file, content, digest)
-        return _modules[file, digest], file, digest
-
-
-def _executed(file: Path, content: bytes, digest: str) -> types.ModuleType:
-    """Return a module of the content of a file, under a name of its own that no other module can have."""
-    name = f"_fourfold_code_{hashlib.sha256(f'{file} {digest}'.encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look their module up
-    if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))  # for modules beside it; after everything else, so that they hide nothing
-    try:
-        with in_code(file, "code that can be imported"):
-            exec(compile(content, str(file), "exec"), module.__dict__)
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
-    return module
-
-
-def _imported_module(name: str, folder: Path) -> tuple[types.ModuleType, Path, str]:
-    if str(folder.absolute()) not in sys.path:
-        sys.path.append(str(folder.absolute()))
-    file = Path(name)
-    try:
-        module = importlib.import_module(name)
-        file = Path(str(module.__file__)) if getattr(module, "__file__", None) else file
-        content = file.read_bytes()
-    except ModuleNotFoundError as error:
-        if error.name is not None and name.startswith(error.name):
-            raise UserError(f"`{name}` must be a module that Python finds, installed or in {folder.absolute()}") from error
-        raise user_error(error, file, "a module that can be imported") from error
-    except OSError as error:
-        raise UserError(f"{name}: expected a module with a file, found none ({error.strerror})") from error
-    except (Exception, SystemExit) as error:
-        raise user_error(error, _file_of(error, name), "a module that can be imported") from error
-    return module, file, hashlib.sha256(content).hexdigest()
-
-
-def _file_of(error: BaseException, name: str) -> Path:
-    """Return the file of a module in which its import failed: the innermost one that has its name."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return Path(error.filename)
-    ending, trace, found = name.rpartition(".")[2] + ".py", error.__traceback__, Path(name)
-    while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        if file.name in (ending, "__init__.py"):
-            found = file
-        trace = trace.tb_next
-    return found
-
-
-def _line_of(function: Callable[..., Any]) -> str:
-    """Return `:LINE` of a function's definition; nothing where it has none."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f":{code.co_firstlineno}" if code is not None else ""

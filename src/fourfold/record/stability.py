@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 
 from fourfold.record.errors import UserError
+from fourfold.record.metric import TOP1, Metric
 from fourfold.record.reading import READING_ERRORS, build, parse_object
 from fourfold.record.rows import Provenance
 
@@ -18,13 +19,14 @@ class Connectivity:
     positions: tuple[float, ...]
     """From 0 (the first copy) to 1 (the second)."""
     errors: tuple[float, ...]
-    """Of the test images, in percent."""
+    """Of the test images, in percent; of other tasks than classification, what `Metric.error` makes of their metric."""
     losses: tuple[float, ...]
-    """Test cross-entropies in nats."""
+    """Test losses: of classification, cross-entropies in nats."""
 
     @property
     def barrier(self) -> float:
-        """The largest error on the line over the mean of both ends, in points (Frankle et al. 2020, section 2)."""
+        """The largest error on the line over the mean of both ends, in points or the unit of the metric (Frankle et al. 2020,
+        section 2)."""
         return max(self.errors) - (self.errors[0] + self.errors[-1]) / 2
 
 
@@ -45,10 +47,15 @@ class ConnectivityRow:
     provenance: Provenance
     data: str | None = None
     """SHA-256 of the images and labels, as in a row."""
+    metric: Metric = TOP1
+    """What the errors are of."""
 
     def to_line(self) -> str:
-        """Return the row as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self), allow_nan=False, separators=(",", ":"))
+        """Return the row as one line of JSON; nan and infinity are refused."""
+        value = dataclasses.asdict(self)
+        if self.metric == TOP1:
+            del value["metric"]
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str, source: str = "row") -> "ConnectivityRow":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fourfold.lottery.building import sizes_of_real_twin
 from fourfold.record import RunStore, Spec
 from fourfold.report.published import published_curves
 from fourfold.timing.clock import Clock, sizes_of
@@ -46,4 +47,5 @@ def figure_levels(spec: Spec) -> int:
     """Return the levels of a trial, planned to where the published curve ends if that is further than usual."""
     curves = published_curves(spec.data.name, spec.model.name, spec.preset)
     ends = [curve.points[-1][0] for curve in curves if curve.algebra == spec.model.algebra]
-    return planned_levels(spec, sizes_of(spec), sizes_of(spec.real_twin), min([FRACTION_PLANNED, *ends]))
+    sizes = sizes_of(spec)
+    return planned_levels(spec, sizes, sizes_of_real_twin(spec) or sizes, min([FRACTION_PLANNED, *ends]))

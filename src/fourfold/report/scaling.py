@@ -23,7 +23,8 @@ def scaled(spec: Spec, scale: float) -> Spec:
 
     Epochs (and the epochs at which the learning rate falls) are multiplied by the scale, at least one is left. A level takes
     the place of `1 / √scale` levels, rounded, as long as it keeps 45 % of the weights: densities are then every second or
-    third of the full experiment's, down to the same stop rule. Images, batches, networks and everything else are the same.
+    third of the full experiment's, down to the same stop rule or the first that is as sparse as its last level. Images,
+    batches, networks and everything else are the same.
     """
     if scale == 1:
         return spec
@@ -34,11 +35,13 @@ def scaled(spec: Spec, scale: float) -> Spec:
     while steps > 1 and kept**steps < _LEAST_KEPT:
         steps -= 1
     prune: PruneSpec = replace(spec.prune, fraction=1 - kept**steps)
+    last = spec.stop.max_level
     return replace(
         spec,
         preset=f"{spec.preset}-scale-{scale:g}",
         train=replace(train, epochs=epochs, milestones=tuple(milestones)),
         prune=prune,
+        stop=spec.stop if last is None else replace(spec.stop, max_level=-(-last // steps)),
     )
 
 

@@ -1,5 +1,6 @@
 """The table of what `fourfold stability` measured: barriers between copies, and masks of trials against chance."""
 
+from fourfold.record import TOP1, Metric
 from fourfold.report.curves import Curve, Stat
 from fourfold.report.experiments import Experiment
 from fourfold.report.tables import Record, Table
@@ -16,14 +17,15 @@ STABILITY_NOTE = (
 
 def stability_table(experiment: Experiment) -> Table | None:
     """Return the stability of an experiment's levels; None where nothing was measured."""
+    metric = experiment.metric
     rows = [
         (
             record["network"],
             str(record["level"]),
             percent(float(record["fraction_of_real"] or 0)),
             MISSING if record["step"] is None else str(record["step"]),
-            _mean(record["error_mean"], None),
-            _mean(record["barrier_mean"], record["barrier_std"]),
+            _measured(record["error_mean"], None, metric),
+            _measured(record["barrier_mean"], record["barrier_std"], metric),
             MISSING if record["trials"] is None else str(record["trials"]),
             _mean(record["masks_shared"], None, digits=3),
             _mean(record["shared_by_chance"], None, digits=3),
@@ -37,13 +39,14 @@ def stability_table(experiment: Experiment) -> Table | None:
         "Level",
         "Fraction of real",
         "Copies part at step",
-        "Error (%)",
-        "Barrier (points)",
+        metric.error_label,
+        f"Barrier ({metric.difference_unit})",
         "Trials",
         "Masks shared",
         "By chance",
     )
-    return Table(title="Stability", columns=columns, rows=tuple(rows), note=STABILITY_NOTE)  # type: ignore[arg-type]
+    note = STABILITY_NOTE if metric == TOP1 else STABILITY_NOTE.replace("in points", f"in {metric.difference_unit}")
+    return Table(title="Stability", columns=columns, rows=tuple(rows), note=note)  # type: ignore[arg-type]
 
 
 def stability_records(experiment: Experiment) -> list[Record]:
@@ -82,6 +85,13 @@ def _records(curve: Curve, experiment: Experiment) -> list[Record]:
                 }
             )
     return records
+
+
+def _measured(mean: str | float | None, std: str | float | None, metric: Metric) -> str:
+    """Return a value of the metric as tables print it."""
+    if mean is None or std is None:
+        return MISSING if mean is None else metric.number(float(mean))
+    return accuracy(Stat(mean=float(mean), std=float(std), n=2), metric)
 
 
 def _mean(mean: str | float | None, std: str | float | None, digits: int = 2) -> str:

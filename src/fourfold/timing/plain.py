@@ -4,6 +4,7 @@ It computes what `fourfold.train` does and is here to be measured against, in th
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fourfold import data
+from fourfold.data.trees import mapped
 from fourfold.lottery.building import components
 from fourfold.record import Spec, TrainSpec
+from fourfold.tasks import Task, values_of
+from fourfold.train.engines.optimizer import optimizer_class
+from fourfold.train.evaluation import forward
 
 
 class Items(Dataset[tuple[Tensor, Tensor]]):
@@ -56,7 +61,26 @@ class Items(Dataset[tuple[Tensor, Tensor]]):
         return torch.cat([image, extra]) if len(extra) else image, self.labels[index]
 
 
-def loader(items: Items, batch_size: int, shuffle: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+class OwnItems(Dataset[Any]):
+    """Items of the user's own one at a time, as an experiment's network takes them.
+
+    Args:
+        split: All of them.
+        augment: Whether they are cropped, flipped and changed at random.
+    """
+
+    def __init__(self, split: data.Resident, augment: bool) -> None:
+        self._split, self._order = split, split.order(0, augment)
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return the inputs and targets of an item."""
+        return mapped(lambda leaf: leaf[0], self._split.batch(self._order, slice(index, index + 1)))
+
+
+def loader(items: Dataset[Any], batch_size: int, shuffle: bool) -> DataLoader[Any]:
     """Return the usual loader, in the process that trains: workers would take cores that other trials could have."""
     return DataLoader(items, batch_size=batch_size, shuffle=shuffle)
 
@@ -65,13 +89,15 @@ def optimizer(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     """Return the spec's optimiser with torch's default settings."""
     if spec.optimizer == "adam":
         return torch.optim.Adam(network.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=spec.learning_rate,
-        momentum=spec.momentum,
-        nesterov=spec.nesterov,
-        weight_decay=spec.weight_decay,
-    )
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=spec.learning_rate,
+            momentum=spec.momentum,
+            nesterov=spec.nesterov,
+            weight_decay=spec.weight_decay,
+        )
+    return optimizer_class(spec)(network.parameters(), lr=spec.learning_rate, **spec.arguments)  # type: ignore[call-arg]
 
 
 def step(
@@ -79,12 +105,13 @@ def step(
     taker: torch.optim.Optimizer,
     weights: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
-    images: Tensor,
-    labels: Tensor,
+    inputs: Any,
+    targets: Any,
+    task: Task | None = None,
 ) -> float:
-    """Take an optimiser step, set the pruned weights to zero, and return the loss."""
+    """Take an optimiser step, set the pruned weights to zero, and return the loss; without a task, of classes."""
     taker.zero_grad()
-    loss = F.cross_entropy(network(images), labels)
+    loss = (F.cross_entropy if task is None else task.loss)(forward(network, inputs), targets)
     loss.backward()  # type: ignore[no-untyped-call]
     taker.step()
     with torch.no_grad():
@@ -93,13 +120,18 @@ def step(
     return loss.item()
 
 
-def evaluate(network: nn.Module, batches: DataLoader[tuple[Tensor, Tensor]], device: torch.device) -> float:
-    """Return the accuracy in percent."""
+def evaluate(network: nn.Module, batches: DataLoader[Any], device: torch.device, task: Task | None = None) -> float:
+    """Return the accuracy in percent, or the metric of a task."""
     network.eval()
     right = seen = 0
+    meter = None if task is None else task.meter()
     with torch.no_grad():
-        for images, labels in batches:
-            right += int((network(images.to(device)).argmax(1) == labels.to(device)).sum())
-            seen += len(labels)
+        for batch in batches:
+            inputs, targets = mapped(lambda leaf: leaf.to(device), tuple(batch))
+            if meter is not None:
+                meter.update(forward(network, inputs), targets)
+                continue
+            right += int((network(inputs).argmax(1) == targets).sum())
+            seen += len(targets)
     network.train()
-    return 100 * right / seen
+    return 100 * right / seen if meter is None or task is None else values_of(meter, task.metric)[task.metric.name]

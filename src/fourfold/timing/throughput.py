@@ -5,15 +5,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from fourfold import data, pruning
+from fourfold.data.trees import mapped
 from fourfold.lottery.building import build, splits_of
 from fourfold.lottery.levels import Experiment
+from fourfold.lottery.parts import Source, load
 from fourfold.nn import named_weights
-from fourfold.record import Spec, TrainSpec, UserError
+from fourfold.record import DataSpec, Spec, TrainSpec, UserError
 from fourfold.record.train_spec import Precision
 from fourfold.timing import plain
 from fourfold.train import multiplies_bf16, train
@@ -103,13 +107,13 @@ def measure_throughput(
 
 def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data_dir: Path | None) -> Throughput:
     whole = Experiment.prepare(spec, data_dir, device)
-    image_set = data.load(spec.data.name, data_dir)
+    source = load(spec, data_dir)
     epoch = replace(spec.train, epochs=1, early_stopping=None, milestones=())
     count = 2 * epoch.batch_size
-    seconds = min(_seconds(_ours(whole, _cut(image_set, count), epoch, density), device) for _ in range(2))
+    seconds = min(_seconds(_ours(whole, _cut(source, count), epoch, density), device) for _ in range(2))
     count = int(count * max(1.0, SECONDS_A_ROUND / seconds)) // epoch.batch_size * epoch.batch_size
-    cut = _cut(image_set, min(count, len(whole.splits.train)))
-    count = len(cut.train_labels)
+    count = min(max(count, epoch.batch_size), len(whole.splits.train))
+    cut = _cut(source, count)
     loops = [
         _ours(whole, cut, epoch, density),
         _plain(whole, cut, epoch, density),
@@ -141,15 +145,20 @@ def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data
     )
 
 
-def _cut(image_set: data.ImageSet, count: int) -> data.ImageSet:
-    """Return the first training images of a set, and test images in proportion."""
-    tests = max(1, round(len(image_set.test_labels) * count / len(image_set.train_labels)))
+def _cut(source: Source, count: int) -> Source:
+    """Return the first training images of a set, or items of the user's own, and test images in proportion."""
+    if isinstance(source, data.Splits):
+        assert source.source is not None
+        every = source.source
+        tests = max(1, round(len(every.test) * count / len(every.train)))
+        return every.first(count, tests).splits(DataSpec(name=every.name), 1, torch.device("cpu"))
+    tests = max(1, round(len(source.test_labels) * count / len(source.train_labels)))
     return replace(
-        image_set,
-        train_images=image_set.train_images[:count],
-        train_labels=image_set.train_labels[:count],
-        test_images=image_set.test_images[:tests],
-        test_labels=image_set.test_labels[:tests],
+        source,
+        train_images=source.train_images[:count],
+        train_labels=source.train_labels[:count],
+        test_images=source.test_images[:tests],
+        test_labels=source.test_labels[:tests],
     )
 
 
@@ -161,25 +170,28 @@ def _pruned(spec: Spec, density: float, device: torch.device) -> tuple[nn.Module
     return network, weights, masks
 
 
-def _ours(whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float) -> Callable[[], object]:
+def _ours(whole: Experiment, cut: Source, epoch: TrainSpec, density: float) -> Callable[[], object]:
     spec, device = whole.spec, whole.device
-    splits = splits_of(cut, replace(spec, data=replace(spec.data, validation=0), train=epoch), device)
+    splits = _splits(cut, spec, epoch, device)
     network, weights, masks = _pruned(spec, density, device)
-    return lambda: train(network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks)
+    return lambda: train(
+        network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks, task=whole.asked
+    )
+
+
+def _splits(cut: Source, spec: Spec, epoch: TrainSpec, device: torch.device) -> data.Splits:
+    return splits_of(cut, replace(spec, data=replace(spec.data, validation=0), train=epoch), device)
 
 
 def _plain(
-    whole: Experiment, cut: data.ImageSet, epoch: TrainSpec, density: float, *, at_its_best: bool = False
+    whole: Experiment, cut: Source, epoch: TrainSpec, density: float, *, at_its_best: bool = False
 ) -> Callable[[], object]:
     spec, device = whole.spec, whole.device
     layout = torch.channels_last if at_its_best else torch.contiguous_format
     precision: Precision | None = "bf16" if at_its_best and multiplies_bf16(device) else None
     training, tests = (
-        plain.loader(plain.Items(torch.from_numpy(images), torch.from_numpy(labels), spec, augment), epoch.batch_size, augment)
-        for images, labels, augment in (
-            (cut.train_images, cut.train_labels, True),
-            (cut.test_images, cut.test_labels, False),
-        )
+        plain.loader(items, epoch.batch_size, shuffle)
+        for items, shuffle in zip(_items(cut, spec, epoch), (True, False), strict=True)
     )
     network, weights, masks = _pruned(spec, density, device)
     network.to(memory_format=layout)  # type: ignore[call-overload]
@@ -187,12 +199,24 @@ def _plain(
 
     def run() -> float:
         with computing(precision, device):
-            for images, labels in training:
-                batch = images.to(device, memory_format=layout)
-                plain.step(network, taker, weights, masks, batch, labels.to(device))
-            return plain.evaluate(network, tests, device)
+            for inputs, targets in training:
+                batch = mapped(lambda leaf: leaf.to(device, **({"memory_format": layout} if leaf.dim() == 4 else {})), inputs)
+                plain.step(network, taker, weights, masks, batch, mapped(lambda leaf: leaf.to(device), targets), whole.asked)
+            return plain.evaluate(network, tests, device, whole.asked)
 
     return run
+
+
+def _items(cut: Source, spec: Spec, epoch: TrainSpec) -> "tuple[Dataset[Any], Dataset[Any]]":
+    """Return training and test items one at a time."""
+    if isinstance(cut, data.Splits):
+        splits = _splits(cut, spec, epoch, torch.device("cpu"))
+        return plain.OwnItems(splits.train, True), plain.OwnItems(splits.test, False)
+    parts = ((cut.train_images, cut.train_labels, True), (cut.test_images, cut.test_labels, False))
+    one, other = (
+        plain.Items(torch.from_numpy(images), torch.from_numpy(labels), spec, augment) for images, labels, augment in parts
+    )
+    return one, other
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

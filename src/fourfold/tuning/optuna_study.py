@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
+from fourfold import tasks
 from fourfold.lottery.seeds import derive_seed
 from fourfold.record import Spec, UserError, parse_value
 from fourfold.tuning.sweep import Outcome, Range, Run, Settings, Space, at_point, check_same_data, outcome
@@ -41,7 +42,7 @@ def run_study(
 ) -> dict[str, list[Outcome]]:
     """Evaluate points that a study chooses in every algebra, and return what came of those that are done, by algebra.
 
-    A point's value is its mean validation accuracy over the trials. Points of the same number are run at the same time.
+    A point's value is its mean validation metric over the trials. Points of the same number are run at the same time.
 
     Args:
         bases: What `base_of` returns, one spec an algebra.
@@ -103,7 +104,7 @@ def _opened(base: Spec, space: Space, trials: int, seed: int, out: Path) -> "Ite
             file.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(file.parent / f".{name}.lock", timeout=0))
             _mend(file)
-            study = _load(name, file)
+            study = _load(name, file, "maximize" if tasks.get(base).metric.higher_is_better else "minimize")
         except Timeout:
             raise UserError(f"another process is working on the study {file}; wait for it, or use another --out") from None
         except json.JSONDecodeError as error:
@@ -115,7 +116,7 @@ def _opened(base: Spec, space: Space, trials: int, seed: int, out: Path) -> "Ite
         yield study
 
 
-def _load(name: str, file: Path) -> "Study":
+def _load(name: str, file: Path, direction: Literal["maximize", "minimize"]) -> "Study":
     """Return the study of a file; what was asked for and never told is asked for again, with the same number."""
     import optuna
     from optuna.storages import JournalStorage
@@ -124,7 +125,7 @@ def _load(name: str, file: Path) -> "Study":
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(JournalFileBackend(str(file)))
-    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+    study = optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     return study

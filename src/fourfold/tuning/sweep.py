@@ -15,6 +15,8 @@ from fourfold import tasks
 from fourfold.lottery import parts
 from fourfold.record import (
     TICKET,
+    TOP1,
+    Metric,
     Row,
     RunStore,
     Spec,
@@ -43,6 +45,7 @@ NOT_SWEPT = {
     "data.validation": "which --validation sets for all points",
     "stop.accuracy": "as every point is trained to the level that --level sets",
     "stop.levels": "as every point is trained to the level that --level sets",
+    "stop.metric": "as every point is trained to the level that --level sets",
     "stop.max_level": "which --level sets",
 }
 """Fields that a sweep sets itself, and why."""
@@ -80,22 +83,32 @@ class Outcome:
     spec: Spec
     settings: Settings
     validation: tuple[float, ...]
-    """Accuracy in percent on the held-out images at the sweep's level, a trial each; 0 for a trial that failed."""
+    """The task's metric, such as accuracy in percent, on the held-out images at the sweep's level, a trial each; `worst_of` it
+    for a trial that failed."""
     test: tuple[float, ...]
-    """Test accuracy in percent of the trials that did not fail, to be looked at: nothing is selected by it."""
+    """The same on the test set, of the trials that did not fail, to be looked at: nothing is selected by it."""
     num_failed: int
     data: tuple[str, ...] = ()
     """SHA-256 of the images and labels that its rows name, each once."""
+    metric: Metric = TOP1
+    """What the values are of."""
 
     @property
     def mean(self) -> float:
-        """The mean validation accuracy over the trials: what points are ranked by."""
+        """The mean validation metric over the trials: what points are ranked by."""
         return statistics.fmean(self.validation)
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation over the trials; None for one."""
-        return statistics.stdev(self.validation) if len(self.validation) > 1 else None
+        """The sample standard deviation over the trials; None for one, and where a trial failed and has no value."""
+        return statistics.stdev(self.validation) if len(self.validation) > 1 and math.isfinite(self.mean) else None
+
+
+def worst_of(metric: Metric) -> float:
+    """Return what a trial that failed counts as: 0 of a percentage that shall be high, else the infinity that is worst."""
+    if metric.higher_is_better:
+        return 0.0 if metric.is_percent else -math.inf
+    return math.inf
 
 
 def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spec:
@@ -110,12 +123,6 @@ def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spe
     Raises:
         UserError: no images are held out, or the level is none.
     """
-    metric = tasks.get(spec).metric
-    if not (metric.is_percent and metric.higher_is_better):
-        raise UserError(
-            f"`task.name` (={spec.task.name!r}) cannot be combined with a sweep, which looks for the highest percentage: its "
-            f"metric is {metric.name}"
-        )
     images, own = parts.facts(spec).train_items, parts.has_validation(spec)
     if validation is None:
         validation = 0 if own else spec.data.validation or round(HELD_OUT * images)
@@ -127,7 +134,7 @@ def base_of(spec: Spec, *, level: int = 0, validation: int | None = None) -> Spe
         spec,
         preset=f"{spec.preset}-sweep",
         data=replace(spec.data, validation=validation),
-        stop=replace(spec.stop, accuracy=0.0, max_level=level),
+        stop=replace(spec.stop, accuracy=0.0, metric=None, max_level=level),
     )
 
 
@@ -256,7 +263,7 @@ def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcom
     spec = at_point(base, settings)
     store, level = RunStore(out / spec.id), spec.stop.max_level
     assert level is not None
-    validation, test, failed = [], [], 0
+    validation, test, failed, metric = [], [], 0, tasks.get(spec).metric
     named: set[str] = set()
     for trial in range(trials):
         row = _row(store, trial, level)
@@ -266,7 +273,7 @@ def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcom
             test.append(row.value)
             named |= {row.data} if row.data else set()
         elif store.failure(trial) is not None:
-            validation.append(0.0)
+            validation.append(worst_of(metric))
             failed += 1
         else:
             return None
@@ -277,6 +284,7 @@ def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcom
         test=tuple(test),
         num_failed=failed,
         data=tuple(sorted(named)),
+        metric=metric,
     )
 
 
@@ -286,11 +294,11 @@ def _row(store: RunStore, trial: int, level: int) -> Row | None:
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return outcomes by mean validation accuracy, the best first; of equal ones the first tried, each point once."""
+    """Return outcomes by their mean on the held-out images, the best first; of equal ones the first tried, each point once."""
     different: dict[str, Outcome] = {}
     for each in outcomes:
         different.setdefault(each.spec.id, each)
-    return sorted(different.values(), key=lambda each: -each.mean)
+    return sorted(different.values(), key=lambda each: -each.mean if each.metric.higher_is_better else each.mean)
 
 
 def at_the_edge(best: Outcome, space: Space) -> dict[str, str]:

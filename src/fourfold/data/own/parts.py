@@ -44,6 +44,11 @@ class Part:
         return every if every is None or self.members is None else taken(every, self.members)
 
 
+def first_of(part: Part, count: int) -> Part:
+    """Return the first items of a part."""
+    return Part(store=part.store, members=part.numbers()[:count])
+
+
 def held_out(part: Part, share: float, role: Role, *, by_class: bool) -> tuple[Part, Part]:
     """Return what is left of a part, and what is held out of it.
 

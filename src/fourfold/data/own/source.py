@@ -11,7 +11,7 @@ from torch import Tensor
 from fourfold.data.components import Components, check_fit, learned_channels
 from fourfold.data.items import Items
 from fourfold.data.normalizing import Constants, Moments, Normalization, Normalizer, block_items, given, moments_of
-from fourfold.data.own.parts import Part, held_out
+from fourfold.data.own.parts import Part, first_of, held_out
 from fourfold.data.own.values import IGNORED, TargetKind
 from fourfold.data.resident import Resident, augments, lay_out
 from fourfold.data.splits import Splits
@@ -106,6 +106,10 @@ class Source:
             notices=self.notices,
             source=self,
         )
+
+    def first(self, train: int, test: int) -> "Source":
+        """Return the first training and test items alone, such as some to time a network on."""
+        return replace(self, train=first_of(self.train, train), test=first_of(self.test, test), validation=None, _constants={})
 
     def _check(self, spec: DataSpec) -> None:
         if spec.classes is not None:

@@ -1,0 +1,305 @@
+"""Importing code of the user's: a file under a name of its own, or a module; and which files beside it are imported with it.
+
+What is imported is told by reading the code and never by running it, so that a change is noticed before anything runs, and in
+every process alike, also of what a function imports when it is called. Modules by names that are made at run time are not seen.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from fourfold.record.code_errors import in_code, user_error
+from fourfold.record.errors import UserError
+
+Check = Callable[[Mapping[str, str]], None]
+"""Called with the SHA-256 of all files before one is executed; it raises for one that may not be."""
+
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of installed packages, of which only the package that was named is the user's code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A module of the user's, and the files that it is made of."""
+
+    module: types.ModuleType
+    file: Path
+    sha256: str
+    """Of the file's content."""
+    helpers: Mapping[str, tuple[Path, str]]
+    """Other files with their SHA-256, by path from where the source is named, or by module."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Helper:
+    """A file that is imported by another one."""
+
+    module: str
+    """Under which Python imports it."""
+    file: Path
+    sha256: str
+
+
+_importing = threading.RLock()
+_modules: dict[tuple[str, ...], types.ModuleType] = {}
+"""Files that were imported, by path and the digests of all that they import: model, data and task of one file are of one
+module."""
+_loaded: dict[str, str] = {}
+"""SHA-256 of helpers and modules as they were when they were imported first, by module."""
+
+
+def import_code(source: str, folder: Path, named: str, check: Check) -> Imported:
+    """Return the module of a file or of the name of a module.
+
+    Args:
+        source: `roads.py` (relative to the folder) or `package.module`.
+        folder: Where files lie, and modules that are not installed.
+        named: What the spec calls the source; helpers are named as seen from there.
+        check: Sees all digests first.
+
+    Raises:
+        UserError: it is not there, cannot be imported, or imports a module that Python finds elsewhere.
+    """
+    with _importing:
+        if not source.endswith(".py"):
+            return _module(source, folder, check)
+        file = (folder / source).absolute()
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file}: expected a file of Python code, found none ({error.strerror})") from error
+        _look_in(file.parent)
+        helpers = _helpers_of(file, content, file.parent, None)
+        names = {str(Path(named).parent / helper.file.relative_to(file.parent)): helper for helper in helpers}
+        digest = hashlib.sha256(content).hexdigest()
+        check({named: digest} | {name: helper.sha256 for name, helper in names.items()})
+        key = (str(file), digest, *(helper.sha256 for helper in helpers))
+        if key not in _modules:
+            _forget_changed(helpers)
+            _modules[key] = _executed(file, content, digest)
+            _remember(helpers)
+        return Imported(module=_modules[key], file=file, sha256=digest, helpers=_told(names))
+
+
+def digest_of(file: Path) -> str | None:
+    """Return the SHA-256 of a file; None if it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _told(names: Mapping[str, _Helper]) -> dict[str, tuple[Path, str]]:
+    return {name: (helper.file, helper.sha256) for name, helper in names.items()}
+
+
+def _look_in(folder: Path) -> None:
+    """Let Python find modules in a folder: after everything else, so that they hide nothing."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
+def _executed(file: Path, content: bytes, digest: str) -> types.ModuleType:
+    """Return a module of the content of a file, under a name of its own that no other module can have."""
+    name = f"_fourfold_code_{hashlib.sha256(f'{file} {digest}'.encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up
+    try:
+        with in_code(file, "code that can be imported"), _without_bytecode():
+            exec(compile(content, str(file), "exec"), module.__dict__)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _module(name: str, folder: Path, check: Check) -> Imported:
+    """Return a module by its name; see `import_code`."""
+    _look_in(folder.absolute())
+    file = Path(name)
+    try:
+        file = _located(name)
+        content = file.read_bytes()
+        root = file.parents[name.count(".") + (file.name == "__init__.py")]
+        only = name.partition(".")[0] if set(root.parts) & set(INSTALLED) else None
+        helpers = _helpers_of(file, content, root, only)
+        digest = hashlib.sha256(content).hexdigest()
+        names = {helper.module: helper for helper in helpers if helper.file != file}
+        check({name: digest} | {module: helper.sha256 for module, helper in names.items()})
+        every = [*names.values(), _Helper(module=name, file=file, sha256=digest)]
+        _forget_changed(every)
+        with _without_bytecode():
+            module = importlib.import_module(name)
+        _remember(every)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UserError(f"`{name}` must be a module that Python finds, installed or in {folder.absolute()}") from error
+        raise user_error(error, file, "a module that can be imported") from error
+    except OSError as error:
+        raise UserError(f"{name}: expected a module with a file, found none ({error.strerror})") from error
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise user_error(error, _file_of(error, name), "a module that can be imported") from error
+    return Imported(module=module, file=file, sha256=digest, helpers=_told(names))
+
+
+def _located(name: str) -> Path:
+    """Return the file of a module; none of its packages is executed for it where they are folders of files.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    top = importlib.util.find_spec(name.partition(".")[0])
+    for place in (top.submodule_search_locations or ()) if top else ():
+        for module, file in _files_of(name, Path(place).parent):
+            if module == name:
+                return file
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.origin or not spec.has_location:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return Path(spec.origin)
+
+
+def _file_of(error: BaseException, name: str) -> Path:
+    """Return the file of a module in which its import failed: the innermost one that has its name."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return Path(error.filename)
+    ending, trace, found = name.rpartition(".")[2] + ".py", error.__traceback__, Path(name)
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.name in (ending, "__init__.py"):
+            found = file
+        trace = trace.tb_next
+    return found
+
+
+@contextmanager
+def _without_bytecode() -> Iterator[None]:
+    """Write no bytecode: of two versions of a file of one length in one second it would be that of the first."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _forget_changed(helpers: list[_Helper]) -> None:
+    """Let modules be imported anew if the file of one has changed since this process imported it: others have its names."""
+    if all(_loaded.get(helper.module, helper.sha256) == helper.sha256 for helper in helpers):
+        return
+    tops = {helper.module.partition(".")[0] for helper in helpers if _loaded.pop(helper.module, None) is not None}
+    for name in [name for name in sys.modules if name.partition(".")[0] in tops]:  # packages hold their modules by name
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def _remember(helpers: list[_Helper]) -> None:
+    for helper in helpers:
+        _loaded.setdefault(helper.module, helper.sha256)
+
+
+def _helpers_of(file: Path, content: bytes, root: Path, only: str | None) -> list[_Helper]:
+    """Return the files below a folder that a file imports, and those that they import, each once, by path.
+
+    Args:
+        file: The file.
+        content: What it holds.
+        root: The folder in which the first part of a module's name is looked up.
+        only: The one such part that counts; None means all but those of installed packages and of Python's own.
+
+    Raises:
+        UserError: Python would find another module than the one that lies there.
+    """
+    found: dict[Path, _Helper] = {}
+    waiting = [(file, content)]
+    while waiting:
+        importer, text = waiting.pop()
+        for name in _names(text, _package_of(importer, root)):
+            top = name.partition(".")[0]
+            if (only is not None and top != only) or not _is_beside(top, root, file):
+                continue
+            for module, path in _files_of(name, root):
+                if path == file or path in found:
+                    continue
+                try:
+                    code = path.read_bytes()
+                except OSError:
+                    continue  # which importing it will tell
+                waiting.append((path, code))
+                if code.strip():
+                    found[path] = _Helper(module=module, file=path, sha256=hashlib.sha256(code).hexdigest())
+    return [found[path] for path in sorted(found)]
+
+
+@lru_cache(maxsize=1024)
+def _names(content: bytes, package: str) -> tuple[str, ...]:
+    """Return the modules that code imports wherever it does, by their whole names; of code with a mistake, none."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    names: dict[str, None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(dict.fromkeys(alias.name for alias in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level and package else []
+            base = ".".join(filter(None, [*parents, node.module or ""]))
+            names.update(dict.fromkeys(filter(None, [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)])))
+    return tuple(names)
+
+
+def _package_of(file: Path, root: Path) -> str:
+    """Return the package whose module a file is, as seen from a folder; nothing if that is the folder itself."""
+    return ".".join(file.parent.relative_to(root).parts) if file.is_relative_to(root) else ""
+
+
+def _files_of(name: str, root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the modules, and their files below a folder, that Python executes for the name of one: its packages first."""
+    words = name.split(".")
+    for count in range(1, len(words) + 1):
+        path = root.joinpath(*words[:count])
+        for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if candidate.is_file():
+                yield ".".join(words[:count]), candidate
+                break
+
+
+def _is_beside(top: str, root: Path, file: Path) -> bool:
+    """Whether a module by this name lies in a folder, and is what Python imports by it.
+
+    Raises:
+        UserError: another folder of somebody's own has one, too, which Python would take.
+    """
+    path = root / top
+    lies_there = path.with_suffix(".py").is_file() or path.is_dir()
+    if not lies_there or top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
+        return False
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        return False
+    if spec is None:
+        return False
+    places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin and spec.has_location else [])]
+    if any(Path(place).resolve().is_relative_to(root.resolve()) for place in places):
+        return True
+    if places and not any(set(Path(place).parts) & set(INSTALLED) for place in places) and path.with_suffix(".py").is_file():
+        raise UserError(
+            f"{file}: expected `{top}` to be {path.with_suffix('.py')}, found {places[-1]}, which Python imports by this name; "
+            "rename one of them"
+        )
+    return False
