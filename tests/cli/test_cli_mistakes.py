@@ -58,7 +58,7 @@ MISTAKES = [
     ("run", r"Missing from fourfold run: PRESET .*; `fourfold run --help` describes all arguments"),
     ("run digits --nonsense 3", r"Unrecognized options: --nonsense, 3; `fourfold run --help` describes all arguments"),
     ("run digits --trials x", r"Error parsing --trials: .*'x'; `fourfold run --help` describes all arguments"),
-    ("presets extra", r"Unrecognized options: extra; `fourfold presets --help` describes all arguments"),
+    ("presets extra", r"unknown preset 'extra'; known: .*digits.*; `fourfold presets` describes them"),
     ("run digits --epochs 9999999999", r"`train\.epochs` \(=9999999999\) must be at most 1,000,000,000"),
     ("run digits --prune-fraction 1e-17", r"`prune\.fraction` \(=1e-17\) must lie in \[0\.001, 1\)"),
     ("run digits --keep -1", r"`keep` \(=\[-1\]\) must be levels, from 0 \(dense\) up"),

@@ -76,7 +76,11 @@ def test_every_command_takes_every_kind_of_reference(preset):
             assert call(*named).code == 2
         ended = call(*named, *trust)
         assert ended.code == 0, (what, ended.err, ended.out)
-    assert store.connectivity(0)
+    line = store.connectivity(0)[0]
+    assert line.metric == store.rows(0)[0].metric
+    if trust:
+        assert line.metric.name == "rmse"
+        assert " rmse" in ended.out
 
 
 def test_packages_name_experiments_and_data_that_are_listed_and_not_imported(here, monkeypatch):

@@ -8,7 +8,8 @@ from lottery_samples import prepared, results, tiny_spec
 from sweep_samples import FakeRun, bases
 
 from fourfold import lottery, presets
-from fourfold.record import Row, RunStore, UserError
+from fourfold.cli.sweep_result import print_result
+from fourfold.record import TOP1, Metric, Row, RunStore, UserError
 from fourfold.train import evaluate
 from fourfold.tuning import sweep
 from fourfold.tuning.sweep import Range
@@ -76,6 +77,36 @@ def test_a_trial_that_fails_counts_as_nothing_right(tmp_path):
     )
     worst = sweep.ranked(found["quaternion"])[-1]
     assert (worst.settings, worst.validation, worst.num_failed, worst.test) == ({"train.learning_rate": 1e-3}, (0.0,), 1, ())
+
+
+@pytest.mark.parametrize(
+    ("metric", "best", "order"),
+    [
+        (TOP1, 30.0, [30.0, 20.0, 10.0, "failed"]),
+        (Metric(name="rmse", higher_is_better=False), 10.0, [10.0, 20.0, 30.0, "failed"]),
+        (Metric(name="wer", unit="%", higher_is_better=False), 10.0, [10.0, 20.0, 30.0, "failed"]),
+        (Metric(name="r2"), 30.0, [30.0, 20.0, 10.0, "failed"]),
+    ],
+)
+def test_better_is_what_the_metric_says_and_what_failed_comes_last(metric, best, order, capsys):
+    def outcome(value):
+        rate = 1e-3 if value == "failed" else value / 1000
+        return sweep.Outcome(
+            spec=sweep.at_point(bases()[0], {"train.learning_rate": rate}),
+            settings={"train.learning_rate": rate},
+            validation=(sweep.worst_of(metric),) if value == "failed" else (value, value),
+            test=(),
+            num_failed=int(value == "failed"),
+            metric=metric,
+        )
+
+    found = [outcome(value) for value in (20.0, "failed", 30.0, 10.0)]
+    means = ["failed" if each.num_failed else each.mean for each in sweep.ranked(found)]
+    assert means == order
+    tie = replace(outcome(best), spec=sweep.at_point(bases()[0], {"train.learning_rate": 0.5}))
+    for outcomes, said in ((found, False), ([*found, tie], True)):
+        print_result({"real": outcomes}, {"train.learning_rate": RATES}, len(outcomes))
+        assert ("another setting is as good" in capsys.readouterr().out) == said
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,16 @@ import dataclasses
 import pytest
 from record_samples import make_spec
 
-from fourfold.record import Connectivity, ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
+from fourfold.record import (
+    TOP1,
+    Connectivity,
+    ConnectivityRow,
+    Metric,
+    OverlapRow,
+    Provenance,
+    RunStore,
+    UserError,
+)
 
 LINE = Connectivity(step=5, positions=(0.0, 0.5, 1.0), errors=(10.0, 25.0, 20.0), losses=(0.1, 1 / 3, 0.2))
 MADE = Provenance(seconds=0.5, finished="2026-01-02T03:04:05+00:00", device="cpu", versions={"torch": "2"})
@@ -17,6 +26,27 @@ PAIR = OverlapRow(run=RUN, level=2, trials=(0, 3), fraction_of_real=0.1, both=30
 def test_rows_come_back_as_they_were():
     assert ConnectivityRow.from_line(ROW.to_line()) == ROW
     assert OverlapRow.from_line(PAIR.to_line()) == PAIR
+
+
+def test_lines_of_other_metrics_come_back_and_those_of_classes_are_as_they_were():
+    assert "metric" not in ROW.to_line()
+    other = dataclasses.replace(ROW, metric=Metric(name="rmse", unit="m", higher_is_better=False))
+    assert ConnectivityRow.from_line(other.to_line()) == other
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "barrier", "unit"),
+    [
+        (TOP1, (90.0, 60.0, 80.0), 25.0, "points"),
+        (Metric(name="wer", unit="%", higher_is_better=False), (10.0, 40.0, 20.0), 25.0, "points"),
+        (Metric(name="rmse", unit="m", higher_is_better=False), (1.0, 4.0, 2.0), 2.5, "m"),
+        (Metric(name="r2"), (0.9, 0.5, 0.8), 0.35, "r2"),
+    ],
+)
+def test_a_barrier_is_how_much_worse_the_metric_is_between_the_copies(metric, values, barrier, unit):
+    line = dataclasses.replace(LINE, errors=tuple(map(metric.error, values)))
+    assert line.barrier == pytest.approx(barrier)
+    assert metric.difference_unit == unit
 
 
 def test_a_barrier_is_what_the_line_rises_above_its_ends():

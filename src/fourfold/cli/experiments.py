@@ -43,12 +43,8 @@ def specs_for(preset: str, algebra: tuple[str, ...] | None, protocol: str, own: 
             flag = f"`--{next(iter(named)).removesuffix('.name')}` (={next(iter(named.values()))!r})"
             raise UserError(f"{flag} cannot be combined with the preset {preset}: run classify, regress or a file of your own")
         if preset not in presets.PRESETS:
-            raise unknown(
-                "preset",
-                preset,
-                [*presets.PRESETS, *entry_point_names("preset")],
-                "`fourfold presets` describes them; or an experiment of your own, such as roads.py, or classify or regress",
-            )
+            known = [*presets.PRESETS, *entry_point_names("preset")]
+            raise unknown("preset", preset, known, "`fourfold presets` describes them")
         return [presets.get(preset, algebra=name, protocol=protocol) for name in names]
     if protocol != "text":
         raise UserError(f"`--protocol` (={protocol!r}) is for the papers' presets: leave it out")
@@ -81,7 +77,7 @@ def own_specs(name: str) -> list[Spec]:
     try:
         code = resolve(whole, "preset", Trust(folder=folder))
     except UserError as error:
-        if not str(error).endswith("expected `experiment`, found no such name"):
+        if not whole.endswith(":experiment") or "expected `experiment`, found no such name" not in str(error):
             raise
         raise UserError(
             f"{Path(name).absolute()}: expected a function `experiment` that returns a spec, found none; `fourfold new` writes "

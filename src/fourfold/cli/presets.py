@@ -9,8 +9,9 @@ from rich.table import Table
 from fourfold.cli.arguments import Maybe
 from fourfold.cli.experiments import is_own, own_specs
 from fourfold.cli.printing import WIDTH, make_console
-from fourfold.record import Spec, UserError
-from fourfold.record.references import Part, entry_points_of
+from fourfold.record import Spec
+from fourfold.record.errors import unknown
+from fourfold.record.references import Part, entry_point_names, entry_points_of
 
 
 def command(name: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = None) -> None:
@@ -32,7 +33,7 @@ def command(name: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(meta
     elif is_own(name):
         console.print(_table([(spec, f"{name}, {spec.model.algebra}") for spec in own_specs(name)]))
     else:
-        raise UserError(f"`FILE` (={name!r}) must be a preset or an experiment of your own, such as roads.py")
+        raise unknown("preset", name, [*PRESETS, *entry_point_names("preset")], "`fourfold presets` describes them")
 
 
 def print_entry_points(console: Console, *parts: Part) -> None:

@@ -115,7 +115,7 @@ def _named(name: str, scale: float) -> _Wanted:
         return _of_figure(name, scale)
     if name not in PRESETS and not is_own(name):
         known = [*FIGURES, *TABLES, CLAIMS]
-        raise unknown("figure or table", name, known, "`fourfold reproduce` describes them; presets are run, too")
+        raise unknown("figure or table", name, known, "`fourfold reproduce` describes them")
     specs = [scaled(spec, scale) for spec in specs_for(name, None, "text", {})]
     return _Wanted(name=name, label=specs[0].preset, whole=specs, trials=scaled_trials(TRIALS[1], scale))
 
