@@ -3,6 +3,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+import headless_browser
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -11,3 +13,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def browser_page() -> Iterator[headless_browser.Page]:
+    """A tab of a headless Chromium."""
+    binary = headless_browser.find()
+    if binary is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
+    with headless_browser.browser(binary) as page:
+        yield page

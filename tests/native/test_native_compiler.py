@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fourfold.native import NoCompilerError, compiler, library, linear
-from fourfold.native.compiling import _command, _run
+from fourfold.native.compiling import _command, run_tool
 from fourfold.native.compiling import compiled as compile_source
 from fourfold.native.perceptron import FILES, joined
 
@@ -76,7 +76,7 @@ def test_a_compiler_ends_with_all_its_children_at_the_time_limit(tmp_path):
     pid_file = tmp_path / "pid"
     driver = f"sleep 60 & echo $! > {pid_file}; wait"
     with pytest.raises(NoCompilerError, match=r"does not run: .* timed out after 1"):
-        _run(["sh", "-c", driver], time_limit=1.0)
+        run_tool(["sh", "-c", driver], time_limit=1.0)
     pid, deadline = int(pid_file.read_text()), time.monotonic() + 10  # a busy system takes its time to end a process
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -112,7 +112,7 @@ def test_a_compiler_that_does_not_run(monkeypatch):
 
 def test_a_compiler_that_fails_says_why():
     with pytest.raises(NoCompilerError, match=r"failed: .*error"):
-        _run([*_command(), "-x", "c", "-c", "-", "-o", os.devnull], b"this is not C")
+        run_tool([*_command(), "-x", "c", "-c", "-", "-o", os.devnull], b"this is not C")
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):

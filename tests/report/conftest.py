@@ -1,9 +1,7 @@
 """One folder of runs, one report of it, one browser, for all tests of the room."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import headless_browser
 import pytest
 import synthetic_runs as synthetic
 
@@ -35,13 +33,3 @@ def built(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def experiment(runs: Path) -> report.Experiment:
     """The Conv-4 experiment of `runs`."""
     return next(one for one in report.experiments(report.read_runs([runs])) if one.preset == "conv4-cifar10")
-
-
-@pytest.fixture(scope="session")
-def browser_page() -> Iterator[headless_browser.Page]:
-    """A tab of a headless Chromium."""
-    binary = headless_browser.find()
-    if binary is None:
-        pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
-    with headless_browser.browser(binary) as page:
-        yield page

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headless_browser import Page
 
 import fourfold.report as report
+from headless_browser import Page
 
 
 @pytest.fixture

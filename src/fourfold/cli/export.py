@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from fourfold.deploy import Program
 
-TARGETS = ("artifact", "c", "onnx", "torch", "pt2")
-C_VALUES = ("fp32", "int8")
-"""What C can compute in."""
+TARGETS = ("artifact", "c", "web", "onnx", "torch", "pt2")
+COMPILED = ("c", "web")
+COMPILED_VALUES = ("fp32", "int8")
+"""What C and pages can compute in."""
 
 
 def command(
@@ -49,12 +50,13 @@ def command(
         run: A run's folder, or the id of one in ./runs.
         level: The level, 0 being the dense network.
         trial: The trial.
-        to: artifact (one small file, docs/artifact.md), c (one .c and one .h), onnx (dense), or torch (the state dict of the
+        to: artifact (one small file, docs/artifact.md), c (one .c and one .h), web (one HTML page that classifies images in any
+            browser, offline; takes clang and lld), onnx (dense), or torch (the state dict of the
             network that `fourfold.models` builds, as safetensors), or pt2 (a torch.export program, which torch loads without
             fourfold and without the network's code).
         out: The file, or for c the folder, to write; default: named by run, trial and level.
         values: Weights of an artifact: fp32, fp16, int8 (with ranges from training images, where they lie here) or codebook.
-            Of c: fp32, or int8, for which the training images must lie here.
+            Of c and web: fp32, or int8, for which the training images must lie here.
         entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
         ranges: Of int8 arithmetic, by the training images' values: max, percentile (99.99 %) or mse.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
@@ -66,8 +68,8 @@ def command(
     """
     if to not in TARGETS:
         raise unknown("target", to, TARGETS)
-    if to != "artifact" and (values not in (C_VALUES if to == "c" else ("fp32",)) or entropy):
-        except_int8 = ", but for `--values int8`," if to == "c" else ""
+    if to != "artifact" and (values not in (COMPILED_VALUES if to in COMPILED else ("fp32",)) or entropy):
+        except_int8 = ", but for `--values int8`," if to in COMPILED else ""
         raise UserError(
             f"`--values` (={values!r}) and `--entropy` must be left out with `--to {to}`{except_int8}: they shape an artifact"
         )
@@ -103,10 +105,14 @@ def command(
         path = out or Path(f"{name}.onnx")
         deploy.to_onnx(program, path)
         say(_written(path))
-    elif to == "c":
+    elif to in COMPILED:
         if values == "int8" and images is None:
             raise UserError(f"`--values int8` must have images to calibrate with: {dataset} is not here; --data-dir says where")
         stored = _as_stored(program, values, images, ranges)
+        if to == "web":
+            say(_written(deploy.to_web(stored, out or Path(f"{name}.html"))))
+            _print_movement(stored)
+            return
         folder = out or Path(f"{name}-c")
         for file in deploy.to_c(stored, folder):
             say(_written(file))

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from fourfold.deploy.artifact import pack, read
     from fourfold.deploy.backends.c.emit import to_c
     from fourfold.deploy.backends.onnx import to_onnx
+    from fourfold.deploy.backends.web.page import to_web
     from fourfold.deploy.frontend.trace import lower
     from fourfold.deploy.ir.program import Encoding, Program
     from fourfold.deploy.runtime import Network, load
 
-__all__ = ["Encoding", "Network", "Program", "load", "lower", "pack", "read", "to_c", "to_onnx"]
+__all__ = ["Encoding", "Network", "Program", "load", "lower", "pack", "read", "to_c", "to_onnx", "to_web"]
 
 _HOMES = {
     "Encoding": "ir.program",
@@ -26,6 +27,7 @@ _HOMES = {
     "read": "artifact",
     "to_c": "backends.c.emit",
     "to_onnx": "backends.onnx",
+    "to_web": "backends.web.page",
 }
 
 

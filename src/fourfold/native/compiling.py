@@ -40,7 +40,7 @@ def compiler() -> str:
     Raises:
         NoCompilerError: there is none, or it does not run.
     """
-    return _run([*_command(), "--version"]).partition("\n")[0]
+    return run_tool([*_command(), "--version"]).partition("\n")[0]
 
 
 @functools.cache
@@ -70,7 +70,7 @@ def compiled(source: bytes, name: str) -> ctypes.CDLL:
     if os.environ.get(SWITCH) == "0":
         raise NoCompilerError(f"native code is off (${SWITCH}=0)")
     # What -march=native means is asked of the compiler, so that a cache on a shared disk serves different processors.
-    target = _run([*_command(), *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
+    target = run_tool([*_command(), *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
     about = b"\0".join([source, compiler().encode(), " ".join(FLAGS).encode(), target.encode()])
     folder, prefix = _cache(), f"{name}-{_hash(about)}"
     try:
@@ -88,7 +88,7 @@ def run_compiler(*arguments: str) -> str:
     """
     if os.environ.get(SWITCH) == "0":
         raise NoCompilerError(f"native code is off (${SWITCH}=0)")
-    return _run([*_command(), *arguments])
+    return run_tool([*_command(), *arguments])
 
 
 def _kept(folder: Path, prefix: str) -> Path | None:
@@ -104,7 +104,7 @@ def _compile(source: bytes, folder: Path, prefix: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished_folder:
         unfinished = Path(unfinished_folder) / f"{prefix}.so"
-        _run([*_command(), *FLAGS, "-x", "c", "-", "-o", str(unfinished), "-lm"], source)
+        run_tool([*_command(), *FLAGS, "-x", "c", "-", "-o", str(unfinished), "-lm"], source)
         path = folder / _file_name(prefix, unfinished.read_bytes())
         unfinished.replace(path)  # whole or not there, also when several processes compile at once
     return path
@@ -127,7 +127,7 @@ def _command() -> list[str]:
     raise NoCompilerError(f"no C compiler is here (none of {', '.join(COMPILERS)}, and $CC is not set)")
 
 
-def _run(command: list[str], source: bytes | None = None, time_limit: float | None = None) -> str:
+def run_tool(command: list[str], source: bytes | None = None, time_limit: float | None = None) -> str:
     """Return what a command prints.
 
     Args:

@@ -21,7 +21,12 @@ class Vectors:
 VECTORS = (
     Vectors(name="AVX-512", condition="defined(__AVX512F__)", lanes=16, registers=32),
     Vectors(name="AVX2", condition="defined(__AVX2__)", lanes=8, registers=16),
-    Vectors(name="SSE2 or NEON", condition="defined(__SSE2__) || defined(__ARM_NEON)", lanes=4, registers=16),
+    Vectors(
+        name="SSE2, NEON or WebAssembly",
+        condition="defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__)",
+        lanes=4,
+        registers=16,
+    ),
     Vectors(name="none", condition="1", lanes=1, registers=16),
 )
 """The widest first; the last is any machine."""
@@ -58,7 +63,7 @@ BYTE_KERNELS = (
     ByteKernel(name="dots_32", instructions="AVX-VNNI, or VNNI of AVX-512VL", pixels=32, sums=3),
     ByteKernel(name="32", instructions="AVX2", pixels=32, sums=5),
     ByteKernel(name="dots_16", instructions="SDOT", pixels=16, sums=5, signed=True),
-    ByteKernel(name="16", instructions="SSSE3, NEON or SSE2", pixels=16, sums=5),
+    ByteKernel(name="16", instructions="SSSE3, NEON, SSE2 or WebAssembly", pixels=16, sums=5),
     ByteKernel(name="1", instructions="none", pixels=1, sums=8),
 )
 """The widest first."""

@@ -45,7 +45,7 @@ INLINE all_sums_4 gain_all_4(all_sums_4 sums, fours_4 fours, all_weights_4 weigh
     }
     return sums;
 }
-#elif LANES == 4 && defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
+#elif LANES == 4 && ((defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)) || defined(__wasm_simd128__))
 #define NUMBERS_4
 #define ALL_NUMBERS_4
 typedef four_totals sums_4, weights_4;
@@ -54,7 +54,14 @@ typedef struct {
 } fours_4, all_sums_4, all_weights_4;
 INLINE sums_4 no_sums_4(void) { return (sums_4){0}; }
 INLINE all_sums_4 no_all_sums_4(void) { return (all_sums_4){{{0}, {0}, {0}, {0}}}; }
+#if defined(__wasm_simd128__)
+INLINE four_totals number_at(const uint8_t *from)
+{
+    return (four_totals)wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(from)));
+}
+#else
 INLINE four_totals number_at(const uint8_t *from) { return (four_totals){from[0], from[1], from[2], from[3]}; }
+#endif
 INLINE fours_4 join_4(const uint8_t *one, const uint8_t *other, const uint8_t *third, const uint8_t *fourth)
 {
     return (fours_4){{number_at(one), number_at(other), number_at(third), number_at(fourth)}};
