@@ -1,5 +1,6 @@
 """Batches of several tensors: a tree is a tensor, or a dict, tuple or list of trees, as `default_collate` returns them."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -42,6 +43,13 @@ def taken(tree: Tree, chosen: slice | Tensor) -> Tree:
     if isinstance(chosen, slice):
         return mapped(lambda leaf: leaf[chosen], tree)
     return mapped(lambda leaf: leaf.index_select(0, chosen.to(leaf.device)), tree)
+
+
+def divided(tree: Tree, parts: int) -> list[Tree]:
+    """Return the items of a tree in so many parts of equal size, the first ones one longer where that does not divide."""
+    count = length(tree)
+    starts = [number * (count // parts) + min(number, count % parts) for number in range(parts + 1)]
+    return [taken(tree, slice(start, end)) for start, end in itertools.pairwise(starts)]
 
 
 def moved(tree: Tree, device: torch.device) -> Tree:

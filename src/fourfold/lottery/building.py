@@ -18,7 +18,7 @@ from fourfold.lottery.fitting import check_kind, check_outputs
 from fourfold.lottery.parts import Facts, components
 from fourfold.models import LearnedChannel
 from fourfold.nn import convert, initialize, layers_with_weights, named_weights
-from fourfold.nn.inputs import arguments_of
+from fourfold.nn.inputs import arguments_of, map_tensors
 from fourfold.record import Code, Spec, UserError
 from fourfold.record.code_errors import line_in, user_error
 
@@ -228,8 +228,9 @@ def check_fit(spec: Spec) -> None:
                 f"the loss of `task.name` (={spec.task.name!r}) must be one number that depends on the weights, found {kind}"
             )
         meter = task.meter()
-        meter.update(outputs.detach() if isinstance(outputs, torch.Tensor) else outputs, targets)
-        tasks.values_of(meter, task.metric)
+        with torch.no_grad():  # as meters are called in evaluations
+            meter.update(map_tensors(torch.Tensor.detach, outputs), targets)
+            tasks.values_of(meter, task.metric)
 
 
 def uncounted(network: nn.Module) -> list[str]:

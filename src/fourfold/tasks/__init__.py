@@ -3,7 +3,7 @@
 from fourfold.record import Metric
 from fourfold.tasks.classification import Classification, ClassificationMeter
 from fourfold.tasks.multilabel import Multilabel, MultilabelMeter
-from fourfold.tasks.protocol import Meter, Task, values_of
+from fourfold.tasks.protocol import Meter, Task, loss_terms, values_of
 from fourfold.tasks.registry import TASKS, get
 from fourfold.tasks.regression import Regression, RegressionMeter
 from fourfold.tasks.segmentation import Segmentation, SegmentationMeter
@@ -22,5 +22,6 @@ __all__ = [
     "SegmentationMeter",
     "Task",
     "get",
+    "loss_terms",
     "values_of",
 ]

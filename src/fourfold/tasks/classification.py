@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fourfold.record import TOP1, Metric, UserError
-from fourfold.tasks.confusion import IGNORE, ConfusionMeter, class_factors
+from fourfold.tasks.confusion import IGNORE, ConfusionMeter, class_factors, counted_terms
 from fourfold.tasks.protocol import check_tensor
 
 FIVE_FROM = 100
@@ -35,7 +35,7 @@ class Classification:
         return not self.label_smoothing and self.class_weights is None and self.ignore_index is None
 
     def loss(self, outputs: Any, targets: Any) -> Tensor:
-        """Return the mean cross-entropy in nats.
+        """Return the mean cross-entropy in nats; 0 where a setting leaves all labels out.
 
         Raises:
             UserError: outputs and targets do not fit each other.
@@ -44,9 +44,15 @@ class Classification:
         if self.is_plain:
             return F.cross_entropy(logits, labels)
         factors = class_factors(self.class_weights, logits)
+        if not self.loss_terms(labels):
+            return logits.sum() * 0  # torch's mean of nothing is NaN
         if self.ignore_index is not None and not labels.is_floating_point():
             labels = labels.masked_fill(labels == self.ignore_index, IGNORE)  # -100 is left out as well, as without a setting
         return F.cross_entropy(logits, labels, weight=factors, ignore_index=IGNORE, label_smoothing=self.label_smoothing)
+
+    def loss_terms(self, targets: Any) -> float:
+        """Return what the loss is the mean over: the weights of all labels that are counted."""
+        return counted_terms(check_tensor("targets", targets), self.class_weights, self.ignore_index)
 
     def meter(self) -> "ClassificationMeter":
         """Return a meter that has seen no batch."""

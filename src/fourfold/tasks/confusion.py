@@ -26,6 +26,20 @@ def class_factors(weights: tuple[float, ...] | None, logits: Tensor) -> Tensor |
     return torch.tensor(weights, dtype=logits.dtype, device=logits.device)
 
 
+def counted_terms(labels: Tensor, weights: tuple[float, ...] | None, ignored: int | None) -> float:
+    """Return what the mean of a cross-entropy is over: the weights of all labels that are not left out, or their number.
+
+    Args:
+        labels: Integers (batch, …), or probabilities of classes, of which torch counts the items.
+        weights: `task.class_weights`.
+        ignored: `task.ignore_index`.
+    """
+    if labels.is_floating_point():
+        return float(labels.numel() // labels.shape[1]) if labels.dim() > 1 else float(len(labels))
+    counted = labels[(labels != IGNORE) & (labels != (IGNORE if ignored is None else ignored))]
+    return float(len(counted)) if weights is None else float(torch.tensor(weights)[counted.cpu().long()].double().sum())
+
+
 class ConfusionMeter:
     """Counts which classes are taken for which: one matrix of integers over all batches.
 

@@ -38,6 +38,19 @@ class Task(Protocol):
         """Return a meter that has seen no batch."""
 
 
+def loss_terms(task: Task, targets: Any) -> float:
+    """Return what a task's loss of a batch is the mean over: its method `loss_terms` of the targets, or the number of samples.
+
+    Processes that train together weigh the losses of their parts of a batch by it.
+    """
+    terms = getattr(task, "loss_terms", None)
+    if terms is not None:
+        return float(terms(targets))
+    while not isinstance(targets, Tensor):
+        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
+    return len(targets)
+
+
 def values_of(meter: Meter, metric: Metric) -> dict[str, float]:
     """Return what a meter has measured, by name.
 

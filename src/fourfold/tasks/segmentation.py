@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fourfold.record import Metric, UserError
-from fourfold.tasks.confusion import IGNORE, ConfusionMeter, class_factors
+from fourfold.tasks.confusion import IGNORE, ConfusionMeter, class_factors, counted_terms
 from fourfold.tasks.protocol import check_tensor
 
 MEAN_IOU = Metric(name="miou", unit="%", title="mean IoU")
@@ -37,9 +37,13 @@ class Segmentation:
         """
         logits, labels = _checked(outputs, targets, self.ignore_index)
         factors = class_factors(self.class_weights, logits)
-        if not _has_weight(labels, factors):
+        if not counted_terms(labels, self.class_weights, None):
             return logits.sum() * 0  # torch's mean of nothing is NaN
         return F.cross_entropy(logits, labels, weight=factors, ignore_index=IGNORE, label_smoothing=self.label_smoothing)
+
+    def loss_terms(self, targets: Any) -> float:
+        """Return what the loss is the mean over: the weights of all labels that are counted."""
+        return counted_terms(check_tensor("targets", targets), self.class_weights, self.ignore_index)
 
     def meter(self) -> "SegmentationMeter":
         """Return a meter that has seen no batch."""
@@ -84,12 +88,6 @@ class SegmentationMeter(ConfusionMeter):
         right = confusion.diagonal()
         union = confusion.sum(0) + confusion.sum(1) - right
         return [100 * hits / pixels if pixels else None for hits, pixels in zip(right.tolist(), union.tolist(), strict=True)]
-
-
-def _has_weight(labels: Tensor, factors: Tensor | None) -> bool:
-    """Whether a pixel counts in the loss."""
-    counted = labels[labels != IGNORE]
-    return bool(len(counted)) if factors is None else bool(factors[counted].any())
 
 
 def _checked(outputs: Any, targets: Any, ignored: int | None) -> tuple[Tensor, Tensor]:

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fourfold.data.trees import divided, leaves, mapped
 from fourfold.nn import synchronise
+from fourfold.tasks import loss_terms
 from fourfold.train.engines.eager import Eager
-from fourfold.train.engines.engine import Setup, beyond
+from fourfold.train.engines.engine import Setup
+from fourfold.train.engines.mixing import mixing
+from fourfold.train.evaluation import forward, num_samples
 
 Gradients = dict[int, Tensor]
 """By the identity of the parameter."""
-
 
 class Distributed(Eager):
     """Takes the steps of all ranks together: batch norms see the images of all ranks, and every rank has the same weights."""
@@ -28,10 +31,10 @@ class Distributed(Eager):
 
     @classmethod
     def declines(cls, setup: Setup) -> str | None:
-        """Decline what one process trains, and losses whose parts it cannot add up."""
+        """Decline what one process trains, and steps whose batches are mixed: the items of other ranks are not here."""
         if setup.ranks.alone:
             return "one process trains the network"
-        return beyond(setup)
+        return "its batches are mixed" if mixing(setup.spec) is not None else None
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -49,14 +52,14 @@ class Distributed(Eager):
         """
         self._optimizer.set_rate(rate)
         self._optimizer.zero_grad()
-        losses = torch.zeros(self._ranks.parts, dtype=torch.float64, device=targets.device)
-        classes = targets.tensor_split(self._ranks.parts)[self._ranks.mine]
-        for number, (part, of_part) in enumerate(zip(inputs.tensor_split(len(classes)), classes, strict=True)):
+        losses = torch.zeros(self._ranks.parts, dtype=torch.float64, device=self._splits.train.device)
+        classes = divided(targets, self._ranks.parts)[self._ranks.mine]
+        for number, (part, of_part) in enumerate(zip(divided(inputs, len(classes)), classes, strict=True)):
             is_last = number + 1 == len(classes)
             with contextlib.nullcontext() if is_last else self._parallel.no_sync():
                 # A copy, since a kernel may be chosen by where in memory its input begins.
-                output = self._parallel(part.clone())
-                loss = nn.functional.cross_entropy(output, of_part, reduction="sum") / len(targets)
+                output = forward(self._parallel, mapped(Tensor.clone, part))
+                loss = self._share_of_loss(output, of_part, targets)
                 loss.backward()  # type: ignore[no-untyped-call]
             losses[self._ranks.mine.start + number] = loss.detach()
             if not is_last:
@@ -66,6 +69,15 @@ class Distributed(Eager):
         self._optimizer.step()
         self._optimizer.steps += 1
         return losses
+
+    def _share_of_loss(self, outputs: Any, of_part: Any, targets: Any) -> Tensor:
+        """Return what the loss of a part adds to the mean over its batch, of which all targets are given."""
+        if self._task is None:
+            return nn.functional.cross_entropy(outputs, of_part, reduction="sum") / num_samples(targets)
+        terms = loss_terms(self._task, of_part)
+        if not terms:  # torch's mean of nothing is NaN
+            return sum((leaf.sum() for _, leaf in leaves(outputs)), torch.zeros(())) * 0
+        return self._criterion(outputs, of_part) * (terms / loss_terms(self._task, targets))
 
     def loss(self) -> Tensor:
         """Return the sum of the losses of the epoch's images so far by part, float64 (parts,); all ranks call this together."""
