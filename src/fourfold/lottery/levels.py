@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fourfold import data, models, pruning, tasks
+from fourfold.data.items import Items
 from fourfold.lottery import parts
 from fourfold.lottery.building import build, measure, sizes_of_real_twin, splits_of
 from fourfold.lottery.keeping import OnKept, keep_done
@@ -73,15 +74,22 @@ class Experiment:
 
     @property
     def asked(self) -> tasks.Task | None:
-        """The task as training takes it: None is classification of images, which every engine knows."""
-        plain = self.task == tasks.Classification() and getattr(self.splits, "kind", "classes") == "classes"
-        own = getattr(self.splits, "source", None) is not None
-        return None if plain and not (own and self.ranks.alone) else self.task
+        """The task as training takes it: None is plain classification, which every engine knows."""
+        return asked_of(self.task, self.splits, self.ranks)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps of an epoch."""
         return steps_per_epoch(len(self.splits.train), self.spec.train.batch_size)
+
+
+def asked_of(task: tasks.Task, splits: data.Splits, ranks: Ranks = ALONE) -> tasks.Task | None:
+    """Return a task as training takes it; see `Experiment.asked`.
+
+    Of the user's own data those are images that lie as built-in ones do, of which every engine gives the same rows.
+    """
+    plain = task == tasks.Classification() and splits.kind == "classes"
+    return None if plain and not (ranks.alone and isinstance(splits.train, Items)) else task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

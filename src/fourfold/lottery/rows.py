@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from fourfold import models, pruning
+from fourfold import models, pruning, tasks
 from fourfold.pruning import Masks
 from fourfold.record import TICKET, TOP1, Metric, Promised, Provenance, Row, RunStore
 from fourfold.record.arrays import Arrays, digest_of
 from fourfold.record.errors import LostFileError
+from fourfold.record.rows import MOST_CONFUSED, PerClass
 from fourfold.train import Evaluation, Ranks, Trained, describe_device, versions
+from fourfold.train.evaluation import measure
+from fourfold.train.memory_format import laid_out
+from fourfold.train.precision import computing
 
 if TYPE_CHECKING:
     from fourfold.lottery.levels import Experiment
@@ -73,6 +77,7 @@ def make_row(
         validation=trained.validation.metrics[experiment.task.metric.name] if trained.validation else None,
         mask=pruning.fingerprint(pruning.pack(masks)),
         data=experiment.data,
+        per_class=_per_class(experiment, network),
         provenance=Provenance(
             seconds=round(seconds, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,6 +110,23 @@ def _measured(metric: Metric, test: Evaluation) -> dict[str, Any]:
     if metric != TOP1:
         return {"loss": test.loss, "metrics": test.metrics, "metric": metric}
     return {"top1": test.metrics["top1"], "top5": test.metrics.get("top5"), "loss": test.loss, "metrics": test.metrics}
+
+
+def _per_class(experiment: "Experiment", network: nn.Module) -> PerClass | None:
+    """Return what came out for each class of the user's own data; None for built-in data sets and tasks that have none.
+
+    It is measured in one more evaluation: the counts of engines are sums.
+    """
+    meter, splits, precision = experiment.task.meter(), experiment.splits, experiment.spec.train.precision
+    if splits.source is None or not isinstance(meter, tasks.ConfusionMeter | tasks.MultilabelMeter):
+        return None
+    with computing(precision, experiment.device), laid_out(network, splits, precision) as batches:
+        measure(network, batches.test, meter)
+    values, matrix = meter.per_class(), None
+    if isinstance(meter, tasks.ConfusionMeter) and len(values) <= MOST_CONFUSED:
+        matrix = tuple(tuple(counts) for counts in meter.confusion_matrix().tolist())
+    names = splits.classes if len(splits.classes) == len(values) else map(str, range(len(values)))
+    return PerClass(names=tuple(names), values=tuple(values), confusion=matrix)
 
 
 def mask_of_row(store: RunStore, row: Row) -> Arrays:

@@ -82,6 +82,23 @@ class Promised:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PerClass:
+    """What came out on the test set for each class, or each label of several."""
+
+    names: tuple[str, ...]
+    """Of the classes, in the order of their labels."""
+    values: tuple[float | None, ...]
+    """In percent: of classification, how many of the class's items are right; of segmentation, its intersection over union; of
+    multilabel, its F1. None for a class that does not occur."""
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """How often each class (row) was taken for each (column); None of labels, and above `MOST_CONFUSED` classes."""
+
+
+MOST_CONFUSED = 100
+"""Classes of which rows have the confusion matrix: it has their square in numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One level of one trial, complete enough for every table and figure."""
 
@@ -146,6 +163,9 @@ class Row:
     was."""
     promised: Promised | None = None
     """What it leaves to the next level; None where that is nothing, and in rows that were written before this field was."""
+    per_class: PerClass | None = None
+    """What came out for each class, of data of the user's own; None for built-in data sets and other tasks, and in rows that
+    were written before this field was."""
 
     def __post_init__(self) -> None:
         if self.metric == TOP1:
@@ -168,8 +188,9 @@ class Row:
             del value[name]
         if self.metrics == self._of_images():
             del value["metrics"]
-        if self.promised is None:
-            del value["promised"]
+        for name in ("promised", "per_class"):
+            if value[name] is None:
+                del value[name]
         for part in (value["provenance"], *value["epochs"]):
             for name in ("code", "metric", "top1"):
                 if name in part and part[name] is None:
@@ -206,6 +227,7 @@ class Row:
             ("density", 0 <= self.density <= 1),
             ("parameters_real", self.parameters_real > 0),
             ("weights, parameters or macs", min(*counts, self.macs_real, self.stored_bytes, self.steps) >= 0),
+            ("per_class", self.per_class is None or len(self.per_class.names) == len(self.per_class.values)),
             ("epochs", all(epoch.epoch > 0 and (epoch.top1, epoch.metric) != (None, None) for epoch in self.epochs)),
         ):
             if not holds:
@@ -225,7 +247,7 @@ class Row:
     def same_result(self, other: "Row") -> bool:
         """Whether another row says the same, but for its provenance; what one of them does not name may be the same."""
         found, theirs = self.result(), other.result()
-        for name in ("data", "promised"):  # which rows of earlier versions lack
+        for name in ("data", "promised", "per_class"):  # which rows of earlier versions lack
             if None in (found[name], theirs[name]):
                 found[name] = theirs[name] = None
         return found == theirs

@@ -2,6 +2,7 @@
 
 from fourfold.record import Metric
 from fourfold.tasks.classification import Classification, ClassificationMeter
+from fourfold.tasks.confusion import ConfusionMeter
 from fourfold.tasks.multilabel import Multilabel, MultilabelMeter
 from fourfold.tasks.protocol import Meter, Task, loss_terms, values_of
 from fourfold.tasks.registry import TASKS, get
@@ -12,6 +13,7 @@ __all__ = [
     "TASKS",
     "Classification",
     "ClassificationMeter",
+    "ConfusionMeter",
     "Meter",
     "Metric",
     "Multilabel",

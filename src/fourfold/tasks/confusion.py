@@ -61,6 +61,10 @@ class ConfusionMeter:
             raise UserError("there is nothing to measure: the meter has seen no batch")
         return self._confusion.cpu()
 
+    def per_class(self) -> list[float | None]:
+        """Return what came out for each class, in percent; None for a class that does not occur."""
+        raise NotImplementedError
+
     def _count(self, labels: Tensor, predicted: Tensor, classes: int) -> None:
         """Take in the labels of a batch, int64 (N,), and the classes that they were taken for."""
         confusion = torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)

@@ -73,6 +73,12 @@ class MultilabelMeter:
         together = _f1(float(right.sum()), float(wrong.sum()), float(missed.sum()))
         return {"f1": together, "f1_macro": sum(each) / len(each), "exact": 100 * self._whole / self._items}
 
+    def per_class(self) -> list[float | None]:
+        """Return the F1 of each label, in percent."""
+        if self._counts is None:
+            raise UserError("there is nothing to measure: the meter has seen no batch")
+        return [_f1(*counts) for counts in zip(*self._counts.double().cpu().tolist(), strict=True)]
+
 
 def _f1(right: float, wrong: float, missed: float) -> float:
     return 100 * 2 * right / (2 * right + wrong + missed) if right else 0.0

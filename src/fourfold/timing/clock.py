@@ -7,21 +7,25 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from fourfold import data, pruning
 from fourfold.data.images import Images, Labels
 from fourfold.data.subset import chosen_classes
 from fourfold.lottery import parts
 from fourfold.lottery.building import build, measure, splits_of, user_code
+from fourfold.lottery.levels import asked_of
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.train import single_thread, steps_per_epoch, train
-from fourfold.train.engines import Eager, Setup
+from fourfold.train.engines import Setup, start_engine
+from fourfold.train.evaluation import evaluating, forward
 
 DENSITIES = (1.0, 0.5, 0.1, 0.02)
 """At which perceptrons are timed: on a CPU they train at the price of the weights that are left; other networks do not."""
@@ -32,8 +36,8 @@ _PROBE_MACS = 5 * 10**9
 _BATCHES, _BATCHES_OF_MAPS = 100, 20
 """Timed at most, of perceptrons and on a GPU, and of networks with convolutions on a CPU."""
 
-_OWN_STEPS = 10
-"""Timed on the user's own data."""
+_OWN_STEPS, _OWN_SECONDS = 10, 1.0
+"""Timed at most on the user's own data."""
 
 _LEARNING_RATE = 1e-9
 """So small that no loss becomes nan; it costs what any other does."""
@@ -45,6 +49,7 @@ class Clock:
 
     device: torch.device
     _known: dict[str, float] = field(default_factory=dict)
+    _own: dict[str, tuple[float, float]] = field(default_factory=dict)
     _engines: dict[Spec, str] = field(default_factory=dict)
 
     def level_seconds(self, spec: Spec, density: float = 1.0) -> float:
@@ -75,7 +80,8 @@ class Clock:
         items = parts.facts(spec).train_items - spec.data.validation
         steps = steps_per_epoch(items, spec.train.batch_size)
         if parts.is_own_data(spec):
-            return steps * self._own_step_seconds(spec, density)
+            step, of_a_test_item = self._own_seconds(spec, density)
+            return steps * step + parts.facts(spec).test_items * of_a_test_item
         affordable = max(1, _PROBE_MACS // (3 * sizes_of(spec).macs)) if self.device.type == "cpu" else spec.train.batch_size
         if affordable >= spec.train.batch_size:
             return steps * self._step_seconds(spec, spec.train.batch_size, density)
@@ -89,27 +95,50 @@ class Clock:
     def _now(self) -> float:
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
 
-    def _own_step_seconds(self, spec: Spec, density: float) -> float:
-        """Return the time of a step on the user's own data: of some on its first batches, after one that is not timed."""
+    def _own_seconds(self, spec: Spec, density: float) -> tuple[float, float]:
+        """Return the time of a step on the user's own data and of the evaluation of an item, after a step that is not timed.
+
+        Steps are timed until there are enough or a second has gone, so that a slow network is not waited for. What its code
+        waits for (a file, a process of a `DataLoader`) is a part of it.
+        """
         key = f"{spec.id} {density}"
-        if key not in self._known:
+        if key not in self._own:
             splits: Any = splits_of(parts.load(spec), spec, self.device)
             network = build(spec, seed=0, device=self.device)
             weights = named_weights(network)
             masks = pruning.magnitude(weights, pruning.dense(weights), density)
-            task = parts.task_of(spec)
-            plain = replace(spec.train, learning_rate=_LEARNING_RATE, schedule=None, milestones=(), early_stopping=None)
-            setup = Setup(network=network, splits=splits, spec=plain, weights=weights, masks=masks, loss=task.loss, task=task)
+            asked = asked_of(parts.task_of(spec), splits)
+            plain = replace(spec.train, learning_rate=_LEARNING_RATE, milestones=(), early_stopping=None)
+            setup = Setup(
+                network=network,
+                splits=splits,
+                spec=plain,
+                weights=weights,
+                masks=masks,
+                loss=nn.functional.cross_entropy if asked is None else asked.loss,
+                task=asked,
+                step_by_step=spec.prune.schedule == "gradual",
+            )
             with single_thread():
-                engine = Eager(setup)
+                engine = start_engine(setup)
                 network.train()
-                count = min(_OWN_STEPS, steps_per_epoch(len(splits.train), spec.train.batch_size))
+                count = steps_per_epoch(len(splits.train), spec.train.batch_size)
                 engine.begin(0, torch.full((count,), _LEARNING_RATE, dtype=torch.float64))
+                start = _busy_or_waiting()
                 engine.advance(1)
-                start = self._now()
-                engine.advance(count - 1)
-                self._known[key] = (self._now() - start) / max(1, count - 1)
-        return self._known[key]
+                first, taken, start = _busy_or_waiting() - start, 0, _busy_or_waiting()
+                while taken < min(_OWN_STEPS, count - 1) and (not taken or _busy_or_waiting() - start < _OWN_SECONDS):
+                    engine.advance(1)
+                    taken += 1
+                step = (_busy_or_waiting() - start) / taken if taken else first
+                tests = min(len(splits.test), spec.train.batch_size)
+                engine.sync()
+                with evaluating(network):
+                    start = _busy_or_waiting()
+                    forward(network, splits.test.batch(splits.test.in_order(), slice(0, tests))[0])
+                    self._own[key] = step, (_busy_or_waiting() - start) / tests
+            self._engines[spec] = engine.name
+        return self._own[key]
 
     def _step_seconds(self, spec: Spec, batch_size: int, density: float) -> float:
         """Return the time of a step and of its share of the evaluation, in the second of two short epochs."""
@@ -145,6 +174,15 @@ class Clock:
             self._known[key] = (ended[1] - ended[0]) / (count / batch_size)
             self._engines[spec] = trained.engine
         return self._known[key]
+
+
+def _busy_or_waiting() -> float:
+    """Return seconds of this thread, without those in which it could have run and other programs did."""
+    try:
+        waited = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):  # not Linux
+        waited = 0.0
+    return time.perf_counter() - waited
 
 
 def is_perceptron(spec: Spec) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.data import Resident
-from fourfold.tasks import Task, values_of
+from fourfold.tasks import Meter, Task, values_of
 from fourfold.train.ranks import ALONE, Ranks
 
 BATCH_SIZE = 500
@@ -81,6 +81,13 @@ def evaluation(totals: Tensor, images: int) -> Evaluation:
         top5=100 * right5 / images if totals[0, 3] >= 100 else None,
         loss=loss / images,
     )
+
+
+def measure(network: nn.Module, items: Resident, meter: Meter) -> None:
+    """Let a meter see what a network says of all items, in inference mode."""
+    with evaluating(network):
+        for inputs, targets in items.batches(BATCH_SIZE):
+            meter.update(forward(network, inputs), targets)
 
 
 def _by_task(network: nn.Module, items: Resident, task: Task) -> Evaluation:

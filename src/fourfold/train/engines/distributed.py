@@ -24,6 +24,7 @@ from fourfold.train.evaluation import forward, num_samples
 Gradients = dict[int, Tensor]
 """By the identity of the parameter."""
 
+
 class Distributed(Eager):
     """Takes the steps of all ranks together: batch norms see the images of all ranks, and every rank has the same weights."""
 

@@ -153,4 +153,5 @@ def is_perceptron(network: nn.Module) -> bool:
         and len(set(network.modules())) == len(list(network.modules())) == len(list(network.children())) + 1
         and all(p.device.type == "cpu" and p.dtype == torch.float32 and p.requires_grad for p in network.parameters())
         and len(list(network.parameters())) == 2 * len(linear)
+        and not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     )
