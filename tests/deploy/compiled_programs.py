@@ -16,6 +16,8 @@ from fourfold.deploy.ir.ops import OPS
 from fourfold.deploy.ir.program import Program
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+AS_CPP = ("-x", "c++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-warning-option", "-Wno-maybe-uninitialized")
+"""Without the warning that GCC 12's own headers of AVX-512 give."""
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 Execute = Callable[[Path, str, Sequence[Path], bytes], bytes]
@@ -76,7 +78,12 @@ def _linked_and_run(
 
 
 def run_all(
-    programs: Sequence[Program], folder: Path, compiler: str, flags: Sequence[str], execute: Execute = natively
+    programs: Sequence[Program],
+    folder: Path,
+    compiler: str,
+    flags: Sequence[str],
+    execute: Execute = natively,
+    language: Sequence[str] = STRICT,
 ) -> list[np.ndarray]:
     """Compile programs into one, and return what each makes of its images, and then of its bytes."""
     includes, calls, inputs, sizes = [], [], [], []
@@ -90,7 +97,7 @@ def run_all(
                 calls.append(f"RUN(n{index}, {name}, {len(images)}, {name}_{size}, {kind}, n{index}_run{suffix})")
                 inputs.append(images.tobytes())
                 sizes.append((len(images), int(np.prod(program.shapes[program.operations[-1].output]))))
-        run_command([compiler, *STRICT, *flags, "-c", source, "-o", source.with_suffix(".o")])
+        run_command([compiler, *language, *flags, "-c", source, "-o", source.with_suffix(".o")])
     main = folder / "main.c"
     main.write_text(MAIN.replace("@INCLUDES@", "\n".join(includes)).replace("@CALLS@", "\n".join(calls)))
     objects = [folder / f"n{index}.o" for index in range(len(programs))]

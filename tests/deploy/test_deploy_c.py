@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from compiled_programs import SANITIZERS, STRICT, expected, prepared, run_all, run_command, under
+from compiled_programs import AS_CPP, SANITIZERS, STRICT, expected, prepared, run_all, run_command, under
+from general_programs import general_program
 from random_programs import images_for, program_of_all_kinds, random_program
 
 from fourfold.deploy import quantize
@@ -53,6 +54,18 @@ def test_random_programs_under_sanitizers(tmp_path, compiler, machine):
         found = run_all(programs, tmp_path, compiler, (*checks, *MACHINES[machine]))
         for outputs, (wanted, tolerance) in zip(found, expected(programs), strict=True):
             assert np.abs(outputs - wanted).max() <= tolerance, f"one of the seeds {seeds[start : start + 30]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", compilers)
+def test_the_source_is_cpp_too(tmp_path, compiler):
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++ on this machine")
+    plain = [program_of_all_kinds(n) for n in (1, 4)] + [general_program(seed) for seed in range(3)]
+    programs = plain + [quantize.calibrate(program, images_for(program, len(plain) + i)) for i, program in enumerate(plain[:2])]
+    found = run_all(programs, tmp_path, compiler, ("-O1", "-march=native"), under(), AS_CPP)
+    for outputs, (wanted, tolerance) in zip(found, expected(programs), strict=True):
+        assert np.abs(outputs - wanted).max() <= tolerance
 
 
 ARM = ("aarch64-linux-gnu-gcc", "qemu-aarch64")

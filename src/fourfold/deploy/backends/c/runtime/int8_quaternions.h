@@ -34,7 +34,7 @@ INLINE sums_4 gain_4(sums_4 sums, fours_4 fours, weights_4 weights)
     return _mm_add_epi32(sums, _mm_madd_epi16(_mm_maddubs_epi16(fours, weights), _mm_set1_epi16(1)));
 #endif
 }
-INLINE all_weights_4 all_weights_of_4(const int8_t *weight) { return _mm_loadu_si128((const void *)weight); }
+INLINE all_weights_4 all_weights_of_4(const int8_t *weight) { return _mm_loadu_si128((const __m128i *)weight); }
 INLINE all_weights_4 all_weight_of_4(const int8_t *weight) { return four_bytes(weight); }
 INLINE all_sums_4 gain_all_4(all_sums_4 sums, fours_4 fours, all_weights_4 weights)
 {

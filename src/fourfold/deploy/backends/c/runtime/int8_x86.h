@@ -22,8 +22,8 @@ INLINE totals_@PIXELS@ no_totals_@PIXELS@(void)
 }
 INLINE pair_@PIXELS@ join_@PIXELS@(const uint8_t *first, const uint8_t *second)
 {
-    const bytes_@PIXELS@ a = @MM@_loadu_si@BITS@((const void *)first);
-    const bytes_@PIXELS@ b = @MM@_loadu_si@BITS@((const void *)second);
+    const bytes_@PIXELS@ a = @MM@_loadu_si@BITS@((const __m@BITS@i *)first);
+    const bytes_@PIXELS@ b = @MM@_loadu_si@BITS@((const __m@BITS@i *)second);
     return (pair_@PIXELS@){@MM@_unpacklo_epi8(a, b), @MM@_unpackhi_epi8(a, b)};
 }
 INLINE bytes_@PIXELS@ weights_@PIXELS@(const int8_t *weight)
@@ -86,7 +86,7 @@ INLINE void put_@PIXELS@(uint8_t *to, const bytes_@PIXELS@ *sums, int32_t bias, 
     for (int i = 0; i < 4; i++)
         level[i] = levels_@PIXELS@(sums[i], bias, factor, largest);
     const bytes_@PIXELS@ low = @MM@_packs_epi32(level[0], level[1]), high = @MM@_packs_epi32(level[2], level[3]);
-    @MM@_storeu_si@BITS@((void *)to, @MM@_packus_epi16(low, high));
+    @MM@_storeu_si@BITS@((__m@BITS@i *)to, @MM@_packus_epi16(low, high));
 }
 INLINE void store_@PIXELS@(uint8_t *to, totals_@PIXELS@ totals, words_@PIXELS@ words, int32_t bias, float factor, int largest,
                       int carries)

@@ -16,7 +16,7 @@
 @FUNCTIONS@
 void @NAME@_step(int step, int part, int parts, void *memory, const float *image, const uint8_t *bytes, float *logits)
 {
-    NUMBER *const arena = memory;
+    NUMBER *const arena = (NUMBER *)memory;
     switch (step) {
 @CASES@
     }

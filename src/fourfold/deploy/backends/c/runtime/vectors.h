@@ -1,6 +1,10 @@
 /* Vectors of the widest kind that this is compiled for; a layer whose rows are shorter takes narrower ones. */
 @LANES_LADDER@
 
+#if defined(__cplusplus)
+#define restrict __restrict
+#endif
+
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline, unused))
 #define ALIGNED __attribute__((aligned(64)))
