@@ -1,4 +1,4 @@
-"""Whitening batch norm, and norms of whole numbers, against torch's: forward and backward, one thread, in turn within one run.
+"""Whitening batch norm, and norms of elements, against torch's: forward and backward, one thread, in turn within one run.
 
     python benchmarks/norms.py [eager compiled step whole] [--rounds 40]
 

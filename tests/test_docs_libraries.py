@@ -255,7 +255,7 @@ def attention() -> str:
     return "✓ ✓"
 
 
-@row("dropout of whole numbers")
+@row("dropout of elements")
 def dropout() -> str:
     for layer, shape in ((fnn.Dropout(0.25, **QUATERNION), (500, 16)), (fnn.Dropout2d(0.25, **QUATERNION), (500, 16, 3, 3))):
         kept = numbers(layer(torch.ones(shape))) != 0
@@ -273,7 +273,7 @@ def pooling() -> str:
     return "✓"
 
 
-@row("activations of whole numbers")
+@row("activations of elements")
 def activations() -> str:
     x = torch.randn(3, 8)
     for layer in (fnn.ModReLU(8, -0.2, **QUATERNION), fnn.Cardioid(**QUATERNION), fnn.AmplitudeTanh(**QUATERNION)):

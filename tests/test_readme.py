@@ -33,7 +33,7 @@ def test_the_two_commands_set_up_alike() -> None:
 @pytest.mark.slow
 def test_python_lines_run_and_say_the_truth(tmp_path: Path) -> None:
     (block,) = blocks(README, "python")
-    shorter = block.replace("trials=1", "trials=1, budget_seconds=60")
+    shorter = block.replace("trials=1", "trials=1, workers=0, budget_seconds=10")
     check = """
 assert isinstance(layer, fourfold.nn.Conv2d) and layer.weight.shape == (128, 16, 3, 3)
 parameters = [sum(p.numel() for p in fourfold.models.build("conv4", algebra=a).parameters()) for a in ("quaternion", "real")]

@@ -177,7 +177,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_pl
     assert full.code == 2
     assert full.err == (
         f"fourfold: cannot write to {here}/runs/{tiny_preset().id} (File too large); "
-        "all rows so far are safe: make room, then run the same command\n"
+        "all rows so far are safe: free some space, then run the same command\n"
     )
     store = RunStore(here / "runs" / tiny_preset().id)
     first = store.rows(0)

@@ -152,25 +152,32 @@ def test_a_name_that_cannot_be_printed_is_none(name):
 
 SCRIPT = f"""
 import contextlib, io, sys
+from matplotlib.figure import Figure
 from fourfold.cli import main
+Figure.savefig = lambda figure, stream, **options: stream.write(b"drawn elsewhere")
 commands = {list(COMMANDS)!r}
 for words in [["--help"], *([*name.split(), "--help"] for name in commands), ["presets"], ["data"], ["study"], ["info"]]:
     with contextlib.suppress(SystemExit):
         main(words)
-main(["run", "digits", "--trials", "1", "--epochs", "1", "--max-level", "0", "--algebra", "real", "--out", sys.argv[1]])
+main(["run", "digits", "--trials", "1", "--epochs", "1", "--max-level", "0", "--algebra", "real", *sys.argv[1:]])
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flags", "environment"),
-    [(["-OO"], {}), ([], {"PYTHONIOENCODING": "ascii"}), ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})],
+    ("flags", "environment", "workers"),
+    [
+        (["-OO"], {}, "0"),
+        ([], {"PYTHONIOENCODING": "ascii"}, "0"),
+        ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "1"),
+    ],
     ids=["without docstrings", "an ASCII terminal", "a C locale"],
 )
-def test_commands_run_without_docstrings_and_where_nothing_but_ascii_is_known(flags, environment, tmp_path):
+def test_commands_run_without_docstrings_and_where_nothing_but_ascii_is_known(flags, environment, workers, tmp_path):
     environment = {**os.environ, **environment, "PYTHONPATH": str(Path(fourfold.__file__).parent.parent)}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    ended = subprocess.run([sys.executable, *flags, "-c", SCRIPT, str(tmp_path / "é")], env=environment, capture_output=True)
+    words = ["--out", str(tmp_path / "é"), "--workers", workers]
+    ended = subprocess.run([sys.executable, *flags, "-c", SCRIPT, *words], env=environment, capture_output=True)
     assert (ended.returncode, ended.stderr) == (0, b"")
     said = ended.stdout.decode()
     assert "Paper 1, figure 4a." in said

@@ -242,11 +242,11 @@ def test_a_mutated_idx_file_is_read_or_refused_and_nothing_else(tmp_path, packed
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2**70]}, "holds the label 1180591620717411303424; 0 to 9"),
         (
             {"data": np.zeros((2, 3072), np.uint8), "labels": [1, "2"]},
-            "holds labels that are not whole numbers; 0 to 9 is right",
+            "holds labels that are not integers; 0 to 9 is right",
         ),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": [1, True]}, "holds labels that are not whole numbers"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": np.array([1.0, 2.0])}, "holds labels that are not whole numbers"),
-        ({"data": np.zeros((2, 3072), np.uint8), "labels": None}, "holds labels that are not whole numbers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": [1, True]}, "holds labels that are not integers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": np.array([1.0, 2.0])}, "holds labels that are not integers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": None}, "holds labels that are not integers"),
     ],
 )
 def test_mistakes_in_batches(tmp_path, entries, sentence):

@@ -19,7 +19,7 @@ LARGEST = 2000
 
 
 def make_product(random: np.random.Generator, n: int, outputs: int, inputs: int, kernel: tuple[int, ...], keep: str) -> Product:
-    """Return weights of an algebra, a part of them kept: single ones, whole numbers, all, or none."""
+    """Return weights of an algebra, a part of them kept: single ones, elements, all, or none."""
     table = next(algebra for algebra in ALGEBRAS.values() if algebra.n == n).left_table
     weight = random.standard_normal((n, outputs, inputs, *kernel)).astype(np.float32)
     density = float(random.choice([0.05, 0.2, 0.5, 0.9]))
@@ -76,7 +76,7 @@ def random_program(seed: int) -> Program:
 
 
 def program_of_all_kinds(n: int) -> Program:
-    """Return convolutions and linear layers of one algebra, each walked as single weights, whole numbers and densely."""
+    """Return convolutions and linear layers of one algebra, each walked as single weights, elements and densely."""
     random = np.random.default_rng(n)
     shape, operations = (2 * n, 7, 9), []
     shapes: list[tuple[int, ...]] = [shape]

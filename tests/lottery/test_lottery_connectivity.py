@@ -1,8 +1,9 @@
 """Two copies of one network, trained in different orders, and what lies between them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from lottery_samples import prepared, tiny_spec
 from torch import nn
 
 from fourfold import lottery, pruning
@@ -12,6 +13,7 @@ from fourfold.lottery._connectivity import estimate_statistics
 from fourfold.nn import named_weights
 from fourfold.record import Connectivity
 from fourfold.train import evaluate, single_thread, train
+from lottery_samples import Trainer, prepared, tiny_spec
 
 SPEC = tiny_spec("quaternion", epochs=2)
 STEPS = 48
@@ -38,19 +40,12 @@ def test_copies_that_part_at_the_last_step_are_all_but_one(early):
     assert spread[1] < spread[0]
 
 
-def test_the_ends_are_trainings_of_their_own_that_go_on_from_one(monkeypatch):
-    seen = []
-
-    def spy(network, splits, spec, **named):
-        before = {name: value.clone() for name, value in network.state_dict().items()}
-        trained = train(network, splits, spec, **named)
-        seen.append((before, named, trained))
-        return trained
-
-    monkeypatch.setattr(_connectivity, "train", spy)
+def test_the_ends_are_trainings_of_their_own_that_go_on_from_one():
+    trainer = Trainer()
     with single_thread():
-        found = lottery.connectivity(prepared(SPEC), 0, 30, points=3)
-    (_, until, _), (start, one, first), (other_start, two, second) = seen
+        found = lottery.connectivity(replace(prepared(SPEC), trainer=trainer), 0, 30, points=3)
+    (until, one, two), (_, first, second) = trainer.named, trainer.trained
+    _, start, other_start = trainer.before
     assert until["until_step"] == 30
     assert all(torch.equal(value, other_start[name]) for name, value in start.items())
     assert (first.steps, second.steps) == (STEPS - 30, STEPS - 30)
@@ -60,7 +55,7 @@ def test_the_ends_are_trainings_of_their_own_that_go_on_from_one(monkeypatch):
     assert [found.losses[0], found.losses[2]] == pytest.approx([first.test.loss, second.test.loss])
 
 
-def test_until_they_part_the_copies_are_the_ticket(monkeypatch):
+def test_until_they_part_the_copies_are_the_ticket():
     with single_thread():
         caught, network = {}, levels.build(SPEC, lottery.derive_seed(0, "weights"))
 
@@ -75,15 +70,9 @@ def test_until_they_part_the_copies_are_the_ticket(monkeypatch):
             seed_of_epoch=lambda epoch: lottery.derive_seed(0, "images", 3, epoch),
             on_step=look,
         )
-        starts = []
-        monkeypatch.setattr(
-            _connectivity,
-            "train",
-            lambda built, *a, **n: (
-                starts.append({k: v.clone() for k, v in built.state_dict().items()}) or train(built, *a, **n)
-            ),
-        )
-        lottery.connectivity(prepared(SPEC), 0, 30, level=3, points=2)
+        trainer = Trainer()
+        lottery.connectivity(replace(prepared(SPEC), trainer=trainer), 0, 30, level=3, points=2)
+    starts = trainer.before
     assert len(starts) == 3
     for start in starts[1:]:  # native steps sum in another order than the steps that can be looked at
         for name, value in start.items():

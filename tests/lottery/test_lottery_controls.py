@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lottery_samples import prepared, results, run_alone, tiny_spec
 
 from fourfold import execution, lottery, pruning
 from fourfold.lottery import control_masks, controls, derive_seed, levels, training
@@ -15,7 +14,8 @@ from fourfold.lottery.building import measure
 from fourfold.nn import named_weights
 from fourfold.pruning import Units, kept
 from fourfold.record import CONTROLS, TICKET, PruneSpec, RunStore, StopSpec, UserError
-from fourfold.train import TrainingFailedError, single_thread
+from fourfold.train import TrainingFailedError, single_thread, train
+from lottery_samples import Trainer, prepared, results, run_alone, tiny_spec, trains_nothing
 
 SPEC = replace(tiny_spec("quaternion", levels=4), prune=PruneSpec(fraction=0.4, rewind="step", rewind_to=5))
 WIDE = replace(SPEC, model=replace(SPEC.model, name="lenet-300-100"))
@@ -126,19 +126,11 @@ def test_a_small_network_has_the_nearest_number_of_weights(algebra, weights):
 def ran(tmp_path_factory):
     """A trial and all its controls, with what training was given."""
     store = RunStore.create(tmp_path_factory.mktemp("controls"), SPEC)
-    seen = []
-    with single_thread(), pytest.MonkeyPatch.context() as patch:
+    trainer, rows = Trainer(), []
+    with single_thread():
         lottery.run_trial(prepared(SPEC), store, 0)
-        train = training.train
-
-        def spy(network, splits, spec, **named):
-            seen.append(({name: value.clone() for name, value in network.state_dict().items()}, named))
-            return train(network, splits, spec, **named)
-
-        patch.setattr(training, "train", spy)
-        rows = []
-        lottery.run_controls(prepared(SPEC), store, 0, list(CONTROLS), (0, 2), rows.append)
-    return store, rows, seen
+        lottery.run_controls(replace(prepared(SPEC), trainer=trainer), store, 0, list(CONTROLS), (0, 2), rows.append)
+    return store, rows, [*zip(trainer.before, trainer.named, strict=True)]
 
 
 def test_every_control_has_the_levels_asked_for_and_chains_those_before(ran):
@@ -225,7 +217,7 @@ def test_masks_of_equal_macs_shrink_by_magnitude(ran):
         assert all(bool((other[name] <= one[name]).all()) for name in one)
 
 
-def test_controls_on_disk_are_not_run_again_and_the_rest_goes_on(ran, tmp_path, monkeypatch):
+def test_controls_on_disk_are_not_run_again_and_the_rest_goes_on(ran, tmp_path):
     store, _, _ = ran
     other = RunStore.create(tmp_path, SPEC)
     with single_thread():
@@ -239,8 +231,7 @@ def test_controls_on_disk_are_not_run_again_and_the_rest_goes_on(ran, tmp_path, 
         lottery.run_controls(prepared(SPEC), other, 0, names, (0, 2))
         for name in names:
             assert results(other.control_rows(0, name)) == results(store.control_rows(0, name))
-        monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("run again"))
-        lottery.run_controls(prepared(SPEC), other, 0, names, (0, 2))
+        lottery.run_controls(replace(prepared(SPEC), trainer=trains_nothing), other, 0, names, (0, 2))
     assert controls.controls_left(other, 0, names, (0, 3)) == [("random-layer", 3), ("equal-macs", 3)]
     assert controls.controls_left(other, 0, ["inverted"], None) == [("inverted", level) for level in range(4)]
 
@@ -267,10 +258,10 @@ def test_an_inverted_mask_is_made_from_all_levels_before(tmp_path, monkeypatch):
     assert found == [row.mask for row in store.rows(0)[:3]]
 
 
-def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
+def test_a_control_that_fails_leaves_the_others(ran, tmp_path):
     spec = tiny_spec("quaternion", levels=2)
     store = RunStore.create(tmp_path, spec)
-    train, count = training.train, []
+    count = []
 
     def fail_first(*arguments, **named):
         count.append(1)
@@ -280,8 +271,7 @@ def test_a_control_that_fails_leaves_the_others(ran, tmp_path, monkeypatch):
 
     with single_thread():
         lottery.run_trial(prepared(spec), store, 0)
-        monkeypatch.setattr(training, "train", fail_first)
-        lottery.run_controls(prepared(spec), store, 0, ["random-layer", "inverted"])
+        lottery.run_controls(replace(prepared(spec), trainer=fail_first), store, 0, ["random-layer", "inverted"])
     assert store.failure(0, "random-layer") == "level 1: the loss became nan in epoch 1"
     assert [row.level for row in store.control_rows(0, "random-layer")] == [0]
     assert [row.level for row in store.control_rows(0, "inverted")] == [0, 1]

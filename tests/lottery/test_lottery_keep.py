@@ -4,47 +4,28 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import BOTH, files, prepared, results, run_alone, tiny_spec
 
 from fourfold import execution, lottery, presets
-from fourfold.lottery import levels, training
+from fourfold.lottery import levels
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.record import DataSpec, EarlyStopping, RunStore, StopSpec, UserError
 from fourfold.record.journal import sealed_lines
 from fourfold.train import evaluate, single_thread
-
-
-def run_and_keep(spec, out, keep, trial=0):
-    store = RunStore.create(out, spec)
-    with single_thread():
-        lottery.run_trial(prepared(spec), store, trial, keep=keep)
-    return store
-
-
-def spy_on_training(monkeypatch):
-    """The networks trained from now on, as they come."""
-    trained, train = [], training.train
-
-    def spy(network, *arguments, **named):
-        trained.append(network)
-        return train(network, *arguments, **named)
-
-    monkeypatch.setattr(training, "train", spy)
-    return trained
+from lottery_samples import BOTH, Trainer, files, prepared, results, run_alone, tiny_spec, trains_nothing
 
 
 @pytest.mark.parametrize("algebra", BOTH)
-def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, monkeypatch):
+def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path):
     spec = tiny_spec(algebra, levels=3, epochs=3)
     early = replace(spec.train, early_stopping=EarlyStopping(every=5, patience=2))
     spec = replace(spec, data=DataSpec(name="digits", encoding="pixels", validation=137), train=early)
-    trained = spy_on_training(monkeypatch)
-    store = run_and_keep(spec, tmp_path, keep=(0, 2), trial=1)
+    trainer = Trainer()
+    store = run_alone(spec, tmp_path, keep=(0, 2), trial=1, trainer=trainer)
     for level in (0, 2):
         network = lottery.load_trained(store, 1, level)
         assert not network.training
-        for name, value in trained[level].state_dict().items():
+        for name, value in trainer.networks[level].state_dict().items():
             assert torch.equal(network.state_dict()[name], value), name
         found = evaluate(network, prepared(spec).splits.test)
         row = store.rows(1)[level]
@@ -53,15 +34,15 @@ def test_kept_weights_are_the_network_that_the_row_measured(algebra, tmp_path, m
     assert sorted(file.name for file in (store.path / "weights").iterdir()) == ["1-0.safetensors", "1-2.safetensors"]
 
 
-def test_running_statistics_are_kept_too(tmp_path, monkeypatch):
+def test_running_statistics_are_kept_too(tmp_path):
     spec = presets.get("digits-resnet8", algebra="quaternion")
     spec = replace(spec, train=replace(spec.train, epochs=1), stop=StopSpec(accuracy=0, max_level=0))
-    trained = spy_on_training(monkeypatch)
-    store = run_and_keep(spec, tmp_path, keep=(0,))
+    trainer = Trainer()
+    store = run_alone(spec, tmp_path, keep=(0,), trainer=trainer)
     network = lottery.load_trained(store, 0, 0)
     state, fresh = network.state_dict(), levels.build(spec, derive_seed(0, "weights")).state_dict()
-    assert state.keys() == fresh.keys() == trained[0].state_dict().keys()
-    assert all(torch.equal(state[name], value) for name, value in trained[0].state_dict().items())
+    assert state.keys() == fresh.keys() == trainer.networks[0].state_dict().keys()
+    assert all(torch.equal(state[name], value) for name, value in trainer.networks[0].state_dict().items())
     statistics = [
         name for name, _ in network.named_buffers() if name.endswith(("running_mean", "running_var", "batches_tracked"))
     ]
@@ -72,7 +53,7 @@ def test_running_statistics_are_kept_too(tmp_path, monkeypatch):
 
 def test_keeping_weights_changes_no_row_and_no_mask(tmp_path, alone):
     spec = tiny_spec("quaternion")
-    store = run_and_keep(spec, tmp_path, keep=range(5))
+    store = run_alone(spec, tmp_path, keep=range(5))
     assert results(store.rows(0)) == results(alone(spec).rows(0))
     assert files(store.path / "masks") == files(alone(spec).path / "masks")
 
@@ -95,7 +76,7 @@ def test_weights_of_a_level_that_was_not_trained_to_its_end_are_one_sentence(tmp
 
     monkeypatch.setattr(RunStore, "append", killed)
     with pytest.raises(KeyboardInterrupt):
-        run_and_keep(tiny_spec(levels=1), tmp_path, keep=(0,))
+        run_alone(tiny_spec(levels=1), tmp_path, keep=(0,))
     store = RunStore.create(tmp_path, tiny_spec(levels=1))
     assert store.kept_levels(0) == [0]
     with pytest.raises(UserError, match=r"level 0 of trial 0 in .* was never run"):
@@ -117,7 +98,7 @@ WAYS = {
 def test_levels_that_are_done_are_trained_again_and_kept_whatever_passes_between_them(way, tmp_path):
     spec = tiny_spec("quaternion", levels=4, epochs=1)
     spec = replace(spec, prune=replace(spec.prune, **WAYS[way]))
-    asked = run_and_keep(spec, tmp_path / "asked", keep=(0, 2, 3))
+    asked = run_alone(spec, tmp_path / "asked", keep=(0, 2, 3))
     store, told = run_alone(spec, tmp_path / "later"), []
     before = files(store.path)
     with single_thread():
@@ -130,12 +111,10 @@ def test_levels_that_are_done_are_trained_again_and_kept_whatever_passes_between
     assert files(store.path / "weights") == files(asked.path / "weights") != {}
 
 
-def test_what_is_kept_already_is_not_trained_again(tmp_path, monkeypatch):
+def test_what_is_kept_already_is_not_trained_again(tmp_path):
     spec = tiny_spec(levels=2)
-    store = run_and_keep(spec, tmp_path, keep=(1,))
-    trained = spy_on_training(monkeypatch)
-    run_and_keep(spec, tmp_path, keep=(1, 9))
-    assert trained == []
+    store = run_alone(spec, tmp_path, keep=(1,))
+    run_alone(spec, tmp_path, keep=(1, 9), trainer=trains_nothing)
     assert store.kept_levels(0) == [1]
 
 

@@ -5,32 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lottery_samples import BOTH, prepared, run_alone, tiny_spec
 
 from fourfold import pruning
-from fourfold.lottery import derive_seed, levels, training
+from fourfold.lottery import derive_seed, levels
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec
-from fourfold.train import TrainingFailedError, single_thread
-
-
-class Seen:
-    """A level as training found the network and left it."""
-
-    def __init__(self):
-        self.before, self.after = [], []
-
-    def watch(self, monkeypatch):
-        train = training.train
-
-        def spy(network, *arguments, **named):
-            self.before.append({name: value.clone() for name, value in network.state_dict().items()})
-            trained = train(network, *arguments, **named)
-            self.after.append({name: value.detach().clone() for name, value in named_weights(network).items()})
-            return trained
-
-        monkeypatch.setattr(training, "train", spy)
-        return self
+from fourfold.train import TrainingFailedError, single_thread, train
+from lottery_samples import BOTH, Trainer, prepared, run_alone, tiny_spec
 
 
 def masks_of(store, spec, trial, level):
@@ -39,12 +20,12 @@ def masks_of(store, spec, trial, level):
 
 
 @pytest.fixture(params=[("real", "global"), ("quaternion", "global"), ("quaternion", "layer")], ids=" ".join)
-def run(request, tmp_path, monkeypatch):
+def run(request, tmp_path):
     """A trial of ten levels that loses a fifth a level, and what its trainings saw."""
     algebra, scope = request.param
     spec = replace(tiny_spec(algebra, levels=10), prune=PruneSpec(fraction=0.2, scope=scope))
-    seen = Seen().watch(monkeypatch)
-    store = run_alone(spec, tmp_path, trial=1)
+    seen = Trainer()
+    store = run_alone(spec, tmp_path, trial=1, trainer=seen)
     assert len(store.rows(1)) == 10
     return spec, store, seen
 
@@ -91,7 +72,7 @@ def test_the_smallest_trained_weights_go(run):
     spec, store, seen = run
     for level, after in enumerate(seen.after):
         now, then = masks_of(store, spec, 1, level), masks_of(store, spec, 1, level + 1)
-        groups = [list(after)] if spec.prune.scope == "global" else [[name] for name in after]
+        groups = [list(now)] if spec.prune.scope == "global" else [[name] for name in now]
         for names in groups:
             magnitude = np.concatenate([after[name].abs().flatten().numpy() for name in names])
             allowed = np.concatenate([now[name].flatten().numpy() for name in names])
@@ -141,21 +122,18 @@ def test_epochs_are_told_with_their_level(tmp_path):
 
 
 @pytest.mark.parametrize("algebra", BOTH)
-def test_a_loss_that_is_no_number_writes_no_row(algebra, tmp_path, monkeypatch):
+def test_a_loss_that_is_no_number_writes_no_row(algebra, tmp_path):
     spec = tiny_spec(algebra)
-    train = training.train
 
     def fail_at_level_2(*arguments, **named):
         if len(store.rows(0)) == 2:
             raise TrainingFailedError("the loss became nan in epoch 7")
         return train(*arguments, **named)
 
-    monkeypatch.setattr(training, "train", fail_at_level_2)
     store = levels.RunStore.create(tmp_path, spec)
-    run_alone(spec, tmp_path)
+    run_alone(spec, tmp_path, trainer=fail_at_level_2)
     assert [row.level for row in store.rows(0)] == [0, 1]
     assert store.failure(0) == "level 2: the loss became nan in epoch 7"
-    monkeypatch.setattr(training, "train", train)
     run_alone(spec, tmp_path)  # it failed for good
     assert [row.level for row in store.rows(0)] == [0, 1]
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lottery_samples import files, prepared, results, tiny_spec
 from torch import nn
 
 from fourfold import lottery, presets, pruning
@@ -13,6 +12,7 @@ from fourfold.lottery import derive_seed, levels, rewinding, training
 from fourfold.nn import named_weights
 from fourfold.record import KEEPS_TRAINED, PruneSpec, RunStore, Spec
 from fourfold.train import single_thread
+from lottery_samples import Trainer, files, prepared, results, run_alone, tiny_spec, trains_nothing
 
 STEPS = 24  # of an epoch of the digits
 WAYS = {
@@ -36,30 +36,6 @@ def spec_of(way: str, algebra: str = "quaternion", num_levels: int = 3) -> Spec:
     return replace(spec, prune=WAYS[way])
 
 
-class Seen:
-    """What training was given, level by level, and left."""
-
-    def __init__(self, monkeypatch):
-        self.before, self.after, self.named = [], [], []
-        train = training.train
-
-        def spy(network, splits, spec, **named):
-            self.before.append({name: value.clone() for name, value in network.state_dict().items()})
-            self.named.append(named | {"spec": spec})
-            trained = train(network, splits, spec, **named)
-            self.after.append({name: value.clone() for name, value in network.state_dict().items()})
-            return trained
-
-        monkeypatch.setattr(training, "train", spy)
-
-
-def run(spec: Spec, out, keep=()) -> RunStore:
-    store = RunStore.create(out, spec)
-    with single_thread():
-        lottery.run_trial(prepared(spec), store, 0, keep=keep)
-    return store
-
-
 def masks_of(store, spec, level):
     weights = named_weights(levels.build(spec))
     return pruning.unpack(store.mask(0, level), weights) if level else pruning.dense(weights)
@@ -74,7 +50,7 @@ def _append_and_die(store, row, append=RunStore.append):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_trial_in_pieces_is_the_trial_as_a_whole(way, tmp_path):
     spec = spec_of(way)
-    whole = run(spec, tmp_path / "whole", keep=(1,))
+    whole = run_alone(spec, tmp_path / "whole", keep=(1,))
     pieces = RunStore.create(tmp_path / "pieces", spec)
     for level in range(3):  # a process dies after every level, before its row is written, and once more after it
         with pytest.MonkeyPatch.context() as patch, single_thread():
@@ -100,7 +76,7 @@ def test_a_trial_in_pieces_is_the_trial_as_a_whole(way, tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_counts_are_exact_and_rows_match_their_masks(way, tmp_path):
     spec = spec_of(way)
-    store = run(spec, tmp_path)
+    store = run_alone(spec, tmp_path)
     previous = masks_of(store, spec, 0)
     for row in store.rows(0):
         masks = masks_of(store, spec, row.level)
@@ -118,9 +94,9 @@ def test_counts_are_exact_and_rows_match_their_masks(way, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["step", "epoch"])
-def test_weights_go_back_to_where_level_0_was(way, tmp_path, monkeypatch):
-    spec, seen = spec_of(way), Seen(monkeypatch)
-    store = run(spec, tmp_path)
+def test_weights_go_back_to_where_level_0_was(way, tmp_path):
+    spec, seen = spec_of(way), Trainer()
+    store = run_alone(spec, tmp_path, trainer=seen)
     first = 7 if way == "step" else STEPS
     experiment = prepared(spec)
     network = levels.build(spec, derive_seed(0, "weights"))
@@ -143,9 +119,9 @@ def test_weights_go_back_to_where_level_0_was(way, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("way", sorted(KEEPS_TRAINED))
-def test_weights_go_on_from_the_level_before(way, tmp_path, monkeypatch):
-    spec, seen = spec_of(way), Seen(monkeypatch)
-    store = run(spec, tmp_path)
+def test_weights_go_on_from_the_level_before(way, tmp_path):
+    spec, seen = spec_of(way), Trainer()
+    store = run_alone(spec, tmp_path, trainer=seen)
     initial = levels.build(spec, derive_seed(0, "weights")).state_dict()
     for level in (1, 2):
         masks = masks_of(store, spec, level)
@@ -163,9 +139,9 @@ def test_weights_go_on_from_the_level_before(way, tmp_path, monkeypatch):
             assert int(moments["steps"]) == level * 2 * STEPS
 
 
-def test_the_search_goes_on_with_one_optimiser_and_tickets_start_afresh(tmp_path, monkeypatch):
-    spec, seen = spec_of("search"), Seen(monkeypatch)
-    store = run(spec, tmp_path)
+def test_the_search_goes_on_with_one_optimiser_and_tickets_start_afresh(tmp_path):
+    spec, seen = spec_of("search"), Trainer()
+    store = run_alone(spec, tmp_path, trainer=seen)
     initial = levels.build(spec, derive_seed(0, "weights")).state_dict()
     assert len(seen.before) == 5  # level 0 once, then each ticket and the search
     for ticket, level in ((1, 1), (3, 2)):
@@ -183,9 +159,9 @@ def test_the_search_goes_on_with_one_optimiser_and_tickets_start_afresh(tmp_path
             assert all(torch.equal(expected[name], mask) for name, mask in masks_of(store, spec, level + 1).items())
 
 
-def test_one_shot_masks_all_come_from_level_0(tmp_path, monkeypatch):
-    spec, seen = spec_of("one-shot"), Seen(monkeypatch)
-    store = run(spec, tmp_path)
+def test_one_shot_masks_all_come_from_level_0(tmp_path):
+    spec, seen = spec_of("one-shot"), Trainer()
+    store = run_alone(spec, tmp_path, trainer=seen)
     weights = {name: seen.after[0][name] for name in masks_of(store, spec, 0)}
     for level in (1, 2):
         masks = masks_of(store, spec, level)
@@ -203,8 +179,8 @@ def test_gradual_pruning_starts_dense_and_follows_the_cube(tmp_path, monkeypatch
         return choose(network, choice, **named)
 
     monkeypatch.setattr(pruning, "choose", look)
-    seen = Seen(monkeypatch)
-    store = run(spec, tmp_path)
+    seen = Trainer()
+    store = run_alone(spec, tmp_path, trainer=seen)
     initial = levels.build(spec, derive_seed(0, "weights")).state_dict()
     assert all(torch.equal(value, initial[name]) for name, value in seen.before[2].items())
     end = round(0.75 * 2 * STEPS)
@@ -214,11 +190,10 @@ def test_gradual_pruning_starts_dense_and_follows_the_cube(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("score", ["snip", "grasp", "synflow"])
-def test_scores_of_the_start_look_at_no_trained_weight(score, tmp_path, monkeypatch):
+def test_scores_of_the_start_look_at_no_trained_weight(score, tmp_path):
     spec = replace(spec_of("macs"), prune=PruneSpec(fraction=0.4, score=score, schedule="one-shot", score_images=50))
-    store = run(spec, tmp_path)
-    monkeypatch.setattr(training, "train", lambda network, *_, **__: pytest.fail("trained"))
-    experiment = prepared(spec)
+    store = run_alone(spec, tmp_path)
+    experiment = replace(prepared(spec), trainer=trains_nothing)
     network = levels.build(spec, derive_seed(0, "weights"))
     with single_thread():
         masks = training.successor_of(experiment, 0, 1, network, pruning.dense(named_weights(network)))

@@ -6,10 +6,9 @@ from datetime import datetime
 import numpy as np
 import pytest
 import torch
-from lottery_samples import BOTH, prepared, run_alone, tiny_spec
 from safetensors.numpy import load_file
 
-from fourfold.lottery import training
+from lottery_samples import BOTH, Trainer, prepared, run_alone, tiny_spec
 
 # Lenet-12 on 8×8 digits: 64 pixels or 16 quaternions → 12 → 10, the output layer real, one bias a real neuron.
 WEIGHTS = {"real": {"fc1": 64 * 12, "fc2": 12 * 10}, "quaternion": {"fc1": 64 * 12 // 4, "fc2": 12 * 10}}
@@ -22,17 +21,9 @@ STEPS = 24  # ⌈1437 / 60⌉
 def trial(request, tmp_path_factory):
     """A trial, and for each level what its trained network says of the test images."""
     spec = tiny_spec(request.param, epochs=2)
-    networks = []
-    with pytest.MonkeyPatch.context() as patch:
-        train = training.train
-
-        def spy(network, *arguments, **named):
-            networks.append(network)
-            return train(network, *arguments, **named)
-
-        patch.setattr(training, "train", spy)
-        store = run_alone(spec, tmp_path_factory.mktemp("rows"), trial=2)
-    return spec, store, networks
+    trainer = Trainer()
+    store = run_alone(spec, tmp_path_factory.mktemp("rows"), trial=2, trainer=trainer)
+    return spec, store, trainer.networks
 
 
 def masks(store, level, weights):

@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from lottery_samples import run_alone, tiny_spec
 
-from fourfold.lottery import training
 from fourfold.record import PruneSpec, StopSpec
-from fourfold.train import Evaluation
+from fourfold.train import Evaluation, train
+from lottery_samples import run_alone, tiny_spec
 
 PAPER_1 = StopSpec(accuracy=30, levels=2)
 PAPER_2 = StopSpec(accuracy=20, levels=3)
@@ -25,16 +24,15 @@ PAPER_2 = StopSpec(accuracy=20, levels=3)
         (replace(PAPER_2, max_level=0), [70, 60], 1),
     ],
 )
-def test_a_trial_ends_by_its_rule(rule, accuracies, num_levels, tmp_path, monkeypatch):
+def test_a_trial_ends_by_its_rule(rule, accuracies, num_levels, tmp_path):
     spec = replace(tiny_spec(), prune=PruneSpec(fraction=0.2), stop=rule)
-    train, given = training.train, iter(accuracies)
+    given = iter(accuracies)
 
     def pretend(*arguments, **named):
         trained = train(*arguments, **named)
         return replace(trained, test=Evaluation(top1=next(given), top5=None, loss=1.0))
 
-    monkeypatch.setattr(training, "train", pretend)
-    rows = run_alone(spec, tmp_path).rows(0)
+    rows = run_alone(spec, tmp_path, trainer=pretend).rows(0)
     assert [row.top1 for row in rows] == accuracies[:num_levels]
 
 

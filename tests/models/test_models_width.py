@@ -1,4 +1,4 @@
-"""Networks of another width: every hidden layer scaled, whole numbers of the algebra, images and classes as they were."""
+"""Networks of another width: every hidden layer scaled, elements of the algebra, images and classes as they were."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Activations of whole numbers, against their formulas on single numbers."""
+"""Activations of elements, against their formulas on single numbers."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Dropout of whole numbers."""
+"""Dropout of elements."""
 
 import copy
 

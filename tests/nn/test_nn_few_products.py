@@ -323,7 +323,7 @@ def evaluating(request, monkeypatch):
     monkeypatch.setattr(few_products, "convolution_pays", lambda *given: request.param == "products")
     layer = fnn.Conv2d(8, 8, 3, algebra="quaternion").eval()
     with torch.no_grad():
-        layer.weight.mul_(99).round_()  # whole numbers, whose sum is the same in every order
+        layer.weight.mul_(99).round_()  # integers, whose sum is the same in every order
     return layer, made
 
 

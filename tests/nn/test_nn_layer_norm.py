@@ -1,4 +1,4 @@
-"""Layer, group, instance and RMS norm of whole numbers: their definition in loops, torch's norms, and the law of rotation."""
+"""Layer, group, instance and RMS norm of elements: their definition in loops, torch's norms, and the law of rotation."""
 
 import copy
 import math

@@ -325,7 +325,7 @@ def test_gradual_pruning_follows_the_cube(step, expected):
         ({"density": 0.5, "n_of_m": (2, 4)}, r"`density` \(=0.5\) must be given where"),
         ({"density": 1.5}, r"`density` \(=1.5\) must lie in \[0, 1\]"),
         ({"n_of_m": (2, 4), "unit": "row"}, r"`n_of_m` \(=\(2, 4\)\) must stand without"),
-        ({"n_of_m": (4, 4)}, r"`n_of_m` \(=\(4, 4\)\) must be two whole numbers"),
+        ({"n_of_m": (4, 4)}, r"`n_of_m` \(=\(4, 4\)\) must be two integers"),
         ({"density": 0.5, "budget": "macs", "scope": "erk"}, r"`scope` \(='erk'\) must be 'global' for `budget`"),
         ({"density": 0.5, "budget": "macs"}, "`macs_per_weight` must name '0.weight'"),
         ({"density": 0.5, "iterations": 0}, r"`iterations` \(=0\) must be at least 1"),

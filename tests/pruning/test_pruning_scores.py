@@ -71,7 +71,7 @@ def test_units_hold_together_what_they_say(algebra, unit):
                 built[0].weight.data.new_zeros(weight.numel()).index_fill(0, torch.tensor(sorted(part)), 1).view(weight.shape)
             )
             assert int((built[0]._matrix_of(alone) != 0).sum()) == n * n
-    else:  # removing a row silences whole output numbers
+    else:  # removing a row silences whole output elements
         assert len(parts) == 8 // n
         for o, part in enumerate(parts):
             alone = (

@@ -42,12 +42,12 @@ def test_texts_become_values_of_the_fields_type(name, text, value):
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("train.epochs", "many", r"^`train\.epochs` \(='many'\) must be a whole number$"),
-        ("train.epochs", "1.5", r"^`train\.epochs` \(='1\.5'\) must be a whole number$"),
+        ("train.epochs", "many", r"^`train\.epochs` \(='many'\) must be an integer$"),
+        ("train.epochs", "1.5", r"^`train\.epochs` \(='1\.5'\) must be an integer$"),
         ("train.learning_rate", "", r"^`train\.learning_rate` \(=''\) must be a number$"),
         ("train.nesterov", "1", r"^`train\.nesterov` \(='1'\) must be true or false$"),
-        ("data.crop", "off", r"^`data\.crop` \(='off'\) must be a whole number or none$"),
-        ("train.milestones", "10;12", r"must be whole numbers joined by \+, or \(\)$"),
+        ("data.crop", "off", r"^`data\.crop` \(='off'\) must be an integer or none$"),
+        ("train.milestones", "10;12", r"must be integers joined by \+, or \(\)$"),
         ("train.early_stopping", "on", r"^`train\.early_stopping` \(='on'\) must be none$"),
         ("prune.score", "best", r"^`prune\.score` \(='best'\) must be erk|fisher or"),
         ("train.rate", "1", r"^unknown field of a spec 'train\.rate'; known: .*train\.learning_rate.*$"),

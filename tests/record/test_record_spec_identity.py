@@ -291,7 +291,7 @@ def test_a_trial_ends_when_nothing_is_left_of_what_it_prunes():
 
 @pytest.mark.parametrize("classes", [0, 1, True, (), (3,), (3, 2), (3, 3), (-1, 2), "many"])
 def test_classes_that_are_none_are_one_sentence(classes):
-    with pytest.raises(UserError, match=r"^`data\.classes` \(=.*\) must be (a whole number of at least|at least two labels)"):
+    with pytest.raises(UserError, match=r"^`data\.classes` \(=.*\) must be (an integer of at least|at least two labels)"):
         DataSpec(name="digits", classes=classes)
 
 

@@ -61,7 +61,7 @@ CHOICES = [
 @pytest.mark.parametrize("value", ["low - 1", 2.0, NAN, True, "3"])
 def test_counts_are_whole_numbers_from_their_lowest(owner, name, low, needed, value):
     value = low - 1 if value == "low - 1" else value
-    sentence = re.escape(f"`{name}` (={value!r}) must be a whole number of at least {low}")
+    sentence = re.escape(f"`{name}` (={value!r}) must be an integer of at least {low}")
     with pytest.raises(UserError, match=f"^{sentence}$"):
         owner(**needed, **{name.split(".")[1]: value})
 

@@ -11,7 +11,7 @@ from fourfold.native.convolution import available
 from fourfold.record import TrainSpec
 from fourfold.train import memory_format as module
 from fourfold.train import train
-from fourfold.train.memory_format import laid_out, memory_format
+from fourfold.train.memory_format import fastest_format, laid_out
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 LAST, PLANAR = torch.channels_last, torch.contiguous_format
@@ -36,7 +36,7 @@ LAST, PLANAR = torch.channels_last, torch.contiguous_format
 def test_the_faster_format_is_taken(algebra, model, device, precision, compiled, expected, monkeypatch):
     monkeypatch.setattr(module, "available", lambda bf16: compiled)
     built = models.build(model, algebra=algebra, num_classes=10, shape=(8, 32, 32), device="meta")
-    assert memory_format(built, device, precision) is expected
+    assert fastest_format(built, device, precision) is expected
 
 
 def image_network():
@@ -70,7 +70,7 @@ def test_a_training_says_what_trained(precision):
 def test_channels_last_trains_the_same_network(monkeypatch):
     spec, states = TrainSpec(epochs=1, batch_size=BATCH_SIZE), []
     for layout in (LAST, PLANAR):
-        monkeypatch.setattr(module, "memory_format", lambda *given, layout=layout: layout)
+        monkeypatch.setattr(module, "fastest_format", lambda *given, layout=layout: layout)
         built = image_network()
         masks = {name: torch.arange(w.numel()).view(w.shape) % 3 > 0 for name, w in fnn.named_weights(built).items()}
         train(built, splits(), spec, seed_of_epoch=seed_of_epoch, weights=fnn.named_weights(built), masks=masks)

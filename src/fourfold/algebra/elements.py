@@ -78,13 +78,13 @@ def exp(q: Tensor) -> Tensor:
     """
     real, vector = q[..., :1], q[..., 1:]
     angle = norm_of_parts(vector.unbind(-1)).unsqueeze(-1) if q.shape[-1] > 1 else torch.zeros_like(real)
-    turned = torch.cat([angle.cos(), vector * torch.special.sinc(angle / torch.pi)], dim=-1)
+    phase = torch.cat([angle.cos(), vector * torch.special.sinc(angle / torch.pi)], dim=-1)
     # Where e^r overflows, half of it is multiplied twice, so that components of zero stay zero and small ones finite.
     with torch.no_grad():
         overflows = real.exp().isinf()
         half = torch.where(overflows, (real / 2).clamp_max(math.log(torch.finfo(q.dtype).max) - 1), 0).exp()
     size = torch.where(overflows, 0, real).exp()
-    return size * torch.where(overflows, turned.detach(), turned) * half * half
+    return size * torch.where(overflows, phase.detach(), phase) * half * half
 
 
 @in_float32_at_least

@@ -61,8 +61,8 @@ class LearnedAlgebra(nn.Module):
                 self.constants.copy_(self.start.constants_tensor(device=self.constants.device))
             elif not self.constants.is_meta:
                 # Block (k, j) of the real matrix is Σ_i constants[i, j, k] w_i: unit vectors over i keep the variance of w.
-                drawn = self.constants.normal_(generator=generator)
-                self.constants.copy_(nn.functional.normalize(drawn, dim=0))
+                constants = self.constants.normal_(generator=generator)
+                self.constants.copy_(nn.functional.normalize(constants, dim=0))
 
     def matrix(self, weight: Tensor) -> Tensor:
         """Return the real matrix Σ_i A_i ⊗ weight_i of left multiplication.

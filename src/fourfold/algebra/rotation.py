@@ -24,8 +24,8 @@ def rotate(q: Tensor, vector: Tensor) -> Tensor:
     # Rodrigues' formula for any norm: q v q⁻¹ = v + 2 u × (u × v + r v) / |q|² for q = r + u.
     rv = scaled[..., :1] * vector
     u, v = scaled[..., 1:].expand_as(rv), vector.expand_as(rv)
-    turned: Tensor = v + 2 * torch.linalg.cross(u, torch.linalg.cross(u, v) + rv) / scaled.square().sum(-1, keepdim=True)
-    return turned
+    rotated: Tensor = v + 2 * torch.linalg.cross(u, torch.linalg.cross(u, v) + rv) / scaled.square().sum(-1, keepdim=True)
+    return rotated
 
 
 @in_float32_at_least

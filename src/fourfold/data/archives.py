@@ -45,24 +45,24 @@ def unpack_archives(name: str, directory: Path | None = None) -> list[Path]:
     """Take what a data set lacks out of its official archives, where those are here, and return the new official files.
 
     Raises:
-        UserError: an archive is damaged, lacks a file, or there is no room for its files.
+        UserError: an archive is damaged, lacks a file, or there is no space for its files.
     """
     directory = data_directory(directory)
-    made: list[Path] = []
+    files: list[Path] = []
     if not missing(name, directory):
-        return made
+        return files
     for archive in SOURCES[name].archives:
         path = find_archive(archive, SOURCES[name], directory)
         if path is not None:
-            made += unpack(path, archive, SOURCES[name], directory)
-    return made
+            files += unpack(path, archive, SOURCES[name], directory)
+    return files
 
 
 def unpack(path: Path, archive: Archive, source: Source, directory: Path) -> list[Path]:
     """Take the official files that are not in the data directory out of an archive, each whole or not at all.
 
     Raises:
-        UserError: the archive is damaged, or there is no room for its files.
+        UserError: the archive is damaged, or there is no space for its files.
     """
     try:
         with tempfile.TemporaryDirectory(dir=directory, prefix=".unpack-") as scratch, _opened(path) as members:
@@ -127,7 +127,7 @@ def _opened(path: Path) -> Iterator[Iterator[Member]]:
 
 
 class _Blocks(io.BufferedIOBase):
-    """A stream of which nobody reads very much at a time: a header of a tar may say that its names take gigabytes.
+    """A stream of bounded reads: a header of a tar may say that its names take gigabytes.
 
     Args:
         stream: What is read.

@@ -57,11 +57,11 @@ def read_batch(path: Path, about: DataInfo, source: Source) -> tuple[NDArray[np.
 
 
 def _labels(path: Path, values: Any, first: int, num_classes: int) -> NDArray[np.int64]:
-    """Return the labels from 0, from a list or array of whole numbers that begin at `first`."""
+    """Return the labels from 0, from a list or array of integers that begin at `first`."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and values.ndim == 1:
         values = values.tolist()
     if not isinstance(values, list) or any(type(value) is not int for value in values):
-        raise BadFileError(path, "holds labels that are not whole numbers", f"{first} to {first + num_classes - 1} is right")
+        raise BadFileError(path, "holds labels that are not integers", f"{first} to {first + num_classes - 1} is right")
     bad = next((value for value in values if not first <= value < first + num_classes), None)
     if bad is not None:
         raise BadFileError(path, f"holds the label {bad}", f"{first} to {first + num_classes - 1} is right")

@@ -114,21 +114,21 @@ def _check_file(file: OfficialFile, about: DataInfo, source: Source, directory: 
         return Finding(what=file.name, state="missing", text=f"belongs in {directory / file.folders[0]}{use}")
     size = path.stat().st_size
     try:
-        found = _read(path, file, about, source, split)
+        content = _read(path, file, about, source, split)
         md5 = _md5(path)
     except (BadFileError, OSError) as error:
         remedy = f"; delete it, and `fourfold data get {about.name}` fetches it" if source.url else ""
         text = f"{error.wrong if isinstance(error, BadFileError) else error}{remedy}"
         return Finding(what=file.name, state="broken", text=text, path=path, size=size)
     if md5 == file.md5:
-        return Finding(what=file.name, state="official", text=f"{found}, official checksum", path=path, size=size)
+        return Finding(what=file.name, state="official", text=f"{content}, official checksum", path=path, size=size)
     if file.md5 is None:
         reason = "no official checksum is known"
     elif path.name != file.name:
         reason = f"unpacked, and the official checksum is that of {file.name}"
     else:
         reason = f"MD5 {md5} where the official file has {file.md5}"
-    return Finding(what=file.name, state="differs", text=f"{found}, in the right form; {reason}", path=path, size=size)
+    return Finding(what=file.name, state="differs", text=f"{content}, in the right form; {reason}", path=path, size=size)
 
 
 def _read(path: Path, file: OfficialFile, about: DataInfo, source: Source, split: _Split) -> str:

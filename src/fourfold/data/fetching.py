@@ -19,7 +19,7 @@ MOST_BYTES = 2**30
 """Of a file: the largest that is downloaded has a quarter of that."""
 
 MOST_SECONDS = 3600.0
-"""For a file: a server that sends a byte now and then would hold a run for ever."""
+"""For a file: a server that sends a byte now and then would never end."""
 
 _BLOCK = 2**16
 
@@ -44,12 +44,12 @@ def _fetch(url: str, file: str, bar: bool, most_bytes: int, most_seconds: float)
         response.raise_for_status()
         total = response.headers.get("content-length", "")
         read = getattr(response.raw, "read1", response.raw.read)  # `read1` returns what is there, and `read` waits for a block
-        shown = tqdm(total=int(total) if total.isdecimal() else None, ncols=79, unit="B", unit_scale=True, disable=not bar)
-        with shown:
+        progress = tqdm(total=int(total) if total.isdecimal() else None, ncols=79, unit="B", unit_scale=True, disable=not bar)
+        with progress:
             try:
                 while block := read(_BLOCK, decode_content=True):
                     target.write(block)
-                    shown.update(len(block))
+                    progress.update(len(block))
                     if target.tell() > most_bytes:
                         raise _GivenUpError(f"more than {most_bytes:,} bytes")
                     if time.monotonic() > end:

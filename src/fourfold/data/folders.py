@@ -34,11 +34,11 @@ def read_folder(path: Path, about: DataInfo) -> tuple[NDArray[np.uint8], NDArray
     labels, files = [], []
     if path.name == CLASSES:
         for label, name in enumerate(classes):
-            found = sorted((root / "train" / name / "images").glob("*.JPEG"))
-            if not found:
+            class_files = sorted((root / "train" / name / "images").glob("*.JPEG"))
+            if not class_files:
                 raise BadFileError(root / "train" / name / "images", "has no *.JPEG", "the images of every class are right")
-            files += found
-            labels += [label] * len(found)
+            files += class_files
+            labels += [label] * len(class_files)
     else:
         for number, line in enumerate(_lines(path), 1):
             match = _LINE.fullmatch(line)

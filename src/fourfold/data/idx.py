@@ -50,20 +50,20 @@ def read_idx(path: Path, shape: tuple[int, ...], official: int | None = None) ->
             largest = _LARGEST if official is None else TIMES_OFFICIAL * official
             if not 1 <= count <= largest:
                 raise BadFileError(path, f"says that it holds {count:,} {what}", f"1 to {largest:,} is right")
-            wanted = count * int(np.prod(shape, dtype=np.int64))
+            expected = count * int(np.prod(shape, dtype=np.int64))
             size, inflation = path.stat().st_size, INFLATION if path.suffix == ".gz" else 1
-            if wanted > size * inflation:
-                raise BadFileError(path, f"has only {size:,} bytes", f"the {count:,} {what} of its header need {wanted:,}")
-            content = np.empty(wanted, dtype=np.uint8)
+            if expected > size * inflation:
+                raise BadFileError(path, f"has only {size:,} bytes", f"the {count:,} {what} of its header need {expected:,}")
+            content = np.empty(expected, dtype=np.uint8)
             read = _fill(stream, content.data)
             more = stream.read(1)  # it shows trailing bytes, and its absence lets gzip verify its checksum
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise BadFileError(path, f"is cut off or damaged ({error})", "a whole gzip file is right") from error
     except OSError as error:
         raise BadFileError(path, f"cannot be read ({error.strerror or error})", "a readable file is right") from error
-    if read != wanted or more:
+    if read != expected or more:
         wrong = f"has {'more' if more else f'only {read:,}'} bytes of {what}"
-        raise BadFileError(path, wrong, f"{wanted:,} for the {count:,} {what} of its header is right")
+        raise BadFileError(path, wrong, f"{expected:,} for the {count:,} {what} of its header is right")
     return content.reshape(count, *shape)
 
 

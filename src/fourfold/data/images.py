@@ -163,7 +163,7 @@ def read_split(about: DataInfo, source: Source, directory: Path, role: Split) ->
 
 def _notices(about: DataInfo, source: Source, directory: Path, train: Labels, test: Labels) -> tuple[str, ...]:
     """Say in one sentence how the data differ from the official ones, as far as that costs no time."""
-    found = [
+    notices = [
         f"{have:,} of {right:,} {what}"
         for have, right, what in (
             (len(np.unique(train)), about.num_classes, "classes"),
@@ -172,16 +172,16 @@ def _notices(about: DataInfo, source: Source, directory: Path, train: Labels, te
         )
         if have != right
     ]
-    if not found:
+    if not notices:
         for file in source.files:
             path = find(file, directory)
             if path and path.name == file.name and file.size not in (None, path.stat().st_size):
-                found.append(f"{path.stat().st_size:,} of {file.size:,} bytes in {file.name}")
-    if not found and about.name == "mnist" and _checksum(train) != _MNIST_LABELS:
-        found.append("other training labels")
-    if not found:
+                notices.append(f"{path.stat().st_size:,} of {file.size:,} bytes in {file.name}")
+    if not notices and about.name == "mnist" and _checksum(train) != _MNIST_LABELS:
+        notices.append("other training labels")
+    if not notices:
         return ()
-    return (f"{about.name} is not the official data: it has {', '.join(found)}; see `fourfold data check {about.name}`",)
+    return (f"{about.name} is not the official data: it has {', '.join(notices)}; see `fourfold data check {about.name}`",)
 
 
 def _checksum(labels: Labels) -> int:

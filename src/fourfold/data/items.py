@@ -10,7 +10,7 @@ from fourfold.data.components import Components, encode
 from fourfold.data.normalizing import Normalizer
 from fourfold.data.resident import Order, Resident, crop_and_flip, drawn_crops
 from fourfold.data.stores import Augment, Store
-from fourfold.data.trees import Tree, is_leaf, length, mapped, moved, taken
+from fourfold.data.trees import Tree, is_leaf, length, mapped, moved, select
 from fourfold.record.errors import UserError
 from fourfold.record.spec import DataSpec
 
@@ -56,7 +56,7 @@ class Items(Resident):
         self._components, self._n, self._axis = components, n, axis
         targets = store.targets
         if targets is not None:
-            targets = moved(targets if members is None else taken(targets, members), device)
+            targets = moved(targets if members is None else select(targets, members), device)
         self._targets = targets
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class Items(Resident):
         order = torch.randperm(len(self), generator=self._generator("order", seed), device=self._device)
         places = order.cpu()
         crops = drawn_crops(len(self), self._spec, self._generator("augmentation", seed)) if augment else ()
-        labels = self.labels if self._targets is None else taken(self._targets, order)
+        labels = self.labels if self._targets is None else select(self._targets, order)
         return Order(members=self._numbers[places], labels=labels, crops=crops, seed=seed, augment=augment)
 
     def in_order(self) -> Order:
@@ -136,7 +136,7 @@ class Items(Resident):
         raw = self._store.read([order.members[_on_cpu(place)] for place in read], self._device, seed)
         for whole, place, (inputs, targets) in zip(places, read, raw, strict=True):
             inputs = moved(inputs, self._device)
-            targets = taken(order.labels, whole) if targets is None else moved(targets, self._device)
+            targets = select(order.labels, whole) if targets is None else moved(targets, self._device)
             if order.crops:
                 crops = [stream[place] for stream in order.crops]
                 inputs = crop_and_flip(inputs, self._spec.crop or 0, *crops)
@@ -148,7 +148,7 @@ class Items(Resident):
             if share is not None and not reads_shares:
                 assert isinstance(whole, slice)
                 mine = _cut(whole, share)
-                inputs = taken(inputs, slice(mine.start - whole.start, mine.stop - whole.start))
+                inputs = select(inputs, slice(mine.start - whole.start, mine.stop - whole.start))
             yield self._encode(inputs), mapped(_as_target, targets)
 
     def _augmented(self, inputs: Tree, targets: Tree, order: Order, places: slice | Tensor) -> tuple[Tree, Tree]:

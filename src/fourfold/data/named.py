@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fourfold.data.splits import Splits
 
 READERS: dict[str, str] = {
-    "camvid": "fourfold.data.own.camvid:camvid",
+    "camvid": "fourfold.data.own.camvid:load_camvid",
     "basic-motions": "fourfold.data.sequences.sets:basic_motions",
     "japanese-vowels": "fourfold.data.sequences.sets:japanese_vowels",
     "spoken-digits": "fourfold.data.sequences.sets:spoken_digits",

@@ -91,7 +91,7 @@ def moments_of(blocks: Iterable[Tensor], axis: int, white: float) -> Constants:
     return moments.result(white)
 
 
-def given(normalization: Normalization, channels: int) -> Constants | None:
+def fixed_constants(normalization: Normalization, channels: int) -> Constants | None:
     """Return the constants that a normalization names; None for those of the training part.
 
     Raises:
@@ -138,14 +138,14 @@ class Normalizer:
         """Return inputs in a new tensor of the same shape."""
         key = inputs.device, inputs.dtype, inputs.dim()
         if key not in self._factors:
-            self._factors[key] = self._made(inputs)
+            self._factors[key] = self._factors_of(inputs)
         first, second = self._factors[key]
         if inputs.dtype == torch.uint8:
             return inputs.float().mul_(first).add_(second)
         # The mean first: a feature such as a year loses its last digits where a large product and a large sum cancel.
         return inputs.float().sub(first).mul_(second)
 
-    def _made(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _factors_of(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         shape = [-1 if axis == self._axis else 1 for axis in range(inputs.dim())]
         if inputs.dtype == torch.uint8:
             first = [1 / (255 * s) for s in self._std]

@@ -2,7 +2,7 @@
 
 Below `Imagenet64-packed/` lie `train.images` (uint8, an image after the other, planes red, green, blue), `train.labels`
 (int16, little-endian, from 0), the same for `test`, and `packed.json`, which lists the shards: the part of each file that one
-official batch became, with its checksum. It is written anew after each shard, so a conversion that was interrupted goes on
+official batch became, with its checksum. It is written anew after each shard, so a conversion that was interrupted resumes
 after the last one.
 """
 
@@ -89,9 +89,9 @@ def open_split(about: DataInfo, directory: Path, split: Split) -> tuple[NDArray[
     shape = (count, about.channels, about.size, about.size)
     images, labels = folder / f"{split}.images", folder / f"{split}.labels"
     for path, size in ((images, math.prod(shape)), (labels, count * LABEL.itemsize)):
-        found = path.stat().st_size if path.is_file() else 0
-        if found != size:
-            raise BadFileError(path, f"has {found:,} bytes", f"{size:,} is right; delete the folder to pack anew")
+        actual = path.stat().st_size if path.is_file() else 0
+        if actual != size:
+            raise BadFileError(path, f"has {actual:,} bytes", f"{size:,} is right; delete the folder to pack anew")
     values = np.fromfile(labels, LABEL).astype(np.int64)
     if count == 0 or values.min() < 0 or values.max() >= about.num_classes:
         raise BadFileError(labels, "holds labels that are no classes", f"0 to {about.num_classes - 1} is right")

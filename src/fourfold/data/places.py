@@ -50,9 +50,9 @@ def archives_here(name: str, directory: Path) -> list[Path]:
     """Return the official archives that hold what a data set lacks below the data directory; none if one is not there."""
     roles = {file.role for file in missing(name, directory)}
     source = SOURCES.get(name)
-    wanted = [archive for archive in source.archives if roles & set(archive.roles)] if source else []
-    found = [find_archive(archive, SOURCES[name], directory) for archive in wanted]
-    return [path for path in found if path is not None] if None not in found else []
+    archives = [archive for archive in source.archives if roles & set(archive.roles)] if source else []
+    files = [find_archive(archive, SOURCES[name], directory) for archive in archives]
+    return [path for path in files if path is not None] if None not in files else []
 
 
 def missing(name: str, directory: Path) -> list[OfficialFile]:
@@ -89,10 +89,10 @@ def absence(name: str, directory: Path, file: str) -> str:
 
 def listing(directory: Path | None = None) -> list[tuple[DataInfo, str]]:
     """Return every data set with where it is found, such as a folder, an archive, `part of scikit-learn` or `not here`."""
-    return [(about, _found(name, data_directory(directory))) for name, about in DATASETS.items()]
+    return [(about, _state_of(name, data_directory(directory))) for name, about in DATASETS.items()]
 
 
-def _found(name: str, directory: Path) -> str:
+def _state_of(name: str, directory: Path) -> str:
     if name not in SOURCES:
         return "part of scikit-learn"
     if folder := where(name, directory):

@@ -51,7 +51,7 @@ def prepare(
         return image_set.prepare(n, device, spec, stream=stream)
     about, place = image_set.info, torch.device(device)
     assert about.name == spec.name, f"{about.name} was loaded, {spec.name} is asked for"
-    seen, height, width = input_channels(spec, about, n)
+    num_channels, height, width = input_channels(spec, about, n)
     channels = encoded_channels(spec, about, n)
     kept, labels = members_of(image_set.train_labels, spec)
     test_kept, test_labels = members_of(image_set.test_labels, spec)
@@ -62,10 +62,10 @@ def prepare(
     def splits_of(images: NDArray[np.uint8], kept: Chosen, labels: NDArray[np.int64], choices: list[Chosen]) -> list[Resident]:
         """Return a split for each choice among the kept images of a file, whose labels these are; None chooses all."""
         make, kept = _maker(images, kept, spec, n, place, stream)
-        found = []
+        splits = []
         for chosen in choices:
             members = chosen if kept is None else kept if chosen is None else kept[chosen]
-            found.append(
+            splits.append(
                 make(
                     torch.from_numpy(labels if chosen is None else labels[chosen]).to(place),
                     None if members is None else torch.from_numpy(members).to(place),
@@ -76,7 +76,7 @@ def prepare(
                     channels=channels,
                 )
             )
-        return found
+        return splits
 
     held_out = stratified(labels, spec.validation, VALIDATION_SEED) if spec.validation else None
     rest = None if held_out is None else np.setdiff1d(np.arange(count), held_out)
@@ -93,7 +93,7 @@ def prepare(
         name=about.name,
         classes=chosen.class_names,
         outputs=chosen.num_classes,
-        network_shape=(seen, height, width),
+        network_shape=(num_channels, height, width),
         mean=mean,
         std=std,
         notices=image_set.notices,

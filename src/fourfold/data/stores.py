@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fourfold.data.streamed import Prefetch, Rows, streams
-from fourfold.data.trees import Tree, length, taken
+from fourfold.data.trees import Tree, length, select
 
 Batch = tuple[Tree, Tree | None]
 """Inputs, and targets where they are read with them."""
@@ -58,7 +58,7 @@ class Arrays:
     def read(self, batches: Sequence[Tensor], device: torch.device, seed: int | None) -> Iterator[Batch]:
         """Yield the inputs of each batch, gathered where they lie; see `Store.read`."""
         for members in batches:
-            yield taken(self.inputs, members), None
+            yield select(self.inputs, members), None
 
 
 class RowsOnDisk:

@@ -25,7 +25,7 @@ BUFFERS = 4
 """Batches that are read ahead at most, the one that is worked on included."""
 
 ADVISED = 8
-"""Batches ahead of the one that is being read of which the system is told."""
+"""Batches ahead of the one that is being read that the system is asked to prefetch."""
 
 MEMORY_USED = 0.5
 """Part of a device's memory that images may take to be kept there."""

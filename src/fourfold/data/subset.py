@@ -73,8 +73,8 @@ def check_counts(image_set: "ImageSet", spec: DataSpec) -> None:
     about = image_set.info
     _, labels = members_of(image_set.train_labels, spec)
     _, test_labels = members_of(image_set.test_labels, spec)
-    for what, found in (("training", labels), ("test", test_labels)):
-        if not len(found):
+    for what, targets in (("training", labels), ("test", test_labels)):
+        if not len(targets):
             of = f" of `data.classes` (={spec.classes})" if spec.classes else ""
             raise UserError(f"{about.name} has no {what} images{of}: name other classes or other data")
     if spec.validation >= len(labels):

@@ -38,7 +38,7 @@ def mapped(function: Callable[[Any], Any], tree: Tree) -> Tree:
     return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
 
 
-def taken(tree: Tree, chosen: slice | Tensor) -> Tree:
+def select(tree: Tree, chosen: slice | Tensor) -> Tree:
     """Return the items of a tree at some places, int64 (B,) or a slice."""
     if isinstance(chosen, slice):
         return mapped(lambda leaf: leaf[chosen], tree)
@@ -49,7 +49,7 @@ def divided(tree: Tree, parts: int) -> list[Tree]:
     """Return the items of a tree in so many parts of equal size, the first ones one longer where that does not divide."""
     count = length(tree)
     starts = [number * (count // parts) + min(number, count % parts) for number in range(parts + 1)]
-    return [taken(tree, slice(start, end)) for start, end in itertools.pairwise(starts)]
+    return [select(tree, slice(start, end)) for start, end in itertools.pairwise(starts)]
 
 
 def moved(tree: Tree, device: torch.device) -> Tree:

@@ -49,7 +49,7 @@ def run(
     """Run what is missing of some specs' trials, and return all their rows, those of the controls last.
 
     Every level is on disk before the next begins, and a level that takes long has a checkpoint, so a run that ended in any
-    way goes on when it is called again, and its rows are those of a run that was never interrupted.
+    way resumes when it is called again, and its rows are those of a run that was never interrupted.
 
     In a process that torchrun started, all its processes train one network after the other together: each must make the
     same call, and all return the same rows.
@@ -73,7 +73,7 @@ def run(
         parts: Under torchrun: parts of each batch, which the processes share; None means `default_parts`.
         checkpoint: When a level is saved while it is trained: `auto` (after every epoch, and every five minutes inside one, as
             long as that takes no more than a hundredth of the time), `epoch`, `off`, or seconds.
-        accept_changed_code: Whether a run goes on with other code of the user's than it was started with.
+        accept_changed_code: Whether a run is resumed with other code of the user's than it was started with.
         on_event: Called in this thread with everything that happens.
 
     Raises:
@@ -105,8 +105,8 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
     job = replace(job, specs=tuple(pinned(spec) for spec in job.specs))
     for spec in job.specs:
         if is_own_model(spec) and (names := uncounted(build(spec, 0))):
-            told = f"not counted as MACs, and not pruned: {', '.join(names)}, which the network multiplies outside of layers"
-            on_event(Event(kind="notice", spec=spec, message=told))
+            notice = f"not counted as MACs, and not pruned: {', '.join(names)}, which the network multiplies outside of layers"
+            on_event(Event(kind="notice", spec=spec, message=notice))
     if job.budget_seconds is not None:
         job = replace(job, deadline=time.monotonic() + job.budget_seconds)
     if launch := launched():
@@ -116,9 +116,9 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
         connection = stack.enter_context(Connection(job.cluster, _request(job, memory))) if job.cluster else None
         stores = []
         for spec in job.specs:
-            said: list[str] = []
-            stores.append(create_store(job, spec, job.data[spec.data.name], said.append))
-            for message in said:
+            notices: list[str] = []
+            stores.append(create_store(job, spec, job.data[spec.data.name], notices.append))
+            for message in notices:
                 on_event(Event(kind="notice", spec=spec, message=message))
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))

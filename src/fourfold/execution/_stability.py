@@ -56,7 +56,7 @@ def stability(
     for store in stores:
         store.check_data(digests[store.spec().data.name])
         check_metric(store, tasks.get(store.spec()).metric)
-    resolve_device(device)  # an unknown one is told before anything is written
+    resolve_device(device)  # an unknown one is an error before anything is written
     with contextlib.ExitStack() as stack:
         for store in stores:
             stack.enter_context(store.lock("run", LOCK_WAIT_SECONDS))

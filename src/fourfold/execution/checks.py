@@ -65,10 +65,10 @@ def check(job: Job) -> None:
 
 def _check_precisions(specs: Sequence[Spec], device: torch.device) -> None:
     """Refuse what `fourfold.train.precision` could not do for all specs in one process."""
-    found = {spec.train.precision for spec in specs}
-    for precision in found:
+    precisions = {spec.train.precision for spec in specs}
+    for precision in precisions:
         check_precision(precision, device)
-    if "tf32" in found and len(found) > 1:
+    if "tf32" in precisions and len(precisions) > 1:
         raise UserError("`train.precision` (='tf32') holds for a whole process: run other precisions by another command")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 def on_interrupt(stop: Callable[[], None], *, patient: bool = False) -> Iterator[None]:
     """Call `stop` at the first Ctrl-C, in a thread of its own; the next one is a `KeyboardInterrupt`.
 
-    Only in the main thread, and only where nobody else has a use for the signal.
+    Only in the main thread, and only where nothing else handles the signal.
 
     Args:
         stop: What to do.

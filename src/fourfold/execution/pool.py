@@ -56,7 +56,7 @@ class Event:
     """Something that happened in a trial."""
 
     kind: str
-    """epoch, row, kept (a level that was done), connectivity, checkpoint (was written), resumed (a level goes on from one),
+    """epoch, row, kept (a level that was done), connectivity, checkpoint (was written), resumed (a level, from one),
     finished, failed (for good: the loss became nan), broken (by the user's code), out-of-time, stopped (by Ctrl-C), notice (of
     data, machines or a checkpoint), or cluster (what it consists of from now on)."""
     spec: Spec
@@ -76,7 +76,7 @@ OnEvent = Callable[[Event], None]
 
 
 def event_of(trial: Trial, value: dict[str, Any]) -> Event:
-    """Return what a worker said of a trial as an event.
+    """Return a message of a worker about a trial as an event.
 
     Raises:
         UserError: it met a mistake of the user's, which ends the run.
@@ -110,7 +110,7 @@ class Pool:
         deadline: Time (`time.monotonic()`, which all processes of a machine share) from which no further trial is begun; None
             means none.
         shared: Whether all lanes share one worker process, as they must on a GPU to compute at the same time, or each has
-            its own. Where a shared worker runs out of memory, half of the lanes go on.
+            its own. Where a shared worker runs out of memory, half of the lanes remain.
     """
 
     def __init__(self, trials: Sequence[Trial], lanes: int, deadline: float | None, shared: bool = False) -> None:
@@ -215,7 +215,7 @@ class Pool:
         if not self._stopping:
             why = "; out of memory?" if code == -signal.SIGKILL else ""
             raise UserError(
-                f"the worker of trial {trial.number} of {trial.spec.id} was ended from outside (exit code {code}{why}); "
+                f"the worker of trial {trial.number} of {trial.spec.id} was killed (exit code {code}{why}); "
                 "all rows so far are safe, the same command resumes"
             )
         self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
@@ -274,7 +274,7 @@ class _Worker:
             if self._ended:
                 lines.put(None)
             assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # a worker that is gone is told apart by its silence
+            with contextlib.suppress(BrokenPipeError):  # the end of its output tells that a worker is gone
                 self._process.stdin.write(trial.to_line())
                 self._process.stdin.flush()
         try:

@@ -56,7 +56,7 @@ def run_together(job: Job, launch: Launch, device: torch.device, on_event: OnEve
     """Run what is missing, and return all rows; the first rank calls `on_event`.
 
     Raises:
-        UserError: a mistake, or a rank that is gone; said by one rank, while the others end silently.
+        UserError: a mistake, or a rank that is gone; reported by one rank, while the others end silently.
         KeyboardInterrupt: Ctrl-C ended the training at a step.
     """
     stopped = threading.Event()
@@ -72,15 +72,15 @@ def _run_together(job: Job, launch: Launch, device: torch.device, on_event: OnEv
         ranks.agree_on_settings(_settings(job, device))
         digests = _load_data(job, ranks, launch, on_event)
         if ranks.first and job.parts and job.parts > ranks.world and any(map(_has_batch_norm, job.specs)):
-            seen = f"{ranks.world} of {job.parts} parts of a batch at a time"
-            message = f"batch norm sees {seen}, so rows depend on the number of ranks"
+            share = f"{ranks.world} of {job.parts} parts of a batch at a time"
+            message = f"batch norm sees {share}, so rows depend on the number of ranks"
             on_event(Event(kind="notice", spec=job.specs[0], message=message))
         stores = []
         for spec in job.specs:
             if ranks.first:
-                said: list[str] = []
-                create_store(job, spec, digests[spec.data.name], said.append)
-                for message in said:
+                notices: list[str] = []
+                create_store(job, spec, digests[spec.data.name], notices.append)
+                for message in notices:
                     on_event(Event(kind="notice", spec=spec, message=message))
             stores.append(SharedStore(job.out / spec.id, ranks))
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Serving tasks: a trial with its controls, or its stability, run in this process, and told as events."""
+"""Serving tasks: a trial with its controls, or its stability, run in this process, and reported as events."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ from fourfold.record.same_run import check_metric
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
 
 BROKEN = "broken"
-"""The kind of event that ends a trial whose user code has failed; others go on, and the trial can be resumed."""
+"""The kind of event that ends a trial whose user code has failed; others continue, and the trial can be resumed."""
 
 LOCK_WAIT_SECONDS = 30
 """How long a trial may still be held by a dying process of an earlier run."""
@@ -61,9 +61,9 @@ class Server:
                     Exception,
                     SystemExit,
                 ) as error:  # `sys.exit` would end a thread silently
-                    if told := _broken(error, trial.spec):
+                    if message := _broken(error, trial.spec):
                         self.broken.append(error)
-                        send(BROKEN, message=str(told))
+                        send(BROKEN, message=str(message))
                     elif self._raises and not isinstance(error, UserError):
                         raise
                     else:
@@ -110,7 +110,7 @@ def _send_failure(error: Exception | SystemExit, send: Callable[..., None]) -> N
 
 
 def create_store(job: Job, spec: Spec, data: str | None, tell: Callable[[str], None] = lambda sentence: None) -> RunStore:
-    """Return the store of a spec of a job whose code is pinned, made if it is not there; a spec written again is told of.
+    """Return the store of a spec of a job whose code is pinned, created if needed; rewriting its spec is reported.
 
     Raises:
         UserError: the run was begun with other data, other code or a task that is judged by something else.
@@ -137,14 +137,14 @@ def disk_failure(store: RunStore, error: OSError) -> UserError:
             f"{store.path} was removed while it was written; the same command runs what is missing, from its start"
         )
     return UserError(
-        f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: make room, then run the same command"
+        f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: free some space, then run the same command"
     )
 
 
 class Clock:
     """Says when work ends: at a deadline, or when somebody stops it; the first of several ranks decides.
 
-    Time is that of the monotonic clock, which nobody sets: a budget of an hour is an hour of running.
+    Time is that of the monotonic clock, which cannot be set: a budget of an hour is an hour of running.
 
     Args:
         deadline: Time of day (`time.time()`) at which time is up, as several machines share it; None means never.
@@ -172,7 +172,7 @@ class Clock:
         return clock
 
     def late(self, ahead_seconds: float) -> bool:
-        """Return whether work shall end now rather than go on for so long."""
+        """Return whether work shall end now rather than take so long."""
         return self.stopped.is_set() or (self.end is not None and self._now() + ahead_seconds > self.end)
 
     def tick(self) -> None:
@@ -239,9 +239,9 @@ def run_stability_here(
     """Measure the connectivity of one trial's levels in this process, and send its events."""
 
     def on_row(row: ConnectivityRow) -> None:
-        found, metric = row.connectivity, row.metric
-        barrier = f"{metric.number(found.barrier)} {metric.difference_unit}"
-        send("connectivity", level=row.level, message=f"step {found.step}: a barrier of {barrier}")
+        connectivity, metric = row.connectivity, row.metric
+        barrier = f"{metric.number(connectivity.barrier)} {metric.difference_unit}"
+        send("connectivity", level=row.level, message=f"step {connectivity.step}: a barrier of {barrier}")
         clock.tick()
 
     try:

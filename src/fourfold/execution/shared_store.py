@@ -33,8 +33,8 @@ class SharedStore(RunStore):
 
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
-        found = super().kept_levels(trial) if self._ranks.first else []
-        return [int(level) for level in json.loads(self._ranks.from_first(json.dumps(found).encode()))]
+        levels = super().kept_levels(trial) if self._ranks.first else []
+        return [int(level) for level in json.loads(self._ranks.from_first(json.dumps(levels).encode()))]
 
     def drop_states(self, trial: int, before: int) -> None:
         """Remove the states of a trial's levels before one whose own state is there."""
@@ -64,7 +64,7 @@ class SharedStore(RunStore):
                 content = _PRESENT + super()._read(file, most_bytes)
             except FileNotFoundError:
                 pass
-            except OSError as error:  # told to all, as all go on from it
+            except OSError as error:  # sent to all ranks, as all continue from it
                 content = _UNREADABLE + str(error.strerror or error).encode()
         content = self._ranks.from_first(content)
         if content == _ABSENT:

@@ -1,7 +1,7 @@
 """A run's figures, also sent to an experiment tracker, off by default; rows on disk stay what counts.
 
 Every trial (and every control of it) is one tracked run, named by the id of its spec and its number, so that a run that is
-resumed goes on with the same tracked ones. Two axes: `epoch/…` by the epochs since the beginning of level 0, `level/…` by the
+resumed continues the same tracked ones. Two axes: `epoch/…` by the epochs since the beginning of level 0, `level/…` by the
 level. A tracker that fails gets nothing more, says so once, and never ends a run.
 """
 
@@ -122,8 +122,8 @@ class MLflow:
 
     def _open(self, run: Tracked) -> str:
         """Return the id of the run with our name, which is a tag of it, made if there is none."""
-        found = self._client.get_experiment_by_name(PROJECT)
-        experiment = found.experiment_id if found else self._client.create_experiment(PROJECT)
+        existing = self._client.get_experiment_by_name(PROJECT)
+        experiment = existing.experiment_id if existing else self._client.create_experiment(PROJECT)
         runs = self._client.search_runs([experiment], filter_string=f"tags.`fourfold.run` = '{run.name}'")
         if runs:
             self._client.update_run(runs[0].info.run_id, status="RUNNING")
@@ -240,11 +240,11 @@ class _Sender:
     def _try(self, name: str, action: Callable[[], object]) -> None:
         try:
             action()
-        except Exception as error:  # whatever a server or a library does, the run goes on
+        except Exception as error:  # whatever a server or a library does, the run continues
             self._open.pop(name, None)
             assert self._last is not None
             reason = str(error).partition("\n")[0] or type(error).__name__
-            message = f"{name} failed ({reason}) and gets nothing more; the run goes on"
+            message = f"{name} failed ({reason}) and gets nothing more; the run continues"
             self._on_event(Event(kind="notice", spec=self._last.spec, message=message))
 
 

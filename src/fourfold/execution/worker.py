@@ -49,7 +49,7 @@ def take_standard_output() -> TextIO:
 
 
 def take_standard_input() -> TextIO:
-    """Return standard input for trials alone; a process that is forked meanwhile has another, whose lock nobody holds."""
+    """Return standard input for trials alone; a process that is forked meanwhile has another, whose lock is free."""
     lines = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
     sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
     return lines

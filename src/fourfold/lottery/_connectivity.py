@@ -24,7 +24,7 @@ from fourfold.pruning import Masks
 from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays
 from fourfold.tasks import Task
-from fourfold.train import Evaluation, TrainingFailedError, evaluate, train
+from fourfold.train import Evaluation, TrainingFailedError, evaluate
 from fourfold.train.evaluation import forward
 from fourfold.train.memory_format import laid_out
 from fourfold.train.precision import computing
@@ -71,7 +71,7 @@ def connectivity(
             return derive_seed(trial, f"copy-{number}", level, epoch)
 
         with drawing(experiment, trial, level, f"network of copy-{number}"):
-            train(
+            experiment.trainer(
                 end,
                 experiment.splits,
                 spec.train,
@@ -80,13 +80,15 @@ def connectivity(
                 masks=masks,
                 first_step=step,
                 moments=moments,
-                task=experiment.asked,
+                task=experiment.training_task,
             )
         ends.append({name: value.clone() for name, value in end.state_dict().items()})
     positions = tuple(number / (points - 1) for number in range(points))
     precision = spec.train.precision
     with computing(precision, experiment.device), laid_out(network, experiment.splits, precision) as splits:
-        points_on_line = [_between(network, ends[0], ends[1], position, splits, experiment.asked) for position in positions]
+        points_on_line = [
+            _between(network, ends[0], ends[1], position, splits, experiment.training_task) for position in positions
+        ]
     metric = experiment.task.metric
     errors = tuple(metric.error(test.metrics[metric.name]) for test in points_on_line)
     losses = tuple(test.loss for test in points_on_line)
@@ -128,7 +130,7 @@ def _train_to(
 ) -> dict[str, Tensor] | None:
     """Train as the level does up to a step, and return the optimiser's state; None before the first step."""
     with drawing(experiment, trial, level):
-        trained = train(
+        trained = experiment.trainer(
             network,
             experiment.splits,
             replace(experiment.spec.train, early_stopping=None),
@@ -136,7 +138,7 @@ def _train_to(
             weights=named_weights(network),
             masks=masks,
             until_step=step,
-            task=experiment.asked,
+            task=experiment.training_task,
         )
     return trained.moments if step else None
 

@@ -33,14 +33,14 @@ def repair(
     Raises:
         UserError: another process works on the run, or its data are not here.
     """
-    wanted = [finding for finding in findings if finding.mendable]
+    mendable = [finding for finding in findings if finding.mendable]
     with store.lock("run"):
-        for finding in wanted:
+        for finding in mendable:
             if finding.remedy in (CUT, DROPPED):
                 _cut(store, finding, say)
             elif finding.remedy != TRAINED_AGAIN and finding.state != "missing":
                 _move_aside(store, finding, say)
-        again = [finding for finding in wanted if finding.remedy == TRAINED_AGAIN]
+        again = [finding for finding in mendable if finding.remedy == TRAINED_AGAIN]
         for finding in again:
             if (store.path / finding.file).is_dir():  # which is in the way of the file
                 _move_aside(store, finding, say)
@@ -87,17 +87,17 @@ class _Mender:
 
     def _keep(self, trial: int, level: int) -> None:
         recovery = recovery_of(self._experiment, self._store, trial, lambda level, epoch: None, None)
-        told: list[str] = []
+        messages: list[str] = []
 
         def train_again(row: Row) -> tuple[Row, Arrays]:
             state: Arrays = {}
             return recovery.again(row.level, state.update).row, state
 
-        keep_done(self._store, trial, [level], train_again, lambda level, message: told.append(message))
+        keep_done(self._store, trial, [level], train_again, lambda level, message: messages.append(message))
         with contextlib.suppress(UserError):
             self._store.weights(trial, level)
             return
-        raise UserError("; ".join(told) or f"trial {trial} has no level {level}")
+        raise UserError("; ".join(messages) or f"trial {trial} has no level {level}")
 
 
 def _cut(store: RunStore, finding: Finding, say: Say) -> None:

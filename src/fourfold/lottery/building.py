@@ -259,8 +259,8 @@ def user_code(spec: Spec, expected: str) -> Iterator[None]:
         files = _files_of(spec) if isinstance(error, UserError) else []
         if cause is None or any(str(file) in str(error) for file in files):  # which says already where it was
             raise
-        if told := explained(cause, spec, expected, anywhere=cause is error):
-            raise told from error
+        if message := explained(cause, spec, expected, anywhere=cause is error):
+            raise message from error
         raise
 
 

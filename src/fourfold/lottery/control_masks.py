@@ -42,11 +42,11 @@ def shuffled_everywhere(masks: Masks, units: Units, generator: Generator, before
 
 def random_in_layers(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:
     """Return masks of random units, in every layer as many as the given ones keep."""
-    drawn = {}
+    random_masks = {}
     for name, scores in pruning.random_scores(masks, units, generator).items():
         count = int(_kept_units(name, masks[name], units).sum())
-        drawn[name] = units.join(name, pruning.keep_largest(scores, count), torch.ones_like(masks[name]))
-    return drawn
+        random_masks[name] = units.join(name, pruning.keep_largest(scores, count), torch.ones_like(masks[name]))
+    return random_masks
 
 
 def random_erdos_renyi(masks: Masks, units: Units, generator: Generator, before: Iterable[Masks]) -> Masks:

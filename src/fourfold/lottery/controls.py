@@ -82,8 +82,8 @@ def controls_left(
         for control in controls
         if store.failure(trial, control) is None
     }
-    asked = controls_of(store.spec(), len(store.rows(trial)), controls, levels)
-    return [(control, level) for control, level in asked if control in done and level not in done[control]]
+    pairs = controls_of(store.spec(), len(store.rows(trial)), controls, levels)
+    return [(control, level) for control, level in pairs if control in done and level not in done[control]]
 
 
 def controls_of(spec: Spec, there: int, controls: Collection[str], levels: Collection[int] | None) -> list[tuple[str, int]]:
@@ -92,10 +92,10 @@ def controls_of(spec: Spec, there: int, controls: Collection[str], levels: Colle
     for control in controls:
         if control == "equal-macs" and spec.model.algebra == "real":
             continue
-        wanted = [level for level in range(there) if levels is None or level in levels]
-        if control in CHAINED and wanted:
-            wanted = list(range(max(wanted) + 1))
-        pairs += [(control, level) for level in wanted]
+        chosen_levels = [level for level in range(there) if levels is None or level in levels]
+        if control in CHAINED and chosen_levels:
+            chosen_levels = list(range(max(chosen_levels) + 1))
+        pairs += [(control, level) for level in chosen_levels]
     return pairs
 
 

@@ -27,17 +27,17 @@ def check_kind(spec: Spec) -> None:
     Raises:
         UserError: they are of another kind.
     """
-    wanted = KINDS.get(spec.task.name)
-    if wanted is None:
+    kinds = KINDS.get(spec.task.name)
+    if kinds is None:
         return
     splits = parts.prepared(spec) if parts.is_own_data(spec) else None
     kind = splits.kind if splits else "classes"
-    if kind in wanted or (kind == "values" and spec.task.name == "multilabel" and _are_zeros_and_ones(splits)):
+    if kind in kinds or (kind == "values" and spec.task.name == "multilabel" and _are_zeros_and_ones(splits)):
         return
     raise UserError(
         f"`task.name` (={spec.task.name!r}) cannot be combined with `data.name` (={spec.data.name!r}), whose targets are of "
         f"kind {kind!r}: the task for them is {FITTING[kind]}, or `targets` says where they are made that they are "
-        f"{wanted[0]!r}"
+        f"{kinds[0]!r}"
     )
 
 

@@ -25,7 +25,7 @@ from fourfold.lottery.training import OnEpoch, Round
 from fourfold.nn import named_weights
 from fourfold.record import Row, RunStore, Spec, UserError
 from fourfold.record.store import Arrays
-from fourfold.train import ALONE, Ranks, TrainingFailedError, steps_per_epoch
+from fourfold.train import ALONE, Ranks, Trained, TrainingFailedError, steps_per_epoch, train
 
 OnRow = Callable[[Row], None]
 
@@ -50,6 +50,8 @@ class Experiment:
     """What the network is asked."""
     code: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each file of the user's code, which every row names."""
+    trainer: Callable[..., Trained] = train
+    """Trains a network, as `fourfold.train.train` does."""
 
     @classmethod
     def prepare(cls, spec: Spec, data_dir: Path | None, device: torch.device, *, download: bool = True) -> "Experiment":
@@ -73,9 +75,9 @@ class Experiment:
         )
 
     @property
-    def asked(self) -> tasks.Task | None:
+    def training_task(self) -> tasks.Task | None:
         """The task as training takes it: None is plain classification, which every engine knows."""
-        return asked_of(self.task, self.splits, self.ranks)
+        return training_task(self.task, self.splits, self.ranks)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -83,8 +85,8 @@ class Experiment:
         return steps_per_epoch(len(self.splits.train), self.spec.train.batch_size)
 
 
-def asked_of(task: tasks.Task, splits: data.Splits, ranks: Ranks = ALONE) -> tasks.Task | None:
-    """Return a task as training takes it; see `Experiment.asked`.
+def training_task(task: tasks.Task, splits: data.Splits, ranks: Ranks = ALONE) -> tasks.Task | None:
+    """Return a task as training takes it; see `Experiment.training_task`.
 
     Of the user's own data those are images that lie as built-in ones do, of which every engine gives the same rows.
     """

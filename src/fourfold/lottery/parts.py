@@ -144,14 +144,14 @@ def model_code(spec: Spec) -> Code:
 
 def codes(spec: Spec) -> list[Code]:
     """Return the user's code that a spec names, by references or by entry points of installed packages."""
-    found: list[Code | None] = []
+    user_codes: list[Code | None] = []
     if is_own_data(spec) and spec.data.name not in READERS and not _is_path(spec.data.name):
-        found.append(resolve(spec.data.name, "data", spec.trust))
+        user_codes.append(resolve(spec.data.name, "data", spec.trust))
     if is_own_model(spec):
-        found.append(resolve(spec.model.name, "model", spec.trust))
+        user_codes.append(resolve(spec.model.name, "model", spec.trust))
     if spec.task.name not in tasks.TASKS:
-        found.append(resolve(spec.task.name, "task", spec.trust))
-    return [code for code in found if code is not None]
+        user_codes.append(resolve(spec.task.name, "task", spec.trust))
+    return [code for code in user_codes if code is not None]
 
 
 def digests(spec: Spec) -> dict[str, str]:
@@ -169,13 +169,13 @@ def pinned(spec: Spec) -> Spec:
 
 def code_files(spec: Spec) -> list[Path]:
     """Return the files of the user's code that a spec names, before those that they import."""
-    found = codes(spec)
-    return list(dict.fromkeys([*(code.file for code in found), *(file for code in found for file in code.files)]))
+    user_codes = codes(spec)
+    return list(dict.fromkeys([*(code.file for code in user_codes), *(file for code in user_codes for file in code.files)]))
 
 
 _loading = threading.RLock()
 _folder: Path | None = None
-"""The data directory that `look_in` was told."""
+"""The data directory that `look_in` has set."""
 _sources: dict[tuple[str, str], Any] = {}
 """Data that were loaded, by name and digest of their code: a function of the user's is called once a process."""
 _prepared: dict[Any, tuple[Any, Any]] = {}

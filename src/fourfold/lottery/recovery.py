@@ -132,7 +132,7 @@ class Recovery:
 
 
 def tell_nobody(kind: str, **about: Any) -> None:
-    """Tell nobody what happens."""
+    """Ignore what happens."""
 
 
 def tell_once_more(tell: Tell, lost: LostFileError, first: int, last: int, control: str = TICKET) -> None:

@@ -25,7 +25,7 @@ def load_ticket(
     """Return the trained network of a level whose weights were kept, in evaluation mode on the CPU.
 
     Its pruned weights are zero; its attribute `masks` has a tensor for each weight, by its name in the state dict, that is True
-    where the weight is kept, so that training can go on under them.
+    where the weight is kept, so that training can continue under them.
 
     Args:
         run: A run's folder, or its store.

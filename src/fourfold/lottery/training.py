@@ -20,7 +20,7 @@ from fourfold.nn import named_weights
 from fourfold.pruning import Choice, Masks
 from fourfold.record import SCORED_AT_START, TICKET, Epoch, Row
 from fourfold.record.store import Arrays
-from fourfold.train import OutOfTimeError, Trained, train
+from fourfold.train import OutOfTimeError, Trained
 
 if TYPE_CHECKING:
     from fourfold.lottery.levels import Experiment
@@ -112,7 +112,7 @@ class Round:
         pruning.apply_(weights, masks)
         try:
             with drawing(self.experiment, self.trial, self.level):
-                trained = train(
+                trained = self.experiment.trainer(
                     network,
                     self.experiment.splits,
                     begin.train,
@@ -126,7 +126,7 @@ class Round:
                     ranks=self.experiment.ranks,
                     saver=saver,
                     resumed=resumed,
-                    task=self.experiment.asked,
+                    task=self.experiment.training_task,
                 )
         except OutOfTimeError as ending:
             raise OutOfTimeError(saver.ended(str(ending)) if saver else str(ending)) from None
@@ -206,7 +206,7 @@ def choose_masks(
         choice,
         images=images,
         labels=labels,
-        loss=None if experiment.asked is None else experiment.task.loss,
+        loss=None if experiment.training_task is None else experiment.task.loss,
         masks=among,
         macs_per_weight=experiment.sizes.macs_per_weight,
         generator=torch.Generator(device).manual_seed(derive_seed(trial, "scores")),

@@ -34,7 +34,7 @@ class Layers:
     norm: str = "component"
     """One of `NORMS`."""
     width: float = 1.0
-    """Factor of the sizes of all hidden layers, each rounded to whole numbers of the algebra."""
+    """Factor of the sizes of all hidden layers, each rounded to elements of the algebra."""
 
     def __post_init__(self) -> None:
         numbers(self.algebra)
@@ -46,7 +46,7 @@ class Layers:
             raise UserError(f"`width` (={self.width}) must be above 0")
 
     def scaled(self, size: int) -> int:
-        """Return a size in real neurons times the width, rounded to whole numbers of the algebra, at least one."""
+        """Return a size in real neurons times the width, rounded to elements of the algebra, at least one."""
         n = dimension(self.algebra)
         return size if self.width == 1 else max(1, round(size * self.width / n)) * n
 

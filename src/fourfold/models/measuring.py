@@ -106,7 +106,7 @@ def run_once(model: nn.Module, inputs: Inputs, *, on_meta: bool) -> Sizes:
         stack.enter_context(torch.no_grad())
         if on_meta:
             stack.enter_context(place)
-        for name, module in counting.seen.items():
+        for name, module in counting.modules.items():
             stack.callback(module.register_forward_hook(counting.hook(name), with_kwargs=True).remove)
         call_with(model, state, map_tensors(lambda tensor: tensor.to(place), inputs))
     return counting.sizes()
@@ -133,11 +133,11 @@ class _Counting:
     def __init__(self, model: nn.Module) -> None:
         self._weights = {name: weight.numel() for name, (_, _, weight) in weights_with_layers(model).items()}
         names = {id(weight): name for name, (_, _, weight) in weights_with_layers(model).items()}
-        self.seen = {name: module for name, module in model.named_modules() if _has_parameters(module)}
+        self.modules = {name: module for name, module in model.named_modules() if _has_parameters(module)}
         """Modules with parameters of their own, by name."""
         self._names = {
             (id(module), local): names[id(weight)]
-            for module in self.seen.values()
+            for module in self.modules.values()
             for local, weight in stored_weights(module).items()
         }
         self._order: dict[str, tuple[int, ...]] = {}
@@ -159,13 +159,13 @@ class _Counting:
         """Return the sizes of all layers, those that ran first."""
         counted: set[int] = set()
         layers: list[LayerSize] = []
-        for name in [*self._order, *(name for name in self.seen if name not in self._order)]:
+        for name in [*self._order, *(name for name in self.modules if name not in self._order)]:
             layers += self._of(name, counted)
         return Sizes(layers=tuple(layers))
 
     def _of(self, name: str, counted: set[int]) -> Iterator[LayerSize]:
         """Yield the entries of a module: one for each weight, and one for what else it has."""
-        module, output = self.seen[name], self._order.get(name, ())
+        module, output = self.modules[name], self._order.get(name, ())
         algebra = own_algebra(module)
         own = {id(p): p for p in _own_parameters(module) if id(p) not in counted}
         counted.update(own)

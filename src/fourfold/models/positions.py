@@ -44,8 +44,8 @@ def _of_weight(layer: nn.Module, positions: int) -> Iterator[Run]:
 
 def _by_steps(layer: Any, arguments: dict[str, Any], _: Any) -> Iterator[Run]:
     """All weights of a recurrent layer work at every step."""
-    given = arguments["input"]
-    data = given.data if isinstance(given, PackedSequence) else given
+    steps_input = arguments["input"]
+    data = steps_input.data if isinstance(steps_input, PackedSequence) else steps_input
     n = getattr(layer, "algebra", algebra_of(layer)).n
     for local in stored_weights(layer):
         yield layer, local, data.numel() // layer.input_size * n

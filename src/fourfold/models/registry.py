@@ -41,7 +41,7 @@ class ModelInfo:
 
 
 def _resnet(depths: tuple[int, ...], bottleneck: bool, first: int = 64) -> Make:
-    return partial(resnet.resnet, depths=depths, bottleneck=bottleneck, first=first)
+    return partial(resnet.residual_network, depths=depths, bottleneck=bottleneck, first=first)
 
 
 MODELS: dict[str, ModelInfo] = {
@@ -129,7 +129,7 @@ def build(
         seed: Draw the weights from this seed, whatever torch's global state; None draws from that state.
         learned_from: Put a `LearnedChannel` in front that makes `shape[0]` channels out of this many.
         device: Where to build it; `meta` for its shapes alone.
-        width: Factor of the sizes of all hidden layers, each rounded to whole numbers of the algebra.
+        width: Factor of the sizes of all hidden layers, each rounded to elements of the algebra.
         norm: Batch norm, where the network has it: of each `component` alone, or `whitening`.
 
     Raises:
@@ -142,17 +142,17 @@ def build(
         raise UserError(f"`num_classes` (={num_classes}) must lie in [1, {MOST_CLASSES}]")
     if head == "algebra":
         check_divisible("num_classes", num_classes, numbers(algebra))
-    seen = tuple(shape) if shape is not None else input_shape(name, algebra)
-    if len(seen) != len(info.shape):
-        raise UserError(f"`shape` (={seen}) must be {'(steps, features)' if info.series else '(channels, height, width)'}")
-    channels = seen[-1 if info.series else 0]
+    sides = tuple(shape) if shape is not None else input_shape(name, algebra)
+    if len(sides) != len(info.shape):
+        raise UserError(f"`shape` (={sides}) must be {'(steps, features)' if info.series else '(channels, height, width)'}")
+    channels = sides[-1 if info.series else 0]
     if learned_from is not None and not 0 < learned_from < channels:
         raise UserError(f"`learned_from` (={learned_from}) must be fewer channels than the {channels} that the network sees")
-    if not info.series and min(seen[1:]) < info.smallest:
-        raise UserError(f"images of {seen[1]}×{seen[2]} are too small for {name}: it needs {info.smallest}×{info.smallest}")
+    if not info.series and min(sides[1:]) < info.smallest:
+        raise UserError(f"images of {sides[1]}×{sides[2]} are too small for {name}: it needs {info.smallest}×{info.smallest}")
 
     with torch.device("meta"):
-        network: nn.Module = info.make(seen, num_classes, layers)
+        network: nn.Module = info.make(sides, num_classes, layers)
         if norm == "whitening" and not any(isinstance(module, WhiteningBatchNorm2d) for module in network.modules()):
             raise UserError(f"`norm` (={norm!r}) needs a network with batch norm; {name} has none")
         if learned_from is not None:

@@ -55,7 +55,7 @@ def _block(in_channels: int, width: int, stride: int, bottleneck: bool, layers: 
     return Block(body, shortcut)
 
 
-def resnet(
+def residual_network(
     shape: Shape, num_classes: int, layers: Layers, *, depths: Sequence[int], bottleneck: bool, first: int = 64
 ) -> nn.Sequential:
     """Return a ResNet: stem, stages, mean, linear layer.
@@ -68,9 +68,9 @@ def resnet(
         bottleneck: Whether blocks have three layers and give four times their channels.
         first: Channels of the first stage; every other one has twice those of the stage before.
     """
-    made: OrderedDict[str, nn.Module] = OrderedDict()
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
     in_channels = layers.scaled(first)
-    made.update(stem=_conv_norm(shape[0], in_channels, 3, 1, layers), relu=nn.ReLU())
+    modules.update(stem=_conv_norm(shape[0], in_channels, 3, 1, layers), relu=nn.ReLU())
     for stage, depth in enumerate(depths):
         channels = layers.scaled(first * 2**stage)
         blocks = []
@@ -78,8 +78,8 @@ def resnet(
             stride = 2 if stage > 0 and block == 0 else 1
             blocks.append(_block(in_channels, channels, stride, bottleneck, layers))
             in_channels = 4 * channels if bottleneck else channels
-        made[f"stage{stage + 1}"] = nn.Sequential(*blocks)
-    made["mean"] = nn.AdaptiveAvgPool2d(1)
-    made["flatten"] = nn.Flatten()
-    made["fc"] = layers.output(in_channels, num_classes)
-    return nn.Sequential(made)
+        modules[f"stage{stage + 1}"] = nn.Sequential(*blocks)
+    modules["mean"] = nn.AdaptiveAvgPool2d(1)
+    modules["flatten"] = nn.Flatten()
+    modules["fc"] = layers.output(in_channels, num_classes)
+    return nn.Sequential(modules)

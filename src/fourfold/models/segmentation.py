@@ -19,13 +19,13 @@ Sizes = Sequence[int]
 
 def _stage(in_channels: int, out_channels: int, layers: Layers, depth: int = 2) -> nn.Sequential:
     """Return 3×3 convolutions, each with batch norm and ReLU."""
-    made: OrderedDict[str, nn.Module] = OrderedDict()
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
     for number in range(1, depth + 1):
-        made[f"conv{number}"] = layers.convolution(in_channels, out_channels, bias=False)
-        made[f"norm{number}"] = layers.batch_norm(out_channels)
-        made[f"relu{number}"] = nn.ReLU()
+        modules[f"conv{number}"] = layers.convolution(in_channels, out_channels, bias=False)
+        modules[f"norm{number}"] = layers.batch_norm(out_channels)
+        modules[f"relu{number}"] = nn.ReLU()
         in_channels = out_channels
-    return nn.Sequential(made)
+    return nn.Sequential(modules)
 
 
 class UNet(nn.Module):

@@ -21,44 +21,44 @@ def lenet(shape: Shape, num_classes: int, layers: Layers, *, hidden: Sequence[in
 
 def conv(shape: Shape, num_classes: int, layers: Layers, *, channels: Sequence[int]) -> nn.Sequential:
     """Return pairs of 3×3 convolutions, each pair followed by 2×2 max-pooling, then layers of 256, 256 and the classes."""
-    made: list[tuple[str, nn.Module]] = []
+    modules: list[tuple[str, nn.Module]] = []
     in_channels, height, columns = shape
     for size in channels:
         out_channels = layers.scaled(size)
         for _ in range(2):
-            made += [("conv", layers.convolution(in_channels, out_channels)), ("relu", nn.ReLU())]
+            modules += [("conv", layers.convolution(in_channels, out_channels)), ("relu", nn.ReLU())]
             in_channels = out_channels
-        made.append(("pool", nn.MaxPool2d(2)))
+        modules.append(("pool", nn.MaxPool2d(2)))
         height, columns = height // 2, columns // 2
     features = in_channels * height * columns
-    return _sequence(made + _fully_connected(features, (256, 256), num_classes, layers))
+    return _sequence(modules + _fully_connected(features, (256, 256), num_classes, layers))
 
 
 def vgg16(shape: Shape, num_classes: int, layers: Layers) -> nn.Sequential:
     """Return VGG-16 with batch norm in the form used for small images: 13 convolutions, mean over the map, one linear layer."""
-    made: list[tuple[str, nn.Module]] = []
+    modules: list[tuple[str, nn.Module]] = []
     in_channels = shape[0]
     for block in VGG16_CHANNELS:
         for size in block:
             out_channels = layers.scaled(size)
-            made += [
+            modules += [
                 ("conv", layers.convolution(in_channels, out_channels, bias=False)),
                 ("norm", layers.batch_norm(out_channels)),
                 ("relu", nn.ReLU()),
             ]
             in_channels = out_channels
-        made.append(("pool", nn.MaxPool2d(2)))
-    made.append(("mean", nn.AdaptiveAvgPool2d(1)))
-    return _sequence(made + _fully_connected(in_channels, (), num_classes, layers))
+        modules.append(("pool", nn.MaxPool2d(2)))
+    modules.append(("mean", nn.AdaptiveAvgPool2d(1)))
+    return _sequence(modules + _fully_connected(in_channels, (), num_classes, layers))
 
 
 def _fully_connected(features: int, hidden: Sequence[int], num_classes: int, layers: Layers) -> list[tuple[str, nn.Module]]:
-    made: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
+    modules: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     for size in hidden:
         out_features = layers.scaled(size)
-        made += [("fc", layers.linear(features, out_features)), ("relu", nn.ReLU())]
+        modules += [("fc", layers.linear(features, out_features)), ("relu", nn.ReLU())]
         features = out_features
-    return [*made, ("fc", layers.output(features, num_classes))]
+    return [*modules, ("fc", layers.output(features, num_classes))]
 
 
 def _sequence(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:

@@ -143,7 +143,7 @@ def run_tool(command: list[str], source: bytes | None = None, time_limit: float 
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
             try:
                 output, errors = process.communicate(source, TIME_LIMIT if time_limit is None else time_limit)
-            except BaseException:  # a driver such as gcc leaves the work to others, which would go on without it
+            except BaseException:  # a driver such as gcc leaves the work to others, which would run without it
                 _end_group(process)
                 raise
     except (OSError, subprocess.TimeoutExpired) as error:

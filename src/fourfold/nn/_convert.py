@@ -151,22 +151,22 @@ def convert_with_report(
     left = dict.fromkeys(output_layer(model, layers) if head == "real" else [], "output layer, with `head`='real'")
     left |= dict.fromkeys(skipped(model, layers, skip), "skipped")
     untouched = modules_of(model, layers, skip)
-    made: dict[str, nn.Module] = {}
+    replacements: dict[str, nn.Module] = {}
     with _drawing(model, seed if weights == "scratch" else 0):
         for name, layer in layers.items():
             if name in left:
                 continue
-            found = counterpart(name, layer, algebra, keeps_function=weights == "project")
-            if isinstance(found, str):
-                left[name] = found
+            replacement = counterpart(name, layer, algebra, keeps_function=weights == "project")
+            if isinstance(replacement, str):
+                left[name] = replacement
             else:
-                made[name] = found
-    leave_tied(model, layers, made, left)
-    if algebra.n > 1 and not any(has_weights(layer) for layer in made.values()):
+                replacements[name] = replacement
+    leave_tied(model, layers, replacements, left)
+    if algebra.n > 1 and not any(has_weights(layer) for layer in replacements.values()):
         raise nothing_to_convert(layers, left, algebra)
     sizes = {name: num_parameters(layer) for name, layer in layers.items()}
-    errors = {name: project_(layer, layers[name]) for name, layer in made.items()} if weights == "project" else {}
-    replace_((layers[name], layer) for name, layer in made.items())
+    errors = {name: project_(layer, layers[name]) for name, layer in replacements.items()} if weights == "project" else {}
+    replace_((layers[name], layer) for name, layer in replacements.items())
     refuse_fused_encoders_(model)
     if algebra.n > 1:
         _rearrange(model, algebra, untouched, weights)
@@ -203,7 +203,7 @@ def to_real(model: nn.Module) -> nn.Module:
 
     Its state dict loads into the plain architecture, as it was before `convert`, unless that joined or parted features in
     another order than the converted one does. Grouped convolutions are the exception: their
-    groups join whole numbers, so torch needs one group, zeros and all. Torch's own layers stay, and ours that hold no matrices,
+    groups join elements, so torch needs one group, zeros and all. Torch's own layers stay, and ours that hold no matrices,
     such as pooling by norm and whitening. Parametrized weights are baked in.
 
     Raises:

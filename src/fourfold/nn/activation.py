@@ -1,4 +1,4 @@
-"""Activations of whole numbers, which act on the norm or the angle and keep the direction.
+"""Activations of elements, which act on the norm or the angle and keep the direction.
 
 Split activations, that is, torch's own applied to every component alone, are the usual choice (Arena et al. 1994).
 """
@@ -15,7 +15,7 @@ from fourfold.record import UserError
 
 
 class ModReLU(NumberLayer):
-    """modReLU(q) = q / |q| · relu(|q| + b), with a learned b for every number (Arjovsky et al. 2016, equation 8).
+    """modReLU(q) = q / |q| · relu(|q| + b), with a learned b for every element (Arjovsky et al. 2016, equation 8).
 
     Numbers shorter than −b become zero, all others keep their direction. With n = 1 and b < 0 it is
     `torch.nn.functional.softshrink` with λ = −b. Started at b = `init`; 0 makes it the identity.
@@ -49,7 +49,7 @@ class ModReLU(NumberLayer):
         nn.init.constant_(self.bias, self.init)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return q / |q| · relu(|q| + b) of every number q."""
+        """Return q / |q| · relu(|q| + b) of every element q."""
         dim = axis_of(input, self.dim)
         if input.shape[dim] != self.num_features:
             raise UserError(f"`input.shape[{dim}]` (={input.shape[dim]}) must be `num_features` (={self.num_features})")
@@ -80,7 +80,7 @@ class Cardioid(NumberFunction):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return ½ (1 + cos θ) q of every number q."""
+        """Return ½ (1 + cos θ) q of every element q."""
         dim = axis_of(input, self.dim)
         numbers = split_components(input, self.algebra, dim)
         cosine = numbers.narrow(dim, 0, 1) / divisors(numbers, dim)
@@ -97,7 +97,7 @@ class AmplitudeTanh(NumberFunction):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return tanh(|q|) q / |q| of every number q."""
+        """Return tanh(|q|) q / |q| of every element q."""
         dim = axis_of(input, self.dim)
         numbers = split_components(input, self.algebra, dim)
         length = divisors(numbers, dim)

@@ -14,10 +14,10 @@ from fourfold.record import UserError
 
 
 class MultiheadAttention(BlockedLayer, nn.MultiheadAttention):
-    """Attention whose projections are matrices of algebra numbers; `real` is `torch.nn.MultiheadAttention` to the last bit.
+    """Attention whose projections are matrices of algebra elements; `real` is `torch.nn.MultiheadAttention` to the last bit.
 
     Scores are real: the inner product of the components of query and key, which is the real part of Σ conj(q)·k (as in
-    Zhang et al. 2021, "Beyond Fully-Connected Layers with Quaternions"). Each head gets whole numbers.
+    Zhang et al. 2021, "Beyond Fully-Connected Layers with Quaternions"). Each head gets elements.
 
     Shapes: as torch's; features of query, key, value and output are blocked by component ([r…, x…, y…, z…]), and those
     between the projections head by head, each head's blocked by component. So in_proj_weight (3 · embed_dim, embed_dim / n)
@@ -103,7 +103,7 @@ class MultiheadAttention(BlockedLayer, nn.MultiheadAttention):
 
 
 def check_heads(size_name: str, size: int, heads_name: str, num_heads: int, algebra: Algebra) -> None:
-    """Raise unless a size in real neurons makes whole numbers of the algebra in every head."""
+    """Raise unless a size in real neurons makes elements of the algebra in every head."""
     if size <= 0 or num_heads <= 0:
         raise UserError(f"`{size_name}` (={size}) and `{heads_name}` (={num_heads}) must be greater than 0")
     if size % (num_heads * algebra.n):

@@ -19,8 +19,8 @@ from fourfold.record import UserError
 
 def own_algebra(module: nn.Module) -> Algebra | LearnedAlgebra:
     """Return the algebra that a module computes in; `REAL` for torch's own, and where `algebra` is something of the user's."""
-    found = getattr(module, "algebra", REAL)
-    return found if isinstance(found, Algebra | LearnedAlgebra) else REAL
+    own = getattr(module, "algebra", REAL)
+    return own if isinstance(own, Algebra | LearnedAlgebra) else REAL
 
 
 class AlgebraLayer(WholeLayer):
@@ -123,14 +123,16 @@ def fixed(algebra: str | Algebra) -> Algebra:
     Raises:
         ValueError: an unknown name, or a learned algebra.
     """
-    found = get(algebra)
-    if not isinstance(found, Algebra):
-        raise UserError(f"`algebra` (={type(found).__name__}) must be fixed here; linear layers and convolutions learn theirs")
-    return found
+    resolved = get(algebra)
+    if not isinstance(resolved, Algebra):
+        raise UserError(
+            f"`algebra` (={type(resolved).__name__}) must be fixed here; linear layers and convolutions learn theirs"
+        )
+    return resolved
 
 
 def check_divisible(argument: str, value: int, algebra: Algebra, groups: int = 1) -> None:
-    """Raise unless a size in real neurons makes whole numbers of the algebra in every group."""
+    """Raise unless a size in real neurons makes elements of the algebra in every group."""
     unit = algebra.n * groups
     if value % unit:
         of = f"{unit} ({groups} groups of {algebra.n})" if groups > 1 else f"{algebra.n}"

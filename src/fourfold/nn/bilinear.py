@@ -13,7 +13,7 @@ from fourfold.record.errors import unknown
 
 
 class Bilinear(AlgebraLayer, nn.Bilinear):
-    """y_o = Σ_ij (W_oij · x1_i) · x2_j + b_o over algebra numbers; `real` is `torch.nn.Bilinear` to the last bit.
+    """y_o = Σ_ij (W_oij · x1_i) · x2_j + b_o over algebra elements; `real` is `torch.nn.Bilinear` to the last bit.
 
     The brackets count for octonions, which do not associate; the order counts from the quaternions on.
 

@@ -15,7 +15,7 @@ from fourfold.nn.expansion import can_expand, expand, plan_of_blocks
 
 
 def real_matrix(weight: Tensor, algebra: Algebra, row_blocks: int = 1, column_blocks: int = 1) -> Tensor:
-    """Return the real matrix of a stored weight whose rows, and columns, fall into blocks that hold whole numbers.
+    """Return the real matrix of a stored weight whose rows, and columns, fall into blocks that hold elements.
 
     Shapes: weight (row_blocks · n · out, column_blocks · in) → (row_blocks · n · out, column_blocks · n · in); each block
     is an algebra matrix, blocked by component within itself. Gates are such blocks, and directions, and heads.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fourfold.nn.eager import is_plain_eager
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 _compare = (ctypes.cdll.msvcrt if os.name == "nt" else ctypes.CDLL(None)).memcmp
 _compare.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -26,11 +26,11 @@ _compare.restype = ctypes.c_int
 
 @dataclass(frozen=True)
 class _Entry:
-    """What a layer has made of its weights."""
+    """What a layer has computed from its weights."""
 
     copies: tuple[Tensor, ...]
-    made: dict[str, tuple[tuple[Any, ...], Any]] = field(default_factory=dict)
-    """By name: the settings with which it was made, and the result."""
+    values: dict[str, tuple[tuple[Any, ...], Any]] = field(default_factory=dict)
+    """By name: the settings it was computed with, and the result."""
 
     def is_of(self, sources: tuple[Tensor, ...]) -> bool:
         return len(sources) == len(self.copies) and all(map(_same_bits, sources, self.copies))
@@ -41,8 +41,8 @@ _ENTRIES: WeakKeyDictionary[nn.Module, _Entry] = WeakKeyDictionary()
 
 
 def cached(
-    layer: nn.Module, name: str, make: Callable[..., Made], sources: tuple[Tensor, ...], settings: tuple[Any, ...] = ()
-) -> Made:
+    layer: nn.Module, name: str, make: Callable[..., Value], sources: tuple[Tensor, ...], settings: tuple[Any, ...] = ()
+) -> Value:
     """Return `make(*sources)`, from the layer's cache while the layer only evaluates in plain eager mode.
 
     `make` may depend on the sources and the settings alone. It is given copies of the sources and called without gradients,
@@ -60,12 +60,12 @@ def cached(
         if not all(copy.stride() == source.stride() for copy, source in zip(entry.copies, sources, strict=True)):
             return make(*sources)  # weights with gaps or repetitions in memory
         _ENTRIES[layer] = entry
-    known = entry.made.get(name)
+    known = entry.values.get(name)
     if known is None or known[0] != settings:
         with torch.inference_mode(False), torch.no_grad():
-            known = entry.made[name] = settings, make(*entry.copies)
-    made: Made = known[1]
-    return made
+            known = entry.values[name] = settings, make(*entry.copies)
+    value: Value = known[1]
+    return value
 
 
 def forget(layer: nn.Module) -> None:

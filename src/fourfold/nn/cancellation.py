@@ -1,6 +1,6 @@
 """How much of its accuracy a layer loses when it is computed by few products, and where that is too much.
 
-The products mix the components of a number before they multiply. So their rounding errors are as large as those of the
+The products mix the components of an element before they multiply. So their rounding errors are as large as those of the
 largest component, E = Σ (Σ_j |x_j|) max_i |w_i|, while each component of the result only has the size of its own terms,
 T_k = Σ |x_j| |w_i| over the pairs with e_i e_j = ± e_k. Where components of very different size meet, E / T_k is large, and
 small components of the result drown. Sizes are sums of absolute values over the positions of an image, or of one row, for
@@ -20,7 +20,7 @@ LARGEST_LOSS = 16.0
 
 
 def weight_sizes(weight: Tensor, n: int, groups: int, transposed: bool) -> tuple[Tensor, Tensor]:
-    """Return the sizes of a stored weight, by input number and by output number: (n, inputs) and (n, outputs)."""
+    """Return the sizes of a stored weight, by input element and by output element: (n, inputs) and (n, outputs)."""
     first, second = weight.shape[:2]
     sizes = weight.detach().abs().reshape(n, groups, first // n // groups, -1)
     by_first = sizes.sum(-1).flatten(1)
@@ -37,12 +37,12 @@ def map_sizes(x: Tensor, n: int) -> Tensor:
 
 
 def of_output_is_kept(x: Tensor, sizes: Tensor, algebra: Algebra) -> bool:
-    """Whether the products compute a layer of the inputs x accurately; `sizes` are those of its weight by input number."""
+    """Whether the products compute a layer of the inputs x accurately; `sizes` are those of its weight by input element."""
     return _balanced(sizes) or _kept(map_sizes(x, algebra.n), sizes, _pairs(algebra, (2, 1, 0)))
 
 
 def of_input_gradient_is_kept(gradient: Tensor, sizes: Tensor, algebra: Algebra) -> bool:
-    """Whether the products compute the gradient by the input accurately; `sizes` are the weight's by output number."""
+    """Whether the products compute the gradient by the input accurately; `sizes` are the weight's by output element."""
     return _balanced(sizes) or _kept(map_sizes(gradient, algebra.n), sizes, _pairs(algebra, (1, 2, 0)))
 
 
@@ -56,7 +56,7 @@ def of_weight_gradient_is_kept(x: Tensor, gradient: Tensor, algebra: Algebra) ->
 
 
 def _balanced(sizes: Tensor) -> bool:
-    """Whether the components (n, c) of every number differ so little that no partner can lose more than is allowed."""
+    """Whether the components (n, c) of every element differ so little that no partner can lose more than is allowed."""
     smallest, largest = sizes.aminmax(dim=0)
     return bool((largest <= LARGEST_LOSS * smallest).all())
 

@@ -1,4 +1,4 @@
-"""What layers without weights share: the whole numbers along an axis, their norms, and the algebra they print."""
+"""What layers without weights share: the elements along an axis, their norms, and the algebra they print."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from fourfold.record import UserError
 
 
 class NumberLayer(WholeLayer):
-    """Mixed in before a layer of torch.nn, or `nn.Module` itself, that treats the n components of a number together."""
+    """Mixed in before a layer of torch.nn, or `nn.Module` itself, that treats the n components of an element together."""
 
     algebra: Algebra = REAL
     dim: int = 1
@@ -30,7 +30,7 @@ class NumberLayer(WholeLayer):
 
 
 class NumberFunction(NumberLayer):
-    """A function of every number along `dim`, without weights: the constructor of such layers."""
+    """A function of every element along `dim`, without weights: the constructor of such layers."""
 
     def __init__(self, *, dim: int = 1, algebra: str | Algebra = "real") -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def join_components(numbers: Tensor, dim: int) -> Tensor:
 
 
 def norms(numbers: Tensor, dim: int) -> Tensor:
-    """Return |q| of every number, with 1 in the place of the n components, in float32 or better.
+    """Return |q| of every element, with 1 in the place of the n components, in float32 or better.
 
     Its gradient at zero is zero; see `algebra.elements.norm_of_parts`.
     """
@@ -109,7 +109,7 @@ class _Lengths(torch.autograd.Function):
 
 
 def divisors(numbers: Tensor, dim: int, at_least: float = 0.0) -> Tensor:
-    """Return |q| of every number as `norms` does, but what is shorter than `at_least`, or zero, has that length.
+    """Return |q| of every element as `norms` does, but what is shorter than `at_least`, or zero, has that length.
 
     So all quotients and gradients are finite. The gradient of such a divisor is zero.
     """

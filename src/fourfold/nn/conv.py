@@ -173,11 +173,11 @@ class Conv1d(_Conv, nn.Conv1d):
 
 
 class Conv2d(_Conv, nn.Conv2d):
-    """A convolution whose kernel entries are algebra numbers; `real` is torch.nn's to the last bit.
+    """A convolution whose kernel entries are algebra elements; `real` is torch.nn's to the last bit.
 
     Shapes: x (N, in_channels, *size) → (N, out_channels, *size'), channels blocked by component ([r…, x…, y…, z…]);
     weight (out_channels, in_channels / n / groups, *kernel), blocked by component along its first axis.
-    With groups, group g joins the g-th part of the input *numbers* with the g-th part of the output numbers.
+    With groups, group g joins the g-th part of the input *elements* with the g-th part of the output elements.
 
     Raises:
         ValueError: a number of channels is not divisible by the algebra's dimension n times the groups.

@@ -108,14 +108,14 @@ class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):
 
 
 class ConvTranspose2d(_ConvTranspose, nn.ConvTranspose2d):
-    """A transposed convolution whose kernel entries are algebra numbers; `real` is torch.nn's to the last bit.
+    """A transposed convolution whose kernel entries are algebra elements; `real` is torch.nn's to the last bit.
 
-    Every output number is a sum of products w·x, the weight on the left as in `Conv2d`. (The adjoint of that layer is
+    Every output element is a sum of products w·x, the weight on the left as in `Conv2d`. (The adjoint of that layer is
     another map: it multiplies with the conjugate of w.)
 
     Shapes: x (N, in_channels, *size) → (N, out_channels, *size'), channels blocked by component ([r…, x…, y…, z…]);
     weight (in_channels, out_channels / n / groups, *kernel), blocked by component along its first axis.
-    With groups, group g joins the g-th part of the input *numbers* with the g-th part of the output numbers.
+    With groups, group g joins the g-th part of the input *elements* with the g-th part of the output elements.
 
     Raises:
         ValueError: a number of channels is not divisible by the algebra's dimension n times the groups; a `padding_mode`

@@ -1,4 +1,4 @@
-"""Dropout of whole numbers: the n components of a number are dropped together."""
+"""Dropout of elements: the n components of an element are dropped together."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +10,7 @@ from fourfold.record import UserError
 
 
 class Dropout(NumberLayer, nn.Dropout):
-    """Dropout (Srivastava et al. 2014) of whole numbers; `real` is torch.nn's to the last bit.
+    """Dropout (Srivastava et al. 2014) of elements; `real` is torch.nn's to the last bit.
 
     Shapes: x of any shape → the same. The numbers lie along `dim`, blocked by component ([r…, x…, y…, z…]): 1 for
     (N, features) and (N, channels, *size), −1 for sequences (N, L, features).
@@ -25,7 +25,7 @@ class Dropout(NumberLayer, nn.Dropout):
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return x with each number zero with probability p, and multiplied by 1 / (1 − p) otherwise."""
+        """Return x with each element zero with probability p, and multiplied by 1 / (1 − p) otherwise."""
         if self.algebra.n == 1:
             return super().forward(input)
         dim = axis_of(input, self.dim)
@@ -46,7 +46,7 @@ class _SpatialDropout(NumberLayer):
         self.algebra = fixed(algebra)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return x with each number's whole map zero with probability p, and multiplied by 1 / (1 − p) otherwise."""
+        """Return x with each element's whole map zero with probability p, and multiplied by 1 / (1 − p) otherwise."""
         if self.algebra.n == 1:
             return super().forward(input)  # type: ignore[no-any-return]
         if input.dim() not in self._ranks:
@@ -64,7 +64,7 @@ class Dropout1d(_SpatialDropout, nn.Dropout1d):
 
 
 class Dropout2d(_SpatialDropout, nn.Dropout2d):
-    """Dropout of whole feature maps (Tompson et al. 2015), the n maps of a number together; `real` is torch.nn's.
+    """Dropout of whole feature maps (Tompson et al. 2015), the n maps of an element together; `real` is torch.nn's.
 
     Shapes: x (N, channels, H, W) → the same, channels blocked by component ([r…, x…, y…, z…]). Without a batch axis
     torch takes three axes for (N, channels, L), so only `real` does.

@@ -1,4 +1,4 @@
-"""`Embedding` and `EmbeddingBag`: tables of algebra numbers.
+"""`Embedding` and `EmbeddingBag`: tables of algebra elements.
 
 A look-up multiplies nothing, so an algebra shares no weights here: the tables are as large as torch's. What it gives is
 entries blocked by component, drawn like the numbers that the next layer expects.
@@ -52,7 +52,7 @@ class _Table(NumberLayer):
 
 
 class Embedding(_Table, nn.Embedding):
-    """A table of `num_embeddings` entries of embedding_dim / n numbers; `real` is `torch.nn.Embedding` to the last bit.
+    """A table of `num_embeddings` entries of embedding_dim / n elements; `real` is `torch.nn.Embedding` to the last bit.
 
     Shapes: indices (...) → (..., embedding_dim), blocked by component ([r…, x…, y…, z…]); weight (num_embeddings,
     embedding_dim), torch's own. `max_norm` bounds the norm of an entry, over all components of all its numbers.

@@ -89,8 +89,8 @@ class _Expand(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         plan = ctx.plan
         if not is_plain_eager(gradient):
-            picked = gradient.index_select(0, plan.places) * plan.signs.unsqueeze(-1)
-            return picked.view(len(plan.starts), -1, picked.shape[-1]).sum(1), None
+            gathered = gradient.index_select(0, plan.places) * plan.signs.unsqueeze(-1)
+            return gathered.view(len(plan.starts), -1, gathered.shape[-1]).sum(1), None
         return _AddUp.apply(gradient, plan), None  # type: ignore[no-untyped-call]
 
 

@@ -1,4 +1,4 @@
-"""Joining and parting features of numbers: `cat`, `chunk` and `split` that keep the components blocked.
+"""Joining and parting features of elements: `cat`, `chunk` and `split` that keep the components blocked.
 
 Two features [r… x… y… z…] behind each other are [r… x… y… z… r… x… y… z…], which the next layer reads as numbers of other
 components, and an eighth of such features is half a component. So the real parts are joined with the real parts, and so on.
@@ -15,7 +15,7 @@ from fourfold.algebra import Algebra, get
 from fourfold.nn.base import check_divisible
 from fourfold.nn.components import axis_of, join_components, split_components
 
-Noted = TypeVar("Noted")
+Recorded = TypeVar("Recorded")
 
 __all__ = ["cat", "cat_features", "chunk", "chunk_features", "feature_axis", "split", "split_features", "stack"]
 
@@ -30,7 +30,7 @@ def cat(tensors: Iterable[Tensor], dim: int = 1, *, algebra: str | Algebra = "re
     """
     algebra = get(algebra)
     if _is_traced(tensors):
-        return _noted(cat, tensors, dim, algebra=algebra.name)
+        return _recorded_call(cat, tensors, dim, algebra=algebra.name)
     tensors = list(tensors)
     if algebra.n == 1 or not tensors:
         return torch.cat(tensors, dim)
@@ -48,7 +48,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 1, *, algebra: str | Algebra = 
     """
     algebra = get(algebra)
     if _is_traced(input):
-        return _noted(chunk, input, chunks, dim, algebra=algebra.name)
+        return _recorded_call(chunk, input, chunks, dim, algebra=algebra.name)
     if algebra.n == 1:
         return input.chunk(chunks, dim)
     dim = axis_of(input, dim)
@@ -67,7 +67,7 @@ def split(
     """
     algebra = get(algebra)
     if _is_traced(input):
-        return _noted(split, input, split_size_or_sections, dim, algebra=algebra.name)
+        return _recorded_call(split, input, split_size_or_sections, dim, algebra=algebra.name)
     if algebra.n == 1:
         return input.split(split_size_or_sections, dim)  # type: ignore[no-untyped-call, no-any-return]
     is_equal = isinstance(split_size_or_sections, int)
@@ -88,9 +88,9 @@ def feature_axis(rank: int, maps: int) -> int:
 
 
 def cat_features(tensors: Sequence[Tensor], dim: int = 0, *, maps: int, algebra: str) -> Tensor:
-    """Return `cat` where `dim` is the axis of the features, and all are of whole numbers; else what torch's gives."""
+    """Return `cat` where `dim` is the axis of the features, and all are of elements; else what torch's gives."""
     if _is_traced(tensors):
-        return _noted(cat_features, tensors, dim, maps=maps, algebra=algebra)
+        return _recorded_call(cat_features, tensors, dim, maps=maps, algebra=algebra)
     if all(_holds_numbers(tensor, dim, maps, algebra) for tensor in tensors):
         return cat(tensors, dim, algebra=algebra)
     return torch.cat(list(tensors), dim)
@@ -99,16 +99,16 @@ def cat_features(tensors: Sequence[Tensor], dim: int = 0, *, maps: int, algebra:
 def chunk_features(input: Tensor, chunks: int, dim: int = 0, *, maps: int, algebra: str) -> tuple[Tensor, ...]:
     """Return `chunk` where `dim` is the axis of the features; else what torch's gives."""
     if _is_traced(input):
-        return _noted(chunk_features, input, chunks, dim, maps=maps, algebra=algebra)
+        return _recorded_call(chunk_features, input, chunks, dim, maps=maps, algebra=algebra)
     return chunk(input, chunks, dim, algebra=algebra if _holds_numbers(input, dim, maps, algebra, chunks) else "real")
 
 
 def split_features(
     input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0, *, maps: int, algebra: str
 ) -> tuple[Tensor, ...]:
-    """Return `split` where `dim` is the axis of the features, and all parts are of whole numbers; else what torch's gives."""
+    """Return `split` where `dim` is the axis of the features, and all parts are of elements; else what torch's gives."""
     if _is_traced(input):
-        return _noted(split_features, input, split_size_or_sections, dim, maps=maps, algebra=algebra)
+        return _recorded_call(split_features, input, split_size_or_sections, dim, maps=maps, algebra=algebra)
     sizes = [split_size_or_sections] if isinstance(split_size_or_sections, int) else split_size_or_sections
     whole = _holds_numbers(input, dim, maps, algebra) and all(size % get(algebra).n == 0 for size in sizes)
     return split(input, split_size_or_sections, dim, algebra=algebra if whole else "real")
@@ -125,8 +125,8 @@ def _is_traced(tensors: Any) -> bool:
     return isinstance(tensors, fx.Proxy) or (not isinstance(tensors, Tensor) and any(isinstance(t, fx.Proxy) for t in tensors))
 
 
-def _noted(function: Callable[..., Noted], first: Any, *arguments: Any, **options: Any) -> Noted:
+def _recorded_call(function: Callable[..., Recorded], first: Any, *arguments: Any, **options: Any) -> Recorded:
     """Note the call for a tracer of `torch.fx`, to which these functions are wholes as torch's are."""
     proxy = first if isinstance(first, fx.Proxy) else next(value for value in first if isinstance(value, fx.Proxy))
-    noted: Any = proxy.tracer.create_proxy("call_function", function, (first, *arguments), options)
-    return cast(Noted, noted)
+    call: Any = proxy.tracer.create_proxy("call_function", function, (first, *arguments), options)
+    return cast(Recorded, call)

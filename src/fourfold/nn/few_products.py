@@ -211,8 +211,8 @@ class _Convolution(torch.autograd.Function):
         needs_input, needs_weight, _, needs_bias, *_ = ctx.needs_input_grad
         bias_gradient = gradient.sum((0, *range(2, gradient.dim()))) if needs_bias else None
         if by_matrix(ctx.reference, ctx.needs_input_grad, x, gradient):
-            found = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
-            return *found, None, bias_gradient, None, None, None
+            gradients = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
+            return *gradients, None, bias_gradient, None, None, None
         products, geometry = ctx.products, ctx.geometry
         n, rank = products.outputs.shape
         input_gradient = torch.empty_like(x) if needs_input else None
@@ -284,8 +284,8 @@ class _Linear(torch.autograd.Function):
         needs_input, needs_weight, _, needs_bias, *_ = ctx.needs_input_grad
         bias_gradient = gradient.sum(0) if needs_bias else None
         if by_matrix(ctx.reference, ctx.needs_input_grad, x, gradient):
-            found = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
-            return *found, None, bias_gradient, None, None
+            gradients = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
+            return *gradients, None, bias_gradient, None, None
         products = ctx.products
         of_layers = _apart(products.outputs.t(), gradient)
         input_gradient = weight_gradient = None
@@ -308,13 +308,13 @@ def differentiable(
         return by_input if needed[0] else None, by_weight if needed[1] else None
     if not create_graph:
         tensors = input.detach().requires_grad_(needed[0]), weight.detach().requires_grad_(needed[1])
-    wanted = [tensor for tensor, needs in zip(tensors, needed, strict=False) if needs]
-    if not wanted:
+    targets = [tensor for tensor, needs in zip(tensors, needed, strict=False) if needs]
+    if not targets:
         return None, None
     with torch.enable_grad():
         output = expanded(*tensors)
-    found = iter(torch.autograd.grad(output, wanted, gradient, create_graph=create_graph))
-    return next(found) if needed[0] else None, next(found) if needed[1] else None
+    gradients = iter(torch.autograd.grad(output, targets, gradient, create_graph=create_graph))
+    return next(gradients) if needed[0] else None, next(gradients) if needed[1] else None
 
 
 def by_matrix(reference: Reference, needed: tuple[bool, ...], x: Tensor, gradient: Tensor) -> bool:

@@ -130,16 +130,16 @@ def _orthogonal(like: Tensor, algebra: Algebra | LearnedAlgebra, std: float, gen
         raise UserError(f"`form` (='orthogonal') needs an algebra with |p·q| = |p| |q|, which {algebra.name!r} is not")
     n, groups, out, columns = like.shape
     long, short = max(out, columns), min(out, columns)
-    drawn = [_orthonormal_columns(algebra, long, short, like.device, generator) for _ in range(groups)]
+    blocks = [_orthonormal_columns(algebra, long, short, like.device, generator) for _ in range(groups)]
     if out < columns:  # the conjugate transpose, whose real matrix is the transposed real matrix
-        drawn = [torch.cat([q[:1], -q[1:]]).transpose(1, 2) for q in drawn]
-    return torch.stack(drawn, dim=1).to(like.dtype) * (std * math.sqrt(n * long))
+        blocks = [torch.cat([q[:1], -q[1:]]).transpose(1, 2) for q in blocks]
+    return torch.stack(blocks, dim=1).to(like.dtype) * (std * math.sqrt(n * long))
 
 
 def _orthonormal_columns(
     algebra: Algebra, rows: int, columns: int, device: torch.device, generator: Generator | None
 ) -> Tensor:
-    """Return numbers (n, rows, columns), rows ≥ columns, whose real matrix has orthonormal columns; uniform if associative.
+    """Return elements (n, rows, columns), rows ≥ columns, whose real matrix has orthonormal columns; uniform if associative.
 
     In float64: the structure of the factors is as exact as the square matrix is well conditioned.
     """
@@ -149,13 +149,13 @@ def _orthonormal_columns(
         # orthonormal matrix: Σ_o R_oi R_oj L(u_o)ᵀ L(u_o) = Σ_o R_oi R_oj is the identity.
         units = _normalized(torch.randn(n, rows, generator=generator, device=device, dtype=torch.float64))
         return units.unsqueeze(2) * _orthonormal_columns(REAL, rows, columns, device, generator)
-    drawn = torch.randn(n, rows, columns, generator=generator, device=device, dtype=torch.float64)
-    # With each number's n × n block kept together, the algebra's own QR, whose R has positive reals on the diagonal, is a
-    # real QR; and that with a positive diagonal is unique. So the real Q consists of the matrices of numbers.
-    blocks = algebra.matrix(drawn).view(n, rows, n, columns).permute(1, 0, 3, 2)
+    normal = torch.randn(n, rows, columns, generator=generator, device=device, dtype=torch.float64)
+    # With each element's n × n block kept together, the algebra's own QR, whose R has positive reals on the diagonal, is a
+    # real QR; and that with a positive diagonal is unique. So the real Q consists of the matrices of elements.
+    blocks = algebra.matrix(normal).view(n, rows, n, columns).permute(1, 0, 3, 2)
     q, r = torch.linalg.qr(blocks.reshape(rows * n, columns * n))
     q *= r.diagonal().sign()
-    first: Tensor = q.view(rows, n, columns, n)[..., 0]  # the first column of a number's matrix is the number
+    first: Tensor = q.view(rows, n, columns, n)[..., 0]  # the first column of an element's matrix is the number
     return first.permute(1, 0, 2)
 
 
@@ -174,7 +174,7 @@ def _draw(sampler: Callable[..., Tensor], like: Tensor, generator: Generator | N
 
 
 def _lengths(numbers: Tensor) -> Tensor:
-    """Return the norms of numbers (n, count), to the bit those of torch's slow reduction of a leading axis."""
+    """Return the norms of elements (n, count), to the bit those of torch's slow reduction of a leading axis."""
     if numbers.device.type != "cpu" or numbers.dtype is not torch.float32:
         return numbers.norm(dim=0)  # type: ignore[no-any-return]
     # Rows of a multiple of four are summed up in the same order, at a fifth of the time.

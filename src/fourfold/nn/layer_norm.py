@@ -1,12 +1,12 @@
-"""Layer, group, instance and RMS norm of whole numbers, which keep their directions.
+"""Layer, group, instance and RMS norm of elements, which keep their directions.
 
-A mean is taken for every component, but one variance for whole numbers, the mean of |q − μ|² / n, and one learned scale:
+A mean is taken for every component, but one variance for elements, the mean of |q − μ|² / n, and one learned scale:
 the form that Yin et al. 2019 give batch norm ("Quaternion convolutional neural network for color image classification and
 forensics"), with their variance divided by n, so that components, not numbers, leave with variance 1 as from torch's norms.
-Multiplying every number by the same unit quaternion before the layer is, without learned scale and shift, the same as
+Multiplying every element by the same unit quaternion before the layer is, without learned scale and shift, the same as
 multiplying after it; a norm over the real features has no such law.
 
-Once each component is centred, the variance of all real values together is that of whole numbers: torch's kernels do the rest.
+Once each component is centred, the variance of all real values together is that of elements: torch's kernels do the rest.
 """
 
 import math
@@ -25,7 +25,7 @@ from fourfold.record import UserError
 
 
 class _WholeNorm(NumberLayer):
-    """What the norms share: a scale for every number instead of every real neuron."""
+    """What the norms share: a scale for every element instead of every real neuron."""
 
     weight: Any
     bias: Any
@@ -38,7 +38,7 @@ class _WholeNorm(NumberLayer):
             self.weight = nn.Parameter(self.weight.new_ones(size // algebra.n, *rest))
 
     def _real_weight(self) -> Tensor | None:
-        """Return the scale of every real neuron, the same for all components of a number."""
+        """Return the scale of every real neuron, the same for all components of an element."""
         weight: Tensor | None = self.weight
         if weight is None:
             return None
@@ -50,7 +50,7 @@ class _WholeNorm(NumberLayer):
 
 
 class LayerNorm(_WholeNorm, nn.LayerNorm):
-    """Layer norm of whole numbers; `real` is torch.nn's to the last bit.
+    """Layer norm of elements; `real` is torch.nn's to the last bit.
 
     Shapes: x (..., *normalized_shape) → the same; components are blocked along the first axis of `normalized_shape`: the
     features, or the channels of maps; weight (normalized_shape[0] / n, ...), bias (*normalized_shape).
@@ -88,9 +88,9 @@ class LayerNorm(_WholeNorm, nn.LayerNorm):
 
 
 class RMSNorm(_WholeNorm, nn.RMSNorm):
-    """Root-mean-square norm of whole numbers (Zhang & Sennrich 2019), divided by √(mean of |q|² / n + eps).
+    """Root-mean-square norm of elements (Zhang & Sennrich 2019), divided by √(mean of |q|² / n + eps).
 
-    That is torch's division; only the learned scale is one for every number. `real` is torch.nn's to the last bit.
+    That is torch's division; only the learned scale is one for every element. `real` is torch.nn's to the last bit.
 
     Shapes: as `LayerNorm`, without bias.
 
@@ -125,7 +125,7 @@ class RMSNorm(_WholeNorm, nn.RMSNorm):
 
 
 class GroupNorm(_WholeNorm, nn.GroupNorm):
-    """Group norm of whole numbers; `real` is torch.nn's to the last bit.
+    """Group norm of elements; `real` is torch.nn's to the last bit.
 
     Group g takes the g-th part of the numbers with all their components, as in our convolutions.
 
@@ -238,7 +238,7 @@ class InstanceNorm1d(_InstanceNorm, nn.InstanceNorm1d):
 
 
 class InstanceNorm2d(_InstanceNorm, nn.InstanceNorm2d):
-    """Instance norm of whole numbers: `GroupNorm` with every number in a group of its own; `real` is torch.nn's.
+    """Instance norm of elements: `GroupNorm` with every element in a group of its own; `real` is torch.nn's.
 
     Shapes: x (N, num_features, H, W) or without N → the same, channels blocked by component; weight (num_features / n),
     bias and running_mean (num_features), running_var (num_features / n).
@@ -254,7 +254,7 @@ class InstanceNorm3d(_InstanceNorm, nn.InstanceNorm3d):
 
 
 def _by_group(centred: Tensor, eps: float) -> Tensor:
-    """Divide every group of numbers by its standard deviation. Shapes: (N, n, groups, values) → the same."""
+    """Divide every group of elements by its standard deviation. Shapes: (N, n, groups, values) → the same."""
     grouped = centred.transpose(1, 2)
     return F.layer_norm(grouped, grouped.shape[2:], eps=eps).transpose(1, 2)
 

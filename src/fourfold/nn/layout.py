@@ -28,7 +28,7 @@ class Layout:
     def numbers(self, values: Tensor) -> Tensor:
         """Return the values by number: the weight's shape → (n, outputs, inputs, positions), whatever the layout.
 
-        Outputs and inputs are numbers of the algebra, positions those of a kernel. Grouped layers have the inputs of a group.
+        Outputs and inputs are elements of the algebra, positions those of a kernel. Grouped layers have the inputs of a group.
         """
         rows, inputs = values.shape[0], values.shape[1] if values.dim() > 1 else 1
         positions = math.prod(values.shape[2:])

@@ -15,7 +15,7 @@ from fourfold.nn.eager import is_plain_eager
 
 
 class Linear(AlgebraLayer, nn.Linear):
-    """y = W·x + b, where W is a matrix of algebra numbers; `real` is `torch.nn.Linear` to the last bit.
+    """y = W·x + b, where W is a matrix of algebra elements; `real` is `torch.nn.Linear` to the last bit.
 
     Shapes: x (..., in_features) → (..., out_features), features blocked by component ([r…, x…, y…, z…]);
     weight (out_features, in_features / n), blocked by component along its first axis.
@@ -109,8 +109,8 @@ class _Components(torch.autograd.Function):
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         bias_gradient = gradient.sum(0) if needs_bias else None
         if torch.is_grad_enabled() or not is_plain_eager(gradient):
-            found = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
-            return *found, bias_gradient, None, None
+            gradients = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+            return *gradients, bias_gradient, None, None
         rows, n = len(x), len(ctx.signs)
         of_products = torch.matmul(ctx.signs.t(), gradient.reshape(rows, n, -1)).view(rows * n, -1)
         input_gradient = (of_products @ weight).view(x.shape) if needs_input else None

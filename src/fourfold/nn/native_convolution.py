@@ -148,8 +148,8 @@ class _NativeConvolution(torch.autograd.Function):
         bias_gradient = gradient.sum((0, 2, 3)).float() if needs_bias else None
         sample = x[:SAMPLED], gradient[:SAMPLED]
         if ctx.reference is not None and by_matrix(ctx.reference, ctx.needs_input_grad, *sample):
-            found = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
-            return *found, bias_gradient, None, None, None
+            gradients = differentiable(ctx.reference.expanded, ctx.needs_input_grad, x, weight, gradient)
+            return *gradients, bias_gradient, None, None, None
         products, padding = ctx.products, ctx.padding
         kernel = weight.shape[2:]
         gradient = gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
@@ -157,8 +157,8 @@ class _NativeConvolution(torch.autograd.Function):
         if needs_input:
             before = [k - 1 - pad for k, pad in zip(kernel, padding, strict=True)]
             layout = (*gradient.shape[2:], *x.shape[2:], *kernel, *before)
-            turned = _mixed(products, weight).transpose(1, 2).flip(3, 4)
-            input_gradient = _convolved(gradient, turned, None, layout, products, backward=True)
+            flipped = _mixed(products, weight).transpose(1, 2).flip(3, 4)
+            input_gradient = _convolved(gradient, flipped, None, layout, products, backward=True)
         if needs_weight:
             layout = (*x.shape[2:], *gradient.shape[2:], *kernel, *padding)
             weight_gradient = unmixed_weight(products, _of_mixed(x, gradient, layout, products), weight)

@@ -59,8 +59,8 @@ class _NativeLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled() or not is_plain_eager(gradient):
-            found = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
-            return *found, gradient.sum(0) if ctx.needs_input_grad[2] else None, None, None
+            gradients = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+            return *gradients, gradient.sum(0) if ctx.needs_input_grad[2] else None, None, None
         return *multiply_backward(ctx.algebra, x, weight, gradient, ctx.needs_input_grad[:3]), None, None
 
 
@@ -85,9 +85,11 @@ def multiply_backward(
 def _call(function: str, algebra: Algebra, sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
     """Call a function of the native code with tensors, made contiguous, and a workspace."""
     kernels, described = native.kernels(), _described(algebra).pointer
-    room = _workspace(kernels.linear_room(described, *sizes))
-    given = [None if tensor is None else tensor.contiguous() for tensor in (*tensors, room)]  # kept alive until it returns
-    getattr(kernels, function)(described, *sizes, *(None if tensor is None else tensor.data_ptr() for tensor in given))
+    workspace = _workspace(kernels.linear_room(described, *sizes))
+    arguments = [
+        None if tensor is None else tensor.contiguous() for tensor in (*tensors, workspace)
+    ]  # kept alive until it returns
+    getattr(kernels, function)(described, *sizes, *(None if tensor is None else tensor.data_ptr() for tensor in arguments))
 
 
 def _workspace(floats: int) -> Tensor:

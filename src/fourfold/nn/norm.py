@@ -36,7 +36,7 @@ class BatchNorm1d(ComponentNorm, nn.BatchNorm1d):
 
 
 class BatchNorm2d(ComponentNorm, nn.BatchNorm2d):
-    """Batch norm with a mean, a variance, a scale and a shift for every component of every number.
+    """Batch norm with a mean, a variance, a scale and a shift for every component of every element.
 
     Shapes: x (N, num_features, H, W) → the same. It computes what torch.nn's does; the algebra is checked and shown.
 

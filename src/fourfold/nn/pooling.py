@@ -1,4 +1,4 @@
-"""Max pooling of whole numbers by their norm, and average pooling, which is torch's in every algebra.
+"""Max pooling of elements by their norm, and average pooling, which is torch's in every algebra.
 
 An average is linear with a real factor, so it acts on every component alone.
 """
@@ -63,12 +63,12 @@ class _PoolByNorm(NumberLayer):
         if channels_last(input) is not None:  # a position has its channels side by side, and keeps them so
             flat = numbers.movedim((1, 2), (-2, -1)).flatten(1, -3)
             everywhere = indices.movedim(1, -1).flatten(1, -2).unsqueeze(2).expand(-1, -1, self.algebra.n, -1)
-            picked = flat.gather(1, everywhere)
-            output, places = (found.reshape(len(input), *size, -1).movedim(-1, 1) for found in (picked, everywhere))
+            elements = flat.gather(1, everywhere)
+            output, places = (flat_map.reshape(len(input), *size, -1).movedim(-1, 1) for flat_map in (elements, everywhere))
         else:
             everywhere = indices.flatten(dim + 1).unsqueeze(dim).expand(*numbers.shape[: dim + 2], -1)
-            picked = numbers.flatten(dim + 2).gather(-1, everywhere)
-            output, places = (found.reshape(*channels, *size) for found in (picked, everywhere))
+            elements = numbers.flatten(dim + 2).gather(-1, everywhere)
+            output, places = (flat_map.reshape(*channels, *size) for flat_map in (elements, everywhere))
         return (output, places) if self.return_indices else output
 
 
@@ -107,11 +107,11 @@ class MaxPool1d(_MaxPool, nn.MaxPool1d):
 
 
 class MaxPool2d(_MaxPool, nn.MaxPool2d):
-    """Max pooling of whole numbers: of every window, the number of the largest norm |q|.
+    """Max pooling of elements: of every window, the element of the largest norm |q|.
 
     Shapes: x (N, channels, H, W) or (channels, H, W) → the same with the pooled size, channels blocked by component
     ([r…, x…, y…, z…]). Of equal norms the first is taken; the gradient goes to the taken number alone.
-    `return_indices` gives positions that `torch.nn.MaxUnpool2d` understands, the same for the n components of a number.
+    `return_indices` gives positions that `torch.nn.MaxUnpool2d` understands, the same for the n components of an element.
     `real` is torch.nn's, which compares the values and not their magnitudes. For pooling of every component alone
     (split), use torch's own.
 

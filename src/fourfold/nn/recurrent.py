@@ -112,7 +112,7 @@ class RNN(_Recurrent, nn.RNN):
 
 
 class LSTM(_Recurrent, nn.LSTM):
-    """Long short-term memory whose matrices hold algebra numbers; `real` is `torch.nn.LSTM` to the last bit.
+    """Long short-term memory whose matrices hold algebra elements; `real` is `torch.nn.LSTM` to the last bit.
 
     Shapes: as torch's, all features blocked by component ([r…, x…, y…, z…]). The outputs of a bidirectional layer are
     numbers too: forward and backward ones side by side in each component ([r→…, r←…, x→…, x←…, …]), so that a layer of the

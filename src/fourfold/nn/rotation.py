@@ -56,8 +56,8 @@ class _Rotation(AlgebraLayer):
         if self.scale is not None:
             std = 2 * init.standard_deviation(self.weight, 4, self.groups, scheme)
             with torch.no_grad():
-                drawn = torch.randn(self.scale.shape, generator=generator, dtype=self.scale.dtype, device=self.scale.device)
-                self.scale.copy_(drawn * std)
+                normal = torch.randn(self.scale.shape, generator=generator, dtype=self.scale.dtype, device=self.scale.device)
+                self.scale.copy_(normal * std)
                 # Only the direction counts, and at norm 1 its steps have the size of the others.
                 directions = unit(self.weight.reshape(4, -1).t()).t()
                 self.weight.copy_(directions.reshape(self.weight.shape))

@@ -1,7 +1,7 @@
 """Batch norm over the images of several processes: its statistics are those of all their images together.
 
 torch's `SyncBatchNorm` works on GPUs alone and does not whiten. Here one differentiable function serves every batch norm
-on every device: to normalise each component is to whiten numbers of one component.
+on every device: to normalise each component is to whiten elements of one component.
 """
 
 import math
@@ -173,8 +173,8 @@ class _Whitening(_Synchronised):
 
 def _new(mixin: type, kind: type) -> Any:
     """Return a synchronised norm of a class, without anything in it yet."""
-    made: Any = _synchronised(kind, mixin)
-    return made.__new__(made)
+    cls: Any = _synchronised(kind, mixin)
+    return cls.__new__(cls)
 
 
 @cache

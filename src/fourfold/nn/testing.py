@@ -27,7 +27,7 @@ def assert_algebra_linear(
     tolerance: float | None = None,
     seed: int = 0,
 ) -> None:
-    """Assert that x ↦ layer(x) − layer(0) is linear and multiplies from the left with numbers of the algebra.
+    """Assert that x ↦ layer(x) − layer(0) is linear and multiplies from the left with elements of the algebra.
 
     With g_i the real map that belongs to component i of the weights, block (k, j) of such a map, from component j of the
     input to component k of the output, is Σ_i c_ijk g_i: that is the structure of `algebra.matrix`. All n² blocks are
@@ -101,7 +101,7 @@ def assert_same_variance(
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         inputs = [torch.randn(shape) for _ in range(draws)]
-        ours, twins = (torch.stack([made()(x).double().var() for x in inputs]) for made in (make, make_twin))
+        ours, twins = (torch.stack([constructor()(x).double().var() for x in inputs]) for constructor in (make, make_twin))
     ratio = float(ours.mean() / twins.mean())
     error = ratio * math.hypot(*(float(v.std() / v.mean()) / math.sqrt(draws) for v in (ours, twins)))
     if not abs(ratio - 1) <= tolerance:
@@ -131,13 +131,13 @@ def assert_equals_reference(
         AssertionError: shapes, values or gradients differ.
     """
     parameters = {f"parameter {name!r}": p for name, p in layer.named_parameters() if p.requires_grad}
-    found = _values_and_gradients(layer, inputs, parameters, seed)
+    results = _values_and_gradients(layer, inputs, parameters, seed)
     expected = _values_and_gradients(reference, inputs, parameters, seed)
-    for what, value in found.items():
-        wanted = expected[what]
-        if value.shape != wanted.shape:
-            raise AssertionError(f"{what} has shape {tuple(value.shape)}, the reference's {tuple(wanted.shape)}")
-        _expect(_relative_error(value, wanted), _tolerance(value, tolerance), f"{what} is off the reference's")
+    for what, value in results.items():
+        reference_value = expected[what]
+        if value.shape != reference_value.shape:
+            raise AssertionError(f"{what} has shape {tuple(value.shape)}, the reference's {tuple(reference_value.shape)}")
+        _expect(_relative_error(value, reference_value), _tolerance(value, tolerance), f"{what} is off the reference's")
 
 
 def assert_gradients_finite(layer: nn.Module, *inputs: Tensor, seed: int = 0) -> None:
@@ -191,14 +191,14 @@ def assert_rotation_equivariant(
     """
     turn = unit(torch.randn(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).to(input)
 
-    def turned(x: Tensor, argument: str) -> Tensor:
+    def rotated(x: Tensor, argument: str) -> Tensor:
         check_divisible(f"{argument}.shape[{axis}]", x.shape[axis], QUATERNION)
         real, *vector = x.chunk(4, axis)
         return torch.cat([real, *rotate(turn, torch.stack(vector, dim=-1)).unbind(-1)], axis)
 
     with torch.no_grad():
-        found, expected = layer(turned(input, "input")), turned(layer(input), "layer(input)")
-    error, allowed = _relative_error(found, expected), _tolerance(found, tolerance)
+        rotated_output, expected = layer(rotated(input, "input")), rotated(layer(input), "layer(input)")
+    error, allowed = _relative_error(rotated_output, expected), _tolerance(rotated_output, tolerance)
     _expect(error, allowed, "layer does not commute with rotations: f(a x a⁻¹) is off a f(x) a⁻¹")
 
 
@@ -215,8 +215,8 @@ def _values_and_gradients(
     output = function(*values)
     gradient = _drawn_like(output, torch.Generator().manual_seed(seed))
     named = {f"input {i}": x for i, x in enumerate(values) if x.requires_grad} | parameters
-    found = torch.autograd.grad(output, list(named.values()), gradient, materialize_grads=True, allow_unused=True)
-    return {"output": output.detach()} | {f"gradient of {name}": g for name, g in zip(named, found, strict=True)}
+    gradients = torch.autograd.grad(output, list(named.values()), gradient, materialize_grads=True, allow_unused=True)
+    return {"output": output.detach()} | {f"gradient of {name}": g for name, g in zip(named, gradients, strict=True)}
 
 
 def _drawn_like(tensor: Tensor, generator: Generator) -> Tensor:
@@ -233,8 +233,8 @@ def _size(tensor: Tensor) -> Tensor:
     return torch.where(size == 0, 1, size)
 
 
-def _relative_error(found: Tensor, expected: Tensor) -> float:
+def _relative_error(actual: Tensor, expected: Tensor) -> float:
     """Return the largest error by the expected root mean square; 0 for empty tensors."""
-    if found.numel() == 0:
+    if actual.numel() == 0:
         return 0.0
-    return float((found.double() - expected.double()).abs().max() / _size(expected))
+    return float((actual.double() - expected.double()).abs().max() / _size(expected))

@@ -42,7 +42,7 @@ class _OwnForward(fx.Tracer):
 def own_graph(module: nn.Module) -> fx.Graph | None:
     """Return what a module's own `forward` does, in the mode that the module is in, with the modules in it as wholes.
 
-    None if that cannot be told: a trace fails, depends on which optional arguments are given, or the call changes the
+    None if that cannot be determined: a trace fails, depends on which optional arguments are given, or the call changes the
     module. Nothing of the module is changed.
     """
     if "forward" in vars(module):  # a trace begins with the class's
@@ -54,7 +54,7 @@ def own_graph(module: nn.Module) -> fx.Graph | None:
     except Exception:  # the code is the user's: whatever it raises, it cannot be followed
         return None
     calls = [[(node.op, str(node.target)) for node in graph.nodes if _is_of_user(node)] for graph in graphs]
-    return graphs[0] if all(found == calls[0] for found in calls) else None
+    return graphs[0] if all(other == calls[0] for other in calls) else None
 
 
 def _is_of_user(node: fx.Node) -> bool:

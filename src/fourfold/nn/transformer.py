@@ -15,7 +15,7 @@ from fourfold.nn.tracing import WholeLayer
 
 
 class TransformerEncoderLayer(WholeLayer, nn.TransformerEncoderLayer):
-    """Self-attention and two linear layers over algebra numbers; `real` is `torch.nn.TransformerEncoderLayer`, all of it.
+    """Self-attention and two linear layers over algebra elements; `real` is `torch.nn.TransformerEncoderLayer`, all of it.
 
     The layers of the others are our `MultiheadAttention`, `Linear` and `LayerNorm`; `torch.nn.TransformerEncoder` takes
     either. torch's fused inference of a whole encoder layer reads real weights, so only `real` may use it (attention alone

@@ -57,15 +57,15 @@ def named_weights(model: nn.Module, *, leave_computed: bool = False) -> dict[str
 
 def weights_with_layers(model: nn.Module, *, leave_computed: bool = False) -> dict[str, tuple[nn.Module, str, Tensor]]:
     """Return the layer, local name and tensor of each of `named_weights`."""
-    first: dict[Tensor, str] = {}  # tensors are told apart by identity
-    found: dict[str, tuple[nn.Module, str, Tensor]] = {}
+    first: dict[Tensor, str] = {}  # tensors are distinguished by identity
+    weights: dict[str, tuple[nn.Module, str, Tensor]] = {}
     for where, module in model.named_modules():
         if leave_computed and computes_weights(module):
             continue
         for local, weight in stored_weights(module, where).items():
             name = first.setdefault(weight, f"{where}.{local}".removeprefix("."))
-            found.setdefault(name, (module, local, weight))
-    return found
+            weights.setdefault(name, (module, local, weight))
+    return weights
 
 
 def computes_weights(module: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Batch norm that whitens: it decorrelates the components of every number (Gaudet & Maida 2018, Trabelsi et al. 2018)."""
+"""Batch norm that whitens: it decorrelates the components of every element (Gaudet & Maida 2018, Trabelsi et al. 2018)."""
 
 import math
 from collections.abc import Callable
@@ -76,9 +76,14 @@ class WhiteningBatchNorm(ComponentNorm):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
         """Load as all modules do; a covariance of a narrower type is first made one again, which rounding may have undone."""
         name = f"{prefix}running_covariance"
-        given = state_dict.get(name)
-        if self.algebra.n > 1 and isinstance(given, Tensor) and given.dtype in (torch.float32, *NARROW) and not given.is_meta:
-            state_dict = {**state_dict, name: _definite(given)}
+        statistic = state_dict.get(name)
+        if (
+            self.algebra.n > 1
+            and isinstance(statistic, Tensor)
+            and statistic.dtype in (torch.float32, *NARROW)
+            and not statistic.is_meta
+        ):
+            state_dict = {**state_dict, name: _definite(statistic)}
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def __getattr__(self, name: str) -> Any:
@@ -146,7 +151,7 @@ class WhiteningBatchNorm(ComponentNorm):
         return fine(self._by_number(self.running_mean)), fine(self.running_covariance)
 
     def _evaluated(self, x: Tensor) -> Tensor:
-        """Whiten numbers (N, n, c, S) by the running statistics."""
+        """Whiten elements (N, n, c, S) by the running statistics."""
         if not torch.is_grad_enabled() and is_plain_eager(x):
             tensors = {name: getattr(self, name) for name in ("running_mean", "running_covariance", "weight", "bias")}
             known = {name: tensor for name, tensor in tensors.items() if tensor is not None}
@@ -160,9 +165,9 @@ class WhiteningBatchNorm(ComponentNorm):
 
     def _evaluation_of(self, names: tuple[str, ...], dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Return matrix and offset, in a type, from parameters and statistics, and whether they are precise enough in it."""
-        given = dict(zip(names, tensors, strict=True))
-        mean, covariance = fine(self._by_number(given["running_mean"])), fine(given["running_covariance"])
-        gamma, bias = self._symmetric(given.get("weight"), covariance), given.get("bias")
+        arguments = dict(zip(names, tensors, strict=True))
+        mean, covariance = fine(self._by_number(arguments["running_mean"])), fine(arguments["running_covariance"])
+        gamma, bias = self._symmetric(arguments.get("weight"), covariance), arguments.get("bias")
         beta = torch.zeros_like(mean) if bias is None else self._by_number(bias).to(mean.dtype)
         factor = inverse_factor(covariance, self.eps)
         matrix = gamma @ factor
@@ -170,7 +175,7 @@ class WhiteningBatchNorm(ComponentNorm):
         return matrix.to(dtype), offset.to(dtype), is_precise(mean, covariance, factor)
 
     def _batch(self, x: Tensor) -> Tensor:
-        """Whiten numbers (N, n, c, S) by their own statistics."""
+        """Whiten elements (N, n, c, S) by their own statistics."""
         count = x.shape[0] * x.shape[3]
         if count == 0:
             return x
@@ -198,7 +203,7 @@ class WhiteningBatchNorm(ComponentNorm):
         return gamma.to(like.dtype)
 
     def _beta(self, like: Tensor) -> Tensor:
-        """Return the shifts of numbers, of the shape (c, n) and the type of `like`."""
+        """Return the shifts of elements, of the shape (c, n) and the type of `like`."""
         return torch.zeros_like(like) if self.bias is None else self._by_number(self.bias).to(like.dtype)
 
     def _by_number(self, vector: Tensor) -> Tensor:
@@ -263,9 +268,9 @@ class WhiteningBatchNorm1d(WhiteningBatchNorm, nn.BatchNorm1d):
 
 
 class WhiteningBatchNorm2d(WhiteningBatchNorm, nn.BatchNorm2d):
-    """Batch norm that leaves the n components of every number uncorrelated: y = Γ W (x − μ) + β.
+    """Batch norm that leaves the n components of every element uncorrelated: y = Γ W (x − μ) + β.
 
-    For each of the c = num_features / n numbers of a position, μ and V are the mean and the covariance of its n components
+    For each of the c = num_features / n elements of a position, μ and V are the mean and the covariance of its n components
     over the batch and all positions (with divisor N·S), and W, lower triangular, is the inverse of the Cholesky factor of
     V + eps: W (V + eps) Wᵀ = 1. So the covariance of the whitened numbers is 1 − eps · W Wᵀ, the identity as long as every
     direction of V has much more variance than `eps`, and no direction is enlarged by more than 1/√eps. The learned scale Γ

@@ -1,11 +1,11 @@
-"""Whitening of a batch of numbers, forward and backward, in as few passes over the maps as the mathematics allows.
+"""Whitening of a batch of elements, forward and backward, in as few passes over the maps as the mathematics allows.
 
 Maps are seen as (N, n, c, S): images, components, numbers and positions. Whatever belongs to a number is small, (c, n) or
 (c, n, n), and is computed in float64: covariances V, factors W with W (V + eps) Wᵀ = 1, scales Γ.
 
 A training step makes four passes over the maps, as batch norm does: products of all pairs of components, then
 y = ΓW·x + const; backward, products of dy with x, then dx = (ΓW)ᵀ·dy + B·x + const. In float32 that is exact enough where
-neither means nor correlations are large. Elsewhere, and where nobody may look (GPUs, transforms, compilers), numbers are
+neither means nor correlations are large. Elsewhere, and where values may not be read (GPUs, transforms, compilers), numbers are
 centred, multiplied and mixed in float64, as their differences are what is left of numbers thousands of times as large.
 """
 
@@ -68,7 +68,7 @@ def evaluate(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, covariance: T
 
 
 def map_numbers(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Return matrix·x + offset for every number, without gradients. Shapes: (N, n, c, S), (c, n, n), (c, n) → as x."""
+    """Return matrix·x + offset for every element, without gradients. Shapes: (N, n, c, S), (c, n, n), (c, n) → as x."""
     if _in_chunks(x):
         return _mix(offset, (matrix, x.contiguous()))
     return torch.einsum("cij,ajcl->aicl", matrix, x) + offset.t().unsqueeze(-1)
@@ -136,10 +136,10 @@ class _Whiten(torch.autograd.Function):
 
 def _differentiable_backward(x: Tensor, gamma: Tensor, eps: float, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients by x and gamma with a graph of their own, for second derivatives."""
-    wanted = [tensor for tensor in (x, gamma) if tensor.requires_grad]
+    targets = [tensor for tensor in (x, gamma) if tensor.requires_grad]
     y, _, _ = _whiten_rows(x, gamma, gamma.new_zeros(gamma.shape[:2]), eps)
-    found = iter(torch.autograd.grad(y, wanted, grad, create_graph=True) if wanted else ())
-    return next(found) if x.requires_grad else None, next(found) if gamma.requires_grad else None
+    gradients = iter(torch.autograd.grad(y, targets, grad, create_graph=True) if targets else ())
+    return next(gradients) if x.requires_grad else None, next(gradients) if gamma.requires_grad else None
 
 
 def _whiten_rows(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -263,7 +263,7 @@ def symmetric_positions(n: int, device: torch.device) -> Tensor:
 
 
 def _rows(x: Tensor) -> Sequence[Tensor]:
-    """Return the values of each component of each number, (c, n, values) for some images each."""
+    """Return the values of each component of each element, (c, n, values) for some images each."""
     if x.shape[3] >= LONG_ROW:
         return x.transpose(1, 2).unbind()
     chunks = torch.split(x.permute(2, 1, 0, 3), _images(x), dim=2)

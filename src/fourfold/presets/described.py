@@ -7,7 +7,7 @@ from fourfold.record import Spec
 Preset = Callable[[], Spec]
 
 
-def described(words: str) -> Callable[[Preset], Preset]:
+def with_description(words: str) -> Callable[[Preset], Preset]:
     """Give a preset the docstring that `fourfold presets` prints: Python without docstrings (`-OO`) leaves this one."""
 
     def decorate(preset: Preset) -> Preset:

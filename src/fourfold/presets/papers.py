@@ -1,13 +1,13 @@
 """The papers' experiments, each a function that returns its `Spec`; presets derive from each other.
 
-They follow the papers' texts; `protocols.py` turns them into what the released code does, and `docs/presets.md` says where
+They follow the papers' texts; `released.py` turns them into what the released code does, and `docs/presets.md` says where
 the two differ.
 """
 
 from dataclasses import replace
 from typing import cast
 
-from fourfold.presets.described import Preset, described
+from fourfold.presets.described import Preset, with_description
 from fourfold.presets.released import PROTOCOLS
 from fourfold.presets.sequences import SEQUENCES
 from fourfold.presets.tasks import camvid_unet
@@ -16,7 +16,9 @@ from fourfold.record.errors import unknown
 from fourfold.record.spec import AlgebraName
 
 
-@described("The whole story in a minute: Lenet-300-100 on the 8×8 digits that scikit-learn carries, until accuracy falls away.")
+@with_description(
+    "The whole story in a minute: Lenet-300-100 on the 8×8 digits that scikit-learn carries, until accuracy falls away."
+)
 def digits() -> Spec:
     return Spec(
         preset="digits",
@@ -28,7 +30,7 @@ def digits() -> Spec:
     )
 
 
-@described("Convolutions in minutes: Conv-2 on the digits, whose real network sees four pixels as four channels too.")
+@with_description("Convolutions in minutes: Conv-2 on the digits, whose real network sees four pixels as four channels too.")
 def digits_conv2() -> Spec:
     base = digits()
     return replace(
@@ -41,13 +43,13 @@ def digits_conv2() -> Spec:
     )
 
 
-@described("Batch norm in minutes: ResNet-8 on the digits, as `digits-conv2` gives them.")
+@with_description("Batch norm in minutes: ResNet-8 on the digits, as `digits-conv2` gives them.")
 def digits_resnet8() -> Spec:
     base = digits_conv2()
     return replace(base, preset="digits-resnet8", model=replace(base.model, name="resnet-8"))
 
 
-@described("Paper 1, figure 4a.")
+@with_description("Paper 1, figure 4a.")
 def lenet_300_100_mnist() -> Spec:
     return Spec(
         preset="lenet-300-100-mnist",
@@ -59,7 +61,7 @@ def lenet_300_100_mnist() -> Spec:
     )
 
 
-@described("Paper 1, figure 5: one hidden layer of 12 real neurons.")
+@with_description("Paper 1, figure 5: one hidden layer of 12 real neurons.")
 def lenet_12_mnist() -> Spec:
     base = lenet_300_100_mnist()
     return replace(
@@ -67,7 +69,7 @@ def lenet_12_mnist() -> Spec:
     )
 
 
-@described("Paper 1, figure 4b.")
+@with_description("Paper 1, figure 4b.")
 def conv2_cifar10() -> Spec:
     return Spec(
         preset="conv2-cifar10",
@@ -79,40 +81,40 @@ def conv2_cifar10() -> Spec:
     )
 
 
-@described("Paper 1, figure 4c.")
+@with_description("Paper 1, figure 4c.")
 def conv4_cifar10() -> Spec:
     base = conv2_cifar10()
     train = replace(base.train, learning_rate=3e-4)
     return replace(base, preset="conv4-cifar10", model=replace(base.model, name="conv-4"), train=train)
 
 
-@described("Paper 1, figure 4d.")
+@with_description("Paper 1, figure 4d.")
 def conv6_cifar10() -> Spec:
     base = conv4_cifar10()
     train = replace(base.train, epochs=60)
     return replace(base, preset="conv6-cifar10", model=replace(base.model, name="conv-6"), train=train)
 
 
-@described("Paper 1, figure 4e.")
+@with_description("Paper 1, figure 4e.")
 def conv4_cifar100() -> Spec:
     base = conv4_cifar10()
     return replace(base, preset="conv4-cifar100", data=replace(base.data, name="cifar-100"))
 
 
-@described("Paper 1, figure 4f.")
+@with_description("Paper 1, figure 4f.")
 def conv6_cifar100() -> Spec:
     base = conv6_cifar10()
     return replace(base, preset="conv6-cifar100", data=replace(base.data, name="cifar-100"))
 
 
-@described("Paper 1, section 5.2; the text gives no settings, these are those of its released code.")
+@with_description("Paper 1, section 5.2; the text gives no settings, these are those of its released code.")
 def resnet18_cifar10() -> Spec:
     base = conv2_cifar10()
     train = TrainSpec(optimizer="sgd", learning_rate=0.01, momentum=0.9, weight_decay=1e-4, batch_size=128, epochs=80)
     return replace(base, preset="resnet18-cifar10", model=replace(base.model, name="resnet-18"), train=train)
 
 
-@described("Paper 1, section 5.2; settings as for its ResNet-18, which the text does not give either.")
+@with_description("Paper 1, section 5.2; settings as for its ResNet-18, which the text does not give either.")
 def vgg16_cifar10() -> Spec:
     base = resnet18_cifar10()
     return replace(base, preset="vgg16-cifar10", model=replace(base.model, name="vgg-16"))

@@ -34,7 +34,7 @@ def text(spec: Spec) -> Spec:
     return spec
 
 
-def released(spec: Spec) -> Spec:
+def as_released(spec: Spec) -> Spec:
     """Return the spec as the paper's released code has it, under a name of its own.
 
     Raises:
@@ -69,5 +69,5 @@ def _paper_2(spec: Spec) -> Spec:
     return replace(spec, model=model, train=train, prune=replace(spec.prune, scope="component", rewind="weights"))
 
 
-PROTOCOLS: dict[str, Callable[[Spec], Spec]] = {"text": text, "released": released}
+PROTOCOLS: dict[str, Callable[[Spec], Spec]] = {"text": text, "released": as_released}
 """Whom a preset follows, by name."""

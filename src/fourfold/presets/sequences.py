@@ -59,5 +59,5 @@ _WORDS = {
     lstm_spoken_digits: "An LSTM on spoken digits: log-mel energies with first and second differences as pure quaternions.",
     transformer_spoken_digits: "Attention in place of the LSTM of `lstm-spoken-digits`.",
 }
-for _preset, _said in _WORDS.items():  # not docstrings, which `-OO` takes away from `fourfold presets`
-    _preset.__doc__ = _said
+for _preset, _description in _WORDS.items():  # not docstrings, which `-OO` takes away from `fourfold presets`
+    _preset.__doc__ = _description

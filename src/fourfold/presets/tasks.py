@@ -1,10 +1,12 @@
 """Experiments of other tasks than the papers', each a function that returns its `Spec`, sized for two cores."""
 
-from fourfold.presets.described import described
+from fourfold.presets.described import with_description
 from fourfold.record import DataSpec, ModelSpec, PruneSpec, Spec, StopSpec, TaskSpec, TrainSpec
 
 
-@described("Segmentation in minutes: a U-Net of 8 to 64 channels on CamVid at 160×120, down to an eighth of its weights.")
+@with_description(
+    "Segmentation in minutes: a U-Net of 8 to 64 channels on CamVid at 160×120, down to an eighth of its weights."
+)
 def camvid_unet() -> Spec:
     return Spec(
         preset="camvid-unet",

@@ -93,24 +93,24 @@ def choose(
     for number in range(1, choice.rounds + 1):
         if network is not model:
             apply_(weights, now)
-        found = SCORES[choice.score](scored)
+        all_scores = SCORES[choice.score](scored)
         if network is not model:  # what is pruned may have no derivative, as the norm of a quaternion at zero
             alive = {name: units.split(name, mask).any(1) for name, mask in now.items()}
-            found = {name: torch.where(alive[name], score, 0) for name, score in found.items()}
-        _check_scores(choice, found, now if number == 1 else None)
+            all_scores = {name: torch.where(alive[name], score, 0) for name, score in all_scores.items()}
+        _check_scores(choice, all_scores, now if number == 1 else None)
         if choice.n_of_m is not None:
             chosen = {name: mask for name, mask in now.items() if name in shares.rest}
-            return now | select_n_of_m({name: found[name] for name in chosen}, chosen, *choice.n_of_m, units)
+            return now | select_n_of_m({name: all_scores[name] for name in chosen}, chosen, *choice.n_of_m, units)
         for part in groups:
-            now |= _selected(part, choice, found, now, per_weight, part.density_of(number, choice.rounds))
+            now |= _selected(part, choice, all_scores, now, per_weight, part.density_of(number, choice.rounds))
     return now
 
 
 def _selected(
-    group: _Group, choice: Choice, found: Scores, now: Masks, macs_per_weight: Mapping[str, int], density: float
+    group: _Group, choice: Choice, all_scores: Scores, now: Masks, macs_per_weight: Mapping[str, int], density: float
 ) -> Masks:
     """Return the masks of a group at a density."""
-    scores, masks = ({name: tensors[name] for name in group.names} for tensors in (found, now))
+    scores, masks = ({name: tensors[name] for name in group.names} for tensors in (all_scores, now))
     if group.budget == "macs":
         budget = num_kept(density, group.total)
         return select_macs(additive(choice.score, scores), masks, budget, macs_per_weight, group.units)
@@ -150,14 +150,14 @@ def check_model(model: Any) -> None:
     check_there(model)
 
 
-def _check_scores(choice: Choice, found: Scores, dense_masks: Masks | None) -> None:
+def _check_scores(choice: Choice, all_scores: Scores, dense_masks: Masks | None) -> None:
     """Refuse scores of zero everywhere, by which weights would go by their position alone.
 
     A network that has collapsed on its way has such scores: there, position is all that is left.
     """
     if choice.score not in NEED_IMAGES or dense_masks is None or not all(bool(mask.all()) for mask in dense_masks.values()):
         return
-    if not any(bool(score.any()) for score in found.values()):
+    if not any(bool(score.any()) for score in all_scores.values()):
         raise UserError(
             f"`score` (={choice.score!r}) is 0 for all weights, so none ranks before another: does the loss depend on them?"
         )

@@ -124,7 +124,7 @@ def check_n_of_m(n_of_m: Any) -> None:
     """Raise `UserError` unless a value is a pair of numbers of weights, the first below the second."""
     pair = n_of_m if isinstance(n_of_m, tuple | list) and all(isinstance(number, int) for number in n_of_m) else ()
     if len(pair) != 2 or not 0 < pair[0] < pair[1]:
-        raise UserError(f"`n_of_m` (={n_of_m!r}) must be two whole numbers, the first above 0 and below the second")
+        raise UserError(f"`n_of_m` (={n_of_m!r}) must be two integers, the first above 0 and below the second")
 
 
 def check_finite(scores: Mapping[str, Tensor]) -> None:

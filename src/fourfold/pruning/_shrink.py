@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def shrink(model: Model, masks: Mapping[str, Tensor], shape: Any = None) -> Model:
     """Return a smaller network with the outputs that the pruned model has in evaluation mode, up to rounding.
 
-    An output number of a layer (a neuron or channel; n of them in an algebra) is cut out where it is the same for every
+    An output element of a layer (a neuron or channel; n of them in an algebra) is cut out where it is the same for every
     image, as all its weights are pruned, or where no kept weight of the next layer reads it. What a constant one adds to
     the next layer goes into that layer's bias. So `prune(unit="row")` gives a network that is smaller wherever it runs.
 
@@ -49,7 +49,7 @@ def shrink(model: Model, masks: Mapping[str, Tensor], shape: Any = None) -> Mode
     apply_(small, masks)
     links = find_links(small, shape)
     with torch.no_grad():
-        for link in reversed(links):  # what nobody reads: cutting it out frees inputs of the layer before
+        for link in reversed(links):  # what no layer reads: cutting it out frees inputs of the layer before
             _cut(link, ~_read(link), None)
         for link in links:  # what is constant: folding it makes the next layer's numbers constant in turn
             constant, values = _constants(link)
@@ -58,7 +58,7 @@ def shrink(model: Model, masks: Mapping[str, Tensor], shape: Any = None) -> Mode
 
 
 def _unit(link: Link) -> int:
-    """Return the dimension in which both layers, and poolings by norm between them, count whole numbers."""
+    """Return the dimension in which both layers, and poolings by norm between them, count elements."""
     between = [layer.algebra.n for layer in link.between if isinstance(layer, NumberLayer)]
     return math.lcm(algebra_of(link.first).n, algebra_of(link.second).n, *between)
 
@@ -134,7 +134,7 @@ def _keep_rows(layer: Weighted, keep: Tensor) -> None:
 
 
 def _keep_columns(layer: Weighted, keep: Tensor) -> None:
-    """Keep some real inputs of a weighted layer, whole numbers of it: every component has the same ones."""
+    """Keep some real inputs of a weighted layer, elements of it: every component has the same ones."""
     _set(layer, "weight", layer.weight[:, keep[: layer.weight.shape[1]]])
     setattr(layer, "in_features" if isinstance(layer, nn.Linear) else "in_channels", int(keep.sum()))
 

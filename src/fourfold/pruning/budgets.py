@@ -106,9 +106,9 @@ def prune_to_latency(
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise UserError(f"`seconds` (={seconds!r}) must be above 0")
     masks = masks_at(1.0)
-    taken = latency(masks)
-    if taken <= seconds:
-        return FoundDensity(1.0, masks, taken)
+    measured = latency(masks)
+    if measured <= seconds:
+        return FoundDensity(1.0, masks, measured)
     masks = masks_at(0.0)
     best = FoundDensity(0.0, masks, latency(masks))
     if best.seconds > seconds:
@@ -119,9 +119,9 @@ def prune_to_latency(
     for _ in range(trials):
         middle = (best.density + above) / 2
         masks = masks_at(middle)
-        taken = latency(masks)
-        if taken <= seconds:
-            best = FoundDensity(middle, masks, taken)
+        measured = latency(masks)
+        if measured <= seconds:
+            best = FoundDensity(middle, masks, measured)
         else:
             above = middle
     return best

@@ -24,7 +24,7 @@ def check_density(name: str, value: Any) -> None:
 
 
 def apportion(total: int, shares: Sequence[int], capacities: Sequence[int]) -> list[int]:
-    """Divide a whole number in proportion to shares, none above its capacity, such that the parts add up to it exactly.
+    """Divide an integer in proportion to shares, none above its capacity, such that the parts add up to it exactly.
 
     What a part cannot take is divided among the others, again in proportion. Of the remainders the largest are rounded
     up, the first of equal ones.
@@ -69,7 +69,7 @@ def erdos_renyi_shares(shapes: Mapping[str, Sequence[int]], dimensions: Mapping[
         dimensions: n of each weight's algebra.
 
     Returns:
-        The sum in the numerator times n, which cancels against the real weights per stored one, scaled to whole numbers.
+        The sum in the numerator times n, which cancels against the real weights per stored one, scaled to integers.
     """
     largest = math.lcm(*(dimensions.get(name, 1) for name in shapes), 1)
     shares = {}

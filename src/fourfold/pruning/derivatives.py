@@ -134,8 +134,8 @@ def flow_gradients(
     with torch.enable_grad():
         outputs = [output.sum() for output in tensors_in(flow(*args, **kwargs)) if output.is_floating_point()]
         total = checked(torch.stack(outputs).sum() if outputs else None)
-    found = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
-    return _zip(weights, tuple(weights.values())), _zip(weights, found)
+    values = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
+    return _zip(weights, tuple(weights.values())), _zip(weights, values)
 
 
 def _ones(image: Tensor) -> Tensor:
@@ -169,5 +169,5 @@ def _wide(value: Tensor, narrow: bool) -> Tensor:
 
 
 def _zip(weights: Mapping[str, Tensor], values: tuple[Tensor | None, ...]) -> dict[str, Tensor]:
-    found = zip(weights.items(), values, strict=True)
-    return {name: torch.zeros_like(weight) if value is None else value.detach() for (name, weight), value in found}
+    pairs = zip(weights.items(), values, strict=True)
+    return {name: torch.zeros_like(weight) if value is None else value.detach() for (name, weight), value in pairs}

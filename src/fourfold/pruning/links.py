@@ -66,7 +66,7 @@ def find_links(model: nn.Module, shape: Any = None) -> list[Link]:
     """
     graph = _traced(model)
     alone, ranks = _alone(model, graph), _ranks(model, graph, shape)
-    found = []
+    links = []
     for start in graph.nodes:
         first, node, between = _layer(model, start), start, list[Between]()
         while _is_covered(first, alone) and len(node.users) == 1:
@@ -74,13 +74,13 @@ def find_links(model: nn.Module, shape: Any = None) -> list[Link]:
             second = _layer(model, node)
             if _is_covered(second, alone):
                 link = Link(first, tuple(between), second, ranks[start])
-                found += [link] * _fits(link)
+                links += [link] * _fits(link)
                 break
             passed = _passed(node, second, alone)
             if passed is None:
                 break
             between.append(passed)
-    return found
+    return links
 
 
 class _Tracer(LayerTracer):
@@ -109,7 +109,7 @@ def _traced(model: nn.Module) -> fx.Graph:
 def _ranks(model: nn.Module, graph: fx.Graph, shape: Any) -> Ranks:
     """Return the axes of every node."""
     several = isinstance(shape, tuple | list) and any(isinstance(side, tuple | list) for side in shape)
-    given = [len(one) + 1 for one in (shape if several else [shape])] if shape is not None else []
+    input_ranks = [len(one) + 1 for one in (shape if several else [shape])] if shape is not None else []
     ranks: Ranks = {}
     for node in graph.nodes:
         before = [ranks[argument] for argument in node.all_input_nodes]
@@ -117,7 +117,7 @@ def _ranks(model: nn.Module, graph: fx.Graph, shape: Any) -> Ranks:
         layer = _layer(model, node)
         function = getattr(torch, str(node.target), None) if node.op == "call_method" else node.target
         if node.op == "placeholder":
-            ranks[node] = given.pop(0) if given else None
+            ranks[node] = input_ranks.pop(0) if input_ranks else None
         elif isinstance(layer, _ConvNd):
             ranks[node] = same or len(layer.kernel_size) + 2  # batches, as everywhere
         elif isinstance(layer, nn.Flatten) or function is torch.flatten:
@@ -175,22 +175,22 @@ def _is_covered(layer: nn.Module | None, alone: Collection[nn.Module]) -> TypeGu
 
 
 def _passed(node: fx.Node, layer: nn.Module | None, alone: Collection[nn.Module]) -> Between | None:
-    """Return what a node does to every number by itself; None if it does something else."""
+    """Return what a node does to every element by itself; None if it does something else."""
     if layer is not None:
         return layer if _passes(layer, alone) else None
     function = node.target
     if node.op == "call_method" and function in _METHODS:
         function = getattr(torch, str(function))
-    given, options = node.args[1:], {name: value for name, value in node.kwargs.items() if name != "inplace"}
+    arguments, options = node.args[1:], {name: value for name, value in node.kwargs.items() if name != "inplace"}
     if function is torch.flatten:
-        return nn.Flatten() if (*given, *options.values()) in ((1,), (1, -1)) else None
-    if function in _FUNCTIONS and not any(isinstance(value, fx.Node) for value in (*given, *options.values())):
-        return partial(function, *given, **options)
+        return nn.Flatten() if (*arguments, *options.values()) in ((1,), (1, -1)) else None
+    if function in _FUNCTIONS and not any(isinstance(value, fx.Node) for value in (*arguments, *options.values())):
+        return partial(function, *arguments, **options)
     return None
 
 
 def _passes(layer: nn.Module, alone: Collection[nn.Module]) -> bool:
-    """Whether a layer does to every number, or channel, the same as if the others were not there."""
+    """Whether a layer does to every element, or channel, the same as if the others were not there."""
     if not _is_plain(layer) or getattr(layer, "return_indices", False):
         return False
     if isinstance(layer, _BatchNorm):

@@ -62,12 +62,12 @@ def matched(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Masks
 def _unwrapped(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the masks by the names of the weights, both without the names of wrappers."""
     own = {_without_wrappers(name): name for name in weights}
-    given = {_without_wrappers(name): mask for name, mask in masks.items()}
-    if set(own) != set(given) or len(own) < len(weights) or len(given) < len(masks):
-        others = sorted(str(name) for name in set(own) ^ set(given)) or ["several weights of one name"]
+    unwrapped = {_without_wrappers(name): mask for name, mask in masks.items()}
+    if set(own) != set(unwrapped) or len(own) < len(weights) or len(unwrapped) < len(masks):
+        others = sorted(str(name) for name in set(own) ^ set(unwrapped)) or ["several weights of one name"]
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise UserError(f"`masks` must be those of this network: they lack or add {', '.join(others[:3])}{more}")
-    return {own[name]: mask for name, mask in given.items()}
+    return {own[name]: mask for name, mask in unwrapped.items()}
 
 
 def _without_wrappers(name: str) -> str:
@@ -147,14 +147,14 @@ def expand_(state: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray], masks
         raise ValueError(f"the weights are of another network: they lack or add {sorted(set(arrays) ^ set(state))}")
     with torch.no_grad():
         for name, value in state.items():
-            given = torch.from_numpy(arrays[name]).to(value.device)
+            values = torch.from_numpy(arrays[name]).to(value.device)
             expected = (int(masks[name].sum()),) if name in masks else tuple(value.shape)
-            if tuple(given.shape) != expected:
-                raise ValueError(f"{name!r} has shape {tuple(given.shape)}, not {expected}")
+            if tuple(values.shape) != expected:
+                raise ValueError(f"{name!r} has shape {tuple(values.shape)}, not {expected}")
             if name in masks:
-                value.zero_()[_fitting(name, masks[name], value)] = given
+                value.zero_()[_fitting(name, masks[name], value)] = values
             else:
-                value.copy_(given)
+                value.copy_(values)
 
 
 def fingerprint(packed: Mapping[str, np.ndarray]) -> str:

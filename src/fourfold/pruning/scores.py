@@ -26,12 +26,12 @@ def magnitude_scores(weights: Tensors, units: Units) -> Scores:
 
 def random_scores(weights: Tensors, units: Units, generator: Generator | None = None) -> Scores:
     """Return a uniform random number for every unit; without a generator from torch's global one."""
-    found = {}
+    scores = {}
     for name, weight in weights.items():
         count = len(units.split(name, weight))
         device = generator.device if generator is not None else weight.device
-        found[name] = torch.rand(count, generator=generator, device=device, dtype=torch.float64).to(weight.device)
-    return found
+        scores[name] = torch.rand(count, generator=generator, device=device, dtype=torch.float64).to(weight.device)
+    return scores
 
 
 def gradient_scores(weights: Tensors, gradients: Tensors, units: Units) -> Scores:

@@ -1,4 +1,4 @@
-"""What is pruned together: single weights, whole numbers of the algebra, or whole rows of them."""
+"""What is pruned together: single weights, elements of the algebra, or whole rows of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from fourfold.record.errors import unknown
 
 UNITS = {
     "weight": "every stored weight alone",
-    "element": "the n components of a number together: a quaternion is kept or removed as a whole",
-    "row": "all weights of an output number together: n rows of the real matrix, a filter; the output layer has none",
+    "element": "the n components of an element together: a quaternion is kept or removed as a whole",
+    "row": "all weights of an output element together: n rows of the real matrix, a filter; the output layer has none",
 }
 """The units by name, each with what it holds together."""
 

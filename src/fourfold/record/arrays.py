@@ -17,7 +17,7 @@ LARGEST_HEADER = 2**24
 """Bytes of the JSON before the arrays: names and sizes of some hundred thousand of them."""
 
 LARGEST_ARRAYS = 2**40
-"""Bytes of a file of arrays where nobody says better how many there must be."""
+"""Bytes of a file of arrays where no better limit is known."""
 
 _DIGEST = "sha256"
 """What the metadata of a file has where its digest is in no row."""

@@ -124,8 +124,8 @@ class CheckpointFolder:
 
     def positions(self) -> dict[Training, dict[str, Any]]:
         """Return where the trainings are that have checkpoints; what cannot be read has an empty position."""
-        found = {Training.of(file.stem): read_position(file) for file in sorted(self.path.glob("*.safetensors"))}
-        return {training: position or {} for training, position in found.items() if training}
+        by_training = {Training.of(file.stem): read_position(file) for file in sorted(self.path.glob("*.safetensors"))}
+        return {training: position or {} for training, position in by_training.items() if training}
 
     def drop(self, trial: int, level: int, control: str = TICKET) -> None:
         """Remove the checkpoints of a level: its row is there, or it failed."""
@@ -173,10 +173,12 @@ def read(content: bytes, source: str, identity: Identity) -> Stored:
     with _complaints(source):
         header, start = _verified(content, source)
         metadata = header["__metadata__"]
-        found = json.loads(metadata["identity"])
-        for name in identity | found:
-            if found.get(name) != identity.get(name):
-                raise UnusableCheckpointError(f"{source}: expected {name} {identity.get(name)}, found {found.get(name)}")
+        identity_on_disk = json.loads(metadata["identity"])
+        for name in identity | identity_on_disk:
+            if identity_on_disk.get(name) != identity.get(name):
+                raise UnusableCheckpointError(
+                    f"{source}: expected {name} {identity.get(name)}, found {identity_on_disk.get(name)}"
+                )
         memory = np.frombuffer(bytearray(memoryview(content)[start:]), dtype=np.uint8)
         arrays = {}
         for name, about in header.items():

@@ -52,28 +52,28 @@ def check_number(settings: Any, owner: str, name: str, low: float, high: float, 
 
 
 def check_count(settings: Any, owner: str, name: str, low: int) -> None:
-    """Check that a field is a whole number of at least `low`."""
+    """Check that a field is an integer of at least `low`."""
     check_whole(f"{owner}.{name}", getattr(settings, name), low)
 
 
 def check_whole(name: str, value: Any, low: int) -> None:
-    """Check that a value is a whole number of at least `low`, under the name that the sentence shall have."""
+    """Check that a value is an integer of at least `low`, under the name that the sentence shall have."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise UserError(f"`{name}` (={_shown(value)}) must be a whole number of at least {low}")
+        raise UserError(f"`{name}` (={_printable(value)}) must be an integer of at least {low}")
     if value > _LARGEST_COUNT:
-        raise UserError(f"`{name}` (={_shown(value)}) must be at most {_LARGEST_COUNT:,}")
+        raise UserError(f"`{name}` (={_printable(value)}) must be at most {_LARGEST_COUNT:,}")
 
 
 def check_number_of(name: str, value: int | None, low: int, most: int) -> None:
     """Check how many of something were asked for; None leaves it open."""
     if value is not None and value < low:
-        raise UserError(f"`{name}` (={_shown(value)}) must be at least {low}")
+        raise UserError(f"`{name}` (={_printable(value)}) must be at least {low}")
     if value is not None and value > most:
-        raise UserError(f"`{name}` (={_shown(value)}) must be at most {most:,}")
+        raise UserError(f"`{name}` (={_printable(value)}) must be at most {most:,}")
 
 
-def _shown(value: Any) -> str:
-    """Return a value for a sentence; Python writes out no whole number of thousands of digits."""
+def _printable(value: Any) -> str:
+    """Return a value for a sentence; Python writes out no integer of thousands of digits."""
     try:
         return repr(value)
     except ValueError:

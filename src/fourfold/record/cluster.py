@@ -1,4 +1,4 @@
-"""Where a Ray cluster is, and whether one answers there. No Ray, no torch: a wrong address is told before they are imported."""
+"""Where a Ray cluster is, and whether one answers there. No Ray, no torch: a wrong address fails before they are imported."""
 
 import os
 import socket
@@ -64,7 +64,7 @@ class Cluster:
             raise self.no_answer(error.strerror or str(error)) from error
 
     def no_answer(self, reason: str) -> NoAnswerError:
-        """Return the error that says that nobody is there."""
+        """Return the error of a cluster that does not answer."""
         return NoAnswerError(f"no Ray cluster answers {self.where} ({reason}); `ray start --head` starts one")
 
 

@@ -40,19 +40,19 @@ def user_error(error: BaseException, file: Path, expected: str) -> UserCodeError
     """Return what an error in user code comes to: file, line, what was expected, and what it says."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return UserCodeError(f"{file}:{error.lineno}: expected Python code, found a syntax error ({error.msg})")
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     place = line_in(error, file)
-    return UserCodeError(f"{file}{place}: expected {expected}, found {shortened(said.partition(chr(10))[0], _SHOWN)}")
+    return UserCodeError(f"{file}{place}: expected {expected}, found {shortened(message.partition(chr(10))[0], _SHOWN)}")
 
 
 def line_in(error: BaseException, file: Path) -> str:
     """Return `:LINE`, the innermost line of a file that an error passed through; nothing if it passed through none."""
-    found, trace = "", error.__traceback__
+    line, trace = "", error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(file):
-            found = f":{trace.tb_lineno}"
+            line = f":{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return line
 
 
 def line_of(function: Callable[..., Any]) -> str:

@@ -31,7 +31,7 @@ def any_of(*names: str) -> Is:
     return lambda value: not {*names}.isdisjoint(value) if names else bool(value)
 
 
-def given(value: Any) -> bool:
+def is_set(value: Any) -> bool:
     """Return whether a setting is there at all."""
     return value is not None
 
@@ -72,13 +72,13 @@ PRUNING = (*SELECTION, *AT_START, *GRADUAL, *CONTINUED_SEARCH)
 """Within a `PruneSpec`."""
 
 EARLY_STOPPING = tuple(
-    Rule(f"prune.{name}", one_of(*values), "train.early_stopping", given, "it moves the end of training")
+    Rule(f"prune.{name}", one_of(*values), "train.early_stopping", is_set, "it moves the end of training")
     for name, values in (("schedule", ("gradual",)), ("rewind", ("step", "epoch", "continue")), ("search", ("continue",)))
 )
 
 WHOLE = (
     *EARLY_STOPPING,
-    Rule("train.ema", given, "train.early_stopping", given, "both choose the weights"),
+    Rule("train.ema", is_set, "train.early_stopping", is_set, "both choose the weights"),
     Rule("prune.score", one_of("synflow"), "model.algebra", one_of("phm"), "the algebra has no signs to drop"),
 )
 """Between the parts of a `Spec`."""
@@ -86,8 +86,8 @@ WHOLE = (
 CONTROLLED = (
     Rule("controls", any_of(), "prune.rewind", one_of(*KEEPS_TRAINED), "other masks have no trained weights to continue with"),
     Rule("controls", any_of(), "prune.schedule", one_of("gradual"), "a level has no mask before it is trained"),
-    Rule("controls", any_of("equal-macs"), "prune.skip", given, "equal-macs ranks all layers"),
-    Rule("controls", any_of("equal-macs"), "prune.layer_fractions", given, "equal-macs ranks all layers"),
+    Rule("controls", any_of("equal-macs"), "prune.skip", is_set, "equal-macs ranks all layers"),
+    Rule("controls", any_of("equal-macs"), "prune.layer_fractions", is_set, "equal-macs ranks all layers"),
 )
 """Between a `Spec` and the controls of its levels."""
 

@@ -6,7 +6,7 @@ from fourfold.record.text import LONGEST, sentence, shortened
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend, said in one sentence: what, the value, what would be right.
+    """A mistake that the user can mend, in one sentence: what, the value, what would be right.
 
     The command line prints it without a traceback and ends with exit code 2. Control characters, which names and paths may
     have, are written out in it.

@@ -28,7 +28,7 @@ def open_regular(file: Path) -> BinaryIO:
         OSError: it cannot be opened, or is no file.
     """
     if file.exists() and not file.is_file():
-        raise OSError("it is not a file")  # reading a pipe would wait for ever
+        raise OSError("it is not a file")  # reading a pipe would never return
     return file.open("rb")
 
 

@@ -51,11 +51,11 @@ def run_folders(path: Path, *, without_spec: bool = False) -> Iterator[Path]:
         path: The path.
         without_spec: Whether to yield those that have lost their spec, too.
     """
-    found = {file.parent for file in path.rglob("spec.json")}
+    folders = {file.parent for file in path.rglob("spec.json")}
     if without_spec:
-        found |= {file.parent for file in path.rglob("rows-*.jsonl") if _ROWS.fullmatch(file.name)}
-        found |= {folder.parent for folder in path.rglob("masks") if holds_rows_or_masks(folder.parent)}
-    return (folder for folder in found if not _is_aside(folder))
+        folders |= {file.parent for file in path.rglob("rows-*.jsonl") if _ROWS.fullmatch(file.name)}
+        folders |= {folder.parent for folder in path.rglob("masks") if holds_rows_or_masks(folder.parent)}
+    return (folder for folder in folders if not _is_aside(folder))
 
 
 def move_aside(path: Path, name: str) -> Path:

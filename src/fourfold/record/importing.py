@@ -1,6 +1,6 @@
 """Importing code of the user's: a file under a name of its own, or a module; and which files beside it are imported with it.
 
-What is imported is told by reading the code and never by running it, so that a change is noticed before anything runs, and in
+What is imported is seen by reading the code and never by running it, so that a change is noticed before anything runs, and in
 every process alike, also of what a function imports when it is called. Modules by names that are made at run time are not seen.
 """
 
@@ -87,7 +87,7 @@ def import_code(source: str, folder: Path, named: str, check: Check) -> Imported
             _forget_changed(helpers)
             _modules[key] = _executed(file, content, digest)
             _remember(helpers)
-        return Imported(module=_modules[key], file=file, sha256=digest, helpers=_told(names))
+        return Imported(module=_modules[key], file=file, sha256=digest, helpers=_files_and_digests(names))
 
 
 def digest_of(file: Path) -> str | None:
@@ -98,7 +98,7 @@ def digest_of(file: Path) -> str | None:
         return None
 
 
-def _told(names: Mapping[str, _Helper]) -> dict[str, tuple[Path, str]]:
+def _files_and_digests(names: Mapping[str, _Helper]) -> dict[str, tuple[Path, str]]:
     return {name: (helper.file, helper.sha256) for name, helper in names.items()}
 
 
@@ -153,7 +153,7 @@ def _module(name: str, folder: Path, check: Check) -> Imported:
         raise
     except (Exception, SystemExit) as error:
         raise user_error(error, _file_of(error, name), "a module that can be imported") from error
-    return Imported(module=module, file=file, sha256=digest, helpers=_told(names))
+    return Imported(module=module, file=file, sha256=digest, helpers=_files_and_digests(names))
 
 
 def _located(name: str) -> Path:
@@ -177,13 +177,13 @@ def _file_of(error: BaseException, name: str) -> Path:
     """Return the file of a module in which its import failed: the innermost one that has its name."""
     if isinstance(error, SyntaxError) and error.filename:
         return Path(error.filename)
-    ending, trace, found = name.rpartition(".")[2] + ".py", error.__traceback__, Path(name)
+    ending, trace, path = name.rpartition(".")[2] + ".py", error.__traceback__, Path(name)
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
         if file.name in (ending, "__init__.py"):
-            found = file
+            path = file
         trace = trace.tb_next
-    return found
+    return path
 
 
 @contextmanager
@@ -223,7 +223,7 @@ def _helpers_of(file: Path, content: bytes, root: Path, only: str | None) -> lis
     Raises:
         UserError: Python would find another module than the one that lies there.
     """
-    found: dict[Path, _Helper] = {}
+    helpers: dict[Path, _Helper] = {}
     waiting = [(file, content)]
     while waiting:
         importer, text = waiting.pop()
@@ -232,7 +232,7 @@ def _helpers_of(file: Path, content: bytes, root: Path, only: str | None) -> lis
             if (only is not None and top != only) or not _is_beside(top, root, file):
                 continue
             for module, path in _files_of(name, root):
-                if path == file or path in found:
+                if path == file or path in helpers:
                     continue
                 try:
                     code = path.read_bytes()
@@ -240,8 +240,8 @@ def _helpers_of(file: Path, content: bytes, root: Path, only: str | None) -> lis
                     continue  # which importing it will tell
                 waiting.append((path, code))
                 if code.strip():
-                    found[path] = _Helper(module=module, file=path, sha256=hashlib.sha256(code).hexdigest())
-    return [found[path] for path in sorted(found)]
+                    helpers[path] = _Helper(module=module, file=path, sha256=hashlib.sha256(code).hexdigest())
+    return [helpers[path] for path in sorted(helpers)]
 
 
 @lru_cache(maxsize=1024)

@@ -102,15 +102,15 @@ class _Inspection:
         """Yield what became of the files, rows first: others are compared with them."""
         names = self._listed()
         matched = {
-            name: (kind, found) for name in names for kind, pattern in _NAMES.items() if (found := pattern.fullmatch(name))
+            name: (kind, match) for name in names for kind, pattern in _NAMES.items() if (match := pattern.fullmatch(name))
         }
         yield self._spec()
-        for name, (kind, found) in matched.items():
+        for name, (kind, match) in matched.items():
             if kind == "rows":
-                yield self._rows_file(name, int(found[1]), found[2] or TICKET)
-        for name, (kind, found) in matched.items():
+                yield self._rows_file(name, int(match[1]), match[2] or TICKET)
+        for name, (kind, match) in matched.items():
             if kind not in ("rows", "passing"):
-                yield self._other(name, kind, found)
+                yield self._other(name, kind, match)
         for name in names:
             if name in FOLDERS:
                 yield _damaged(name, "it is not a folder", MOVED, "folder")
@@ -142,7 +142,7 @@ class _Inspection:
         if not os.path.lexists(file):
             return Finding(file=file.name, state="missing", what="every run has one", remedy=WRITTEN, kind="spec")
         try:
-            found = self._store.spec().id
+            spec_id = self._store.spec().id
             self._store.data()
             self._store.code()
         except LostSpecError as lost:
@@ -150,8 +150,8 @@ class _Inspection:
         except UserError as error:
             what = str(error).removeprefix(f"{file}").lstrip(": ").partition("; ")[0]
         else:
-            if found != named and not runs_named(self._path) and _ID.fullmatch(named):
-                what = f"expected the spec of {named}, found that of {found}"
+            if spec_id != named and not runs_named(self._path) and _ID.fullmatch(named):
+                what = f"expected the spec of {named}, found that of {spec_id}"
         return _damaged(file.name, what, f"{MOVED}, and {WRITTEN}", "spec") if what else _ok(file.name)
 
     def _rows_file(self, name: str, trial: int, control: str) -> Finding:
@@ -205,16 +205,16 @@ class _Inspection:
         finding = replace(_damaged(name, what, DROPPED, kind, trial, control=control), line=line)
         return replace(finding, state="ok") if torn else finding
 
-    def _other(self, name: str, kind: str, found: "re.Match[str]") -> Finding:
+    def _other(self, name: str, kind: str, match: "re.Match[str]") -> Finding:
         if kind == "connectivity":
-            trial = int(found[1])
+            trial = int(match[1])
             return self._lines(name, kind, lambda file, content: read_connectivity(file, content, self._run, trial), trial)
         if kind == "failed":
-            return self._failed(name, int(found[1]), found[2] or TICKET)
+            return self._failed(name, int(match[1]), match[2] or TICKET)
         if kind == "checkpoints":
-            return self._checkpoint(name, Training.of(found[1]))
-        trial, level = int(found[1]), int(found[2])
-        control = (found[3] if kind == "masks" else None) or TICKET
+            return self._checkpoint(name, Training.of(match[1]))
+        trial, level = int(match[1]), int(match[2])
+        control = (match[3] if kind == "masks" else None) or TICKET
         expected: tuple[str | None, Callable[[Arrays], str]] = (None, digest_of)
         if kind == "masks":
             expected = self._promised_mask(trial, level, control), mask_digest
@@ -270,8 +270,8 @@ class _Inspection:
         file = self._path / name
         try:
             identity = verify(read_file(file, self._most_bytes(training.trial)), name)
-            found = Training(*(identity[field] for field in ("trial", "level", "control", "stage")))
-            what = "" if found == training and identity["spec"] == self._run else f"it is of {found.name} of {identity['spec']}"
+            owner = Training(*(identity[field] for field in ("trial", "level", "control", "stage")))
+            what = "" if owner == training and identity["spec"] == self._run else f"it is of {owner.name} of {identity['spec']}"
         except UnusableCheckpointError as error:
             what = str(error).removeprefix(f"{name}: ")
         except (OSError, KeyError) as error:

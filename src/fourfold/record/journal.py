@@ -60,10 +60,10 @@ def sealed(line: str, before: str | None) -> str:
 
 def sealed_lines(lines: list[str]) -> list[str]:
     """Return the lines of a whole file with their digests."""
-    found: list[str] = []
+    sealed_so_far: list[str] = []
     for line in lines:
-        found.append(sealed(line, found[-1] if found else None))
-    return found
+        sealed_so_far.append(sealed(line, sealed_so_far[-1] if sealed_so_far else None))
+    return sealed_so_far
 
 
 def whole_lines(file: Path, content: bytes) -> list[str]:
@@ -95,10 +95,10 @@ def read_entries(file: Path, content: bytes, kind: type[E], misplaced: "Misplace
     """
     entries: list[E] = []
     before: str | None = None
-    begun = False
+    has_sealed = False
     for number, text in enumerate(whole_lines(file, content), 1):
         seal = _SEAL.search(text)
-        if seal is None and (begun or any(sign in text for sign in _SIGNS)):
+        if seal is None and (has_sealed or any(sign in text for sign in _SIGNS)):
             raise BadLineError.instead(file, number, "a line that ends with its SHA-256", "one that does not")
         if seal and _digest(text[: text.rindex(_SIGNS[1])]) != seal[2]:
             raise BadLineError.instead(file, number, f"the line of its SHA-256 {seal[2][:8]}", "another: it was altered")
@@ -112,7 +112,7 @@ def read_entries(file: Path, content: bytes, kind: type[E], misplaced: "Misplace
             expected = "the first line of the file" if before is None else f"the line that follows line {number - 1}"
             raise BadLineError.instead(file, number, expected, "another: lines are missing, doubled or in another order")
         entries.append(entry)
-        before, begun = text, begun or seal is not None
+        before, has_sealed = text, has_sealed or seal is not None
     return entries
 
 

@@ -26,14 +26,14 @@ def launched() -> Launch | None:
     Raises:
         UserError: the launcher's environment variables contradict each other.
     """
-    given = {field: os.environ.get(name) for field, name in _NAMES.items()}
-    if None in given.values():
+    values = {field: os.environ.get(name) for field, name in _NAMES.items()}
+    if None in values.values():
         return None
     try:
-        launch = Launch(**{field: int(value or "") for field, value in given.items()})
+        launch = Launch(**{field: int(value or "") for field, value in values.items()})
     except ValueError:
         launch = None
     if launch is None or not (0 <= launch.local_rank <= launch.rank < launch.world):
-        told = ", ".join(f"{_NAMES[field]}={value}" for field, value in given.items())
-        raise UserError(f"the environment says {told}: a launcher such as torchrun sets RANK below WORLD_SIZE, from 0 up")
+        settings = ", ".join(f"{_NAMES[field]}={value}" for field, value in values.items())
+        raise UserError(f"the environment says {settings}: a launcher such as torchrun sets RANK below WORLD_SIZE, from 0 up")
     return launch

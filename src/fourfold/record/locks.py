@@ -51,12 +51,12 @@ class HeldLocks:
         """
         for file, identity in self._files.items():
             try:
-                found = "another" if _identity(file) != identity else ""
+                holder = "another" if _identity(file) != identity else ""
             except OSError:
-                found = "none"
-            if found:
+                holder = "none"
+            if holder:
                 raise UserError(
-                    f"{file}: expected the lock that this process holds, found {found}: the run was removed, or another "
+                    f"{file}: expected the lock that this process holds, found {holder}: the run was removed, or another "
                     "process may be writing it; nothing more is written here, and the same command runs what is missing"
                 )
 

@@ -28,7 +28,7 @@ class PruneSpec:
     score: Score = "magnitude"
     """How weights are ranked; snip, grasp and synflow look at the network before training, the others at the trained one."""
     unit: Unit = "weight"
-    """What is kept or removed together: stored weights, whole numbers (element), or whole output numbers (row), of which the
+    """What is kept or removed together: stored weights, elements (element), or whole output elements (row), of which the
     output layer keeps all."""
     scope: Scope = "global"
     """Rank over the whole network (global), within each layer at one density (layer) or at those of Erdős–Rényi kernels

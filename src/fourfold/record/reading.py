@@ -1,4 +1,4 @@
-"""Dataclasses from lines of JSON that anybody may have edited: every field must be of its type, and every number finite."""
+"""Dataclasses from lines of JSON that anybody may have edited: every field must be of its type, and all numbers finite."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ READING_ERRORS = (ValueError, TypeError, KeyError, AttributeError, RecursionErro
 """What damaged JSON and values of other types lead to; JSON that is nested too deep is a RecursionError."""
 
 LARGEST = 2**63
-"""Whole numbers of a row are smaller: those that are not are no counts."""
+"""Integers of a row are smaller: those that are not are no counts."""
 
 
 def parse_object(text: str) -> dict[str, Any]:
@@ -114,4 +114,4 @@ def _plain(hint: type[Any], name: str, value: Any) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number of JSON")

@@ -174,7 +174,7 @@ def resolve(name: str, part: Part, trust: Trust | None) -> Code | None:
         trust: Permission to import it.
 
     Raises:
-        UserError: nobody has given permission; the file is missing, has changed or cannot be imported; it has no such
+        UserError: there is no permission to import it; the file is missing, has changed or cannot be imported; it has no such
             attribute.
     """
     reference = parse(name) or entry_point(name, part)
@@ -187,34 +187,36 @@ def resolve(name: str, part: Part, trust: Trust | None) -> Code | None:
             "whose it is"
         )
     expected = dict(trust.digests)
-    given = reference if trust.only is None else _given(reference, trust, expected.get(reference.source))
-    if given is None:
+    source = reference if trust.only is None else _on_command_line(reference, trust, expected.get(reference.source))
+    if source is None:
         raise UserError(
             f"`{part}.name` (={name!r}) must be in {' or '.join(trust.only or ())}, the code that was given; --trust-code "
             "imports any"
         )
 
     def check(digests: Mapping[str, str]) -> None:
-        for source, digest in digests.items():
-            if expected.get(source, digest) != digest:
-                raise changed(source, expected[source], digest, _AS_IT_WAS)
+        for file, digest in digests.items():
+            if expected.get(file, digest) != digest:
+                raise changed(file, expected[file], digest, _AS_IT_WAS)
 
-    found = import_code(given.source, Path(trust.folder), reference.source, check)
-    if not hasattr(found.module, reference.attribute):
-        close = get_close_matches(reference.attribute, [word for word in vars(found.module) if not word.startswith("_")], n=1)
+    imported = import_code(source.source, Path(trust.folder), reference.source, check)
+    if not hasattr(imported.module, reference.attribute):
+        close = get_close_matches(
+            reference.attribute, [word for word in vars(imported.module) if not word.startswith("_")], n=1
+        )
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"{found.file}: expected `{reference.attribute}`, found no such name{hint}")
+        raise UserError(f"{imported.file}: expected `{reference.attribute}`, found no such name{hint}")
     return Code(
         name=str(reference),
         source=reference.source,
-        value=getattr(found.module, reference.attribute),
-        file=found.file,
-        sha256=found.sha256,
-        helpers=found.helpers,
+        value=getattr(imported.module, reference.attribute),
+        file=imported.file,
+        sha256=imported.sha256,
+        helpers=imported.helpers,
     )
 
 
-def _given(reference: Reference, trust: Trust, expected: str | None) -> Reference | None:
+def _on_command_line(reference: Reference, trust: Trust, expected: str | None) -> Reference | None:
     """Return a reference to the code that was given, if it is what another names; else None.
 
     A file is, by whatever path either names it, if it is the same one on disk, has the same name, or the content that is
@@ -231,9 +233,9 @@ def _given(reference: Reference, trust: Trust, expected: str | None) -> Referenc
     return None
 
 
-_AS_IT_WAS = "give the file as it was; only `fourfold run` goes on with another, by --accept-changed-code"
+_AS_IT_WAS = "give the file as it was; only `fourfold run` resumes with another, by --accept-changed-code"
 
-_GO_ON = "--accept-changed-code goes on with it, another --out starts afresh"
+_GO_ON = "--accept-changed-code resumes with it, another --out starts afresh"
 
 
 def changed(source: str, expected: str, digest: str, advice: str = _GO_ON) -> UserError:

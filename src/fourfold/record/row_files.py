@@ -23,8 +23,8 @@ def read_rows(file: Path, content: bytes, run: str, trial: int, control: str = T
 
     def misplaced(row: Row, before: list[Row]) -> tuple[str, str] | None:
         if (row.run, row.trial, row.control) != (run, trial, control):
-            found = f"one of {row.control} of trial {row.trial} of {row.run}"
-            return f"a row of {control} of trial {trial} of {run}", found
+            actual = f"one of {row.control} of trial {row.trial} of {row.run}"
+            return f"a row of {control} of trial {trial} of {run}", actual
         if control == TICKET and row.level != len(before):
             return f"the row of level {len(before)}", f"that of level {row.level}"
         if any(row.level == other.level for other in before):

@@ -44,9 +44,9 @@ class Epoch:
     @property
     def value(self) -> float:
         """The task's metric on the test set."""
-        found = self.top1 if self.metric is None else self.metric
-        assert found is not None, "rows are checked when they are read"
-        return found
+        measured = self.top1 if self.metric is None else self.metric
+        assert measured is not None, "rows are checked when they are read"
+        return measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,8 +246,8 @@ class Row:
 
     def same_result(self, other: "Row") -> bool:
         """Whether another row says the same, but for its provenance; what one of them does not name may be the same."""
-        found, theirs = self.result(), other.result()
+        mine, theirs = self.result(), other.result()
         for name in ("data", "promised", "per_class"):  # which rows of earlier versions lack
-            if None in (found[name], theirs[name]):
-                found[name] = theirs[name] = None
-        return found == theirs
+            if None in (mine[name], theirs[name]):
+                mine[name] = theirs[name] = None
+        return mine == theirs

@@ -1,4 +1,4 @@
-"""Whether a run goes on with the data and the code that it was started with."""
+"""Whether a run is resumed with the data and the code that it was started with."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING

@@ -52,16 +52,16 @@ def parse_value(name: str, text: str) -> Value:
     for part in parts:
         if (value := _parse(part, text)) is not None:
             return value
-    raise UserError(f"`{name}` (={text!r}) must be {_wanted(parts)}")
+    raise UserError(f"`{name}` (={text!r}) must be {_expected(parts)}")
 
 
-def split_words(words: Iterable[str], wanted: str, if_twice: str = "") -> dict[str, str]:
+def split_words(words: Iterable[str], expected: str, if_twice: str = "") -> dict[str, str]:
     """Return the text of each field that `--set FIELD=TEXT` words name.
 
     Args:
         words: What was given.
-        wanted: What a word must be, in words.
-        if_twice: What else to tell whoever names a field twice.
+        expected: What a word must be, in words.
+        if_twice: Advice for a field that is named twice.
 
     Raises:
         UserError: a word has no field or no text, or a field comes twice.
@@ -70,7 +70,7 @@ def split_words(words: Iterable[str], wanted: str, if_twice: str = "") -> dict[s
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not text:
-            raise UserError(f"`--set` (={word!r}) must be {wanted}")
+            raise UserError(f"`--set` (={word!r}) must be {expected}")
         if name in texts:
             raise UserError(f"`--set` names {name} twice{if_twice}")
         texts[name] = text
@@ -156,14 +156,14 @@ def _parse(part: Any, text: str) -> Value:
     return None
 
 
-def _wanted(parts: tuple[Any, ...]) -> str:
+def _expected(parts: tuple[Any, ...]) -> str:
     names = []
     for part in parts:
         if get_origin(part) is Literal:
             names.append(" or ".join(sorted(get_args(part))))
         elif get_origin(part) is tuple:
-            kind = {str: "names", float: "numbers"}.get(get_args(part)[0], "whole numbers")
+            kind = {str: "names", float: "numbers"}.get(get_args(part)[0], "integers")
             names.append(f"{kind} joined by {TUPLE}, or ()")
         else:
-            names.append({bool: "true or false", int: "a whole number", float: "a number", str: "a name"}.get(part, "none"))
+            names.append({bool: "true or false", int: "an integer", float: "a number", str: "a name"}.get(part, "none"))
     return " or ".join(names)

@@ -67,7 +67,7 @@ class RunStore:
             spec: What decides the run's id.
             data: SHA-256 of the images and labels that it will be trained and tested on, as its rows have it.
             code: SHA-256 of each file of the user's code, as its rows have them.
-            accept_changed_code: Whether a run goes on with other code than it was started with.
+            accept_changed_code: Whether a run is resumed with other code than it was started with.
             tell: Called with a sentence when a spec is written again.
 
         Raises:
@@ -145,7 +145,7 @@ class RunStore:
         return self._spec_file.code()
 
     def check_code(self, code: Mapping[str, str]) -> None:
-        """Check that a run goes on with the code that it was started with, or that was accepted since.
+        """Check that a run is resumed with the code that it was started with, or that was accepted since.
 
         Args:
             code: SHA-256 of each file that is here.
@@ -156,7 +156,7 @@ class RunStore:
         check_code(self, code)
 
     def check_data(self, data: str, trials: Iterable[int] | None = None) -> None:
-        """Check that a run goes on with the images and labels that it was started with.
+        """Check that a run is resumed with the images and labels that it was started with.
 
         Args:
             data: SHA-256 of those that are here. What is on disk and does not name its own is taken to be of them.
@@ -435,8 +435,8 @@ class RunStore:
         except (OSError, ArraysError) as error:
             raise LostFileError(f"{file} cannot be read ({error})", self.path) from error
         if digest is not None and digest_of_arrays(arrays) != digest:
-            found = digest_of_arrays(arrays)
-            raise LostFileError(f"{file}: expected the SHA-256 {digest[:8]} of its row, found {found[:8]}", self.path)
+            actual = digest_of_arrays(arrays)
+            raise LostFileError(f"{file}: expected the SHA-256 {digest[:8]} of its row, found {actual[:8]}", self.path)
         return arrays
 
     def _rows_file(self, trial: int, control: str = TICKET) -> Path:
@@ -467,14 +467,14 @@ def find_runs(*paths: Path, without_spec: bool = False) -> list[RunStore]:
     Raises:
         UserError: a path does not exist, or cannot be read.
     """
-    found: set[Path] = set()
+    folders: set[Path] = set()
     for path in paths:
         try:
             if not path.exists():
                 raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
             if path.is_dir():
                 next(path.iterdir(), None)  # a folder that may not be read has no runs for `rglob`, and says nothing
-            found.update(run_folders(path, without_spec=without_spec))
+            folders.update(run_folders(path, without_spec=without_spec))
         except OSError as error:
             raise UserError(f"cannot look for runs in {path} ({error.strerror})") from error
-    return [RunStore(path) for path in sorted(found)]
+    return [RunStore(path) for path in sorted(folders)]

@@ -14,7 +14,7 @@ _LONGEST_KEPT = 20_000
 
 def plain(text: str) -> str:
     """Return a text whose control characters are written out, such as `\\x1b`."""
-    return _CONTROL.sub(lambda found: _escaped(found[0]), text)
+    return _CONTROL.sub(lambda match: _escaped(match[0]), text)
 
 
 def sentence(text: str) -> str:

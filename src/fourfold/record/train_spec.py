@@ -157,12 +157,14 @@ class TrainSpec:
 
     def _check_arguments(self) -> None:
         """Store the further arguments as `name=value`, in the order of their names."""
-        given: Any = self.optimizer_arguments
-        if given is None:
+        arguments: Any = self.optimizer_arguments
+        if arguments is None:
             return
-        pairs = [f"{name}={json.dumps(value)}" for name, value in given.items()] if isinstance(given, dict) else given
+        pairs = (
+            [f"{name}={json.dumps(value)}" for name, value in arguments.items()] if isinstance(arguments, dict) else arguments
+        )
         if not isinstance(pairs, tuple | list) or not pairs or not all(isinstance(pair, str) for pair in pairs):
-            raise UserError(f"`train.optimizer_arguments` (={given!r}) must be None or pairs such as 'eps=1e-6'")
+            raise UserError(f"`train.optimizer_arguments` (={arguments!r}) must be None or pairs such as 'eps=1e-6'")
         object.__setattr__(self, "optimizer_arguments", tuple(sorted(pairs)))
         for pair in pairs:
             name, _, text = pair.partition("=")

@@ -43,7 +43,7 @@ class Multilabel:
 
 
 class MultilabelMeter:
-    """Counts labels that are right, missed and wrong; a label is said where its logit is above 0."""
+    """Counts labels that are right, missed and wrong; a label is predicted where its logit is above 0."""
 
     def __init__(self) -> None:
         self.reset()
@@ -56,15 +56,15 @@ class MultilabelMeter:
     def update(self, outputs: Any, targets: Any) -> None:
         """Take in logits (batch, labels) and targets (batch, labels) of 0 and 1."""
         logits, labels = _checked(outputs, targets)
-        said, true = logits > 0, labels > 0.5
-        counts = torch.stack([(said & true).sum(0), (said & ~true).sum(0), (~said & true).sum(0)])
+        predicted, true = logits > 0, labels > 0.5
+        counts = torch.stack([(predicted & true).sum(0), (predicted & ~true).sum(0), (~predicted & true).sum(0)])
         self._counts = counts if self._counts is None else self._counts + counts
-        self._whole += int((said == true).all(1).sum())
+        self._whole += int((predicted == true).all(1).sum())
         self._items += len(labels)
 
     def compute(self) -> dict[str, float]:
         """Return, in percent, `f1` of all labels taken together, `f1_macro`, the mean over labels, and `exact`, items of which
-        every label is right. F1 is 0 where no label is said and none is true, as in scikit-learn.
+        every label is right. F1 is 0 where no label is predicted and none is true, as in scikit-learn.
         """
         if self._counts is None:
             raise UserError("there is nothing to measure: the meter has seen no batch")

@@ -55,10 +55,10 @@ def values_of(meter: Meter, metric: Metric) -> dict[str, float]:
     """Return what a meter has measured, by name.
 
     Raises:
-        UserError: it has measured no number, or not the metric.
+        UserError: it has measured something else than a number, or not the metric.
     """
-    found = meter.compute()
-    named: Mapping[Any, Any] = found if isinstance(found, Mapping) else {metric.name: found}
+    result = meter.compute()
+    named: Mapping[Any, Any] = result if isinstance(result, Mapping) else {metric.name: result}
     values = {str(name): _number(str(name), value) for name, value in named.items()}
     if metric.name not in values:
         raise UserError(f"`compute` of {type(meter).__name__} must return {metric.name!r}, found {', '.join(values) or 'none'}")

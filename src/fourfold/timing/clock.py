@@ -19,7 +19,7 @@ from fourfold.data.images import Images, Labels
 from fourfold.data.subset import chosen_classes
 from fourfold.lottery import parts
 from fourfold.lottery.building import build, measure, splits_of, user_code
-from fourfold.lottery.levels import asked_of
+from fourfold.lottery.levels import training_task
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, Spec, StopSpec, TrainSpec
@@ -107,7 +107,7 @@ class Clock:
             network = build(spec, seed=0, device=self.device)
             weights = named_weights(network)
             masks = pruning.magnitude(weights, pruning.dense(weights), density)
-            asked = asked_of(parts.task_of(spec), splits)
+            task = training_task(parts.task_of(spec), splits)
             plain = replace(spec.train, learning_rate=_LEARNING_RATE, milestones=(), early_stopping=None)
             setup = Setup(
                 network=network,
@@ -115,8 +115,8 @@ class Clock:
                 spec=plain,
                 weights=weights,
                 masks=masks,
-                loss=nn.functional.cross_entropy if asked is None else asked.loss,
-                task=asked,
+                loss=nn.functional.cross_entropy if task is None else task.loss,
+                task=task,
                 step_by_step=spec.prune.schedule == "gradual",
             )
             with single_thread():
@@ -126,11 +126,11 @@ class Clock:
                 engine.begin(0, torch.full((count,), _LEARNING_RATE, dtype=torch.float64))
                 start = _busy_or_waiting()
                 engine.advance(1)
-                first, taken, start = _busy_or_waiting() - start, 0, _busy_or_waiting()
-                while taken < min(_OWN_STEPS, count - 1) and (not taken or _busy_or_waiting() - start < _OWN_SECONDS):
+                first, num_steps, start = _busy_or_waiting() - start, 0, _busy_or_waiting()
+                while num_steps < min(_OWN_STEPS, count - 1) and (not num_steps or _busy_or_waiting() - start < _OWN_SECONDS):
                     engine.advance(1)
-                    taken += 1
-                step = (_busy_or_waiting() - start) / taken if taken else first
+                    num_steps += 1
+                step = (_busy_or_waiting() - start) / num_steps if num_steps else first
                 tests = min(len(splits.test), spec.train.batch_size)
                 engine.sync()
                 with evaluating(network):

@@ -123,7 +123,7 @@ def step(
 def evaluate(network: nn.Module, batches: DataLoader[Any], device: torch.device, task: Task | None = None) -> float:
     """Return the accuracy in percent, or the metric of a task."""
     network.eval()
-    right = seen = 0
+    right = total = 0
     meter = None if task is None else task.meter()
     with torch.no_grad():
         for batch in batches:
@@ -132,6 +132,6 @@ def evaluate(network: nn.Module, batches: DataLoader[Any], device: torch.device,
                 meter.update(forward(network, inputs), targets)
                 continue
             right += int((network(inputs).argmax(1) == targets).sum())
-            seen += len(targets)
+            total += len(targets)
     network.train()
-    return 100 * right / seen if meter is None or task is None else values_of(meter, task.metric)[task.metric.name]
+    return 100 * right / total if meter is None or task is None else values_of(meter, task.metric)[task.metric.name]

@@ -18,7 +18,7 @@ from fourfold.timing.clock import Clock, is_perceptron, sizes_of
 from fourfold.train import multiplies_bf16
 
 FRACTION_PLANNED = 0.02
-"""Trials that end by accuracy are planned down to this fraction of the real network; small networks often go on."""
+"""Trials that end by accuracy are planned down to this fraction of the real network; small networks often reach lower."""
 
 PROCESS_BYTES = 2**29
 """Memory of a process that trains, without images and network: 387 to 423 MB were measured with small ones."""
@@ -134,8 +134,8 @@ def trial_memory(spec: Spec, images: Any) -> int:
     data of the user's own.
     """
     arrays = (images.train_images, images.test_images) if isinstance(images, data.ImageSet) else ()
-    held = [array.nbytes for array in arrays if not isinstance(array, np.memmap)]
-    return PROCESS_BYTES + sum(held) + PARAMETER_BYTES * sizes_of(spec).parameters
+    sizes = [array.nbytes for array in arrays if not isinstance(array, np.memmap)]
+    return PROCESS_BYTES + sum(sizes) + PARAMETER_BYTES * sizes_of(spec).parameters
 
 
 def planned_levels(spec: Spec, sizes: Sizes, sizes_real: Sizes, fraction: float = FRACTION_PLANNED) -> int:

@@ -23,16 +23,16 @@ from fourfold.timing import plain
 from fourfold.train import multiplies_bf16, train
 from fourfold.train.precision import computing
 
-SECONDS_A_ROUND = 1.0
+SECONDS_PER_ROUND = 1.0
 """Images are taken until an epoch of ours takes about this long."""
 
 PASSES = 3
 """Products of a training step: forward, and the gradients of weights and of activations."""
 
-BYTES_A_PARAMETER = 4 * 12
+BYTES_PER_PARAMETER = 4 * 12
 """Read twice, its gradient written and read, and Adam's two averages and itself read and written, and read to be masked."""
 
-BYTES_AN_ACTIVATION = 4 * 6
+BYTES_PER_ACTIVATION = 4 * 6
 """Written and read forward, read backward; its gradient written and read twice."""
 
 
@@ -111,7 +111,7 @@ def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data
     epoch = replace(spec.train, epochs=1, early_stopping=None, milestones=())
     count = 2 * epoch.batch_size
     seconds = min(_seconds(_ours(whole, _cut(source, count), epoch, density), device) for _ in range(2))
-    count = int(count * max(1.0, SECONDS_A_ROUND / seconds)) // epoch.batch_size * epoch.batch_size
+    count = int(count * max(1.0, SECONDS_PER_ROUND / seconds)) // epoch.batch_size * epoch.batch_size
     count = min(max(count, epoch.batch_size), len(whole.splits.train))
     cut = _cut(source, count)
     loops = [
@@ -128,7 +128,7 @@ def _measure(spec: Spec, density: float, rounds: int, device: torch.device, data
     macs = PASSES * whole.sizes.kept_macs(kept) * count
     steps = -(-count // epoch.batch_size)
     activations = sum(torch.Size(layer.output).numel() for layer in layers)
-    moved = BYTES_A_PARAMETER * whole.sizes.parameters * steps + BYTES_AN_ACTIVATION * activations * count
+    moved = BYTES_PER_PARAMETER * whole.sizes.parameters * steps + BYTES_PER_ACTIVATION * activations * count
     speed = Spread.of([count / mine for mine, *_ in times])
     return Throughput(
         spec=spec,
@@ -175,7 +175,7 @@ def _ours(whole: Experiment, cut: Source, epoch: TrainSpec, density: float) -> C
     splits = _splits(cut, spec, epoch, device)
     network, weights, masks = _pruned(spec, density, device)
     return lambda: train(
-        network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks, task=whole.asked
+        network, splits, epoch, seed_of_epoch=lambda epoch: epoch, weights=weights, masks=masks, task=whole.training_task
     )
 
 
@@ -201,8 +201,10 @@ def _plain(
         with computing(precision, device):
             for inputs, targets in training:
                 batch = mapped(lambda leaf: leaf.to(device, **({"memory_format": layout} if leaf.dim() == 4 else {})), inputs)
-                plain.step(network, taker, weights, masks, batch, mapped(lambda leaf: leaf.to(device), targets), whole.asked)
-            return plain.evaluate(network, tests, device, whole.asked)
+                plain.step(
+                    network, taker, weights, masks, batch, mapped(lambda leaf: leaf.to(device), targets), whole.training_task
+                )
+            return plain.evaluate(network, tests, device, whole.training_task)
 
     return run
 

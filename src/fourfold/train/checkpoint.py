@@ -157,15 +157,15 @@ class Pauses:
             return
         if self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()  # steps were queued: only now have they been taken
-        wanted = self._agreed(epoch_ended, finished, ahead_seconds)
+        decision = self._agreed(epoch_ended, finished, ahead_seconds)
         self._came_on = self._came_on or epoch_ended
-        if self._came_on and (wanted.save or wanted.end):
+        if self._came_on and (decision.save or decision.end):
             checkpoint = self._checkpoint()
             place = checkpoint.epoch, checkpoint.step
-            if wanted.save and place != self._saved:
+            if decision.save and place != self._saved:
                 self._saver.save(checkpoint)
                 self._saved = place
-            if wanted.end:
+            if decision.end:
                 raise OutOfTimeError(checkpoint.where)
         self._since = self._now()
 
@@ -178,8 +178,8 @@ class Pauses:
             done = self._count - max(self.left, 0)
             count = max(1, min(int(done * LOOK_SECONDS / seconds), 2 * self._count)) if done else self._count
             ahead = max(ahead_seconds, seconds / done * count if done else 0.0)
-            wanted = self._saver.wants(epoch_ended=epoch_ended, finished=finished, ahead_seconds=ahead)
-            answer = struct.pack("<??q", wanted.save, wanted.end, count)
+            decision = self._saver.wants(epoch_ended=epoch_ended, finished=finished, ahead_seconds=ahead)
+            answer = struct.pack("<??q", decision.save, decision.end, count)
         save, end, self._count = struct.unpack("<??q", self._ranks.from_first(answer))
         self.left = self._count
         return Wanted(save=save, end=end)

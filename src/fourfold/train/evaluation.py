@@ -56,7 +56,7 @@ def evaluate(network: nn.Module, images: Resident, ranks: Ranks = ALONE, task: T
         mine = totals[ranks.rank :: ranks.world]
         for row, (batch, labels) in zip(mine, images.batches(BATCH_SIZE, ranks.rank, ranks.world), strict=True):
             row.copy_(counts(network, batch, labels))
-    return evaluation(ranks.sum(totals), len(images))  # all but one rank add zeros, so nothing is rounded
+    return evaluation_of(ranks.sum(totals), len(images))  # all but one rank add zeros, so nothing is rounded
 
 
 def no_counts(images: Resident) -> Tensor:
@@ -73,7 +73,7 @@ def counts(network: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([right1.double(), right5.double(), loss.double(), torch.full_like(loss, logits.shape[1]).double()])
 
 
-def evaluation(totals: Tensor, images: int) -> Evaluation:
+def evaluation_of(totals: Tensor, images: int) -> Evaluation:
     """Return the evaluation of the counts (batches, 4) of all batches of so many images."""
     right1, right5, loss, _ = reduce(torch.add, totals).tolist()  # in the order of the batches
     return Evaluation(

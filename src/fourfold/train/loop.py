@@ -127,14 +127,14 @@ def train(
             network.train()
             progress.begin_epoch(seed_of_epoch)
             while progress.left:
-                steps = 1 if on_step else stopper.steps_left(progress.taken) if stopper else progress.left
+                steps = 1 if on_step else stopper.steps_left(progress.steps) if stopper else progress.left
                 steps = min(pauses.at_most(steps), progress.left)
                 engine.advance(steps)
                 progress.count(steps)
                 if on_step and (changed := on_step(progress.step)) is not None:
                     engine.set_masks(changed)
                 if stopper:
-                    stopper.look(progress.taken)
+                    stopper.look(progress.steps)
                 pauses.after(steps)
             pauses.pause(ahead_seconds=evaluation_seconds)
             if progress.cut_short:
@@ -166,7 +166,7 @@ def train(
             epochs=tuple(progress.curve),
             test=test,
             validation=validation,
-            steps=progress.taken,
+            steps=progress.steps,
             engine=engine.name,
             memory_format=splits.train.memory_format,
             compiler=engine.compiler,
@@ -182,7 +182,7 @@ def _point(epoch: int, train_loss: float, test: Evaluation, task: Task | None) -
 
 
 def _check_metrics(metrics: Mapping[str, float], split: str, epoch: int) -> None:
-    """Raise `TrainingFailedError` for a metric that is no number, which no row can hold."""
+    """Raise `TrainingFailedError` for a metric that is NaN or infinite, which no row can hold."""
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise TrainingFailedError(f"the {split} metric {name} became {value:g} in epoch {epoch}")

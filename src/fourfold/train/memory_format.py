@@ -21,7 +21,7 @@ def laid_out(network: nn.Module, splits: Splits, precision: Precision | None) ->
 
     The layout of weights stays: torch's convolutions rearrange them in any case, and no difference could be measured.
     """
-    layout = memory_format(network, splits.train.device, precision)
+    layout = fastest_format(network, splits.train.device, precision)
     with native_convolutions():
         yield replace(
             splits,
@@ -31,7 +31,7 @@ def laid_out(network: nn.Module, splits: Splits, precision: Precision | None) ->
         )
 
 
-def memory_format(network: nn.Module, device: torch.device, precision: Precision | None) -> torch.memory_format:
+def fastest_format(network: nn.Module, device: torch.device, precision: Precision | None) -> torch.memory_format:
     """Return the faster memory format of a network's images: `channels_last` or `contiguous_format`.
 
     The matrix units of GPUs, which lower precisions use, take the channels of a pixel side by side. On a CPU so do torch's

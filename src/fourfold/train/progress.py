@@ -27,13 +27,13 @@ class Stopper:
         """Whether the training is over."""
         return self.waited >= self.spec.patience
 
-    def steps_left(self, taken: int) -> int:
+    def steps_left(self, steps: int) -> int:
         """Return the steps until the next look, after so many optimiser steps."""
-        return self.spec.every - taken % self.spec.every
+        return self.spec.every - steps % self.spec.every
 
-    def look(self, taken: int) -> None:
+    def look(self, steps: int) -> None:
         """Evaluate the validation loss if it is time to."""
-        if taken % self.spec.every:
+        if steps % self.spec.every:
             return
         self.engine.sync()
         loss = self.engine.evaluate("validation").loss
@@ -82,7 +82,7 @@ class Progress:
         self.epoch, self._first = divmod(first_step, self._per_epoch)
         """The epoch of the next step, from 0."""
         self._next = self._first
-        self.taken = 0
+        self.steps = 0
         """Optimiser steps of this training."""
         self.curve: list[Epoch] = []
         """Of the epochs that are over."""
@@ -122,7 +122,7 @@ class Progress:
     def count(self, steps: int) -> None:
         """Count steps that the engine has taken."""
         self._next += steps
-        self.taken += steps
+        self.steps += steps
 
     def end_epoch(self, point: Epoch) -> None:
         """Count the epoch as over."""
@@ -145,7 +145,7 @@ class Progress:
             step=self._next,
             steps=self._per_epoch,
             epochs=self._spec.epochs,
-            taken=self.taken,
+            taken=self.steps,
             curve=tuple(self.curve),
             best_loss=self._stopper.best_loss if self._stopper else math.inf,
             waited=self._stopper.waited if self._stopper else 0,
@@ -155,7 +155,7 @@ class Progress:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resume from a checkpoint whose network and optimiser state the engine was given."""
         self.epoch, self._first, self._next = checkpoint.epoch, checkpoint.first, checkpoint.step
-        self.taken, self.curve = checkpoint.taken, list(checkpoint.curve)
+        self.steps, self.curve = checkpoint.taken, list(checkpoint.curve)
         self._loss = checkpoint.tensors.get("loss")
         self._inside = self._loss is not None
         self._generators = Generators(self._device, checkpoint.below("generator/"))

@@ -131,7 +131,7 @@ class _TerminatedError(BaseException):
 def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
     """Meet the other processes of the launch: gloo for tensors on a CPU, NCCL for those on a GPU.
 
-    Whatever ends a rank is said once: by the first one that sees it. The others end without a word, with the same exit code.
+    Whatever ends a rank is reported once, by the first that sees it. The others end without a word, with the same exit code.
 
     Raises:
         UserError: the processes do not find each other.
@@ -149,7 +149,7 @@ def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
             store = distributed.PrefixStore(f"fourfold-{next(_JOINED)}", _store())  # type: ignore[attr-defined]
             distributed.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.world, timeout=timeout)
         except _TerminatedError as error:
-            raise SystemExit(2) from error  # another rank ended before it came here, and has said why
+            raise SystemExit(2) from error  # another rank ended before it came here, and has reported why
         except RuntimeError as error:
             raise RankError(f"rank {launch.rank} does not reach the other ranks ({_reason(error)})") from error
 

@@ -47,7 +47,7 @@ def run_study(
     Args:
         bases: What `base_of` returns, one spec an algebra.
         space: The values of each field, or the range that they come from.
-        evaluations: Points of each algebra; more of them go on with the same study.
+        evaluations: Points of each algebra; more of them continue the same study.
         trials: Trials of each point.
         seed: Decides the choice.
         out: Where `run` puts its runs.
@@ -61,24 +61,26 @@ def run_study(
         studies = [stack.enter_context(_opened(base, space, trials, seed, out)) for base in bases]
         known = [_settings_done(study, space)[:evaluations] for study in studies]
         run([at_point(base, settings) for base, points in zip(bases, known, strict=True) for settings in points])
-        found: dict[str, list[Outcome | None]] = {
+        by_algebra: dict[str, list[Outcome | None]] = {
             base.model.algebra: [outcome(base, settings, trials=trials, out=out) for settings in points]
             for base, points in zip(bases, known, strict=True)
         }
         done: dict[str, list[Outcome]] = {
-            algebra: [each for each in outcomes if each is not None] for algebra, outcomes in found.items()
+            algebra: [each for each in outcomes if each is not None] for algebra, outcomes in by_algebra.items()
         }
         check_same_data(done)
-        if any(None in outcomes for outcomes in found.values()):  # rows were deleted, and there was no time to run them again
+        if any(
+            None in outcomes for outcomes in by_algebra.values()
+        ):  # rows were deleted, and there was no time to run them again
             return done
         for number in range(min(map(len, known)), evaluations):
-            asked = [
+            next_points = [
                 (base, study, *_ask(study, space, derive_seed(seed, "study", number)))
                 for base, study in zip(bases, studies, strict=True)
                 if len(done[base.model.algebra]) <= number
             ]
-            run([at_point(base, settings) for base, _, _, settings in asked])
-            for base, study, trial, settings in asked:
+            run([at_point(base, settings) for base, _, _, settings in next_points])
+            for base, study, trial, settings in next_points:
                 result = outcome(base, settings, trials=trials, out=out)
                 if result is None:
                     return done
@@ -99,10 +101,10 @@ def _opened(base: Spec, space: Space, trials: int, seed: int, out: Path) -> "Ite
     """Open an algebra's study, alone, and mend what a process that was killed in it has left."""
     name = study_name(base, space, trials, seed)
     file = out / FOLDER / f"{name}.jsonl"
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(file.parent / f".{name}.lock", timeout=0))
+            stack.enter_context(FileLock(file.parent / f".{name}.lock", timeout=0))
             _mend(file)
             study = _load(name, file, "maximize" if tasks.get(base).metric.higher_is_better else "minimize")
         except Timeout:
@@ -117,7 +119,7 @@ def _opened(base: Spec, space: Space, trials: int, seed: int, out: Path) -> "Ite
 
 
 def _load(name: str, file: Path, direction: Literal["maximize", "minimize"]) -> "Study":
-    """Return the study of a file; what was asked for and never told is asked for again, with the same number."""
+    """Return the study of a file; a point without a result is asked for again, with the same number."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -142,7 +144,7 @@ def _mend(file: Path) -> None:
 def _ask(study: "Study", space: Space, seed: int) -> tuple[Any, Settings]:
     import optuna
 
-    # A sampler of its own for every number: where a generator stood when a process ended is not on disk.
+    # A sampler of its own for every point: where a generator stood when a process ended is not on disk.
     study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
     trial = study.ask({name: _distribution(name, values) for name, values in space.items()})
     return trial, _settings(space, trial.params)

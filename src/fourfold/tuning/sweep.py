@@ -32,7 +32,7 @@ from fourfold.record import (
 HELD_OUT = 0.1
 """Part of the training images that is held out where the preset holds out none."""
 
-NEAR_AN_END = 0.05
+NEAR_END = 0.05
 """Part of a range within which a value counts as lying at its end."""
 
 NOT_SWEPT = {
@@ -144,8 +144,8 @@ def parse_space(words: Sequence[str]) -> dict[str, tuple[Value, ...] | Range]:
     Raises:
         UserError: a word is neither, or names an unknown field, a value of another type, or one value twice.
     """
-    wanted = "a field and its values, such as train.learning_rate=3e-4,1e-3"
-    texts = split_words(words, wanted, "; give all its values at once, with commas")
+    expected = "a field and its values, such as train.learning_rate=3e-4,1e-3"
+    texts = split_words(words, expected, "; give all its values at once, with commas")
     return {
         name: _range(name, text) if ":" in text else tuple(parse_value(name, value) for value in text.split(","))
         for name, text in texts.items()
@@ -156,15 +156,15 @@ def _range(name: str, text: str) -> Range:
     low, high, *scale = text.split(":")
     right = "low:high or low:high:log, such as 1e-4:1e-2:log"
     if not is_number(name) or scale not in ([], ["log"]):
-        what = right if is_number(name) else "values parted by commas, as it holds no numbers"
+        what = right if is_number(name) else "values parted by commas, as its values are not numbers"
         raise UserError(f"`{name}` (={text!r}) must be {what}")
     ends = [parse_value(name, end) for end in (low, high)]
     if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
         raise UserError(f"`{name}` (={text!r}) must be {right}")
-    found = Range(low=float(low), high=float(high), log=bool(scale))
-    if not found.low < found.high or (found.log and found.low <= 0):
-        raise UserError(f"`{name}` (={text!r}) must rise from low to high{', both above 0' if found.log else ''}")
-    return found
+    values = Range(low=float(low), high=float(high), log=bool(scale))
+    if not values.low < values.high or (values.log and values.low <= 0):
+        raise UserError(f"`{name}` (={text!r}) must rise from low to high{', both above 0' if values.log else ''}")
+    return values
 
 
 def check_space(bases: Sequence[Spec], space: Space, *, study: bool) -> None:
@@ -235,18 +235,22 @@ def run_grid(
     """
     points = grid(space)
     run([at_point(base, settings) for settings in points for base in bases])
-    found = {base.model.algebra: [outcome(base, settings, trials=trials, out=out) for settings in points] for base in bases}
-    return check_same_data({algebra: [done for done in outcomes if done is not None] for algebra, outcomes in found.items()})
+    outcomes_by_algebra = {
+        base.model.algebra: [outcome(base, settings, trials=trials, out=out) for settings in points] for base in bases
+    }
+    return check_same_data(
+        {algebra: [done for done in outcomes if done is not None] for algebra, outcomes in outcomes_by_algebra.items()}
+    )
 
 
-def check_same_data(found: dict[str, list[Outcome]]) -> dict[str, list[Outcome]]:
+def check_same_data(by_algebra: dict[str, list[Outcome]]) -> dict[str, list[Outcome]]:
     """Return what was found, if all points are of the same images and labels; those of older rows are not known.
 
     Raises:
         UserError: two of them are not.
     """
     points: dict[str, Spec] = {}
-    for each in itertools.chain.from_iterable(found.values()):
+    for each in itertools.chain.from_iterable(by_algebra.values()):
         for digest in each.data:
             points.setdefault(digest, each.spec)
     if len(points) > 1:
@@ -255,7 +259,7 @@ def check_same_data(found: dict[str, list[Outcome]]) -> dict[str, list[Outcome]]
             f"{first.id} and {second.id} are of different {first.data.name} data (SHA-256 {one[:8]} and {other[:8]}): they "
             "cannot be compared; start the sweep afresh with another --out"
         )
-    return found
+    return by_algebra
 
 
 def outcome(base: Spec, settings: Settings, *, trials: int, out: Path) -> Outcome | None:
@@ -303,7 +307,7 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def at_the_edge(best: Outcome, space: Space) -> dict[str, str]:
     """Return the fields of which the best value lies at an edge of what was tried, and which: `smallest` or `largest`."""
-    found = {}
+    edges = {}
     for name, values in space.items():
         value = get_field(best.spec, name)
         if not is_number(name) or not isinstance(value, int | float):
@@ -315,9 +319,9 @@ def at_the_edge(best: Outcome, space: Space) -> dict[str, str]:
             if len(numbers) < 2:
                 continue
             position = (value - numbers[0]) / (numbers[-1] - numbers[0])
-        near = NEAR_AN_END if isinstance(values, Range) else 0.0
+        near = NEAR_END if isinstance(values, Range) else 0.0
         if position <= near:
-            found[name] = "smallest"
+            edges[name] = "smallest"
         elif position >= 1 - near:
-            found[name] = "largest"
-    return found
+            edges[name] = "largest"
+    return edges

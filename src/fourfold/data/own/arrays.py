@@ -35,7 +35,7 @@ Channels = Literal["first", "last"]
 MOST_CLASSES = 2**20
 
 _COLOURS = (1, 3, 4)
-"""Channels by which images are told from their height and width: grey, RGB, RGBA."""
+"""Numbers of channels that tell the channel axis from height and width: grey, RGB, RGBA."""
 
 _CPU = torch.device("cpu")
 
@@ -86,14 +86,18 @@ def from_arrays(
         UserError: arrays of wrong type, shape or length, NaN, labels that are no classes; or a file that is none.
     """
     check_components(components)
-    given: dict[Role, Any] = {"train": train, "validation": validation, "test": test}
+    by_role: dict[Role, Any] = {"train": train, "validation": validation, "test": test}
     if isinstance(train, str | Path):
         path = Path(train).expanduser()
         arrays = parts_of(read_arrays(path), path)
         name = path.stem if name is None else name
-        given = {"train": arrays["train"], "validation": arrays.get("validation", validation), "test": arrays.get("test", test)}
+        by_role = {
+            "train": arrays["train"],
+            "validation": arrays.get("validation", validation),
+            "test": arrays.get("test", test),
+        }
     inputs, labels = {}, {}
-    for role, pair in given.items():
+    for role, pair in by_role.items():
         if role == "train" or not (pair is None or isinstance(pair, int | float | np.number)):
             inputs[role], labels[role] = _pair(pair, role)
     checked, axis = _inputs(inputs, channels)
@@ -106,8 +110,8 @@ def from_arrays(
             )
         parts[role] = Part(store=Arrays(tree, labels[role]))
     for role in ("test", "validation"):
-        if role not in parts and given[role] is not None:
-            parts["train"], parts[role] = held_out(parts["train"], given[role], role, by_class=kind == "classes")
+        if role not in parts and by_role[role] is not None:
+            parts["train"], parts[role] = held_out(parts["train"], by_role[role], role, by_class=kind == "classes")
     if "test" not in parts:
         raise UserError("`test` (=None) must be (inputs, targets), or a part of the training items, such as 0.2")
     source = Source(
@@ -132,13 +136,13 @@ def from_arrays(
 def digest_of_parts(parts: dict[Role, Part]) -> str:
     """Return the SHA-256 of all inputs and targets of parts in memory."""
     order: tuple[Role, ...] = ("train", "validation", "test")
-    found = {}
+    digests = {}
     for role in order:
         if role in parts:
             store = parts[role].store
             assert isinstance(store, Arrays)
-            found[role] = (store.inputs, store.targets), parts[role].members
-    return content_digest(found)
+            digests[role] = (store.inputs, store.targets), parts[role].members
+    return content_digest(digests)
 
 
 def num_outputs(kind: TargetKind, names: tuple[str, ...], targets: Tree) -> int | None:
@@ -156,9 +160,9 @@ def _pair(pair: Any, role: Role) -> tuple[Any, Any]:
     raise UserError(f"`{role}` ({what}) must be (inputs, targets){choice or ', or the path of an .npz file'}")
 
 
-def _inputs(given: dict[Role, Any], channels: Channels | None) -> tuple[dict[Role, Tree], int | None]:
+def _inputs(by_role: dict[Role, Any], channels: Channels | None) -> tuple[dict[Role, Tree], int | None]:
     """Return the inputs of every part as tensors, channels first for images, and the axis of their channels."""
-    trees = {role: as_inputs(value, f"{role}[0]") for role, value in given.items()}
+    trees = {role: as_inputs(value, f"{role}[0]") for role, value in by_role.items()}
     first = trees["train"]
     axis: int | None = None
     if isinstance(first, Tensor):
@@ -178,7 +182,7 @@ def layout_of(inputs: Tensor, channels: Channels | None, name: str = "train[0]")
     """Return the axis of the channels of inputs and what brings any inputs of that layout into ours.
 
     Raises:
-        UserError: images whose channels cannot be told from their height and width.
+        UserError: images whose channel axis cannot be determined.
     """
     if channels not in (None, "first", "last"):
         raise UserError(f"`channels` (={channels!r}) must be 'first', 'last' or None")
@@ -195,11 +199,11 @@ def layout_of(inputs: Tensor, channels: Channels | None, name: str = "train[0]")
             return 1, lambda tensor: tensor.unsqueeze(1)
         return 2, _same
     if channels is None:
-        channels = _told(inputs, name)
+        channels = _declared_channels(inputs, name)
     return 1, _same if channels == "first" else _first
 
 
-def _told(inputs: Tensor, name: str) -> Channels:
+def _declared_channels(inputs: Tensor, name: str) -> Channels:
     first, last = inputs.shape[1] in _COLOURS, inputs.shape[-1] in _COLOURS
     if first == last:
         raise UserError(
@@ -222,15 +226,15 @@ def _described(tree: Tree) -> str:
 
 
 def _targets(
-    given: dict[Role, Any], classes: Any, kind: TargetKind | None, ignore: int | None
+    by_role: dict[Role, Any], classes: Any, kind: TargetKind | None, ignore: int | None
 ) -> tuple[TargetKind, dict[Role, Tree], tuple[str, ...]]:
     """Return the kind of the targets, those of every part, and the names of the classes."""
-    text = class_labels(given["train"])
+    text = class_labels(by_role["train"])
     if text is not None:
         classes = sorted(set(text)) if classes is None else classes
         numbers = {name: number for number, name in enumerate(classes)}
-        given = {role: _numbered(labels, numbers, role) for role, labels in given.items()}
-    trees = {role: as_targets(labels, f"{role}[1]") for role, labels in given.items()}
+        by_role = {role: _numbered(labels, numbers, role) for role, labels in by_role.items()}
+    trees = {role: as_targets(labels, f"{role}[1]") for role, labels in by_role.items()}
     kind = kind or kind_of(trees["train"])
     if kind not in ("classes", "multi-hot", "values", "label map", "other"):
         raise UserError(f"`targets` (={kind!r}) must be 'classes', 'multi-hot', 'values', 'label map', 'other' or None")
@@ -251,18 +255,18 @@ def class_names(trees: dict[Role, Tree], classes: Any, kind: TargetKind, ignore:
     if kind in ("values", "other"):
         return ()
     if kind == "multi-hot":
-        found = trees["train"].shape[1]
-        names = named_classes(classes, found, kind)
-        if len(names) != found:
-            raise UserError(f"`classes` (of length {len(names)}) must have a name for each of {found} columns of `train[1]`")
+        columns = trees["train"].shape[1]
+        names = named_classes(classes, columns, kind)
+        if len(names) != columns:
+            raise UserError(f"`classes` (of length {len(names)}) must have a name for each of {columns} columns of `train[1]`")
         return names
     ignored = None if kind == "classes" else IGNORED if ignore is None else ignore
     train = trees["train"]
     real = train if ignored is None else train[train != ignored]
-    found = int(real.max()) + 1 if real.numel() else 0
-    if found > MOST_CLASSES:
-        raise UserError(f"`train[1]` (={found - 1}) must be classes from 0 to {MOST_CLASSES - 1}; number them anew")
-    names = named_classes(classes, found, kind)
+    columns = int(real.max()) + 1 if real.numel() else 0
+    if columns > MOST_CLASSES:
+        raise UserError(f"`train[1]` (={columns - 1}) must be classes from 0 to {MOST_CLASSES - 1}; number them anew")
+    names = named_classes(classes, columns, kind)
     for role, tree in trees.items():
         check_labels(tree, len(names), f"{role}[1]", ignored)
     return names

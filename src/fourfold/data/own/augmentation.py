@@ -45,8 +45,8 @@ class Views:
                 f"`augment` (=Views) must have images (B, C, H, W) with label maps (B, H, W), found {tuple(images.shape)} and "
                 f"{tuple(labels.shape)}"
             )
-        drawn = torch.rand(4, len(images), generator=generator, device=generator.device).cpu()
-        views = [self._view(*item) for item in zip(images, labels.long(), *drawn.tolist(), strict=True)]
+        uniform = torch.rand(4, len(images), generator=generator, device=generator.device).cpu()
+        views = [self._view(*item) for item in zip(images, labels.long(), *uniform.tolist(), strict=True)]
         return torch.stack([image for image, _ in views]), torch.stack([label for _, label in views])
 
     def _view(
@@ -61,7 +61,8 @@ class Views:
             image = large.round().clamp(0, 255).to(image.dtype) if image.dtype == torch.uint8 else large.to(image.dtype)
             labels = labels[_nearest(sides[0], labels.shape[0])][:, _nearest(sides[1], labels.shape[1])]
         windows = [
-            _window(side, wanted, part) for side, wanted, part in zip(labels.shape, (height, width), (top, left), strict=True)
+            _window(side, target_side, part)
+            for side, target_side, part in zip(labels.shape, (height, width), (top, left), strict=True)
         ]
         (row, above), (column, before) = windows
         image, labels = (tensor[..., row : row + height, column : column + width] for tensor in (image, labels))
@@ -77,8 +78,8 @@ def _nearest(new: int, old: int) -> Tensor:
     return (torch.arange(new) * 2 + 1) * old // (2 * new)
 
 
-def _window(side: int, wanted: int, part: float) -> tuple[int, int]:
+def _window(side: int, target: int, part: float) -> tuple[int, int]:
     """Return where a window begins in a side, and how much is empty before it, where the side is shorter."""
-    free = abs(side - wanted)
+    free = abs(side - target)
     place = min(free, int(part * (free + 1)))
-    return (place, 0) if side >= wanted else (0, place)
+    return (place, 0) if side >= target else (0, place)

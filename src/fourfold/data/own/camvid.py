@@ -10,7 +10,7 @@ CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence
 """By label; 11 is void."""
 
 
-def camvid(directory: Path) -> Splits:
+def load_camvid(directory: Path) -> Splits:
     """Return CamVid from `CamVid/train`, `trainannot`, `val`, `valannot`, `test` and `testannot` of the data directory.
 
     Raises:

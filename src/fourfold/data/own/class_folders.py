@@ -58,9 +58,9 @@ def listed(root: Path, suffixes: frozenset[str]) -> Listing:
     parts = _parts(root, suffixes)
     classes = tuple(sorted(folder.name for folder in _folders(parts["train"])))
     if not classes:
-        found = sum(1 for _ in _images(root, suffixes))
-        held = f"found {found:,} images and no folders" if found else "found neither folders nor images"
-        raise UserError(f"{parts['train']}: expected a folder of images for each class, {held}")
+        count = sum(1 for _ in _images(root, suffixes))
+        content = f"found {count:,} images and no folders" if count else "found neither folders nor images"
+        raise UserError(f"{parts['train']}: expected a folder of images for each class, {content}")
     if len(classes) == 1:
         raise UserError(f"{parts['train']}: expected at least 2 class folders, found {classes[0]!r} alone")
     digest = hashlib.sha256()
@@ -97,30 +97,30 @@ def listed(root: Path, suffixes: frozenset[str]) -> Listing:
 
 def _parts(root: Path, suffixes: frozenset[str]) -> dict[Role, Path]:
     """Return the folder of each part, or the root where it has class folders; others without images are ignored."""
-    found: dict[Role, Path] = {}
+    parts: dict[Role, Path] = {}
     others: list[str] = []
     for folder in _folders(root):
         role = PARTS.get(folder.name.lower())
         if role is None or not _folders(folder):  # a class may be called `train`, and has images
             others.append(folder.name)
-        elif role in found:
-            raise UserError(f"{root}: expected one folder of the {role} part, found {found[role].name} and {folder.name}")
+        elif role in parts:
+            raise UserError(f"{root}: expected one folder of the {role} part, found {parts[role].name} and {folder.name}")
         else:
-            found[role] = folder
-    if not found:
+            parts[role] = folder
+    if not parts:
         return {"train": root}
-    if "train" not in found:
-        raise UserError(f"{root}: expected a folder train beside {next(iter(found.values())).name}, found none")
+    if "train" not in parts:
+        raise UserError(f"{root}: expected a folder train beside {next(iter(parts.values())).name}, found none")
     classes = [name for name in others if next(_below(root / name, suffixes), None)]
     if classes:
         raise UserError(
-            f"{root}: expected class folders, or the parts train, validation and test, found both {found['train'].name} "
+            f"{root}: expected class folders, or the parts train, validation and test, found both {parts['train'].name} "
             f"and {classes[0]}"
         )
-    if "validation" in found and "test" not in found:  # as ImageNet has it: what is called validation is what one tests on
-        found["test"] = found.pop("validation")
+    if "validation" in parts and "test" not in parts:  # as ImageNet has it: what is called validation is what one tests on
+        parts["test"] = parts.pop("validation")
     order: tuple[Role, ...] = ("train", "validation", "test")
-    return {role: found[role] for role in order if role in found}
+    return {role: parts[role] for role in order if role in parts}
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -169,7 +169,7 @@ def _below(folder: Path, suffixes: frozenset[str]) -> Iterator[tuple[Path, int, 
 def _state(entry: os.DirEntry[str]) -> tuple[int, int]:
     """Return size and time of a file; zeros for a link to nothing, which decoding names."""
     try:
-        found = entry.stat()
+        status = entry.stat()
     except OSError:
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

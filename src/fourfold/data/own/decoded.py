@@ -64,7 +64,7 @@ class Decoded:
     """int64 (N, 2, C)."""
 
 
-def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path, progress: bool | None) -> Decoded:
+def decode_listing(listing: Listing, form: Form, bad_images: BadImages, directory: Path, progress: bool | None) -> Decoded:
     """Return the decoded images of a listing, decoding them first where that was not done.
 
     Args:
@@ -75,23 +75,23 @@ def decoded(listing: Listing, form: Form, bad_images: BadImages, directory: Path
         progress: Whether to draw a bar; None means if standard error is a terminal.
 
     Raises:
-        UserError: a bad file is refused, images have several sizes and none is asked for, or there is no room for them.
+        UserError: a bad file is refused, images have several sizes and none is asked for, or there is no space for them.
     """
     folder = directory / "decoded" / f"{_plain(listing.root.name)}-{_settings(listing, form)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            found = _found(folder, listing)
-            if found is None:
+            arrays = _read_from(folder, listing)
+            if arrays is None:
                 with quiet():
-                    found = _decode_all(listing, form, bad_images, folder, progress)
+                    arrays = _decode_all(listing, form, bad_images, folder, progress)
     except OSError as error:
-        found = _found(folder, listing)  # a data directory that may only be read
-        if found is None:
+        arrays = _read_from(folder, listing)  # a data directory that may only be read
+        if arrays is None:
             raise UserError(f"cannot write to {folder} ({error.strerror or error}); choose another --data-dir") from error
-    if found.contents.bad and bad_images == "refuse":
-        raise _refusal(listing, *found.contents.bad[0])
-    return found
+    if arrays.contents.bad and bad_images == "refuse":
+        raise _refusal(listing, *arrays.contents.bad[0])
+    return arrays
 
 
 def _plain(name: str) -> str:
@@ -104,7 +104,7 @@ def _settings(listing: Listing, form: Form) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _found(folder: Path, listing: Listing) -> Decoded | None:
+def _read_from(folder: Path, listing: Listing) -> Decoded | None:
     """Return the decoded images in a folder, if they are whole and of this listing."""
     try:
         fields = json.loads((folder / "contents.json").read_bytes())
@@ -172,10 +172,10 @@ def _decode_all(listing: Listing, form: Form, bad_images: BadImages, folder: Pat
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-    found = _found(folder, listing)
-    if found is None:
+    arrays = _read_from(folder, listing)
+    if arrays is None:
         raise OSError(errno.EIO, "another content was read back than was written")
-    return found
+    return arrays
 
 
 def _chunks(listing: Listing, form: Form) -> Iterator[list[NDArray[np.uint8] | BadImageError]]:
@@ -213,10 +213,10 @@ class _Bar:
         from rich.console import Console
         from rich.progress import MofNCompleteColumn, Progress
 
-        shown = sys.stderr.isatty() if progress is None else progress
+        is_visible = sys.stderr.isatty() if progress is None else progress
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
         self._progress = Progress(
-            *columns, console=Console(stderr=True, force_terminal=progress or None), transient=True, disable=not shown
+            *columns, console=Console(stderr=True, force_terminal=progress or None), transient=True, disable=not is_visible
         )
         self._total = total
 
@@ -243,7 +243,7 @@ def _refusal(listing: Listing, number: int, why: str) -> UserError:
 
 def _sizes_differ(listing: Listing, first: str, shape: tuple[int, ...], number: int, other: tuple[int, ...]) -> UserError:
     sizes = (f"{size[2]}×{size[1]}" for size in (other, shape))
-    found, right = sizes
+    own, right = sizes
     return UserError(
-        f"{listing.root / listing.files[number]} is of {found} pixels, and {first} of {right}; give one `size` for all"
+        f"{listing.root / listing.files[number]} is of {own} pixels, and {first} of {right}; give one `size` for all"
     )

@@ -154,9 +154,9 @@ def _turns() -> "Mapping[object, Transpose]":
     }
 
 
-def _of_other_size(size: tuple[int, int], wanted: tuple[int, int]) -> OtherSizeError:
+def _of_other_size(size: tuple[int, int], target: tuple[int, int]) -> OtherSizeError:
     """Return what is wrong with a size (width, height) where another (height, width) is wanted."""
-    return OtherSizeError(f"is {size[0]}×{size[1]} pixels, and must be {wanted[1]}×{wanted[0]}")
+    return OtherSizeError(f"is {size[0]}×{size[1]} pixels, and must be {target[1]}×{target[0]}")
 
 
 def _plain(image: "Image", form: Form) -> "Image":
@@ -219,5 +219,5 @@ def _array(image: "Image") -> NDArray[np.uint8]:
 
 
 def _reason(error: Exception) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return shortened(said.partition("\n")[0] or type(error).__name__, 200)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return shortened(reason.partition("\n")[0] or type(error).__name__, 200)

@@ -12,7 +12,7 @@ from fourfold.data.components import Components, check_components
 from fourfold.data.digest import SAMPLED
 from fourfold.data.normalizing import Normalization
 from fourfold.data.own.class_folders import Listing, listed
-from fourfold.data.own.decoded import BadImages, Decoded, decoded
+from fourfold.data.own.decoded import BadImages, Decoded, decode_listing
 from fourfold.data.own.image_files import Colour, Form, Resize, suffixes
 from fourfold.data.own.parts import Part, Role, held_out
 from fourfold.data.own.source import Source
@@ -71,7 +71,7 @@ def from_folder(
         progress: Whether to draw a bar while images are decoded; None means if standard error is a terminal.
 
     Raises:
-        UserError: no folder of class folders, a bad file that is refused, images of several sizes without `size`, or no room
+        UserError: no folder of class folders, a bad file that is refused, images of several sizes without `size`, or no space
             to decode them.
     """
     check_components(components)
@@ -79,7 +79,7 @@ def from_folder(
     if bad_images not in get_args(BadImages):
         raise UserError(f"`bad_images` (={bad_images!r}) must be 'refuse' or 'skip'")
     listing = listed(Path(path).expanduser().absolute(), suffixes())
-    images = decoded(listing, form, bad_images, data_directory(None if data_dir is None else Path(data_dir)), progress)
+    images = decode_listing(listing, form, bad_images, data_directory(None if data_dir is None else Path(data_dir)), progress)
     bad = np.array([number for number, _ in images.contents.bad], dtype=np.int64)
     kept = np.setdiff1d(np.arange(len(listing.files)), bad)
     labels = torch.from_numpy(listing.labels[kept])
@@ -142,15 +142,15 @@ def _check_parts(listing: Listing, parts: dict[Role, Part]) -> None:
 
 
 def _notices(listing: Listing, images: Decoded) -> tuple[str, ...]:
-    found = []
+    notices = []
     if images.contents.bad:
         number, why = images.contents.bad[0]
         total, bad = len(listing.files), len(images.contents.bad)
         first = f"{shortened(listing.files[number], 100)} {why}"
-        found.append(f"{bad:,} of {total:,} images are left out: {first}{', …' if bad > 1 else ''}")
+        notices.append(f"{bad:,} of {total:,} images are left out: {first}{', …' if bad > 1 else ''}")
     if listing.ignored:
-        found.append(f"{listing.ignored:,} images in no class folder are left out")
-    return tuple(found)
+        notices.append(f"{listing.ignored:,} images in no class folder are left out")
+    return tuple(notices)
 
 
 def _digest(images: Decoded, parts: dict[Role, Part]) -> str:

@@ -54,7 +54,7 @@ class Labelling:
         if double is not None:
             raise UserError(f"`palette` and `void` must be distinct colours, and have {_colour(double)} twice")
 
-    def read(self, path: Path, size: tuple[int, int], wanted: tuple[int, int]) -> NDArray[np.int16]:
+    def read(self, path: Path, size: tuple[int, int], target: tuple[int, int]) -> NDArray[np.int16]:
         """Return the labels (H, W) of a file, -100 where they are void.
 
         Args:
@@ -69,9 +69,9 @@ class Labelling:
         if pixels.shape != size:
             raise UserError(f"{path}: expected {_sides(size)} pixels as its image has, found {_sides(pixels.shape)}")
         labels = self._labels(path, pixels)
-        if wanted == size:
+        if target == size:
             return labels
-        rows, columns = ((np.arange(new) * 2 + 1) * old // (2 * new) for new, old in zip(wanted, size, strict=True))
+        rows, columns = ((np.arange(new) * 2 + 1) * old // (2 * new) for new, old in zip(target, size, strict=True))
         return np.ascontiguousarray(labels[rows][:, columns])
 
     def _pixels(self, path: Path) -> NDArray[np.int64]:

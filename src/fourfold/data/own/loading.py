@@ -67,7 +67,7 @@ class _Reader(Dataset[Any]):
             _seed_all(int.from_bytes(hashlib.sha256(f"item {seed} {number}".encode()).digest()[:4]))
         try:
             return _Item(number, _with_pixels(self._dataset[number]))
-        except Exception as error:  # it is the user's code: whatever it raises is said in one sentence
+        except Exception as error:  # it is the user's code: whatever it raises becomes one sentence
             return _Failure(f"`{self._name}[{number}]` cannot be read ({_reason(error)})")
 
 
@@ -87,8 +87,8 @@ class _Collator:
         except Exception as error:
             return _Failure(f"items of `{self._name}` cannot be collated ({_reason(error)}); give a `collate` that can")
         if not (isinstance(batch, tuple | list) and len(batch) == 2):
-            found = f"batches of `{self._name}` must be (inputs, targets), and are a {type(batch).__name__}"
-            return _Failure(f"{found}; give a `collate` that returns two")
+            message = f"batches of `{self._name}` must be (inputs, targets), and are a {type(batch).__name__}"
+            return _Failure(f"{message}; give a `collate` that returns two")
         numbers = f"{read[0].number} … {read[-1].number}" if len(read) > 1 else str(read[0].number)
         name = f"{self._name}[{numbers}]"
         try:
@@ -219,7 +219,7 @@ _UNSEEDED = -1
 
 @contextmanager
 def _closed_input() -> Iterator[None]:
-    """Hide standard input while processes are forked: a child would close it, and wait for ever for a thread that reads it."""
+    """Hide standard input while processes are forked: a child would close it, and wait without end for a thread that reads."""
     with _forking:
         standard_input, sys.stdin = sys.stdin, None
         try:
@@ -274,5 +274,5 @@ def _pixels(image: Any) -> Tensor:
 
 
 def _reason(error: BaseException) -> str:
-    said = str(error).strip().partition("\n")[0]
-    return shortened(f"{type(error).__name__}: {said}" if said else type(error).__name__, 300)
+    reason = str(error).strip().partition("\n")[0]
+    return shortened(f"{type(error).__name__}: {reason}" if reason else type(error).__name__, 300)

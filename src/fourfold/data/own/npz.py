@@ -75,7 +75,7 @@ def parts_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, tuple[
     Raises:
         UserError: a part that is not whole, or no training part.
     """
-    found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+    parts: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     for part, words in _PARTS.items():
         inputs, targets = _named(arrays, words, _INPUTS), _named(arrays, words, _TARGETS)
         if part == "train":
@@ -83,11 +83,11 @@ def parts_of(arrays: Mapping[str, NDArray[Any]], path: Path) -> dict[str, tuple[
         if (inputs is None) != (targets is None):
             raise UserError(f"{path}: expected inputs and targets of each part, found {inputs or targets!r} alone")
         if inputs is not None and targets is not None:
-            found[part] = arrays[inputs], arrays[targets]
-    if "train" not in found:
+            parts[part] = arrays[inputs], arrays[targets]
+    if "train" not in parts:
         listed = shortened(", ".join(arrays) or "no arrays", 200)
         raise UserError(f"{path}: expected {EXPECTED}, found {listed}")
-    return found
+    return parts
 
 
 def _named(arrays: Mapping[str, Any], parts: tuple[str, ...], words: tuple[str, ...]) -> str | None:

@@ -72,20 +72,20 @@ def from_pairs(
     if not 2 <= len(names) < MOST_CLASSES:
         raise UserError(f"`classes` (={len(names)}) must be from 2 to {MOST_CLASSES - 1}")
     labelling = Labelling(num_classes=len(names), palette=palette, void=tuple(void))
-    wanted = _size(size)
-    given: dict[Role, Any] = {"train": train, "validation": validation, "test": test}
+    target = _size(size)
+    by_role: dict[Role, Any] = {"train": train, "validation": validation, "test": test}
     parts: dict[Role, Part] = {}
-    for role, pair in given.items():
+    for role, pair in by_role.items():
         if role == "train" or isinstance(pair, tuple | list):
             files = _files(_folders(pair, role), label_suffix)
-            wanted, part = _read(files, labelling, wanted)
+            target, part = _read(files, labelling, target)
             parts[role] = part
     for role in ("test", "validation"):
-        if role not in parts and given[role] is not None:
-            parts["train"], parts[role] = held_out(parts["train"], given[role], role, by_class=False)
+        if role not in parts and by_role[role] is not None:
+            parts["train"], parts[role] = held_out(parts["train"], by_role[role], role, by_class=False)
     if "test" not in parts:
         raise UserError("`test` (=None) must be (images, labels), or a part of the training items, such as 0.2")
-    assert wanted is not None
+    assert target is not None
     source = Source(
         name=name or Path(train[0]).expanduser().absolute().name,
         train=parts["train"],
@@ -94,7 +94,7 @@ def from_pairs(
         kind="label map",
         classes=names,
         outputs=len(names),
-        shape=(3, *wanted),
+        shape=(3, *target),
         axis=1,
         normalization=normalization,
         components=components,
@@ -140,7 +140,7 @@ def _files(folders: tuple[Path, Path], suffix: str) -> list[tuple[Path, Path]]:
 
 def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     """Return the images below a folder by their path without its ending; hidden files and other endings are left out."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         below = path.relative_to(folder)
         if path.suffix.lower() not in suffixes() or any(part.startswith(".") for part in below.parts) or not path.is_file():
@@ -149,31 +149,31 @@ def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
         if not stem.endswith(suffix):
             raise UserError(f"{path}: expected a name that ends with `label_suffix` (={suffix!r}), found another")
         stem = stem.removesuffix(suffix)
-        if stem in found:
-            raise UserError(f"{path}: expected one image of that name, found {found[stem].name} too")
-        found[stem] = path
-    return found
+        if stem in files:
+            raise UserError(f"{path}: expected one image of that name, found {files[stem].name} too")
+        files[stem] = path
+    return files
 
 
-def _read(files: list[tuple[Path, Path]], labelling: Labelling, wanted: tuple[int, int] | None) -> tuple[tuple[int, int], Part]:
+def _read(files: list[tuple[Path, Path]], labelling: Labelling, target: tuple[int, int] | None) -> tuple[tuple[int, int], Part]:
     """Return the size of all images, and a part of them in memory."""
-    fixed = wanted is not None
+    fixed = target is not None
     images, maps = [], []
     for image_file, label_file in files:
         try:
             image = decode(image_file, Form(size=None, resize="stretch", colour="rgb"))
             size = (image.shape[1], image.shape[2])
-            wanted = size if wanted is None else wanted
-            if size != wanted and fixed:
-                image = decode(image_file, Form(size=wanted, resize="stretch", colour="rgb"))
+            target = size if target is None else target
+            if size != target and fixed:
+                image = decode(image_file, Form(size=target, resize="stretch", colour="rgb"))
         except BadImageError as error:
             raise UserError(f"{image_file}: expected an image, found a file that {error}") from error
-        if image.shape[1:] != wanted:
+        if image.shape[1:] != target:
             raise UserError(
-                f"{image_file}: expected {wanted[0]}×{wanted[1]} pixels as images before have, found {size[0]}×{size[1]}; give "
+                f"{image_file}: expected {target[0]}×{target[1]} pixels as images before have, found {size[0]}×{size[1]}; give "
                 "a `size` for all"
             )
         images.append(image)
-        maps.append(labelling.read(label_file, size, wanted))
-    assert wanted is not None
-    return wanted, Part(store=Arrays(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(maps))))
+        maps.append(labelling.read(label_file, size, target))
+    assert target is not None
+    return target, Part(store=Arrays(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(maps))))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fourfold.data.split import stratified
 from fourfold.data.stores import Store
-from fourfold.data.trees import Tree, leaves, taken
+from fourfold.data.trees import Tree, leaves, select
 from fourfold.record.errors import UserError
 
 Role = Literal["train", "validation", "test"]
@@ -41,7 +41,7 @@ class Part:
     def targets(self) -> Tree | None:
         """Return the targets; None where they are read with their inputs."""
         every = self.store.targets
-        return every if every is None or self.members is None else taken(every, self.members)
+        return every if every is None or self.members is None else select(every, self.members)
 
 
 def first_of(part: Part, count: int) -> Part:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fourfold.data.components import Components, check_fit, learned_channels
 from fourfold.data.items import Items
-from fourfold.data.normalizing import Constants, Moments, Normalization, Normalizer, block_items, given, moments_of
+from fourfold.data.normalizing import Constants, Moments, Normalization, Normalizer, block_items, fixed_constants, moments_of
 from fourfold.data.own.parts import Part, first_of, held_out
 from fourfold.data.own.values import IGNORED, TargetKind
 from fourfold.data.resident import Resident, augments, lay_out
@@ -87,7 +87,7 @@ class Source:
 
         batches = split(train)
         shape = item_shape(batches.batch(batches.in_order(), slice(0, 1))[0])
-        seen = (learned_channels(shape[0], n), *shape[1:]) if components == "learned" else shape
+        encoded_shape = (learned_channels(shape[0], n), *shape[1:]) if components == "learned" else shape
         channels, image_size = self._sizes(shape)
         return Splits(
             train=batches,
@@ -100,7 +100,7 @@ class Source:
             classes=self.classes,
             outputs=self.outputs,
             shape=shape,
-            network_shape=seen,
+            network_shape=encoded_shape,
             mean=constants[0] if constants else (),
             std=constants[1] if constants else (),
             notices=self.notices,
@@ -131,7 +131,7 @@ class Source:
         if self.axis is None:
             return None
         normalization = "imagenet" if spec.normalization == "imagenet" else self.normalization
-        constants = given(normalization, self.shape[self.axis - 1])
+        constants = fixed_constants(normalization, self.shape[self.axis - 1])
         if constants is None:
             if len(train) not in self._constants:
                 self._constants[len(train)] = training_constants(train, self.axis)
@@ -218,7 +218,7 @@ def _encoded_channels(channels: int, components: str, n: int) -> int:
 
 
 def _placed(store: Store, device: torch.device, stream: bool | None) -> Store:
-    """Return the same items in memory, on the device if it has the room, or on disk where they would fill the memory."""
+    """Return the same items in memory, on the device if they fit, or on disk where they would fill the memory."""
     if isinstance(store, RowsOnDisk):
         if store.streams(device) if stream is None else stream:
             return store

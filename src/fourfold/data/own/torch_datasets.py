@@ -84,7 +84,7 @@ def from_datasets(
         augment: Function of a batch `(inputs, targets)`, as they were collated, and a `torch.Generator`, that returns the batch
             to train on. It is called for each batch of training, in this process.
         resident: Whether all items are read once and kept in memory; None does so up to 512 MiB. Datasets whose items draw from
-            a generator, and batches of a `collate` of one's own, are always read anew.
+            a generator, and batches of a `collate` of one's own, are always read again.
 
     Raises:
         UserError: a dataset that is not map-style, items that cannot be read or collated, or targets that do not fit.
@@ -92,9 +92,9 @@ def from_datasets(
     check_components(components)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise UserError(f"`workers` (={workers!r}) must be a number of processes, 0 or more")
-    given: dict[Role, Any] = {"train": train, "validation": validation, "test": test}
+    by_role: dict[Role, Any] = {"train": train, "validation": validation, "test": test}
     stores: dict[Role, FromDataset] = {}
-    for role, dataset in given.items():
+    for role, dataset in by_role.items():
         if role == "train" or not (dataset is None or isinstance(dataset, int | float | np.number)):
             _check_dataset(dataset, role)
             stores[role] = FromDataset(dataset, collate, workers, role)
@@ -109,8 +109,8 @@ def from_datasets(
     read = {role: store.with_targets(checked) for role, store in stores.items()}
     parts: dict[Role, Part] = {role: Part(store=Arrays(*kept[role]) if keep else read[role]) for role in read}
     for role in ("test", "validation"):
-        if role not in parts and given[role] is not None:
-            parts["train"], parts[role] = held_out(parts["train"], given[role], role, by_class=False)
+        if role not in parts and by_role[role] is not None:
+            parts["train"], parts[role] = held_out(parts["train"], by_role[role], role, by_class=False)
     source = Source(
         name=name,
         train=parts["train"],
@@ -152,8 +152,8 @@ def _examined(store: FromDataset, kind: TargetKind | None, channels: Channels | 
     items = [store.item(number) for number in range(min(_EXAMINED, len(store)))]
     inputs, targets = items[0]
     if kind is None:
-        found = {kind_of(target) for _, target in items}
-        kind = found.pop() if len(found) == 1 else "label map" if found == {"multi-hot", "label map"} else "other"
+        kinds = {kind_of(target) for _, target in items}
+        kind = kinds.pop() if len(kinds) == 1 else "label map" if kinds == {"multi-hot", "label map"} else "other"
     axis = None
     if isinstance(inputs, Tensor) and inputs.dtype != torch.int64 and inputs.dim() > 1:
         axis = 2 if inputs.dim() == 3 and channels != "first" else 1

@@ -98,8 +98,8 @@ def _array(value: Any, name: str) -> np.ndarray[Any, Any]:
         reason = str(error).partition("\n")[0]
         raise UserError(f"`{name}` (a {type(value).__name__}) must be an array of numbers: {reason}") from error
     if array.dtype.kind not in "biuf" + "c":
-        held = "text" if array.dtype.kind in "US" else f"values of dtype {array.dtype}"
-        raise UserError(f"`{name}` (a {type(value).__name__}) must be an array of numbers, and holds {held}")
+        content = "text" if array.dtype.kind in "US" else f"values of dtype {array.dtype}"
+        raise UserError(f"`{name}` (a {type(value).__name__}) must be an array of numbers, and holds {content}")
     return array
 
 
@@ -175,21 +175,23 @@ def in_form(targets: Tree, kind: TargetKind, name: str) -> Tree:
         return targets
     if not isinstance(targets, Tensor):
         raise UserError(f"`{name}` must be one array for targets of kind {kind!r}, and is a {type(targets).__name__}")
-    found = f"`{name}` (of dtype {targets.dtype} and shape {tuple(targets.shape)})"
+    description = f"`{name}` (of dtype {targets.dtype} and shape {tuple(targets.shape)})"
     if kind == "values":
         return targets.float().unsqueeze(1) if targets.dim() == 1 else targets.float()
     if kind == "multi-hot":
         if targets.dim() != 2 or bool(((targets != 0) & (targets != 1)).any()):
-            raise UserError(f"{found} must hold zeros and ones (N, K), one for each class, for targets of kind 'multi-hot'")
+            raise UserError(
+                f"{description} must hold zeros and ones (N, K), one for each class, for targets of kind 'multi-hot'"
+            )
         return targets.float()
     if targets.is_floating_point():
-        raise UserError(f"{found} must hold integers for targets of kind {kind!r}")
+        raise UserError(f"{description} must hold integers for targets of kind {kind!r}")
     if kind == "classes":
         if tuple(targets.shape[1:]) not in ((), (1,)):
-            raise UserError(f"{found} must have one integer an item for targets of kind 'classes'")
+            raise UserError(f"{description} must have one integer an item for targets of kind 'classes'")
         return targets.flatten().long()
     if targets.dim() < 2:
-        raise UserError(f"{found} must have several integers an item for targets of kind 'label map'")
+        raise UserError(f"{description} must have several integers an item for targets of kind 'label map'")
     return targets.byte() if targets.dtype == torch.bool else targets
 
 

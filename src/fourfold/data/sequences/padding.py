@@ -100,8 +100,8 @@ def _arrays(series: Sequence[Any], name: str) -> list[NDArray[np.float32]]:
     for number, one in enumerate(series):
         array = np.asarray(one)
         if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
-            found = f"item {number} of dtype {array.dtype} and shape {array.shape}"
-            raise UserError(f"`{name}` ({found}) must be arrays of numbers (steps, features) with at least one step")
+            description = f"item {number} of dtype {array.dtype} and shape {array.shape}"
+            raise UserError(f"`{name}` ({description}) must be arrays of numbers (steps, features) with at least one step")
         array = array.astype(np.float32).reshape(len(array), -1)
         if not np.isfinite(array).all():
             raise UserError(f"`{name}` must hold finite numbers, and item {number} has NaN or an infinity")

@@ -35,15 +35,15 @@ def spoken_digits(directory: Path) -> Splits:
             f"spoken-digits is not in {directory} (fsdd/recordings is missing); put the repository "
             "Jakobovski/free-spoken-digit-dataset there as fsdd, or name the folder that holds it with --data-dir"
         )
-    found = sorted((match, path) for path in folder.iterdir() if (match := _recording(path.name)))
+    recordings = sorted((match, path) for path in folder.iterdir() if (match := _recording(path.name)))
     parts: dict[bool, tuple[list[np.ndarray], list[int]]] = {True: ([], []), False: ([], [])}
-    for (digit, _, index), path in found:
+    for (digit, _, index), path in recordings:
         samples, rate = read_wav(path)
         series, labels = parts[index < _TEST_RECORDINGS]
         series.append(speech_features(samples, rate))
         labels.append(digit)
     if not parts[False][0] or not parts[True][0]:
-        raise UserError(f"{folder}: expected recordings such as 7_jackson_32.wav of both parts, found {len(found)}")
+        raise UserError(f"{folder}: expected recordings such as 7_jackson_32.wav of both parts, found {len(recordings)}")
     return from_sequences(parts[False], parts[True], name="spoken-digits", classes=list("0123456789"), features="pure")
 
 

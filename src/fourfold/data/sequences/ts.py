@@ -34,7 +34,7 @@ def read_ts(path: Path | str) -> Series:
 
     Raises:
         UserError: a file that is missing or no `.ts` file; time stamps; a value to predict instead of a class; a series whose
-            dimensions have unequal lengths or another number than those before; a value that is no number. Each names the file
+            dimensions have unequal lengths or another number than those before; a value that is no float. Each names the file
             and the line.
     """
     path = Path(path).expanduser()
@@ -71,14 +71,14 @@ def _header(lines: list[str], path: Path) -> tuple[tuple[str, ...], int]:
     for index, line in enumerate(lines):
         words = line.split()
         tag = words[0].lower() if words else ""
-        said = words[1].lower() if len(words) > 1 else ""
+        value = words[1].lower() if len(words) > 1 else ""
         where = f"{path}, line {index + 1}"
-        if tag == "@timestamps" and said == "true":
+        if tag == "@timestamps" and value == "true":
             raise UserError(f"{where}: expected `@timeStamps false`, found true; series with time stamps cannot be read")
-        if tag == "@targetlabel" and said == "true":
+        if tag == "@targetlabel" and value == "true":
             raise UserError(f"{where}: expected `@classLabel true` and the classes, found a value to predict (`@targetLabel`)")
         if tag == "@classlabel":
-            classes = tuple(words[2:]) if said == "true" else ()
+            classes = tuple(words[2:]) if value == "true" else ()
         if tag == "@data":
             if not classes:
                 raise UserError(f"{where}: expected `@classLabel true` and the classes before @data, found none")
@@ -105,6 +105,6 @@ def _series(dimensions: list[str], path: Path, number: int) -> NDArray[np.float3
             raise UserError(f"{path}, line {number}: expected finite numbers in dimension {place}, found an infinity")
         columns.append(column)
     if len({len(column) for column in columns}) > 1:
-        found = ", ".join(str(len(column)) for column in columns)
-        raise UserError(f"{path}, line {number}: expected dimensions of equal length, found {found} steps")
+        lengths = ", ".join(str(len(column)) for column in columns)
+        raise UserError(f"{path}, line {number}: expected dimensions of equal length, found {lengths} steps")
     return np.stack(columns, axis=1).astype(np.float32)

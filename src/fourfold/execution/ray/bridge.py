@@ -1,7 +1,7 @@
 """The process between a run and its Ray cluster: `python -m fourfold.execution.ray.bridge`, JSON lines in, events out.
 
 Ray ends a process whose cluster is lost for a minute, prints what it likes, and takes over signals: all that happens here,
-and the run itself starts another bridge and goes on. First comes a line with the request, then, once the cluster has been
+and the run itself starts another bridge and continues. First comes a line with the request, then, once the cluster has been
 joined, a line a trial and an empty one. The bridge ends with its standard input, and with it all that it started.
 
 Ray alone decides what runs where and when. This process hands it every trial, writes what comes back to the run's folder,
@@ -68,8 +68,8 @@ def main() -> None:
             events.write(json.dumps({"event": kind, **content}) + "\n")
             events.flush()
 
-    given = _Input()
-    request = json.loads(given.lines.get())
+    stdin = _Input()
+    request = json.loads(stdin.lines.get())
     tell("ready")
     try:
         try:
@@ -77,7 +77,7 @@ def main() -> None:
             tell("joined")
             probe(request, joined, members())
             tell("probed")
-            asyncio.run(_Bridge(request, joined, tell).run(given))
+            asyncio.run(_Bridge(request, joined, tell).run(stdin))
         finally:
             ray.shutdown()
     except UserError as error:
@@ -122,14 +122,14 @@ class _Bridge:
             chain.run_chain
         )
         self._looking = ThreadPoolExecutor(1)  # its own, for a look at a cluster that is gone takes long
-        self._told = ""
+        self._description = ""
 
-    async def run(self, given: _Input) -> None:
+    async def run(self, stdin: _Input) -> None:
         """Hand all trials to Ray and pass on what becomes of them, until none is left, or the time or the input is over."""
         await self._look()
-        trials = await asyncio.to_thread(given.trials, self._joined.device)
+        trials = await asyncio.to_thread(stdin.trials, self._joined.device)
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        given.on_end = lambda: loop.call_soon_threadsafe(stopped.set)
+        stdin.on_end = lambda: loop.call_soon_threadsafe(stopped.set)
         at_a_time = asyncio.Semaphore(self._request["workers"] or max(1, len(trials)))
         following = {asyncio.create_task(self._follow(trial, at_a_time)): trial for trial in trials}
         ends: list[asyncio.Future[Any]] = [
@@ -156,9 +156,9 @@ class _Bridge:
         nodes = await asyncio.get_running_loop().run_in_executor(self._looking, members)
         if all(node["NodeID"] != self._joined.node for node in nodes):
             raise LostError("the cluster is another one now")
-        told = self._joined.describe(nodes)
-        self._tell("alive" if told == self._told else "cluster", message=told)
-        self._told = told
+        description = self._joined.describe(nodes)
+        self._tell("alive" if description == self._description else "cluster", message=description)
+        self._description = description
 
     async def _follow(self, trial: Trial, at_a_time: asyncio.Semaphore) -> None:
         """Have a trial run, as often as that takes."""
@@ -173,11 +173,11 @@ class _Bridge:
                 deaths = 1 if attempt.came_on else deaths + 1
                 if deaths == DEATHS:
                     times = f"{DEATHS} times in a row"
-                    told = f"trial {trial.number} of {trial.spec.id} was given up after it lost its worker {times}: {reason}"
-                    self._say(trial, "lost", message=told)
+                    message = f"trial {trial.number} of {trial.spec.id} was given up after it lost its worker {times}: {reason}"
+                    self._say(trial, "lost", message=message)
                     return
                 algebra = trial.spec.model.algebra
-                self._say(trial, "lost-worker", message=f"{algebra} trial {trial.number}: {reason}; it goes on elsewhere")
+                self._say(trial, "lost-worker", message=f"{algebra} trial {trial.number}: {reason}; it resumes on another node")
                 await asyncio.sleep(PAUSE_SECONDS * deaths)  # Ray may not know yet that a node is gone
 
     def _say(self, trial: Trial, kind: str, **content: Any) -> None:
@@ -205,7 +205,7 @@ class _Attempt:
         named = remote.options(name=f"{trial.spec.id} trial {trial.number}")
         try:
             async for reference in named.remote(line, files, self._versions):
-                events = [(json.loads(line), made) for line, made in await reference]
+                events = [(json.loads(line), parcel) for line, parcel in await reference]
                 await asyncio.to_thread(self._write, events)
                 for value, _ in events:
                     kind = value.pop("event")

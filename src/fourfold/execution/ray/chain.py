@@ -41,8 +41,8 @@ def probe(datasets: list[str], data_dir: str | None, expected: dict[str, str]) -
         data_dir: Where they lie; None means `$FOURFOLD_DATA` or the cache directory of this node.
         expected: The driver's versions.
     """
-    if told := _disagreement(expected):
-        return told
+    if disagreement := _disagreement(expected):
+        return disagreement
     for name in datasets:
         try:
             data.require(name, Path(data_dir) if data_dir else None)
@@ -61,8 +61,8 @@ def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Par
     """
     task = Trial.from_line(line)
     spec, trial = task.spec, task.number
-    if told := _disagreement(expected):  # a node that joined after the others had been probed
-        yield [(json.dumps({"event": "error", "run": spec.id, "trial": trial, "message": told}), {})]
+    if disagreement := _disagreement(expected):  # a node that joined after the others had been probed
+        yield [(json.dumps({"event": "error", "run": spec.id, "trial": trial, "message": disagreement}), {})]
         return
     events: queue.SimpleQueue[tuple[str, Files]] = queue.SimpleQueue()
     ended = threading.Event()
@@ -77,7 +77,7 @@ def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Par
                 new = parcels.checkpoints(store, trial)
             else:
                 known = [name for name, identity in sent.items() if _identity(store.path / name) == identity]
-                new = {} if kind == "epoch" else parcels.made(store, trial, known)  # what was lost and made again, too
+                new = {} if kind == "epoch" else parcels.new_files(store, trial, known)  # what was lost and made again, too
                 sent.update({name: _identity(store.path / name) for name in new})
             events.put((event, new))
 
@@ -89,9 +89,9 @@ def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Par
 
         threading.Thread(target=work, daemon=True).start()
         while not ended.wait(PARCEL_SECONDS):
-            if parcel := _taken(events):
+            if parcel := _next_parcel(events):
                 yield parcel
-        if parcel := _taken(events):
+        if parcel := _next_parcel(events):
             yield parcel
 
 
@@ -104,15 +104,15 @@ def _identity(file: Path) -> tuple[int, int, int] | None:
     return about.st_ino, about.st_mtime_ns, about.st_size
 
 
-def _taken(events: "queue.SimpleQueue[tuple[str, Files]]") -> Parcel:
+def _next_parcel(events: "queue.SimpleQueue[tuple[str, Files]]") -> Parcel:
     """Take all that is there."""
     return [events.get() for _ in range(events.qsize())]
 
 
 def _disagreement(expected: dict[str, str]) -> str | None:
     """Return the sentence for a node whose versions are others than the driver's, or None."""
-    found = versions()
+    own = versions()
     for name, version in expected.items():
-        if found[name] != version:
-            return f"node {platform.node()} has {name} {found[name]} and this machine {version}: install the same on both"
+        if own[name] != version:
+            return f"node {platform.node()} has {name} {own[name]} and this machine {version}: install the same on both"
     return None

@@ -50,7 +50,7 @@ class Connection:
             `memory` (bytes), `versions` and `deadline` (`time.monotonic()`).
 
     Raises:
-        UserError: Ray is not installed, nobody answers, or trials cannot run there, in one sentence.
+        UserError: Ray is not installed, no cluster answers, or trials cannot run there, in one sentence.
     """
 
     def __init__(self, cluster: Cluster, request: dict[str, Any]) -> None:
@@ -134,11 +134,11 @@ class Connection:
         self._cluster.greet()
         bridge = _Bridge(self._request)
         try:
-            if not bridge.heard("ready", START_SECONDS):
+            if not bridge.receives("ready", START_SECONDS):
                 raise self._cluster.no_answer("Ray cannot be imported")
-            if not bridge.heard("joined", START_SECONDS):
-                raise self._cluster.no_answer("it lets nobody in" if self._cluster.joined else "it did not start")
-            if not bridge.heard("probed", START_SECONDS):
+            if not bridge.receives("joined", START_SECONDS):
+                raise self._cluster.no_answer("connection refused" if self._cluster.joined else "it did not start")
+            if not bridge.receives("probed", START_SECONDS):
                 raise self._cluster.no_answer("its nodes say nothing")
         except BaseException:
             bridge.close()
@@ -177,12 +177,12 @@ class _Bridge:
         self._write([*messages, "\n"])
 
     def answers(self, patience_seconds: float) -> Iterator[dict[str, Any]]:
-        """Yield what it says, until it has ended or said nothing for too long."""
+        """Yield its messages, until it has ended or been silent for too long."""
         with contextlib.suppress(queue.Empty):
             while (line := self._lines.get(timeout=patience_seconds)) is not None:
                 yield json.loads(line)
 
-    def heard(self, kind: str, patience_seconds: float) -> bool:
+    def receives(self, kind: str, patience_seconds: float) -> bool:
         """Wait for an answer, and return whether it came before anything else and in time."""
         answer = next(self.answers(patience_seconds), None)
         if answer is not None:
@@ -208,7 +208,7 @@ class _Bridge:
 
     def _write(self, lines: Iterable[str]) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # a bridge that is gone is told apart by its silence
+        with contextlib.suppress(BrokenPipeError):  # the end of its output tells that a bridge is gone
             self._process.stdin.writelines(lines)
             self._process.stdin.flush()
 

@@ -39,10 +39,10 @@ class Joined:
         counted = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}, {cpus:g} CPU{'' if cpus == 1 else 's'}"
         return f"Ray {ray.__version__}, {self.name}: {counted}, {gpus:g} GPU{'' if gpus == 1 else 's'}"
 
-    def room(self, node: dict[str, Any]) -> int:
+    def capacity(self, node: dict[str, Any]) -> int:
         """Return how many trials fit onto a node at the same time."""
         there, names = node["Resources"], {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-        return min(int(there.get(names[name], 0) / asked) for name, asked in self.resources.items() if asked)
+        return min(int(there.get(names[name], 0) / amount) for name, amount in self.resources.items() if amount)
 
 
 def join(request: dict[str, Any]) -> Joined:
@@ -70,8 +70,8 @@ def join(request: dict[str, Any]) -> Joined:
             namespace="fourfold",
         )
     except (RuntimeError, ValueError, RayError) as error:  # other versions, no node of the cluster here, or another token
-        said = " ".join(str(error).partition("\n")[0].split())
-        raise UserError(f"cannot join the Ray cluster {'at ' + address if address else 'on this machine'}: {said}") from error
+        reason = " ".join(str(error).partition("\n")[0].split())
+        raise UserError(f"cannot join the Ray cluster {'at ' + address if address else 'on this machine'}: {reason}") from error
     nodes = members()
     gpus = _gpus(request, nodes)
     return Joined(
@@ -88,7 +88,7 @@ def members() -> Nodes:
 
 
 def probe(request: dict[str, Any], joined: Joined, nodes: Nodes) -> None:
-    """Ask every node that has room for a trial whether it can run it; those that die meanwhile are left alone.
+    """Ask every node that fits a trial whether it can run it; those that die meanwhile are left alone.
 
     A node is asked by as many workers as trials will run there: all of them import torch at the same time, and now.
 
@@ -96,28 +96,28 @@ def probe(request: dict[str, Any], joined: Joined, nodes: Nodes) -> None:
         UserError: a node has other versions, or lacks fourfold or the data.
     """
     ask = ray.remote(num_cpus=0, max_retries=0)(chain.probe)
-    able = [node for node in nodes if joined.room(node)]
+    able = [node for node in nodes if joined.capacity(node)]
     if not able:  # those that join later are asked with their first trial
         return
     share = -(-min(request["trials"], request["workers"] or request["trials"]) // len(able))
-    asked = [
+    probes = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             request["datasets"], request["data_dir"], request["versions"]
         )
         for node in able
-        for _ in range(min(share, joined.room(node)))
+        for _ in range(min(share, joined.capacity(node)))
     ]
-    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=PROBE_SECONDS)
+    answered, _ = ray.wait(probes, num_returns=len(probes), timeout=PROBE_SECONDS)
     for answer in answered:
         try:
-            told = ray.get(answer)
+            disagreement = ray.get(answer)
         except (RayTaskError, RuntimeEnvSetupError) as error:
             last = str(error).strip().splitlines()[-1]
             raise UserError(f"a node of the cluster cannot run fourfold ({last}); install it there as it is here") from error
         except RayError:
             continue
-        if told:
-            raise UserError(told)
+        if disagreement:
+            raise UserError(disagreement)
 
 
 def _largest(nodes: Nodes, resource: str) -> float:
@@ -126,25 +126,25 @@ def _largest(nodes: Nodes, resource: str) -> float:
 
 def _gpus(request: dict[str, Any], nodes: Nodes) -> float:
     """Return the part of a GPU that a trial gets; without a word from the user, a whole one where there are any."""
-    asked: float | None = request["gpus_per_trial"]
+    gpus: float | None = request["gpus_per_trial"]
     if request["device"] == "cpu":
         return 0.0
-    if asked is None and request["device"] == "auto":
+    if gpus is None and request["device"] == "auto":
         return 1.0 if _largest(nodes, "GPU") else 0.0
-    asked = 1.0 if asked is None else asked
-    if _largest(nodes, "GPU") < asked:
+    gpus = 1.0 if gpus is None else gpus
+    if _largest(nodes, "GPU") < gpus:
         raise UserError(
-            f"`gpus_per_trial` (={asked:g}) is more than there is: no node of the cluster has that much of a GPU free for Ray; "
+            f"`gpus_per_trial` (={gpus:g}) is more than there is: no node of the cluster has that much of a GPU free for Ray; "
             "use --device cpu, or start nodes with `ray start --num-gpus`"
         )
-    return asked
+    return gpus
 
 
 def _memory(request: dict[str, Any], nodes: Nodes) -> int:
-    asked: int = request["memory"]
+    memory: int = request["memory"]
     largest = _largest(nodes, "memory")
-    if asked > largest:
+    if memory > largest:
         raise UserError(
-            f"`memory_per_trial` (={asked / 2**30:.2f} GiB) must be at most the {largest / 2**30:.2f} GiB of the largest node"
+            f"`memory_per_trial` (={memory / 2**30:.2f} GiB) must be at most the {largest / 2**30:.2f} GiB of the largest node"
         )
-    return asked
+    return memory

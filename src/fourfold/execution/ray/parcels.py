@@ -17,7 +17,7 @@ _NAME = re.compile(
 
 
 def pack(store: RunStore, trial: int, *, every_mask: bool) -> Files:
-    """Return what a machine needs to go on with a trial.
+    """Return what a machine needs to resume a trial.
 
     Args:
         store: The run.
@@ -43,7 +43,7 @@ def checkpoints(store: RunStore, trial: int) -> Files:
     return _read(store.path, *_checkpoints(trial))
 
 
-def made(store: RunStore, trial: int, known: Collection[str]) -> Files:
+def new_files(store: RunStore, trial: int, known: Collection[str]) -> Files:
     """Return the files that a trial has made beside its rows, but for those whose names are known."""
     kinds = (f"{kind}/{trial}-*.safetensors" for kind in ("masks", "states", "weights"))
     return _read(store.path, f"failed-{trial}.json", f"failed-{trial}-*.json", *kinds, known=known)

@@ -19,7 +19,7 @@ from fourfold.nn.conv import regroup
 def real_weights(layer: nn.Module) -> dict[str, Tensor]:
     """Return the weights with which torch's layer computes what ours does, by the names of its state dict.
 
-    Those of grouped convolutions belong to a torch layer of *one* group, zeros and all: our groups join numbers, whose
+    Those of grouped convolutions belong to a torch layer of *one* group, zeros and all: our groups join elements, whose
     components torch's groups would part.
     """
     if isinstance(layer, BlockedLayer):

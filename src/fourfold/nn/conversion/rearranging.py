@@ -54,11 +54,11 @@ def rearrange_(model: nn.Module, algebra: Algebra, untouched: Iterable[nn.Module
             places.append(_place(name, module, "glu"))
         if type(module).__module__.startswith(("torch.", "fourfold.")):
             continue
-        found, graph = _followed(module, model, algebra)
+        nodes, graph = _followed(module, model, algebra)
         if graph is not None and not keep_function:
             replace_forward_(module, graph)
-        elif found:
-            places.append(_place(name, module, ", ".join(sorted(found))))
+        elif nodes:
+            places.append(_place(name, module, ", ".join(sorted(nodes))))
     return places
 
 
@@ -72,35 +72,35 @@ def _followed(module: nn.Module, model: nn.Module, algebra: Algebra) -> tuple[se
     first, second = graphs
     if first is None or second is None or first.python_code("self").src != second.python_code("self").src:
         return set(_mentioned(module)), None
-    found, is_whole = set(), True
+    nodes, is_whole = set(), True
     for node in list(first.nodes):
         if node.op not in ("call_function", "call_method"):
             continue
         if node.target in UNKNOWN:
-            found.add(_name(node))
+            nodes.add(_name(node))
             is_whole = False
         elif node.target in JOINS or node.target in PARTS:
             replaced = _replace(node, module, model, algebra)
             if replaced is not None:
-                found.add(_name(node))
+                nodes.add(_name(node))
                 is_whole &= replaced
-    return found, first if found and is_whole else None
+    return nodes, first if nodes and is_whole else None
 
 
 def _replace(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebra) -> bool | None:
     """Let a node call what keeps numbers whole. False if it cannot, None if it does not touch features."""
     joins = node.target in JOINS
     names = ("tensors", "dim") if joins else ("input", "chunks" if "chunk" in _name(node) else "split_size_or_sections", "dim")
-    given = dict(zip(names, node.args, strict=False)) | {names[0] if k == "self" else k: v for k, v in node.kwargs.items()}
-    dim = given.get("dim", 0)
+    arguments = dict(zip(names, node.args, strict=False)) | {names[0] if k == "self" else k: v for k, v in node.kwargs.items()}
+    dim = arguments.get("dim", 0)
     maps = _maps(node, module, model)
     if isinstance(dim, int) and dim not in (1, -1, -maps - 1):
         return None
-    if not isinstance(dim, int) or not set(given) <= set(names):
+    if not isinstance(dim, int) or not set(arguments) <= set(names):
         return False
     node.target = cat_features if joins else PARTS[node.target]
     node.op = "call_function"
-    node.args = tuple(given[name] for name in names if name in given and name != "dim")
+    node.args = tuple(arguments[name] for name in names if name in arguments and name != "dim")
     node.kwargs = {"dim": dim, "maps": maps, "algebra": algebra.name}
     return True
 
@@ -108,12 +108,12 @@ def _replace(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebr
 def _maps(node: fx.Node, module: nn.Module, model: nn.Module) -> int:
     """Return the number of axes of positions of the maps that the nearest layers work on, or 0."""
     ranks: list[int] = []
-    pending, seen = [node], {node}
+    pending, visited = [node], {node}
     while pending:
-        for other in (one for found in [pending.pop()] for one in (*found.all_input_nodes, *found.users)):
-            if other in seen:
+        for other in (one for current in [pending.pop()] for one in (*current.all_input_nodes, *current.users)):
+            if other in visited:
                 continue
-            seen.add(other)
+            visited.add(other)
             if other.op == "call_module":
                 ranks += _ranks(module.get_submodule(str(other.target)))
             else:
@@ -167,10 +167,10 @@ def _class(kind: type[nn.Module], graph: fx.Graph) -> type[nn.Module]:
     code = graph.python_code("self")
     names = dict(code.globals)
     exec(compile(code.src, f"<forward of {kind.__qualname__}, rewritten by fourfold.convert>", "exec"), names)
-    shown = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (Rearranged, kind), {"forward": names["forward"], "graph": graph, **shown})
+    attributes = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (Rearranged, kind), {"forward": names["forward"], "graph": graph, **attributes})
 
 
 def _new(kind: type[nn.Module], graph: fx.Graph) -> nn.Module:
-    made = _class(kind, graph)
-    return made.__new__(made)
+    cls = _class(kind, graph)
+    return cls.__new__(cls)

@@ -29,13 +29,13 @@ def make(layer_class: Any, rule: Rule, layer: nn.Module, algebra: Algebra | None
     like = next((p for p in layer.parameters() if p.is_floating_point() or p.is_complex()), None)
     if like is not None:
         arguments.update(device=like.device, dtype=like.dtype)
-    made: nn.Module = layer_class(**arguments)
+    replacement: nn.Module = layer_class(**arguments)
     parameters, modules = dict(layer.named_parameters()), dict(layer.named_modules())
-    for name, parameter in made.named_parameters():
+    for name, parameter in replacement.named_parameters():
         parameter.requires_grad_(name not in parameters or parameters[name].requires_grad)
-    for name, module in made.named_modules():
+    for name, module in replacement.named_modules():
         module.training = modules.get(name, layer).training
-    return made
+    return replacement
 
 
 def replace_(replacements: Iterable[tuple[nn.Module, nn.Module]]) -> None:
@@ -47,12 +47,12 @@ def replace_(replacements: Iterable[tuple[nn.Module, nn.Module]]) -> None:
     replacements = list(replacements)
     first: dict[int, nn.Parameter] = {}
     for old, new in replacements:
-        made = dict(new.named_parameters())
+        parameters = dict(new.named_parameters())
         for name, parameter in old.named_parameters():
-            if name not in made:
+            if name not in parameters:
                 continue
-            shared = first.setdefault(id(parameter), made[name])
-            if shared is not made[name] and shared.shape == made[name].shape:
+            shared = first.setdefault(id(parameter), parameters[name])
+            if shared is not parameters[name] and shared.shape == parameters[name].shape:
                 path, _, attribute = name.rpartition(".")
                 setattr(new.get_submodule(path), attribute, shared)
     for old, new in replacements:

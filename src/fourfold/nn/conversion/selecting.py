@@ -23,7 +23,7 @@ _HARMLESS = ("__", "extra_repr", "reset_parameters")
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
     """Return by name the layers that have a rule, whole, and all other modules that hold parameters of their own."""
-    found: dict[str, nn.Module] = {}
+    layers: dict[str, nn.Module] = {}
     inside: set[int] = set()
     for name, module in model.named_modules():
         if id(module) in inside:
@@ -31,8 +31,8 @@ def layers_of(model: nn.Module) -> dict[str, nn.Module]:
         if _is_whole(module):
             inside.update(id(part) for part in module.modules())
         if _is_whole(module) or any(True for _ in module.parameters(recurse=False)):
-            found[name] = module
-    return found
+            layers[name] = module
+    return layers
 
 
 def parts_of(layer: nn.Module) -> list[nn.Module]:
@@ -128,16 +128,18 @@ def counterpart(name: str, layer: nn.Module, algebra: Algebra, keeps_function: b
     if keeps_function and getattr(layer, "bidirectional", False):
         return "bidirectional: its outputs would come in another order"
     try:
-        made = make(rule.ours, rule, layer, algebra)
+        replacement = make(rule.ours, rule, layer, algebra)
     except ValueError as error:
         return str(error)
-    names, expected = ({parameter for parameter, _ in module.named_parameters()} for module in (layer, made))
+    names, expected = ({parameter for parameter, _ in module.named_parameters()} for module in (layer, replacement))
     if expected - names:
         raise computed_weights(name, ", ".join(sorted(expected - names)))
-    return made if names == expected else f"has {', '.join(sorted(names - expected))} besides"
+    return replacement if names == expected else f"has {', '.join(sorted(names - expected))} besides"
 
 
-def leave_tied(model: nn.Module, layers: dict[str, nn.Module], made: dict[str, nn.Module], left: dict[str, str]) -> None:
+def leave_tied(
+    model: nn.Module, layers: dict[str, nn.Module], replacements: dict[str, nn.Module], left: dict[str, str]
+) -> None:
     """Leave layers that share a parameter with one that is left, or that is of another kind, until none is."""
     layer_of = {id(part): name for name, layer in layers.items() for part in parts_of(layer)}
     owners: defaultdict[int, set[str]] = defaultdict(set)
@@ -149,9 +151,9 @@ def leave_tied(model: nn.Module, layers: dict[str, nn.Module], made: dict[str, n
     while not settled:
         settled = True
         for names in groups:
-            kinds = {type(made[name]) if name in made else None for name in names}
+            kinds = {type(replacements[name]) if name in replacements else None for name in names}
             for name in names if len(kinds) > 1 or None in kinds else []:
-                if made.pop(name, None) is not None:
+                if replacements.pop(name, None) is not None:
                     left[name] = f"shares weights with {next(other for other in names if other != name)!r}"
                     settled = False
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fourfold.data import Order, Resident
 from fourfold.train.engines.engine import DeclinedError, Setup, Split, beyond, data_of, samples_of
 from fourfold.train.engines.optimizer import MaskedOptimizer
-from fourfold.train.evaluation import BATCH_SIZE, Evaluation, counts, evaluate, evaluating, evaluation, no_counts
+from fourfold.train.evaluation import BATCH_SIZE, Evaluation, counts, evaluate, evaluating, evaluation_of, no_counts
 
 WARM_UP = 3
 """Steps before the recording, in which libraries choose their kernels; they are undone."""
@@ -29,7 +29,7 @@ Replay = Callable[[], None]
 Record = Callable[[Replay], Replay]
 
 
-def cuda_graph(step: Replay) -> Replay:
+def record_graph(step: Replay) -> Replay:
     """Record a step as a CUDA graph; other threads may work meanwhile."""
     graph = torch.cuda.CUDAGraph()
     with _RECORDING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
@@ -43,7 +43,7 @@ class CudaGraph:
     name = "cuda_graph"
     compiler: str | None = None
     device_type = "cuda"
-    record: Record = staticmethod(cuda_graph)
+    record: Record = staticmethod(record_graph)
 
     @classmethod
     def declines(cls, setup: Setup) -> str | None:
@@ -134,7 +134,7 @@ class CudaGraph:
         """See `Engine.finish`."""
 
     def _recorded(self) -> Replay:
-        """Return a recorded step; everything that warming up and recording changed is put back to what it was."""
+        """Return a recorded step; everything that warming up and recording changed is restored."""
         tensors = [tensor.detach() for tensor in (*self._network.parameters(), *self._network.buffers())]
         before = [tensor.clone() for tensor in tensors]
         state = self._optimizer.state()
@@ -184,10 +184,10 @@ class CapturedEvaluation:
     Args:
         network: On the device of the images.
         images: What it is evaluated on.
-        record: Makes a replay of a batch; `cuda_graph` on a GPU.
+        record: Makes a replay of a batch; `record_graph` on a GPU.
     """
 
-    def __init__(self, network: nn.Module, images: Resident, record: Record = cuda_graph) -> None:
+    def __init__(self, network: nn.Module, images: Resident, record: Record = record_graph) -> None:
         self._network, self._images = network, images
         self._order = images.in_order()
         self._at = _Place(BATCH_SIZE, images.device)
@@ -204,7 +204,7 @@ class CapturedEvaluation:
                 self._replay()
             if rest:
                 self._batch(rest)
-        return evaluation(self._counts, len(self._images))
+        return evaluation_of(self._counts, len(self._images))
 
     def _recorded(self, record: Record) -> Replay:
         with evaluating(self._network):

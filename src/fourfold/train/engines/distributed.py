@@ -18,7 +18,7 @@ from fourfold.nn import synchronise
 from fourfold.tasks import loss_terms
 from fourfold.train.engines.eager import Eager
 from fourfold.train.engines.engine import Setup
-from fourfold.train.engines.mixing import mixing
+from fourfold.train.engines.mixing import mixing_of
 from fourfold.train.evaluation import forward, num_samples
 
 Gradients = dict[int, Tensor]
@@ -35,7 +35,7 @@ class Distributed(Eager):
         """Decline what one process trains, and steps whose batches are mixed: the items of other ranks are not here."""
         if setup.ranks.alone:
             return "one process trains the network"
-        return "its batches are mixed" if mixing(setup.spec) is not None else None
+        return "its batches are mixed" if mixing_of(setup.spec) is not None else None
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

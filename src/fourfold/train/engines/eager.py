@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fourfold.train.engines.engine import Setup, Split, data_of
-from fourfold.train.engines.mixing import mixing, step_generator
+from fourfold.train.engines.mixing import mixing_of, step_generator
 from fourfold.train.engines.optimizer import MaskedOptimizer
 from fourfold.train.evaluation import Evaluation, evaluate, forward, num_samples
 
@@ -27,7 +27,7 @@ class Eager:
         self._network, self._splits, self._ranks = setup.network, setup.splits, setup.ranks
         self._batch_size, self._criterion, self._task = setup.spec.batch_size, setup.loss, setup.task
         self._optimizer = MaskedOptimizer(setup)
-        self._mix = mixing(setup.spec)
+        self._mix = mixing_of(setup.spec)
 
     def begin(self, seed: int, rates: Tensor, first: int = 0, loss: Tensor | None = None) -> None:
         """See `Engine.begin`."""

@@ -16,7 +16,7 @@ Mixed = tuple[Any, Any, float]
 Mix = Callable[[Any, Any, Generator], Mixed]
 
 
-def mixing(spec: TrainSpec) -> Mix | None:
+def mixing_of(spec: TrainSpec) -> Mix | None:
     """Return how a spec mixes batches; None if it does not."""
     if spec.mixup is not None:
         alpha = spec.mixup
@@ -43,7 +43,7 @@ def mixup(inputs: Any, targets: Any, alpha: float, generator: Generator) -> Mixe
             raise UserError("`train.mixup` needs inputs of numbers: tokens and labels cannot be mixed")
         return part * tensor + (1 - part) * tensor[order.to(tensor.device)]
 
-    return map_tensors(mix, inputs), _taken(targets, order), part
+    return map_tensors(mix, inputs), _reordered(targets, order), part
 
 
 def cutmix(inputs: Any, targets: Any, alpha: float, generator: Generator) -> Mixed:
@@ -60,7 +60,7 @@ def cutmix(inputs: Any, targets: Any, alpha: float, generator: Generator) -> Mix
     order = torch.randperm(len(inputs), generator=generator)
     mixed = inputs.clone()
     mixed[:, :, top:bottom, left:right] = inputs[order.to(inputs.device), :, top:bottom, left:right]
-    return mixed, _taken(targets, order), 1 - (bottom - top) * (right - left) / (height * width)
+    return mixed, _reordered(targets, order), 1 - (bottom - top) * (right - left) / (height * width)
 
 
 def _beta(alpha: float, generator: Generator) -> float:
@@ -70,10 +70,10 @@ def _beta(alpha: float, generator: Generator) -> float:
 
 
 def _count(inputs: Any) -> int:
-    found: list[int] = []
-    map_tensors(lambda tensor: found.append(len(tensor)) or tensor, inputs)  # type: ignore[func-returns-value]
-    return found[0]
+    counts: list[int] = []
+    map_tensors(lambda tensor: counts.append(len(tensor)) or tensor, inputs)  # type: ignore[func-returns-value]
+    return counts[0]
 
 
-def _taken(targets: Any, order: Tensor) -> Any:
+def _reordered(targets: Any, order: Tensor) -> Any:
     return map_tensors(lambda tensor: tensor[order.to(tensor.device)], targets)

@@ -87,15 +87,15 @@ class Native:
 
     def advance(self, steps: int) -> None:
         """See `Engine.advance`."""
-        taken = range(self._next, self._next + steps)
+        step_numbers = range(self._next, self._next + steps)
         self._next += steps
         if self._pixels is None:
-            for rate in self._rates[taken.start : taken.stop].tolist():
+            for rate in self._rates[step_numbers.start : step_numbers.stop].tolist():
                 images, labels = next(self._batches)
                 self._loss += self._perceptron.take(images, labels, rate) * len(labels)
             return
-        samples = samples_of(taken, self._batch_size, len(self._images))
-        rates = self._rates[taken.start :]
+        samples = samples_of(step_numbers, self._batch_size, len(self._images))
+        rates = self._rates[step_numbers.start :]
         self._loss = self._perceptron.take_many(self._pixels, self._order, samples, self._batch_size, rates, self._loss)
 
     def loss(self) -> Tensor:

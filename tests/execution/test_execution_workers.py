@@ -4,11 +4,11 @@ import sys
 import time
 
 import pytest
-from lottery_samples import tiny_spec
 
 from fourfold import execution
 from fourfold.execution import pool, serving
 from fourfold.record import RunStore, UserError
+from lottery_samples import tiny_spec
 
 
 def pretend(monkeypatch, program):
@@ -28,7 +28,7 @@ def pretend(monkeypatch, program):
 @pytest.mark.timeout(60)
 def test_a_worker_that_ends_early_is_one_sentence(monkeypatch, tmp_path, program):
     pretend(monkeypatch, program)
-    with pytest.raises(UserError, match=r"was ended from outside \(exit code (-9; out of memory\?|[1-9]\d*|0)\); all rows"):
+    with pytest.raises(UserError, match=r"was killed \(exit code (-9; out of memory\?|[1-9]\d*|0)\); all rows"):
         execution.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
 
 

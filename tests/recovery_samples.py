@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lottery_samples import prepared, results, tiny_spec
 
 from fourfold import lottery
 from fourfold.lottery.controls import run_controls
@@ -15,6 +14,7 @@ from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import PruneSpec, RunStore
 from fourfold.train import OutOfTimeError, single_thread
 from fourfold.train import checkpoint as pauses
+from lottery_samples import prepared, results, tiny_spec
 
 LEVELS = 4
 CONTROLS = ("random-init", "inverted", "equal-macs")

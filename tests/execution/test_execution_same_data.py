@@ -1,4 +1,4 @@
-"""Whatever goes on with rows, or compares them, notices other data than they were trained on, in one sentence.
+"""Whatever resumes a run, or compares them, notices other data than they were trained on, in one sentence.
 
 The data are small files in MNIST's form; they are changed between two commands in several ways.
 """
@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import files, results, tiny_spec
 
 from fake_files import write_mnist
 from fourfold import data, deploy, execution, lottery, report
@@ -24,6 +23,7 @@ from fourfold.lottery._stability import run_stability
 from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
 from fourfold.train import single_thread
 from fourfold.tuning import sweep
+from lottery_samples import files, results, tiny_spec
 
 OTHER = r"of other mnist data \(SHA-256 \w{8}\) than those that are here \(\w{8}\)"
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import prepared, results, tiny_spec
 from sweep_samples import FakeRun, bases
 
 from fourfold import lottery, presets
@@ -13,6 +12,7 @@ from fourfold.record import TOP1, Metric, Row, RunStore, UserError
 from fourfold.train import evaluate
 from fourfold.tuning import sweep
 from fourfold.tuning.sweep import Range
+from lottery_samples import prepared, results, tiny_spec
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -151,9 +151,12 @@ def test_words_become_a_space():
         ("train.epochs", r"`--set` \(='train\.epochs'\) must be a field and its values, such as "),
         ("train.epochs=", r"`--set` \(='train\.epochs='\) must be a field and its values"),
         ("train.epochs=1 train.epochs=2", r"`--set` names train\.epochs twice; give all its values at once, with commas"),
-        ("train.epochs=1,,2", r"`train\.epochs` \(=''\) must be a whole number"),
+        ("train.epochs=1,,2", r"`train\.epochs` \(=''\) must be an integer"),
         ("train.rate=1,2", r"unknown field of a spec 'train\.rate'; known: "),
-        ("prune.score=snip:grasp", r"`prune\.score` \(='snip:grasp'\) must be values parted by commas, as it holds no numbers"),
+        (
+            "prune.score=snip:grasp",
+            r"`prune\.score` \(='snip:grasp'\) must be values parted by commas, as its values are not numbers",
+        ),
         ("train.learning_rate=1:2:lin", r"`train\.learning_rate` \(='1:2:lin'\) must be low:high or low:high:log"),
         ("train.learning_rate=1:nan", r"`train\.learning_rate` \(='1:nan'\) must be low:high or low:high:log"),
         ("data.crop=none:4", r"`data\.crop` \(='none:4'\) must be low:high or low:high:log"),

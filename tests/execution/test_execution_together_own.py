@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import results
 
 from forked_ranks import fork_ranks, needs_ranks
 from fourfold import execution, presets, tasks
 from fourfold.record import RunStore, Trust
 from fourfold.train.engines import Distributed
+from lottery_samples import results
 
 pytestmark = needs_ranks
 

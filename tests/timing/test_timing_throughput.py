@@ -104,7 +104,7 @@ def test_the_plain_loop_trains_the_same_network(settings, monkeypatch):
 
 
 def test_throughputs_belong_together(monkeypatch):
-    monkeypatch.setattr(throughput, "SECONDS_A_ROUND", 1e-6)  # two batches
+    monkeypatch.setattr(throughput, "SECONDS_PER_ROUND", 1e-6)  # two batches
     specs = [presets.get("digits", algebra=name) for name in ("real", "quaternion")]
     specs[1] = replace(specs[1], data=replace(specs[1].data, validation=300))
     found = list(timing.measure_throughput(specs, rounds=2, device=torch.device("cpu"), density=0.1))

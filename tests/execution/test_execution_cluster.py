@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lottery_samples import tiny_spec
 
 from fourfold import data, execution
 from fourfold.cli import main
@@ -21,6 +20,7 @@ from fourfold.execution.ray import cluster
 from fourfold.lottery.building import measure
 from fourfold.record import Cluster, NoAnswerError, UserError
 from fourfold.timing.planning import PROCESS_BYTES, trial_memory
+from lottery_samples import tiny_spec
 
 SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
 

@@ -6,12 +6,12 @@ import json
 import time
 
 import pytest
-from lottery_samples import results, tiny_spec
 
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.ray import chain
 from fourfold.record import RunStore, UserError
 from fourfold.train import versions
+from lottery_samples import results, tiny_spec
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
 
@@ -78,7 +78,7 @@ def test_a_trial_goes_on_from_what_came_back_before_its_node_died(monkeypatch, t
     assert remote.given == [[], ["masks/0-1.safetensors", "rows-0.jsonl"]]
     kinds = [value["event"] for value in told]
     assert kinds == ["cluster", "epoch", "row", "lost-worker", "epoch", "row", "epoch", "row", "finished"]
-    assert told[3]["message"] == "quaternion trial 0: its node died; it goes on elsewhere"
+    assert told[3]["message"] == "quaternion trial 0: its node died; it resumes on another node"
     assert results(store.rows(0)) == results(alone(SPEC).rows(0))
 
 
@@ -123,7 +123,7 @@ def test_controls_go_on_with_the_masks_of_all_levels(monkeypatch, tmp_path):
 def test_a_gpu_that_is_full_is_a_worker_that_died(monkeypatch, tmp_path):
     full = [{"event": "out-of-memory", "run": SPEC.id, "trial": 0}]
     _, told, store = run(monkeypatch, tmp_path, [(full, None), (99, None)])
-    assert told[1]["message"] == "quaternion trial 0: its GPU's memory was full; it goes on elsewhere"
+    assert told[1]["message"] == "quaternion trial 0: its GPU's memory was full; it resumes on another node"
     assert len(store.rows(0)) == 3
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch, tmp_path):
 
     monkeypatch.setattr(bridge.parcels, "accept", full)
     with pytest.raises(
-        UserError, match=r"^cannot write to .* \(No space left on device\); all rows so far are safe: make room"
+        UserError, match=r"^cannot write to .* \(No space left on device\); all rows so far are safe: free some space"
     ):
         run(monkeypatch, tmp_path, [(99, None)])
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lottery_samples import BOTH, files, results, tiny_spec
 
 from forked_ranks import fork_ranks, needs_ranks
 from fourfold import cli, execution, lottery, presets, pruning, report
@@ -24,6 +23,7 @@ from fourfold.record import DataSpec, PruneSpec, RunStore, UserError
 from fourfold.timing import clock
 from fourfold.train import checkpoint, single_thread
 from fourfold.train import ranks as train_ranks
+from lottery_samples import BOTH, files, results, tiny_spec
 
 pytestmark = needs_ranks
 
@@ -42,7 +42,9 @@ def small_resnet(monkeypatch):
     """A ResNet of two stages with one block each, of 4 and 8 channels."""
 
     def make(shape, num_classes, layers):
-        return resnet.resnet(shape, num_classes, replace(layers, width=layers.width / 16), depths=(1, 1), bottleneck=False)
+        return resnet.residual_network(
+            shape, num_classes, replace(layers, width=layers.width / 16), depths=(1, 1), bottleneck=False
+        )
 
     monkeypatch.setitem(registry.MODELS, "resnet-small", registry.ModelInfo(make=make, title="small"))
 
@@ -370,7 +372,7 @@ def test_torchrun_restarts_after_a_killed_rank_and_the_run_goes_on(tmp_path, run
     script.write_text(SCRIPT, encoding="utf-8")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
     words = ["run", "tiny", "--algebra", "real", "--trials", "1", "--device", "cpu", "--out", str(tmp_path / "runs")]
-    search = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    search = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])
     ended = subprocess.run(
         [*launch, str(script), *words],
         env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},

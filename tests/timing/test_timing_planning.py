@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import BOTH, files, prepared, run_alone, tiny_spec
 from rich.console import Console
 
 from fourfold import presets, timing
@@ -14,6 +13,7 @@ from fourfold.lottery.controls import run_controls
 from fourfold.record import RunStore, StopSpec
 from fourfold.timing import planning
 from fourfold.timing.clock import Clock
+from lottery_samples import BOTH, files, prepared, run_alone, tiny_spec
 
 CPU = torch.device("cpu")
 

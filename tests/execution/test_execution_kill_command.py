@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from lottery_samples import results, run_alone, workers_of
 
 from fourfold.cli import main
 from fourfold.record import RunStore, Spec
+from lottery_samples import results, run_alone, workers_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 

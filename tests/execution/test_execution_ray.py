@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lottery_samples import BOTH, results, run_alone, tiny_spec
 
 from fourfold import execution
 from fourfold.execution import Event
 from fourfold.record import Cluster, RunStore
+from lottery_samples import BOTH, results, run_alone, tiny_spec
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
 pytestmark = [
@@ -161,7 +161,7 @@ def test_the_trial_of_a_node_that_is_killed_goes_on_elsewhere(nodes, tmp_path):
         killing = beside.submit(kill_at_work)
         told = run_on(nodes, tmp_path, lambda event: None)
         killing.result()
-    assert any("goes on elsewhere" in message for message in messages(told, "notice"))
+    assert any("resumes on another node" in message for message in messages(told, "notice"))
     assert not any("is gone" in message for message in messages(told, "notice"))
     assert "2 nodes, 2 CPUs, 0 GPUs" in messages(told, "cluster")[0]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lottery_samples import BOTH, results, serve, tiny_spec
 
 import fourfold
 from fourfold import execution
 from fourfold.execution import serving
 from fourfold.record import RunStore
 from fourfold.train import OutOfTimeError
+from lottery_samples import BOTH, results, serve, tiny_spec
 
 SOURCES = Path(fourfold.__file__).parent
 

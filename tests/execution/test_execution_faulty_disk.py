@@ -2,18 +2,18 @@
 
 Sixty operations of every kind of run (ten minutes), or all of them (hours):
 
-    FOURFOLD_SWEEP=60 pytest tests/lottery/test_lottery_faulty_disk.py
+    FOURFOLD_SWEEP=60 pytest tests/execution/test_execution_faulty_disk.py
 """
 
 import os
 import random
 
 import pytest
-from faulty_disk import ERRORS, DeathError, FaultyDisk
-from recovery_samples import SPECS, all_results, run
 
+from faulty_disk import ERRORS, DeathError, FaultyDisk
 from fourfold.record import RunStore, UserError
 from fourfold.record.inspection import inspect
+from recovery_samples import SPECS, all_results, run
 
 SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "4"))
 KINDS = SPECS if SWEEP > 4 else ["step"]

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lottery_samples import files, results, serve, tiny_spec
 
 from fourfold.record import PruneSpec, RunStore
+from lottery_samples import files, results, serve, tiny_spec
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lottery_samples import results, run_alone, tiny_spec
 
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.ray import chain, parcels
 from fourfold.record import PruneSpec, Row, RunStore, UserError
 from fourfold.record.checkpoints import Training
 from fourfold.train import versions
+from lottery_samples import results, run_alone, tiny_spec
 
 PLAIN = tiny_spec("quaternion", levels=4)
 CARRYING = replace(PLAIN, prune=PruneSpec(fraction=0.5, rewind="step", rewind_to=5))
@@ -173,7 +173,7 @@ def test_files_of_other_trials_stay(tmp_path):
         for name in parcels.pack(store, 1, every_mask=True)
     )
     assert "failed-11.json" in parcels.pack(store, 11, every_mask=True)
-    assert set(parcels.made(store, 1, ())) == {f"masks/1-{level}.safetensors" for level in (1, 2, 3, 4)}
+    assert set(parcels.new_files(store, 1, ())) == {f"masks/1-{level}.safetensors" for level in (1, 2, 3, 4)}
 
 
 def test_a_control_s_level_ends_no_state_of_the_trial(alone, tmp_path):
@@ -181,9 +181,9 @@ def test_a_control_s_level_ends_no_state_of_the_trial(alone, tmp_path):
     parcels.accept(store, {}, alone(PLAIN).rows(0)[0])
     store.save_state(0, 1, {"weight": np.zeros(3)})
     parcels.accept(store, {}, replace(alone(PLAIN).rows(0)[2], control="inverted"))
-    assert parcels.made(store, 0, ()).keys() == {"states/0-1.safetensors"}
+    assert parcels.new_files(store, 0, ()).keys() == {"states/0-1.safetensors"}
     parcels.accept(store, {}, alone(PLAIN).rows(0)[1])
-    assert parcels.made(store, 0, ()) == {}
+    assert parcels.new_files(store, 0, ()) == {}
 
 
 def test_a_failure_comes_home(tmp_path):

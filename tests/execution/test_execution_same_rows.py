@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import BOTH, files, results, run_alone, tiny_spec
 
 from fourfold import execution
 from fourfold.record import DataSpec, EarlyStopping, PruneSpec
+from lottery_samples import BOTH, files, results, run_alone, tiny_spec
 
 
 def variants(algebra):

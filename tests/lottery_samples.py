@@ -1,5 +1,6 @@
 """Experiments of a tenth of a second, and the ways to run them in the test's own process."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from fourfold import lottery, presets
 from fourfold.execution import Job, serving
 from fourfold.lottery.saving import CheckpointEvery
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
-from fourfold.train import single_thread
+from fourfold.train import Trained, single_thread, train
 
 BOTH = ("real", "quaternion")
 
@@ -33,12 +34,36 @@ def prepared(spec: Spec) -> lottery.Experiment:
     return lottery.Experiment.prepare(spec, None, torch.device("cpu"))
 
 
-def run_alone(spec: Spec, out: Path, trial: int = 0) -> RunStore:
+def run_alone(spec: Spec, out: Path, trial: int = 0, trainer: Callable[..., Trained] = train, keep=()) -> RunStore:
     """Run one trial here, without a worker; whatever is in its folder already is not run again."""
     store = RunStore.create(out, spec)
     with single_thread():
-        lottery.run_trial(prepared(spec), store, trial)
+        lottery.run_trial(replace(prepared(spec), trainer=trainer), store, trial, keep=keep)
     return store
+
+
+class Trainer:
+    """Trains networks, and remembers each with what it was given and how it was before and after."""
+
+    def __init__(self) -> None:
+        self.networks, self.before, self.after, self.named, self.trained = [], [], [], [], []
+
+    def __call__(self, network, splits, spec, **named) -> Trained:
+        self.networks.append(network)
+        self.before.append(self._state(network))
+        self.named.append(named | {"spec": spec})
+        self.trained.append(train(network, splits, spec, **named))
+        self.after.append(self._state(network))
+        return self.trained[-1]
+
+    @staticmethod
+    def _state(network):
+        return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def trains_nothing(*arguments, **named) -> Trained:
+    """A trainer that is not to be called."""
+    raise AssertionError("a network was trained")
 
 
 def workers_of(pid: int) -> list[int]:

@@ -4,10 +4,9 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from lottery_samples import BOTH, run_alone, tiny_spec
-
 from fourfold.record import RunStore, Spec
 from fourfold.tuning import sweep
+from lottery_samples import BOTH, run_alone, tiny_spec
 
 PEAK = {"real": 3e-3, "quaternion": 1e-3}
 """The learning rate at which a network of the algebra is best here."""

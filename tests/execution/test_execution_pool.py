@@ -4,7 +4,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-from lottery_samples import results, tiny_spec
 
 from fourfold import execution
 from fourfold.execution import _run as local
@@ -12,6 +11,7 @@ from fourfold.execution import pool
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import Pool
 from fourfold.record import UserError
+from lottery_samples import results, tiny_spec
 
 SPECS = [tiny_spec(), replace(tiny_spec(), preset="other")]
 
@@ -103,5 +103,5 @@ def test_a_trial_that_does_not_fit_alone_is_one_sentence(monkeypatch):
 @pytest.mark.timeout(60)
 def test_a_shared_worker_that_dies_ends_the_run(monkeypatch):
     pretend(monkeypatch, "import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)")
-    with pytest.raises(UserError, match=r"was ended from outside \(exit code -9; out of memory\?\)"):
+    with pytest.raises(UserError, match=r"was killed \(exit code -9; out of memory\?\)"):
         run(Pool(tasks(4), 3, None, shared=True))

@@ -16,10 +16,10 @@ import traceback
 from dataclasses import replace
 
 import pytest
-from checkpoint_samples import run, specs
-from lottery_samples import prepared, results, serve
 
+from checkpoint_samples import run, specs
 from fourfold.record import RunStore
+from lottery_samples import prepared, results, serve
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),

@@ -4,7 +4,7 @@ The process that dies is forked from this one, because it would otherwise spend 
 hardly be hit while it writes. Where a moment is *inside* a write, the kernel ends the process there: its files may not
 grow beyond a size in the middle of what it is writing (RLIMIT_FSIZE, with SIGXFSZ back at its default action, which is
 death), so that exactly the first part is on disk. At the other moments it sends itself SIGKILL, or gets it from
-outside after a random time. Real commands, killed with their workers alive, are in `test_lottery_kill_command.py`.
+outside after a random time. Real commands, killed with their workers alive, are in `test_execution_kill_command.py`.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ import traceback
 from pathlib import Path
 
 import pytest
-from lottery_samples import BOTH, files, prepared, results, serve, tiny_spec
 
 from fourfold import lottery
 from fourfold.record import RunStore
 from fourfold.train import evaluate
+from lottery_samples import BOTH, files, prepared, results, serve, tiny_spec
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),

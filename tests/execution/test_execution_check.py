@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import tiny_spec
 
 from fourfold import execution, presets
 from fourfold.execution import _run as local
 from fourfold.record import DataSpec, ModelSpec, PruneSpec, RunStore, UserError
+from lottery_samples import tiny_spec
 
 SPEC = tiny_spec()
 NAN = float("nan")

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-from lottery_samples import prepared, tiny_spec
 
 from fourfold.execution import Event, tracking
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import event_of
 from fourfold.execution.serving import Clock, run_trial_here
 from fourfold.record import RunStore, UserError
+from lottery_samples import prepared, tiny_spec
 
 LEVELS, EPOCHS = 3, 2
 
@@ -255,7 +255,9 @@ def test_a_tracker_that_fails_says_so_once_and_the_run_goes_on(when, ran, tmp_pa
     passed = send(["json"], tmp_path, ran.second)
     notices = [event for event in passed if event.kind == "notice"]
     assert [event for event in passed if event.kind != "notice"] == ran.second
-    assert [notice.message for notice in notices] == ["json failed (the server is away) and gets nothing more; the run goes on"]
+    assert [notice.message for notice in notices] == [
+        "json failed (the server is away) and gets nothing more; the run continues"
+    ]
     assert all(tracker.calls == 3 for tracker in made if when == "third")
 
 

@@ -4,13 +4,12 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from lottery_samples import prepared, tiny_spec
-
 from fourfold import lottery, presets
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import DataSpec, EarlyStopping, PruneSpec, RunStore, Spec
 from fourfold.train import OutOfTimeError, single_thread
+from lottery_samples import prepared, tiny_spec
 
 LEVELS = 3
 CONTROLS = {"perceptron in native code": ("random-init", "small-dense", "equal-macs")}

@@ -1,0 +1,3 @@
+from run_fixtures import alone, ran
+
+__all__ = ["alone", "ran"]
