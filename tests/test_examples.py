@@ -29,6 +29,7 @@ def test_an_example_runs_as_it_is(file, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOURFOLD_DATA", str(tmp_path / "cache"))
     main(["run", str(file), *QUICK])
     stores = find_runs(tmp_path / "runs")
     assert len(stores) >= 2
@@ -37,7 +38,9 @@ def test_an_example_runs_as_it_is(file, tmp_path, monkeypatch):
         assert dense.metric.name == METRICS.get(file.parent.name, "top1")
         assert ticket.weights < dense.weights == dense.weights_total
         assert dense.macs > 0
-        assert list(dense.provenance.code) == ["experiment.py"]
+        helpers = sorted(path.name for path in file.parent.glob("*.py"))
+        assert sorted(dense.provenance.code) == helpers
+        assert (dense.per_class is None) == (dense.metric.name != "top1")
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)

@@ -14,8 +14,8 @@ from fourfold.execution import Event
 REAL, QUATERNION = make_spec("real"), make_spec("quaternion")
 
 
-def terminal():
-    return Console(record=True, force_terminal=True, width=160, file=io.StringIO())
+def terminal(width=160):
+    return Console(record=True, force_terminal=True, width=width, file=io.StringIO())
 
 
 def table(console):
@@ -42,6 +42,25 @@ def test_the_table_shows_the_gap_at_equal_fraction_of_real(tmp_path):
     assert cells["1"] == ["50.00", "80.00", "(1)", "17.68", "60.00", "(1)", "+0.00"]  # the real twin: half way from 70 to 50
     assert cells["2"] == ["25.00", "70.00", "(1)", "1.00", "40.00", "(1)"]  # the real twin was not measured there
     assert cells["3"] == ["12.50", "50.00", "(1)"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_two_runs_of_one_algebra_are_told_apart(tmp_path, is_terminal):
+    """As experiments of one file, or variants, that differ in a setting or in their names alone."""
+    fast = replace(REAL, train=replace(REAL.train, learning_rate=0.5))
+    other = replace(REAL, preset="another")
+    console = terminal(400) if is_terminal else Console(record=True, width=160, file=io.StringIO())
+    with follow(console, [REAL, fast, other], 1, tmp_path) as take:
+        for spec, top1 in ((REAL, 81), (fast, 72), (other, 63)):
+            take(row_event(spec, 0, 0, top1, 1.0))
+            take(Event(kind="finished", spec=spec, trial=0))
+    text = console.export_text(clear=False)
+    if is_terminal:
+        assert table(console)["0"] == ["100.00", "81.00", "(1)", "100.00", "72.00", "(1)", "100.00", "63.00", "(1)"]
+        assert text.count("learning rate 0.5") >= 1
+    else:
+        assert len({line.partition(" trial ")[0] for line in text.splitlines()}) == 3
+        assert "(preset sample, learning rate 0.5) trial 0 level 0" in text
 
 
 def test_the_table_shows_mean_and_sample_deviation_over_trials(tmp_path):

@@ -404,3 +404,26 @@ def test_a_changed_file_that_the_file_imports_is_noticed_on_resume_and_by_worker
     assert call(*words, "--trials", 2, "--accept-changed-code").code == 0
     digests = {row.trial: row.provenance.code["layers_of_roads.py"] for row in rows_of(roads.parent / "runs").values()}
     assert digests[0] != digests[1]
+
+
+def test_the_function_that_makes_the_network_is_called_no_more_than_needed(roads):
+    """For each algebra: to be measured, to see whether it fits the task, to be timed for the plan, and to be trained."""
+    counting = (
+        "    import pathlib\n    with pathlib.Path('calls').open('a') as file: print(algebra, file=file)\n    return Net("
+    )
+    roads.write_text(FILE.replace("    return Net(", counting))
+    assert call("run", "roads.py", "--trials", 1, "--max-level", 0, "--workers", 0).code == 0
+    assert sorted((roads.parent / "calls").read_text().split()) == ["quaternion"] * 3 + ["real"] * 3
+
+
+def test_a_command_that_is_printed_can_be_pasted(here):
+    import shlex
+
+    folder = here / "my roads"
+    folder.mkdir()
+    ended = call("new", folder / "roads.py")
+    commands = [shlex.split(line) for line in ended.out.splitlines()[1:]]
+    assert [words[:3] for words in commands] == [
+        ["fourfold", "info", str(folder / "roads.py")],
+        ["fourfold", "run", str(folder / "roads.py")],
+    ]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,9 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fourfold import presets
 from fourfold.execution.jobs import Job, Trial
-from fourfold.execution.ray import chain, parcels
-from fourfold.record import PruneSpec, Row, RunStore, UserError
+from fourfold.execution.ray import chain, code, parcels
+from fourfold.execution.serving import Server
+from fourfold.lottery.parts import pinned
+from fourfold.record import PruneSpec, Row, RunStore, Trust, UserError
 from fourfold.record.checkpoints import Training
 from fourfold.train import versions
 from lottery_samples import results, run_alone, tiny_spec
@@ -214,6 +218,61 @@ def test_a_node_with_other_versions_is_one_sentence():
     assert chain.probe([], None, other) == sentence
     (((line, files),),) = run_chain(PLAIN, {}, expected=other)
     assert (json.loads(line)["event"], json.loads(line)["message"], files) == ("error", sentence, {})
+
+
+OWN = """
+import numpy as np
+from torch import nn
+
+import fourfold as ff
+from helper_of_own_on_ray import WIDTH
+
+
+def data():
+    x = np.random.default_rng(0).standard_normal((60, 8)).astype("float32")
+    return ff.data.from_arrays((x, (x[:, 0] > 0).astype("int64")))
+
+
+def net(algebra, inputs, outputs):
+    return nn.Sequential(ff.nn.Linear(inputs[0], WIDTH, algebra=algebra), nn.ReLU(), nn.Linear(WIDTH, outputs))
+"""
+
+
+def in_another_process(name):
+    """Forget what this process has imported of the user's code, and where from."""
+    for module in ("helper_of_own_on_ray", name):
+        sys.modules.pop(module, None)
+    sys.path[:] = [path for path in sys.path if "fourfold-code-" not in path and "pytest-of-" not in path]
+
+
+@pytest.mark.parametrize("kind", ["file", "module"])
+def test_code_of_the_user_s_travels_to_a_node_that_does_not_see_it(tmp_path, monkeypatch, kind):
+    """With what it imports; and where the folder is seen, or the code that is there is other code, as it must."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    there, folder = tmp_path / "node", tmp_path / "driver"
+    folder.mkdir()
+    name = f"own_on_ray_{kind}"
+    (folder / f"{name}.py").write_text(OWN)
+    (folder / "helper_of_own_on_ray.py").write_text("WIDTH = 8\n")
+    source = f"{name}.py" if kind == "file" else name
+    made = presets.new("ray", data=f"{source}:data", model=f"{source}:net", epochs=1, max_level=1, algebra="quaternion")
+    spec = pinned(made.trusted(Trust(folder=str(folder))))
+    expected = run_alone(spec, tmp_path / "alone").rows(0)
+    trial = Trial(spec=spec, number=0, job=Job(specs=(spec,)))
+    files = code.pack(trial)
+    assert sorted(files) == ["code/helper_of_own_on_ray.py", f"code/{name}.py"]
+    assert code.unpack(trial, files) == trial
+    shutil.move(folder, there)
+    in_another_process(name)
+    store = RunStore.create(tmp_path / "runs", spec)
+    take_home(store, run_chain(spec, files))
+    assert results(store.rows(0)) == results(expected)
+    in_another_process(name)
+    monkeypatch.setattr(chain, "_SERVER", Server(experiments_kept=1))
+    altered = files | {"code/helper_of_own_on_ray.py": b"WIDTH = 9\n"}
+    ((event, _),) = [*itertools.chain.from_iterable(run_chain(spec, altered))]
+    assert "has changed since the run began" in json.loads(event)["message"]
+    in_another_process(name)
 
 
 def test_a_node_without_the_data_is_one_sentence(tmp_path):

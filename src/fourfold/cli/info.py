@@ -63,7 +63,7 @@ def _sizes(
 
 def _of_file(console: Console, file: str, algebras: tuple[str, ...]) -> None:
     """Print the networks of an experiment of the user's own, and what of them is not counted."""
-    from fourfold.lottery.building import build, input_shape, measure, uncounted
+    from fourfold.lottery.building import input_shape, measure, uncounted
 
     specs = own_specs(file)
     if len(specs) == 1:
@@ -73,7 +73,7 @@ def _of_file(console: Console, file: str, algebras: tuple[str, ...]) -> None:
         told = f"{spec.preset}: {spec.model.name}, {spec.model.algebra}, on {spec.data.name}, input {input_shape(spec)}"
         console.print(titled(told))
         console.print(_table_of(sizes))
-        if names := uncounted(build(spec, 0)):
+        if names := uncounted(spec):
             console.print(f"not counted, and not pruned: {', '.join(names)}, which the network multiplies outside of layers")
         console.print()
 

@@ -1,7 +1,7 @@
 """What a run shows while it runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fourfold.execution import Event
 from fourfold.record import TICKET, TOP1, Metric, Row, RunStore, Spec, Value, get_field
 from fourfold.record.text import plain
 from fourfold.report.compare import at_fraction
+from fourfold.report.experiments import settings_told
 
 SHOWN = 8
 """Running trials that are named, and notes that stay; a cluster has hundreds."""
@@ -28,7 +29,8 @@ def follow(console: Console, specs: Sequence[Spec], trials: int, out: Path) -> I
         specs, [row for spec in specs for trial in range(trials) for row in RunStore.expecting(out, spec).rows(trial)]
     )
     if not console.is_terminal:
-        yield lambda event: _print_line(console, event)
+        names = names_of(specs)
+        yield lambda event: _print_line(console, event, names)
         return
     with Live(board, console=console, refresh_per_second=4, transient=False):
         yield board.take
@@ -62,6 +64,16 @@ def follow_sweep(console: Console, fields: Sequence[str], total: int) -> Iterato
         yield take
 
 
+def names_of(specs: Sequence[Spec]) -> dict[str, str]:
+    """Return what the trials of each run go by: its algebra, and in what it differs from the other runs of that algebra."""
+    names = {}
+    for spec in specs:
+        algebra = spec.model.algebra
+        settings = settings_told(spec, [other for other in specs if other.model.algebra == algebra])
+        names[spec.id] = f"{algebra} ({settings})" if settings else algebra
+    return names
+
+
 def engines_of(rows: Iterable[Row]) -> str:
     """Return the names of the engines that trained some rows."""
     return ", ".join(sorted({row.provenance.engine for row in rows if row.provenance.engine}))
@@ -72,9 +84,9 @@ def short(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _print_line(console: Console, event: Event) -> None:
+def _print_line(console: Console, event: Event, names: Mapping[str, str]) -> None:
     control = "" if event.control == TICKET else f" {event.control}"
-    name = f"{event.spec.model.algebra} trial {event.trial}{control}"
+    name = f"{names.get(event.spec.id, event.spec.model.algebra)} trial {event.trial}{control}"
     row = event.row
     if row:
         console.print(
@@ -126,7 +138,8 @@ class _Board:
     """All levels so far, one line a level, and below them what is running."""
 
     def __init__(self, specs: Sequence[Spec], rows: list[Row]) -> None:
-        self.algebras = [spec.model.algebra for spec in specs]
+        self.names = names_of(specs)
+        self.algebras = {spec.id: spec.model.algebra for spec in specs}
         self.rows = rows
         self.running: dict[tuple[str, int], str] = {}
         self.notes: list[str] = []
@@ -143,7 +156,7 @@ class _Board:
             self._take_of_trial(event, event.trial)
 
     def _take_of_trial(self, event: Event, trial: int) -> None:
-        key = (event.spec.model.algebra, trial)
+        key = (self.names.get(event.spec.id, event.spec.model.algebra), trial)
         if event.row:
             if event.control == TICKET:
                 self.rows.append(event.row)
@@ -171,7 +184,7 @@ class _Board:
     def __rich__(self) -> Group:
         """Return what is drawn now."""
         seconds = round(time.monotonic() - self.start)
-        running = [f"{algebra} trial {trial}: {what}" for (algebra, trial), what in self.running.items()]
+        running = [f"{name} trial {trial}: {what}" for (name, trial), what in self.running.items()]
         others = [f"{len(running) - SHOWN} more"] if len(running) > SHOWN else []
         told = " · ".join(running[:SHOWN] + others) or "starting"
         lines = [Text(plain(note)) for note in self.notes[-SHOWN:]]
@@ -181,19 +194,21 @@ class _Board:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("level", justify="right")
         metric = self.rows[0].metric if self.rows else TOP1
-        for algebra in self.algebras:
-            table.add_column(f"{algebra}: % of real", justify="right")
+        reals = [run for run, algebra in self.algebras.items() if algebra == "real"]
+        twin = reals[0] if len(reals) == 1 else None
+        for run, name in self.names.items():
+            table.add_column(f"{name}: % of real", justify="right")
             table.add_column(f"{metric.short} ± std (trials)", justify="right")
-            if algebra != "real" and "real" in self.algebras:
+            if twin is not None and run != twin:
                 table.add_column("gap at equal % of real", justify="right")
         table.add_column("engine")
-        curves = {curve.algebra: curve for curve in report.curves(self.rows)} if self.rows else {}
-        real = curves.get("real")
+        curves = {curve.run: curve for curve in report.curves(self.rows)} if self.rows else {}
+        real = curves.get(twin) if twin is not None else None
         for level in range(max((row.level for row in self.rows), default=-1) + 1):
             cells = [str(level)]
-            for algebra in self.algebras:
-                point = next((p for p in curves[algebra].points if p.level == level), None) if algebra in curves else None
-                compared = algebra != "real" and "real" in self.algebras
+            for run in self.names:
+                point = next((p for p in curves[run].points if p.level == level), None) if run in curves else None
+                compared = twin is not None and run != twin
                 if point is None:
                     cells += [""] * (3 if compared else 2)
                     continue
@@ -201,8 +216,8 @@ class _Board:
                 mean = _number(metric, point.top1.mean)
                 cells += [f"{100 * point.fraction_of_real:.2f}", f"{mean}{std} ({point.top1.n})"]
                 if compared:
-                    twin = at_fraction(real, point.fraction_of_real) if real else None
-                    gap = point.top1.mean - twin.top1 if twin else 0.0
-                    cells.append(f"{gap:+.2f}" if twin and metric.is_percent else f"{gap:+.4g}" if twin else "")
+                    at = at_fraction(real, point.fraction_of_real) if real else None
+                    gap = point.top1.mean - at.top1 if at else 0.0
+                    cells.append(f"{gap:+.2f}" if at and metric.is_percent else f"{gap:+.4g}" if at else "")
             table.add_row(*cells, engines_of(row for row in self.rows if row.level == level))
         return table

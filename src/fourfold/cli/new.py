@@ -1,5 +1,6 @@
 """`fourfold new`."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -35,4 +36,5 @@ def command(
         write_atomically(file, text.replace("FILE", file.name).replace("NAME", file.stem.replace("_", "-")).encode())
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from error
-    print(f"{file} is an experiment that runs as it is:\n  fourfold info {file}\n  fourfold run {file} --trials 3")
+    name = shlex.quote(str(file))
+    print(f"{file} is an experiment that runs as it is:\n  fourfold info {name}\n  fourfold run {name} --trials 3")

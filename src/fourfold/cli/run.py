@@ -32,6 +32,8 @@ def command(
     data: Maybe[str] = None,
     model: Maybe[str] = None,
     task: Maybe[str] = None,
+    size: Maybe[int] = None,
+    bad_images: Maybe[str] = None,
     accept_changed_code: Flag = False,
     dry_run: Flag = False,
     epochs: Maybe[int] = None,
@@ -62,10 +64,12 @@ def command(
         out: Folder of the runs; the report is written below it too.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
         keep: Levels whose trained weights are kept, without the pruned ones; those that are done are trained again.
-        data: Data of your own: photos/ (a folder of class folders, with --set data.size=32 where images differ in size),
-            data.npz, or roads.py:data.
+        data: Data of your own: photos/ (a folder of class folders, with --size where images differ in size), data.npz, or
+            roads.py:data.
         model: A network of `fourfold info`, or one of your own, as roads.py:net.
         task: classification, segmentation, multilabel, regression, or one of your own, as roads.py:task.
+        size: Height and width that the images of a folder are brought to, by --set data.resize=crop, fit or stretch.
+        bad_images: What becomes of damaged images of a folder: refuse (name one and stop) or skip; default refuse.
         accept_changed_code: Go on although the code of your own has changed since the run began.
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.
@@ -85,7 +89,7 @@ def command(
     machines.check_early(dry_run=dry_run)
 
     from fourfold import execution, presets, report, timing
-    from fourfold.cli.live import follow
+    from fourfold.cli.live import follow, names_of
 
     changes = {
         "epochs": epochs,
@@ -99,9 +103,13 @@ def command(
         if "data.classes" in fields:
             raise UserError("`--classes` and `--set data.classes` cannot both be given")
         fields["data.classes"] = classes[0] if len(classes) == 1 else classes
+    for flag, name, value in (("--size", "data.size", size), ("--bad-images", "data.bad_images", bad_images)):
+        if value is not None and name in fields:
+            raise UserError(f"`{flag}` (={value}) and `--set {name}` cannot both be given")
+        if value is not None:
+            fields[name] = value
     own = {"data": data, "model": model, "task": task}
     specs = [changed(spec, changes, fields) for spec in specs_for(preset, algebra, protocol, own)]
-    algebra = tuple(spec.model.algebra for spec in specs)
     levels = parse_levels("--control-levels", control_levels)
     execution.check_trackers(track)
     if track_dir and not track:
@@ -124,7 +132,7 @@ def command(
     if is_first:
         place = machines.place
         plans = timing.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
-        print_plan(console, plans, algebra, trials, machines.at_a_time)
+        print_plan(console, plans, list(names_of(specs).values()), trials, machines.at_a_time)
         if settings:
             console.print(f"  with {', '.join(settings)}")
         if controls:

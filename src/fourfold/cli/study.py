@@ -11,7 +11,7 @@ from fourfold.cli.experiments import one_sentence, one_spec
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import WIDTH, make_console, print_table, titled
-from fourfold.record import Spec, UserError
+from fourfold.record import UserError
 from fourfold.record.errors import unknown
 
 
@@ -46,7 +46,7 @@ def command(
         machines.check_early(dry_run=dry_run)
 
     from fourfold import execution, report, timing
-    from fourfold.cli.live import follow
+    from fourfold.cli.live import follow, names_of
     from fourfold.presets import studies
 
     console = make_console(WIDTH)
@@ -76,7 +76,7 @@ def command(
             variants.append(variant)
     job = machines.job(variants, trials=trials, out=out)
     plans = timing.plan(variants, trials=trials, out=out, device=machines.place)
-    print_plan(console, plans, [_name(variant, variants) for variant in variants], trials, machines.at_a_time)
+    print_plan(console, plans, list(names_of(variants).values()), trials, machines.at_a_time)
     if dry_run:
         return
     with follow(console, variants, trials, out) as on_event, one_sentence(variants):
@@ -90,12 +90,3 @@ def command(
             print_table(console, table)
     page = report.build(folders, out / f"{variants[0].preset}-report")
     console.print(f"\npage    {page}")
-
-
-def _name(variant: Spec, variants: list[Spec]) -> str:
-    """Return a variant's algebra, and in what it differs from the others of that algebra."""
-    from fourfold.report.experiments import settings_told
-
-    algebra = variant.model.algebra
-    settings = settings_told(variant, [other for other in variants if other.model.algebra == algebra])
-    return f"{algebra} ({settings})" if settings else algebra

@@ -16,8 +16,8 @@ from fourfold.execution.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, def
 from fourfold.execution.ranks import run_together
 from fourfold.execution.ray.cluster import Connection
 from fourfold.execution.serving import BROKEN, Server, create_store
-from fourfold.lottery.building import build, uncounted
-from fourfold.lottery.parts import is_own_data, is_own_model, load, pinned
+from fourfold.lottery.building import uncounted
+from fourfold.lottery.parts import is_own_data, load, pinned
 from fourfold.lottery.rows import all_rows
 from fourfold.lottery.saving import AUTO, CheckpointEvery
 from fourfold.record import Cluster, Row, Spec, UserError, launched
@@ -104,7 +104,7 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
     check(job)
     job = replace(job, specs=tuple(pinned(spec) for spec in job.specs))
     for spec in job.specs:
-        if is_own_model(spec) and (names := uncounted(build(spec, 0))):
+        if names := uncounted(spec):
             notice = f"not counted as MACs, and not pruned: {', '.join(names)}, which the network multiplies outside of layers"
             on_event(Event(kind="notice", spec=spec, message=notice))
     if job.budget_seconds is not None:

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fourfold.lottery.parts import Facts, components
 from fourfold.models import LearnedChannel
 from fourfold.nn import convert, initialize, layers_with_weights, named_weights
 from fourfold.nn.inputs import arguments_of, map_tensors
-from fourfold.record import Code, Spec, UserError
+from fourfold.record import Code, Spec, StopSpec, TrainSpec, UserError
 from fourfold.record.code_errors import line_in, user_error
 
 __all__ = [
@@ -180,11 +181,43 @@ def measure(spec: Spec, *, width: float = 1.0) -> models.Sizes:
     Raises:
         UserError: unknown names, also of layers that are not pruned as the others, or sizes that do not fit each other.
     """
-    own = parts.is_own_model(spec) or parts.is_own_data(spec)
-    network = build(spec, 0 if own else None, device="cpu" if own else "meta", width=width)
-    shares(spec, network)
-    if not own:
+    if not (parts.is_own_model(spec) or parts.is_own_data(spec)):
+        network = build(spec, None, device="meta", width=width)
+        shares(spec, network)
         return models.measure(network, input_shape(spec))
+    return _examined(spec, width)[0]
+
+
+def uncounted(spec: Spec) -> list[str]:
+    """Return the names of matrices that the user's network multiplies by itself, outside of layers: not pruned or counted."""
+    return _examined(spec, 1.0)[1] if parts.is_own_model(spec) else []
+
+
+_known: dict[Any, tuple[models.Sizes, list[str]]] = {}
+"""What `_examined` has found: the user's function is called once for all that ask."""
+
+_fitting: set[Any] = set()
+"""What `check_fit` has found to fit."""
+
+
+def _key(spec: Spec) -> tuple[Any, ...]:
+    """Return all that a network, its data and its task depend on, but for where they are used."""
+    code = tuple(sorted(parts.digests(spec).items()))
+    data = id(parts.load(spec)) if parts.is_own_data(spec) else None
+    return replace(spec, preset="any", train=TrainSpec(), stop=StopSpec()), code, data
+
+
+def _examined(spec: Spec, width: float) -> tuple[models.Sizes, list[str]]:
+    """Return the sizes of a network of the user's own code or data, and the names of its matrices outside of layers."""
+    key = (*_key(spec), width)
+    if key not in _known:
+        network = build(spec, 0, width=width)
+        shares(spec, network)
+        _known[key] = _measured(spec, network), _outside_of_layers(network)
+    return _known[key]
+
+
+def _measured(spec: Spec, network: nn.Module) -> models.Sizes:
     inputs = example(spec, 2)[0] if parts.is_own_data(spec) else torch.zeros(2, *input_shape(spec))
     with user_code(spec, "a network that takes a batch"), torch.no_grad():
         args, kwargs = arguments_of(inputs)
@@ -211,6 +244,9 @@ def check_fit(spec: Spec) -> None:
     check_kind(spec)
     if not (parts.is_own_model(spec) or parts.is_own_data(spec) or spec.task.name not in tasks.TASKS):
         return
+    key = _key(spec)
+    if key in _fitting:
+        return
     task = parts.task_of(spec)
     network = build(spec, 0).eval()
     if parts.is_own_data(spec):
@@ -231,10 +267,11 @@ def check_fit(spec: Spec) -> None:
         with torch.no_grad():  # as meters are called in evaluations
             meter.update(map_tensors(torch.Tensor.detach, outputs), targets)
             tasks.values_of(meter, task.metric)
+    _fitting.add(key)
 
 
-def uncounted(network: nn.Module) -> list[str]:
-    """Return the names of matrices that a network multiplies by itself, outside of layers: neither pruned nor counted."""
+def _outside_of_layers(network: nn.Module) -> list[str]:
+    """Return the names of matrices that a network multiplies by itself, outside of layers."""
     weights = {id(weight) for weight in named_weights(network).values()}
     return [
         name

@@ -90,6 +90,17 @@ def import_code(source: str, folder: Path, named: str, check: Check) -> Imported
         return Imported(module=_modules[key], file=file, sha256=digest, helpers=_files_and_digests(names))
 
 
+def source_file(source: str, folder: Path) -> tuple[str, Path] | None:
+    """Return the path of a source from its folder, with slashes, and the file; None if it does not lie below it."""
+    if source.endswith(".py"):
+        path = Path(source)
+        return None if path.is_absolute() or ".." in path.parts else (path.as_posix(), folder / path)
+    for module, file in _files_of(source, folder):
+        if module == source:
+            return file.relative_to(folder).as_posix(), file
+    return None
+
+
 def digest_of(file: Path) -> str | None:
     """Return the SHA-256 of a file; None if it cannot be read."""
     try:

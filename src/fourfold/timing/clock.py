@@ -194,14 +194,13 @@ def is_perceptron(spec: Spec) -> bool:
 
 def sizes_of(spec: Spec) -> Sizes:
     """Return the sizes of a spec's network, measured once for all specs that have it."""
-    own = parts.is_own_model(spec)
-    prune = PruneSpec(skip=spec.prune.skip) if own else PruneSpec()  # what is skipped is not converted either
-    code = tuple(sorted(parts.digests(spec).items()))
-    return _sizes(replace(spec, preset="sizes", train=TrainSpec(), prune=prune, stop=StopSpec()), code)
+    if parts.is_own_model(spec) or parts.is_own_data(spec):
+        return measure(spec)  # which knows them already
+    return _sizes(replace(spec, preset="sizes", train=TrainSpec(), prune=PruneSpec(), stop=StopSpec()))
 
 
 @cache
-def _sizes(spec: Spec, code: tuple[tuple[str, str], ...]) -> Sizes:
+def _sizes(spec: Spec) -> Sizes:
     return measure(spec)
 
 

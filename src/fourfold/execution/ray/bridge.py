@@ -26,7 +26,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskErr
 
 from fourfold.execution.jobs import Trial
 from fourfold.execution.pool import ENDINGS
-from fourfold.execution.ray import chain, parcels
+from fourfold.execution.ray import chain, code, parcels
 from fourfold.execution.ray.joining import Joined, join, members, probe
 from fourfold.execution.serving import disk_failure
 from fourfold.execution.worker import take_standard_output
@@ -201,6 +201,7 @@ class _Attempt:
         keep = tuple(sorted(set(job.keep) - set(store.kept_levels(trial.number))))  # the machine does not see them
         every_mask = bool(job.controls or keep)
         files = await asyncio.to_thread(parcels.pack, store, trial.number, every_mask=every_mask)
+        files |= await asyncio.to_thread(code.pack, trial)
         line = trial.on_another_machine(end_elsewhere(job.deadline), keep=keep).to_line()
         named = remote.options(name=f"{trial.spec.id} trial {trial.number}")
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fourfold import data
 from fourfold.execution.jobs import Trial
-from fourfold.execution.ray import parcels
+from fourfold.execution.ray import code, parcels
 from fourfold.execution.ray.parcels import Files
 from fourfold.execution.serving import Server
 from fourfold.record import RunStore, UserError
@@ -56,10 +56,11 @@ def run_chain(line: str, files: Files, expected: dict[str, str]) -> Iterator[Par
 
     Args:
         line: The trial, as `Trial.to_line` has it.
-        files: As `parcels.pack` returns them.
+        files: As `parcels.pack` and `code.pack` return them.
         expected: The driver's versions.
     """
-    task = Trial.from_line(line)
+    task = code.unpack(Trial.from_line(line), files)
+    files = {name: content for name, content in files.items() if not name.startswith(code.PREFIX)}
     spec, trial = task.spec, task.number
     if disagreement := _disagreement(expected):  # a node that joined after the others had been probed
         yield [(json.dumps({"event": "error", "run": spec.id, "trial": trial, "message": disagreement}), {})]
