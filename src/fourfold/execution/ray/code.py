@@ -21,9 +21,9 @@ def pack(trial: Trial) -> Files:
     """
     trust, files = trial.spec.trust, {}
     for source, digest in trust.digests if trust else ():
-        found = source_file(source, Path(trust.folder)) if trust else None
-        if found is not None and digest_of(found[1]) == digest:
-            files[f"{PREFIX}{found[0]}"] = found[1].read_bytes()
+        located = source_file(source, Path(trust.folder)) if trust else None
+        if located is not None and digest_of(located[1]) == digest:
+            files[f"{PREFIX}{located[0]}"] = located[1].read_bytes()
     return files
 
 
