@@ -23,10 +23,12 @@ FITTING = [
 @pytest.mark.parametrize(("name", "algebra"), FITTING)
 def test_every_network_gives_one_output_a_class_in_every_algebra_that_divides_it(name, algebra):
     shape = models.input_shape(name, algebra)
-    for options in ({"num_classes": 7}, {"num_classes": 16, "head": "algebra"}):
-        network = models.build(name, algebra=algebra, device="meta", **options)
-        places = shape[1:] if models.MODELS[name].outputs == "label map" else ()
-        assert network.eval()(torch.empty(2, *shape, device="meta")).shape == (2, options["num_classes"], *places)
+    kind = models.MODELS[name].outputs
+    for classes, head in ((7, "real"), (22 if kind == "boxes" else 16, "algebra")):
+        network = models.build(name, algebra=algebra, device="meta", num_classes=classes, head=head)
+        places = shape[1:] if kind == "label map" else ()
+        outputs = 7 * 7 * (classes + 2 * 5) if kind == "boxes" else classes
+        assert network.eval()(torch.empty(2, *shape, device="meta")).shape == (2, outputs, *places)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +203,10 @@ def test_networks_run_at_their_smallest_size():
         if name != "vgg-16" and not name.startswith("resnet") and not info.series:
             network = models.build(name, shape=(3, info.smallest, info.smallest), device="meta")
             places = (info.smallest, info.smallest) if info.outputs == "label map" else ()
-            batch = torch.empty(2 if places else 1, 3, info.smallest, info.smallest, device="meta")  # batch norm of one pixel
-            assert network(batch).shape == (len(batch), 10, *places)
+            count = 1 if info.outputs == "classes" else 2  # batch norm of one pixel
+            batch = torch.empty(count, 3, info.smallest, info.smallest, device="meta")
+            outputs = 7 * 7 * (10 + 2 * 5) if info.outputs == "boxes" else 10
+            assert network(batch).shape == (len(batch), outputs, *places)
 
 
 def test_the_head_names_the_classes():

@@ -145,6 +145,10 @@ def changed(spec, path):
         "metric": 0.5 if value is None else None,
         "class_weights": (1.0, 2.0) if value is None else None,
         "ignore_index": 255 if value is None else None,
+        "grid": 5 if value is None else None,
+        "boxes": 3 if value is None else None,
+        "coordinate_factor": 1.0 if value is None else None,
+        "no_object_factor": 1.0 if value is None else None,
     }
     if path[-1] in others:
         new = others[path[-1]]
@@ -164,7 +168,9 @@ def changed(spec, path):
     return new
 
 
-SPECIAL = {"rewind_to", "search", "budget", "cosine_steps", "schedule", "ema"}
+OF_DETECTION = {"grid", "boxes", "coordinate_factor", "no_object_factor"}
+
+SPECIAL = OF_DETECTION | {"rewind_to", "search", "budget", "cosine_steps", "schedule", "ema"}
 """Fields that are valid only beside certain others; tried below."""
 
 
@@ -183,7 +189,7 @@ def test_every_field_is_part_of_the_id(spec):
 def test_defaults_are_part_of_the_id():
     spec = make_spec()
     paths = leaves(spec)
-    assert len(paths) == 1 + 11 + 7 + (13 + 6) + 12 + (3 + 1) + 4
+    assert len(paths) == 1 + 11 + 7 + (13 + 6) + 12 + (3 + 1) + (4 + 4)
     for path in paths:
         if path == ("train", "early_stopping"):
             base = make_spec(data=DataSpec(name="digits", validation=9))
@@ -193,6 +199,8 @@ def test_defaults_are_part_of_the_id():
             one, two = (make_spec(prune=PruneSpec(rewind="step", rewind_to=k)) for k in (1, 2))
             assert one.id != two.id
             continue
+        elif path[-1] in OF_DETECTION:
+            base = make_spec(task=TaskSpec(name="detection"))
         else:
             base = spec
         assert changed(base, path).id != base.id, path
@@ -214,7 +222,8 @@ def test_fields_that_were_added_are_left_out_at_their_defaults():
     for part, names in ADDED.items():
         assert names
         for name in names:
-            assert name not in (parts[part] if part else parts), (part, name)
+            assert name not in (parts.get(part, {}) if part else parts), (part, name)
+    assert set(make_spec(task=TaskSpec(name="detection")).to_json()["task"]).isdisjoint(OF_DETECTION)
 
 
 def test_trust_is_no_part_of_a_spec():

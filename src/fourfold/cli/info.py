@@ -22,7 +22,7 @@ _BOTH = ("real", "quaternion")
 def command(
     model: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None,
     algebra: tuple[str, ...] = ("real", "quaternion"),
-    classes: int = 10,
+    classes: Maybe[int] = None,
     head: str = "real",
     tables: Flag = False,
 ) -> None:
@@ -31,7 +31,7 @@ def command(
     Args:
         model: A model's name; or an experiment of your own, such as roads.py; without one, all models are listed.
         algebra: real, complex, quaternion or octonion; several are printed below each other.
-        classes: Outputs of the network.
+        classes: Outputs of the network, of detectors the classes of boxes; default 10, of detectors 20.
         head: Output layer: real (paper 1) or algebra (paper 2).
         tables: Print the papers' tables of parameters instead.
     """
@@ -48,8 +48,15 @@ def command(
     elif model is None:
         _all_models(console, algebra)
     else:
-        for name, sizes in [(name, _sizes(model, name, classes, head)) for name in algebra]:
-            _layers(console, model, name, sizes, classes)
+        count = _classes(model) if classes is None else classes
+        for name, sizes in [(name, _sizes(model, name, count, head)) for name in algebra]:
+            _layers(console, model, name, sizes, count)
+
+
+def _classes(model: str) -> int:
+    from fourfold import models
+
+    return models.MODELS[models.canonical_name(model)].num_classes
 
 
 def _sizes(
@@ -105,7 +112,7 @@ def _all_models(console: Console, algebras: tuple[str, ...]) -> None:
         parameters, macs = [], []
         for algebra in algebras:
             try:
-                sizes = _sizes(model, algebra)
+                sizes = _sizes(model, algebra, _classes(model))
                 parameters.append(f"{sizes.parameters:,}")
                 macs.append(f"{sizes.macs:,}")
             except UserError:  # such as 300 neurons in octonions
@@ -113,7 +120,7 @@ def _all_models(console: Console, algebras: tuple[str, ...]) -> None:
                 macs.append("")
         table.add_row(model, *parameters, *macs)
     console.print(table)
-    console.print("10 classes; `fourfold info MODEL` prints a model layer by layer")
+    console.print("10 classes, of detectors 20; `fourfold info MODEL` prints a model layer by layer")
 
 
 def paper_1_table() -> Table:
@@ -132,6 +139,8 @@ def paper_2_table() -> Table:
     for depth in (18, 34, 50, 101, 152):
         sizes = [_sizes(f"resnet-{depth}", algebra, 1000, "algebra", (4, 64, 64)) for algebra in _BOTH]
         table.add_row(f"resnet-{depth}", *(f"{size.parameters:,}" for size in sizes))
+    sizes = [_sizes("yolov1", algebra, 20, "real", (4, 448, 448)) for algebra in _BOTH]
+    table.add_row("yolov1 (20 classes of boxes)", *(f"{size.parameters:,}" for size in sizes))
     return table
 
 

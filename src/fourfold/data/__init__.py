@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fourfold.data.own.image_folders import from_folder
     from fourfold.data.own.pairs import from_pairs
     from fourfold.data.own.torch_datasets import from_datasets
+    from fourfold.data.own.voc import from_voc
     from fourfold.data.packed import pack
     from fourfold.data.places import data_directory, listing, require, where
     from fourfold.data.preparing import prepare
@@ -48,6 +49,7 @@ __all__ = [
     "from_pairs",
     "from_sequences",
     "from_ts",
+    "from_voc",
     "info",
     "info_for",
     "input_channels",
@@ -77,6 +79,7 @@ _LAZY = {
     "from_pairs": "own.pairs",
     "from_sequences": "sequences.padding",
     "from_ts": "sequences.sets",
+    "from_voc": "own.voc",
     "info_for": "subset",
     "listing": "places",
     "pack": "packed",

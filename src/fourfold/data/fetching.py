@@ -1,5 +1,6 @@
 """Downloads of the official files, each compared with its official checksum before it gets its name."""
 
+import re
 import sys
 import tarfile
 import tempfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from fourfold.data.archives import unpack_archives
 from fourfold.data.datasets import info
-from fourfold.data.official import SOURCES, OfficialFile, Source
+from fourfold.data.official import NAMED_ARCHIVES, SOURCES, NamedArchive, OfficialFile, Source
 from fourfold.data.places import absence, data_directory, find
 from fourfold.record.errors import UserError
 
@@ -62,7 +63,7 @@ def download(name: str, directory: Path | None = None, base_url: str | None = No
     """Download what a data set lacks and return the new files; a file that is there is never touched.
 
     Args:
-        name: a key of `DATASETS`.
+        name: a key of `DATASETS`, or `voc`.
         directory: where to put the files; else `$FOURFOLD_DATA`, else the user's cache directory.
         base_url: a mirror to take the files from instead of the official address.
         progress: whether to draw a progress bar; None means if standard error is a terminal.
@@ -71,8 +72,10 @@ def download(name: str, directory: Path | None = None, base_url: str | None = No
         UserError: the name is unknown, the data set asks for a registration, the server cannot be reached or gives other
             bytes than the official ones, or the files cannot be written.
     """
-    info(name)
     directory = data_directory(directory)
+    if name in NAMED_ARCHIVES:
+        return download_archives(name, directory, base_url, progress)
+    info(name)
     if name not in SOURCES:
         return []
     source = SOURCES[name]
@@ -95,7 +98,52 @@ def download(name: str, directory: Path | None = None, base_url: str | None = No
         raise UserError(f"cannot write to {directory} ({error.strerror or error}); choose another --data-dir") from error
 
 
-def _retrieve(url: str, file: str, md5: str | None, folder: Path, home: Path, progress: bool) -> Path:
+def download_archives(name: str, directory: Path, base_url: str | None = None, progress: bool | None = None) -> list[Path]:
+    """Download and unpack what a set of `NAMED_ARCHIVES` lacks, and return the lists that say which images it has.
+
+    An archive that lies in the directory already is unpacked from there, once its checksum is right. Its plain files that are
+    wanted are taken, the lists last, so that a set that was interrupted is not taken for whole.
+
+    Raises:
+        UserError: as `download`.
+    """
+    made = []
+    bar = sys.stderr.isatty() if progress is None else progress
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for archive in NAMED_ARCHIVES[name]:
+            if (directory / archive.marker).is_file():
+                continue
+            url = (base_url or archive.url).rstrip("/") + "/"
+            with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as scratch:
+                here = directory if (directory / archive.name).is_file() else Path(scratch)
+                path = _retrieve(url, archive.name, archive.md5, here, directory, bar, archive.most_bytes)
+                _take(path, archive, Path(scratch), directory)
+            made.append(directory / archive.marker)
+    except OSError as error:
+        raise UserError(f"cannot write to {directory} ({error.strerror or error}); choose another --data-dir") from error
+    return made
+
+
+def _take(path: Path, archive: NamedArchive, scratch: Path, directory: Path) -> None:
+    """Move the wanted files of an archive to their places below the directory."""
+    try:
+        with tarfile.open(path) as tar:
+            members = [member for member in tar if member.isreg() and re.fullmatch(archive.wanted, member.name)]
+            if archive.marker not in {member.name for member in members}:
+                raise UserError(f"{path}: expected {archive.marker} in the archive, found none")
+            for member in members:
+                tar.extract(member, scratch, filter="data")
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"{path}: expected a tar archive, found a file that is cut off or damaged ({error})") from error
+    for name in sorted((member.name for member in members), key=lambda name: ("ImageSets" in name, name == archive.marker)):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / name).replace(directory / name)
+
+
+def _retrieve(
+    url: str, file: str, md5: str | None, folder: Path, home: Path, progress: bool, most_bytes: int = MOST_BYTES
+) -> Path:
     """Download one file into `folder`; it gets its name only once its checksum is right.
 
     Where that fails, the sentence names the folder `home`, in which the file would be found, and which is there then.
@@ -106,7 +154,7 @@ def _retrieve(url: str, file: str, md5: str | None, folder: Path, home: Path, pr
     pooch.get_logger().setLevel("WARNING")
 
     def downloader(address: str, part: str, _: object) -> None:
-        _fetch(address, part, progress, MOST_BYTES, MOST_SECONDS)
+        _fetch(address, part, progress, most_bytes, MOST_SECONDS * most_bytes / MOST_BYTES)
 
     by_hand = f"try again later, or put {file} into {home} by hand"
     home.mkdir(parents=True, exist_ok=True)

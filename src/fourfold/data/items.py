@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from fourfold.data.boxes import cropped
 from fourfold.data.components import Components, encode
 from fourfold.data.normalizing import Normalizer
 from fourfold.data.resident import Order, Resident, crop_and_flip, drawn_crops
@@ -32,6 +33,7 @@ class Items(Resident):
         n: Dimension of the algebra.
         axis: Axis of the channels in a batch; None where there is none.
         void: Label of what a crop takes from beside the image, where targets are label maps; None leaves targets as they are.
+        boxes: Whether targets are boxes, which a crop moves too.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class Items(Resident):
         n: int,
         axis: int | None,
         void: int | None = None,
+        boxes: bool = False,
     ) -> None:
-        self._void = void
+        self._void, self._boxes = void, boxes
         self._layout = torch.contiguous_format
         self._store, self._device, self._spec = store, device, spec
         self._numbers = torch.arange(len(store)) if members is None else members
@@ -134,11 +137,13 @@ class Items(Resident):
         read = [_cut(place, share) if reads_shares and share else place for place in places]
         seed = order.seed if order.augment else None
         raw = self._store.read([order.members[_on_cpu(place)] for place in read], self._device, seed)
-        for whole, place, (inputs, targets) in zip(places, read, raw, strict=True):
+        for whole, place, (inputs, own) in zip(places, read, raw, strict=True):
             inputs = moved(inputs, self._device)
-            targets = select(order.labels, whole) if targets is None else moved(targets, self._device)
+            targets: Tree = select(order.labels, whole) if own is None else moved(own, self._device)
             if order.crops:
                 crops = [stream[place] for stream in order.crops]
+                if self._boxes:
+                    targets = cropped(targets, self._spec.crop or 0, crops, inputs.shape[2:])
                 inputs = crop_and_flip(inputs, self._spec.crop or 0, *crops)
                 if self._void is not None:  # which pads with 0, so that void is 0 meanwhile
                     shifted = targets.long().unsqueeze(1) - self._void

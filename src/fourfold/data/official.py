@@ -169,3 +169,39 @@ SOURCES: dict[str, Source] = {
     "imagenet16": _imagenet(16),
 }
 """Where every data set but digits comes from; digits is part of scikit-learn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedArchive:
+    """An archive of a set of `data.named`, of which many files are wanted."""
+
+    name: str
+    url: str
+    """Of its folder."""
+    md5: str
+    most_bytes: int
+    """No larger file is downloaded."""
+    wanted: str
+    """Regular expression of the names of its members."""
+    marker: str
+    """The member that says that all are there."""
+
+
+_VOC = "http://host.robots.ox.ac.uk/pascal/VOC/"
+_VOC_FILES = r"VOCdevkit/VOC20(07|12)/(JPEGImages/\w+\.jpg|Annotations/\w+\.xml|ImageSets/Main/\w+\.txt)"
+
+
+def _voc(name: str, year: int, md5: str, gibibytes: int, part: str) -> NamedArchive:
+    marker = f"VOCdevkit/VOC{year}/ImageSets/Main/{part}.txt"
+    most = gibibytes * 2**30
+    return NamedArchive(name=name, url=f"{_VOC}voc{year}/", md5=md5, most_bytes=most, wanted=_VOC_FILES, marker=marker)
+
+
+NAMED_ARCHIVES: dict[str, tuple[NamedArchive, ...]] = {
+    "voc": (
+        _voc("VOCtrainval_06-Nov-2007.tar", 2007, "c52e279531787c972589f7e41ab4ae64", 1, "trainval"),
+        _voc("VOCtest_06-Nov-2007.tar", 2007, "b6e924de25625d8de591ea690078ad9f", 1, "test"),
+        _voc("VOCtrainval_11-May-2012.tar", 2012, "6cd6e144f989b92b3379bac3b3de84fd", 3, "trainval"),
+    )
+}
+"""Sets of `data.named` that can be downloaded, with the MD5s that torchvision has."""

@@ -61,6 +61,8 @@ def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu
             device=device,
             width=width,
             norm=spec.model.norm or "component",
+            grid=spec.task.grid,
+            boxes=spec.task.boxes,
         )
     _scale_(network, spec)
     return network

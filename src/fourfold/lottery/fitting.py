@@ -7,8 +7,14 @@ from torch import Tensor
 from fourfold.data import Splits
 from fourfold.lottery import parts
 from fourfold.record import Spec, UserError
+from fourfold.record.task_spec import BOXES, GRID
 
-KINDS = {"classification": ("classes", "label map"), "segmentation": ("label map",), "multilabel": ("multi-hot",)}
+KINDS = {
+    "classification": ("classes", "label map"),
+    "segmentation": ("label map",),
+    "detection": ("boxes",),
+    "multilabel": ("multi-hot",),
+}
 """Kinds of targets (`Splits.kind`) by task; regression takes any numbers, and a task of the user's own what it likes."""
 
 FITTING = {
@@ -16,6 +22,7 @@ FITTING = {
     "label map": "segmentation or classification",
     "multi-hot": "multilabel",
     "values": "regression",
+    "boxes": "detection",
     "other": "one of your own",
 }
 """The task for each kind of targets."""
@@ -47,6 +54,8 @@ def check_outputs(spec: Spec, outputs: Any) -> None:
     Raises:
         UserError: it has more, or fewer.
     """
+    if spec.task.name == "detection":
+        _check_cells(spec, outputs)
     if spec.task.name not in ("classification", "segmentation") or not isinstance(outputs, Tensor):
         return
     classes = parts.facts(spec).outputs
@@ -54,6 +63,21 @@ def check_outputs(spec: Spec, outputs: Any) -> None:
         raise UserError(
             f"the network's output (of shape {tuple(outputs.shape)}) must be (batch, classes, …) with the {classes} classes of "
             f"`data.name` (={spec.data.name!r}), for `task.name` (={spec.task.name!r})"
+        )
+
+
+def _check_cells(spec: Spec, outputs: Any) -> None:
+    """Refuse a detector that has not the outputs of the grid that the task asks for."""
+    classes = parts.facts(spec).outputs
+    grid, boxes = spec.task.grid or GRID, spec.task.boxes or BOXES
+    if classes is None or not isinstance(outputs, Tensor):
+        return
+    wanted = grid**2 * (classes + 5 * boxes)
+    if outputs.dim() != 2 or outputs.shape[1] != wanted:
+        raise UserError(
+            f"the network's output (of shape {tuple(outputs.shape)}) must be (batch, {wanted}) with {grid} × {grid} cells of "
+            f"{classes} classes and {boxes} boxes of 5 values, for `data.name` (={spec.data.name!r}) and `task.name` "
+            "(='detection')"
         )
 
 

@@ -220,6 +220,8 @@ def _from_path(path: Path, settings: dict[str, Any]) -> Any:
         return data.from_arrays(path)
     if path.suffix == ".ts":
         return data.from_ts(path)
+    if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir():
+        return data.from_voc(path, **{name: value for name, value in settings.items() if name != "resize"})
     return data.from_folder(path, **settings)
 
 

@@ -4,24 +4,25 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from fourfold.algebra import Algebra
-from fourfold.models import resnet, segmentation, sequences, small
+from fourfold.models import detection, resnet, segmentation, sequences, small
 from fourfold.models.encoding import LearnedChannel
 from fourfold.models.layers import Layers, numbers
 from fourfold.nn import WhiteningBatchNorm2d, check_divisible, initialize
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
+from fourfold.record.task_spec import BOXES, GRID
 
 MOST_CLASSES = 2**31 - 1
 """Outputs of the largest network whose sizes can still be counted."""
 
-Make = Callable[[Any, int, Layers], nn.Module]
-"""Of the shape of an item, classes, and what to build from."""
+Make = Callable[..., nn.Module]
+"""Of the shape of an item, classes, and what to build from; of detectors, also `grid` and `boxes`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,10 @@ class ModelInfo:
     """Whether it takes series (steps, features), with their lengths, and no images."""
     smallest: int = 1
     """Height and width below which its poolings leave nothing."""
-    outputs: Literal["classes", "label map"] = "classes"
-    """Whether it gives outputs to an image, or to every pixel."""
+    outputs: Literal["classes", "label map", "boxes"] = "classes"
+    """Whether it gives outputs to an image, to every pixel, or to every cell of a grid with its boxes."""
+    num_classes: int = 10
+    """Of the data that it was published for, or is meant for."""
 
 
 def _resnet(depths: tuple[int, ...], bottleneck: bool, first: int = 64) -> Make:
@@ -79,6 +82,12 @@ MODELS: dict[str, ModelInfo] = {
         smallest=8,
         outputs="label map",
     ),
+    "yolov1": ModelInfo(
+        make=detection.yolov1, title="YOLOv1", shape=(3, 448, 448), smallest=64, outputs="boxes", num_classes=20
+    ),
+    "yolo-tiny": ModelInfo(
+        make=detection.yolo_tiny, title="YOLO-tiny", shape=(3, 224, 224), smallest=32, outputs="boxes", num_classes=20
+    ),
     "lstm": ModelInfo(make=partial(sequences.recurrent, kind="lstm"), title="LSTM", shape=(100, 6), series=True),
     "gru": ModelInfo(make=partial(sequences.recurrent, kind="gru"), title="GRU", shape=(100, 6), series=True),
     "transformer-encoder": ModelInfo(make=sequences.transformer, title="transformer encoder", shape=(100, 6), series=True),
@@ -115,13 +124,15 @@ def build(
     device: torch.device | str | None = None,
     width: float = 1.0,
     norm: str = "component",
+    grid: int | None = None,
+    boxes: int | None = None,
 ) -> nn.Module:
     """Return a network of the papers.
 
     Args:
         name: One of `MODELS`, in any spelling of the separators.
         algebra: The algebra of all layers but the head; `phm` is one of four components that every layer learns for itself.
-        num_classes: Outputs, at most `MOST_CLASSES`.
+        num_classes: Outputs, of detectors the classes of boxes; at most `MOST_CLASSES`.
         shape: Channels, height and width that the network sees. Default: as published, with channels filled up to a
             multiple of the algebra's dimension (and to 4 from 3, as RGB + grey). Of networks of series, steps and features.
         head: `real` for a real output layer (paper 1), `algebra` for one in the algebra (paper 2).
@@ -131,6 +142,8 @@ def build(
         device: Where to build it; `meta` for its shapes alone.
         width: Factor of the sizes of all hidden layers, each rounded to elements of the algebra.
         norm: Batch norm, where the network has it: of each `component` alone, or `whitening`.
+        grid: Of detectors, cells along each side of an image; None means 7.
+        boxes: Of detectors, boxes that each cell predicts; None means 2.
 
     Raises:
         ValueError: an unknown name, or sizes that the algebra does not divide.
@@ -140,8 +153,12 @@ def build(
     layers = Layers(algebra=algebra, head=head, norm=norm, width=width)
     if not 1 <= num_classes <= MOST_CLASSES:
         raise UserError(f"`num_classes` (={num_classes}) must lie in [1, {MOST_CLASSES}]")
+    options = {} if info.outputs != "boxes" else {"grid": grid or GRID, "boxes": boxes or BOXES}
+    if not options and (grid, boxes) != (None, None):
+        raise UserError(f"`grid` (={grid}) and `boxes` (={boxes}) must be None for {name}, which is no detector")
     if head == "algebra":
-        check_divisible("num_classes", num_classes, numbers(algebra))
+        outputs = ("num_classes + 5 · boxes", num_classes + 5 * options["boxes"]) if options else ("num_classes", num_classes)
+        check_divisible(*outputs, numbers(algebra))
     sides = tuple(shape) if shape is not None else input_shape(name, algebra)
     if len(sides) != len(info.shape):
         raise UserError(f"`shape` (={sides}) must be {'(steps, features)' if info.series else '(channels, height, width)'}")
@@ -152,7 +169,7 @@ def build(
         raise UserError(f"images of {sides[1]}×{sides[2]} are too small for {name}: it needs {info.smallest}×{info.smallest}")
 
     with torch.device("meta"):
-        network: nn.Module = info.make(sides, num_classes, layers)
+        network: nn.Module = info.make(sides, num_classes, layers, **options)
         if norm == "whitening" and not any(isinstance(module, WhiteningBatchNorm2d) for module in network.modules()):
             raise UserError(f"`norm` (={norm!r}) needs a network with batch norm; {name} has none")
         if learned_from is not None:

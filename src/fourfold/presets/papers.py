@@ -10,7 +10,7 @@ from typing import cast
 from fourfold.presets.described import Preset, with_description
 from fourfold.presets.released import PROTOCOLS
 from fourfold.presets.sequences import SEQUENCES
-from fourfold.presets.tasks import camvid_unet
+from fourfold.presets.tasks import camvid_unet, yolo_tiny_bccd, yolov1_voc
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.errors import unknown
 from fourfold.record.spec import AlgebraName
@@ -190,6 +190,8 @@ PRESETS: dict[str, Preset] = {
         *(_resnet_cifar100(depth) for depth in _DEPTHS),
         *(_resnet_imagenet64(depth) for depth in _DEPTHS),
         camvid_unet,
+        yolo_tiny_bccd,
+        yolov1_voc,
         *SEQUENCES,
     )
 }

@@ -25,7 +25,18 @@ PAPER_2_MILESTONES = (11, 13)
 
 _SERIES = ("lstm-basic-motions", "gru-japanese-vowels", "lstm-spoken-digits", "transformer-spoken-digits")
 
-NOT_RELEASED = ("digits", "digits-conv2", "digits-resnet8", "lenet-12-mnist", "vgg16-cifar10", "camvid-unet", *_SERIES)
+_DETECTION = ("yolo-tiny-bccd", "yolov1-voc")
+
+NOT_RELEASED = (
+    "digits",
+    "digits-conv2",
+    "digits-resnet8",
+    "lenet-12-mnist",
+    "vgg16-cifar10",
+    "camvid-unet",
+    *_DETECTION,
+    *_SERIES,
+)
 """Presets of which there is no released code; nor is there of early stopping."""
 
 

@@ -31,6 +31,7 @@ ADDED: dict[str, tuple[str, ...]] = {
     "train": ("precision", *ADDED_TO_TRAINING),
     "prune": ("skip", "layer_fractions"),
     "stop": ("metric",),
+    "task": ("grid", "boxes", "coordinate_factor", "no_object_factor"),
 }
 """Fields that were added later, by part: at None (`task` at its default) they are left out of the JSON, so that ids from before
 them stay."""

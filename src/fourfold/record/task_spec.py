@@ -6,19 +6,43 @@ from fourfold.record.checks import check_count, check_number
 from fourfold.record.errors import UserError
 from fourfold.record.references import parse
 
+GRID, BOXES = 7, 2
+"""Cells along each side, and boxes of a cell, of YOLOv1: S and B."""
+
+_CLASSES = ("classification", "segmentation")
+
+USERS: dict[str, tuple[str, ...]] = {
+    "label_smoothing": _CLASSES,
+    "class_weights": (*_CLASSES, "multilabel"),
+    "ignore_index": _CLASSES,
+    "grid": ("detection",),
+    "boxes": ("detection",),
+    "coordinate_factor": ("detection",),
+    "no_object_factor": ("detection",),
+}
+"""The built-in tasks that have each setting."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
     """What the network is asked: loss and metrics."""
 
     name: str = "classification"
-    """classification, segmentation, multilabel, regression, or code such as roads.py:task."""
+    """classification, segmentation, detection, multilabel, regression, or code such as roads.py:task."""
     label_smoothing: float = 0.0
     """Classification, segmentation: part of the probability that is spread over all classes."""
     class_weights: tuple[float, ...] | None = None
     """Classification, segmentation: factor of the loss of each class; multilabel: of each label where it is 1. None means 1."""
     ignore_index: int | None = None
     """Classification, segmentation: a label that neither loss nor metrics count, such as 255; None means none."""
+    grid: int | None = None
+    """Detection: cells along each side of an image, S of YOLOv1; None means 7."""
+    boxes: int | None = None
+    """Detection: boxes that each cell predicts, B of YOLOv1; None means 2."""
+    coordinate_factor: float | None = None
+    """Detection: factor of the loss of centres and sizes of boxes; None means 5."""
+    no_object_factor: float | None = None
+    """Detection: factor of the loss of confidences in cells without an object; None means 0.5."""
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
@@ -33,10 +57,17 @@ class TaskSpec:
             object.__setattr__(self, "class_weights", tuple(map(float, weights)))
         if self.ignore_index is not None and self.ignore_index != -100:  # torch's own
             check_count(self, "task", "ignore_index", 0)
-        for name in ("label_smoothing", "class_weights", "ignore_index"):
+        for name, most in (("grid", 64), ("boxes", 16)):
+            if getattr(self, name) is not None:
+                check_count(self, "task", name, 1)
+                if getattr(self, name) > most:
+                    raise UserError(f"`task.{name}` (={getattr(self, name)}) must be from 1 to {most}")
+        for name in ("coordinate_factor", "no_object_factor"):
+            if getattr(self, name) is not None:
+                check_number(self, "task", name, 0, 1e6, "[]")
+        for name, users in USERS.items():
             value = getattr(self, name)
-            users = ("classification", "segmentation", *(("multilabel",) if name == "class_weights" else ()))
-            if value and self.name not in users:
+            if (value is not None and value != 0) and self.name not in users:
                 raise UserError(f"`task.{name}` (={value!r}) cannot be combined with `task.name` (={self.name!r}): it has none")
 
 

@@ -3,6 +3,7 @@
 from fourfold.record import Metric
 from fourfold.tasks.classification import Classification, ClassificationMeter
 from fourfold.tasks.confusion import ConfusionMeter
+from fourfold.tasks.detection import Detection, DetectionMeter
 from fourfold.tasks.multilabel import Multilabel, MultilabelMeter
 from fourfold.tasks.protocol import Meter, Task, loss_terms, values_of
 from fourfold.tasks.registry import TASKS, get
@@ -14,6 +15,8 @@ __all__ = [
     "Classification",
     "ClassificationMeter",
     "ConfusionMeter",
+    "Detection",
+    "DetectionMeter",
     "Meter",
     "Metric",
     "Multilabel",

@@ -7,10 +7,18 @@ from fourfold.record import Code, Spec, TaskSpec, UserError
 from fourfold.record.errors import unknown
 from fourfold.record.references import entry_point_names, resolve
 from fourfold.tasks.classification import Classification
+from fourfold.tasks.detection import Detection
 from fourfold.tasks.multilabel import Multilabel
 from fourfold.tasks.protocol import Task
 from fourfold.tasks.regression import Regression
 from fourfold.tasks.segmentation import Segmentation
+
+
+def _given(spec: TaskSpec, *names: str) -> dict[str, Any]:
+    """Return the fields of a spec that are not None, the others having the task's own defaults."""
+    values = {name: getattr(spec, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
 
 TASKS: dict[str, Callable[[TaskSpec], Task]] = {
     "classification": lambda spec: Classification(
@@ -20,6 +28,7 @@ TASKS: dict[str, Callable[[TaskSpec], Task]] = {
     "segmentation": lambda spec: Segmentation(
         label_smoothing=spec.label_smoothing, class_weights=spec.class_weights, ignore_index=spec.ignore_index
     ),
+    "detection": lambda spec: Detection(**_given(spec, "grid", "boxes", "coordinate_factor", "no_object_factor")),
     "regression": lambda spec: Regression(),
 }
 """Every task that fourfold knows, by name."""

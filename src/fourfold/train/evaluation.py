@@ -10,11 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.data import Resident
+from fourfold.data.trees import leaves
 from fourfold.tasks import Meter, Task, values_of
 from fourfold.train.ranks import ALONE, Ranks
 
 BATCH_SIZE = 500
 """Images at a time: large enough to keep a GPU busy, small enough for the widest maps of ResNets."""
+
+
+MOST_VALUES = 2**25
+"""Of the inputs of a batch that a task evaluates: the maps of a network have many times as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +99,20 @@ def _by_task(network: nn.Module, items: Resident, task: Task) -> Evaluation:
     meter = task.meter()
     loss, count = torch.zeros((), dtype=torch.float64), 0
     with evaluating(network):
-        for inputs, targets in items.batches(BATCH_SIZE):
+        for inputs, targets in items.batches(_batch_size(items)):
             outputs = forward(network, inputs)
             samples = num_samples(targets)
             loss = loss + task.loss(outputs, targets).double().cpu() * samples
             meter.update(outputs, targets)
             count += samples
     return Evaluation(loss=loss.item() / count, metrics=values_of(meter, task.metric))
+
+
+def _batch_size(items: Resident) -> int:
+    """Return how many items fit into a batch of `MOST_VALUES`, at most `BATCH_SIZE`: of 448×448 pixels, 55."""
+    inputs, _ = items.batch(items.in_order(), slice(0, 1))
+    values: int = sum(leaf.numel() for _, leaf in leaves(inputs))
+    return min(BATCH_SIZE, max(1, MOST_VALUES // max(1, values)))
 
 
 def forward(network: nn.Module, inputs: Any) -> Any:

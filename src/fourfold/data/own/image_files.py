@@ -107,6 +107,23 @@ def decode(path: Path, form: Form) -> NDArray[np.uint8]:
         raise BadImageError(f"cannot be read as an image ({_reason(error)})") from error
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image as its EXIF turns it, without decoding it.
+
+    Raises:
+        BadImageError: the file cannot be read.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=formats()) as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    except Exception as error:  # Pillow's many readers raise whatever a damaged file leads to
+        raise BadImageError(f"cannot be read as an image ({_reason(error)})") from error
+    return (height, width) if turned else (width, height)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave out what Pillow warns of and logs about damaged files: they are refused, counted, or decoded all the same."""

@@ -70,6 +70,11 @@ class Source:
             and tuple(targets.shape[1:]) == tuple(self.shape[1:])
         )
 
+    @property
+    def has_boxes(self) -> bool:
+        """Whether items are images with boxes, which are changed with them."""
+        return self.images and self.kind == "boxes"
+
     def splits(self, spec: DataSpec, n: int, device: torch.device, stream: bool | None = None) -> Splits:
         """Return batches for a network; see `Splits.prepare`."""
         self._check(spec)
@@ -121,7 +126,7 @@ class Source:
                 f"`data.validation` (={spec.validation}) cannot be combined with {self.name}, which has a validation part"
             )
         fits = self.images and self.kind in ("classes", "multi-hot", "values")
-        if augments(spec) and not (fits or self.labels_pixels):
+        if augments(spec) and not (fits or self.labels_pixels or self.has_boxes):
             what = "`data.flip` (=True)" if spec.flip else f"`data.crop` (={spec.crop})"
             why = "its targets would have to change too" if self.images else "its inputs are no images"
             raise UserError(f"{what} cannot be combined with {self.name}: {why}; use `augment`")
@@ -179,6 +184,7 @@ class Source:
             n=n,
             axis=self.axis,
             void=self.void if self.labels_pixels else None,
+            boxes=self.has_boxes,
         )
 
     def _sizes(self, shape: Any) -> tuple[int, tuple[int, ...]]:

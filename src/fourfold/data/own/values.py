@@ -11,9 +11,10 @@ from fourfold.data.trees import Tree, leaves, mapped
 from fourfold.record.errors import UserError
 from fourfold.record.text import shortened
 
-TargetKind = Literal["classes", "multi-hot", "values", "label map", "other"]
+TargetKind = Literal["classes", "multi-hot", "values", "label map", "boxes", "other"]
 """What targets are: one class an item, int64 (N,); several classes, float32 (N, K) of zeros and ones; values to predict,
-float32 (N, K, …); a class for each of many places, int64 (N, …); or a tree of tensors, which only the task understands."""
+float32 (N, K, …); a class for each of many places, int64 (N, …); boxes with a class each, as `data.boxes` has them; or a tree
+of tensors, which only the task understands."""
 
 IGNORED = -100
 """A label in label maps that is no class, as in torch's `ignore_index`."""
