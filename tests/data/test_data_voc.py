@@ -17,7 +17,7 @@ from fourfold.data import fetching
 from fourfold.data.boxes import padded
 from fourfold.data.official import NAMED_ARCHIVES, NamedArchive
 from fourfold.data.own.annotations import read_annotation
-from fourfold.data.own.voc import bccd, voc
+from fourfold.data.own.voc import load_bccd, load_voc
 from fourfold.record import DataSpec, UserError
 
 WIDTH, HEIGHT = 40, 30
@@ -298,7 +298,7 @@ def test_voc_is_downloaded_unpacked_and_read(server, tmp_path):
     with pytest.raises(
         UserError, match=r"voc is not in .* \(VOCdevkit/VOC2007/ImageSets/Main/trainval.txt is missing\); `fourfold data get"
     ):
-        voc(target)
+        load_voc(target)
     with serve(server) as url:
         written = data.download("voc", target, url)
         assert [path.relative_to(target).as_posix() for path in written] == [
@@ -309,7 +309,7 @@ def test_voc_is_downloaded_unpacked_and_read(server, tmp_path):
     names = {path.name for path in target.rglob("*")}
     assert {"a.jpg", "b.xml", "c.jpg"} <= names
     assert not names & {"notes.sh", "link.jpg"} | {name for name in names if name.startswith(".download")}
-    splits = voc(target)
+    splits = load_voc(target)
     assert (len(splits.train), len(splits.test), splits.outputs, splits.shape) == (2, 1, 20, (3, 448, 448))
     assert next(splits.train.epoch(2, 0))[1]["labels"].max() == splits.classes.index("cat")
 
@@ -329,10 +329,10 @@ def test_an_archive_that_is_there_is_unpacked_and_another_content_is_refused(ser
 
 def test_bccd_is_read_as_it_is(tmp_path):
     with pytest.raises(UserError, match="BCCD/Annotations is missing"):
-        bccd(tmp_path)
+        load_bccd(tmp_path)
     directory = Path(os.environ.get("FOURFOLD_DATA", "nowhere"))
     if not (directory / "BCCD").is_dir():
         pytest.skip("FOURFOLD_DATA has no BCCD: no real data here")
-    splits = bccd(directory)
+    splits = load_bccd(directory)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (205, 87, 72)
     assert splits.notices[0].startswith("2 of 4,888 boxes have no area and are left out: BloodImage_003")

@@ -19,6 +19,7 @@ from fourfold.record import (
     PruneSpec,
     Spec,
     StopSpec,
+    TaskSpec,
     TrainSpec,
     Trust,
     UserError,

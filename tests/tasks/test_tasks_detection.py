@@ -230,6 +230,7 @@ def test_outputs_that_say_the_truth_have_no_loss_and_full_precision_whatever_the
         assert values == pytest.approx(
             {"map50": 100, "map": 100, "ap50_0": 100, "ap50_2": 100, "ap_0": 100, "ap_2": 100}, abs=1e-4
         )  # classes 1 and 3 have no boxes
+        assert meter.per_class() == [pytest.approx(100), None, pytest.approx(100), None]
     (first, *_), (second, *_) = task.decode(outputs)[0]["boxes"], targets["boxes"][0]
     assert torch.allclose(first, second, atol=1e-6)
     assert not len(task.decode(outputs)[1]["boxes"])

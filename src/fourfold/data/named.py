@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 READERS: dict[str, str] = {
     "camvid": "fourfold.data.own.camvid:load_camvid",
-    "voc": "fourfold.data.own.voc:voc",
-    "bccd": "fourfold.data.own.voc:bccd",
+    "voc": "fourfold.data.own.voc:load_voc",
+    "bccd": "fourfold.data.own.voc:load_bccd",
     "basic-motions": "fourfold.data.sequences.sets:basic_motions",
     "japanese-vowels": "fourfold.data.sequences.sets:japanese_vowels",
     "spoken-digits": "fourfold.data.sequences.sets:spoken_digits",

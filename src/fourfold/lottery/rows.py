@@ -112,13 +112,17 @@ def _measured(metric: Metric, test: Evaluation) -> dict[str, Any]:
     return {"top1": test.metrics["top1"], "top5": test.metrics.get("top5"), "loss": test.loss, "metrics": test.metrics}
 
 
+_OF_CLASSES = (tasks.ConfusionMeter, tasks.MultilabelMeter, tasks.DetectionMeter)
+"""Meters that tell what came out for each class."""
+
+
 def _per_class(experiment: "Experiment", network: nn.Module) -> PerClass | None:
     """Return what came out for each class of the user's own data; None for built-in data sets and tasks that have none.
 
     It is measured in one more evaluation: the counts of engines are sums.
     """
     meter, splits, precision = experiment.task.meter(), experiment.splits, experiment.spec.train.precision
-    if splits.source is None or not isinstance(meter, tasks.ConfusionMeter | tasks.MultilabelMeter):
+    if splits.source is None or not isinstance(meter, _OF_CLASSES):
         return None
     with computing(precision, experiment.device), laid_out(network, splits, precision) as batches:
         measure(network, batches.test, meter)

@@ -19,7 +19,7 @@ def camvid_unet() -> Spec:
     )
 
 
-@described("Detection in minutes: eight convolutions on blood cells (BCCD) at 224×224, down to a quarter of the weights.")
+@with_description("Detection in minutes: eight convolutions on blood cells (BCCD) at 224×224, to a quarter of the weights.")
 def yolo_tiny_bccd() -> Spec:
     return Spec(
         preset="yolo-tiny-bccd",
@@ -36,7 +36,7 @@ VOC_STEPS = 259
 """Of an epoch: 16,551 images in batches of 64."""
 
 
-@described("Paper 2's released code: YOLOv1 with batch norm on Pascal VOC, which its pruning left unpruned but for the head.")
+@with_description("Paper 2's released code: YOLOv1 with batch norm on Pascal VOC, whose pruning reached the head alone.")
 def yolov1_voc() -> Spec:
     # Its loss is the sum over a batch and ours the mean over images, so that its weight decay of 5e-4 is a 64th beside ours.
     # Its rate rises for five epochs to 1e-5, from a tenth of that; drops at epochs 75 and 105 are counted from there. It starts

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -181,15 +182,23 @@ class DetectionMeter:
         Raises:
             UserError: no image has a box.
         """
-        if not self._images:
-            raise UserError("there is nothing to measure: the meter has seen no batch")
-        values = 100 * average_precisions(self._images, self._classes)
+        values = self._values()
         known = [label for label in range(self._classes) if not np.isnan(values[label, 0])]
         if not known:
             raise UserError("there is nothing to measure: no image has a box that must be found")
         each = {f"ap50_{label}": float(values[label, 0]) for label in known}
         each |= {f"ap_{label}": float(values[label].mean()) for label in known}
         return {"map50": float(values[known, 0].mean()), "map": float(values[known].mean())} | each
+
+    def per_class(self) -> list[float | None]:
+        """Return the average precision of each class at an IoU of 0.5, in percent; None for a class without boxes."""
+        return [None if np.isnan(value) else float(value) for value in self._values()[:, 0]]
+
+    def _values(self) -> NDArray[np.float64]:
+        """Return the average precision of each class at each IoU, in percent; NaN for a class without boxes."""
+        if not self._images:
+            raise UserError("there is nothing to measure: the meter has seen no batch")
+        return 100 * average_precisions(self._images, self._classes)
 
 
 def _own_iou(boxes: Tensor, truth: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def evaluation_of(totals: Tensor, images: int) -> Evaluation:
 def measure(network: nn.Module, items: Resident, meter: Meter) -> None:
     """Let a meter see what a network says of all items, in inference mode."""
     with evaluating(network):
-        for inputs, targets in items.batches(BATCH_SIZE):
+        for inputs, targets in items.batches(_batch_size(items)):
             meter.update(forward(network, inputs), targets)
 
 

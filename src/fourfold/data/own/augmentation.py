@@ -118,7 +118,7 @@ def _nearest(new: int, old: int) -> Tensor:
     return (torch.arange(new) * 2 + 1) * old // (2 * new)
 
 
-def _place(side: int, wanted: int, part: float) -> tuple[int, int]:
+def _place(side: int, target: int, part: float) -> tuple[int, int]:
     """Return where a window begins in a side, and how much is empty before it, where the side is shorter."""
     free = abs(side - target)
     place = min(free, int(part * (free + 1)))

@@ -17,7 +17,7 @@ from fourfold.data.normalizing import Normalization
 from fourfold.data.own.annotations import Annotation, Object, read_annotation
 from fourfold.data.own.augmentation import Views
 from fourfold.data.own.class_folders import Listing
-from fourfold.data.own.decoded import BadImages, Decoded, decoded
+from fourfold.data.own.decoded import BadImages, Decoded, decode_listing
 from fourfold.data.own.image_files import BadImageError, Form, suffixes, upright_size
 from fourfold.data.own.parts import Part, Role, held_out
 from fourfold.data.own.source import Source
@@ -112,7 +112,7 @@ def from_voc(
     )
 
 
-def voc(directory: Path) -> Splits:
+def load_voc(directory: Path) -> Splits:
     """Return Pascal VOC: 2007's and 2012's training and validation images, tested on 2007's test images.
 
     Raises:
@@ -131,7 +131,7 @@ def voc(directory: Path) -> Splits:
     return reading.splits(name="voc", augment=Views(flip=False, scale=(0.8, 1.2)), directory=directory)
 
 
-def bccd(directory: Path) -> Splits:
+def load_bccd(directory: Path) -> Splits:
     """Return BCCD (Shenggan, MIT): blood cells under a microscope, in the repository's own split.
 
     Raises:
@@ -183,7 +183,7 @@ class Reading:
         every = [place for role in places for place in places[role]]
         annotations = [read_annotation(self.root / annotation) for _, annotation in every]
         classes = self._class_names(annotations[: len(places["train"])])
-        images = decoded(
+        images = decode_listing(
             self._listing(places), Form(size=self.size, resize="stretch", colour="rgb"), self.bad_images, directory, progress
         )
         bad = {number for number, _ in images.contents.bad}
