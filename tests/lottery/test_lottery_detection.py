@@ -105,7 +105,7 @@ def test_networks_and_tasks_that_do_not_fit_are_one_sentence(folder, tmp_path, c
     refused(
         with_fields(tiny(folder), {"task.name": "classification"}), r"whose targets are of kind 'boxes': the task for them is"
     )
-    other = presets.new("digits-boxes", data="digits", model="yolo-tiny", task="detection")
+    other = presets.new("digits-boxes", data="digits", model="conv-2", task="detection")
     refused(other, r"`task.name` \(='detection'\) cannot be combined with `data.name` \(='digits'\)")
     for settings, message in (
         ({"task.grid": 0}, "`task.grid`"),
