@@ -1,6 +1,7 @@
 """Artifacts that nobody packed: good ones with changed bytes, tensors and descriptions, signed again as their makers could."""
 
 import copy
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from fourfold.deploy.artifact.values import VALUES
 from fourfold.deploy.artifact.writing import write
 from fourfold.deploy.ir.ops import KINDS
 from fourfold.deploy.ir.ops.activation import FUNCTIONS
+from fourfold.deploy.ir.program import Program
 
 Random = np.random.Generator
 
@@ -47,17 +49,31 @@ JUNK = [None, True, False, [], {}, [[]], [0], [1, 1], [2**27, 2**27], {"kept": 1
 
 
 def corpus(seeds: int = 24) -> list[bytes]:
-    """Return good artifacts of every coding: small random programs, every second one calibrated."""
+    """Return good artifacts of every coding and of every kind of operation: small random programs, half of them calibrated."""
     contents = []
-    for seed in range(seeds):
-        general = seed % 4 > 1
-        program = general_program(seed, int8=bool(seed % 2)) if general else random_program(seed)
-        if seed % 2:
-            program = quantize.calibrate(program, images_for(program, seed))
+    for program in [*map(_program, range(seeds)), *_programs_of_the_other_kinds(seeds)]:
         program = replace(program, provenance={"run": "a", "top1": "61.50"})
         for values in VALUES:
             contents.append(ordered(seal(*write(program, values, entropy=bool(len(contents) % 2)))))
     return contents
+
+
+def _program(seed: int) -> Program:
+    general = seed % 4 > 1
+    program = general_program(seed, int8=bool(seed % 2)) if general else random_program(seed)
+    return quantize.calibrate(program, images_for(program, seed)) if seed % 2 else program
+
+
+def _programs_of_the_other_kinds(seeds: int) -> Iterator[Program]:
+    """Yield programs with the operations that those of the first seeds lack, from further seeds."""
+    kinds = {operation.kind for seed in range(seeds) for operation in _program(seed).operations}
+    seed = seeds
+    while missing := KINDS.keys() - kinds:
+        program = general_program(seed)
+        seed += 1
+        if missing & (found := {operation.kind for operation in program.operations}):
+            kinds |= found
+            yield program
 
 
 def mutated(random: Random, contents: list[bytes]) -> bytes:
@@ -68,17 +84,29 @@ def mutated(random: Random, contents: list[bytes]) -> bytes:
         return _changed_bytes(random, content)
     if way < 0.2:
         return _changed_header(random, content)
-    described, tensors = unseal(content)
+    described, tensors = _opened(content)
     if way < 0.3:
         text = json.dumps(described)
         return _sealed(_changed_bytes(random, text.encode()).decode(errors="surrogateescape"), tensors)
     if way < 0.45:
         return _sealed(json.dumps(described), _changed_tensors(random, tensors))
     for _ in range(random.integers(1, 5)):
-        described = pick(random, CHANGES)(random, described, unseal(contents[random.integers(len(contents))])[0])
+        described = pick(random, CHANGES)(random, described, _opened(contents[random.integers(len(contents))])[0])
     if random.random() < 0.1:
         tensors = _changed_tensors(random, tensors)
     return _sealed(json.dumps(described), tensors)
+
+
+@functools.cache
+def _sealed_parts(content: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    described, tensors = unseal(content)
+    return json.dumps(described), tensors
+
+
+def _opened(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return the description, which may be changed, and the tensors, which may not, of one of the good artifacts."""
+    described, tensors = _sealed_parts(content)
+    return json.loads(described), tensors
 
 
 def pick(random: Random, choices: Any) -> Any:

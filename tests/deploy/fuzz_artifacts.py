@@ -1,5 +1,5 @@
-"""Mutated artifacts by the thousand: each is read or refused in a sentence, in bounded time and memory; and what is read
-becomes C that compiles without a warning, stays in its memory, and computes what numpy does.
+"""Mutated artifacts by the thousand: each is read or refused in a sentence, in bounded time and memory, without a warning;
+and what is read becomes C that compiles without a warning, stays in its memory, and computes what numpy does.
 
     python tests/deploy/fuzz_artifacts.py --count 100000 --seed 1
 
@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,15 +142,17 @@ def fuzz(seed: int, first: int, count: int, compiled: int) -> tuple[dict[str, in
         content = mutated(np.random.default_rng([seed, number]), contents)
         start, program = time.monotonic(), None
         try:
-            program = read(content)
-            counts["refused" if program is None else "read"] += 1
-            if program is not None and (key := hash(structure(program))) in seen:
-                program = None
-            if program is not None:
-                seen.add(key)
-                counts["different"] += 1
-                counts["as C"] += becomes_c(program)
-                packs_again(program)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                program = read(content)
+                counts["refused" if program is None else "read"] += 1
+                if program is not None and (key := hash(structure(program))) in seen:
+                    program = None
+                if program is not None:
+                    seen.add(key)
+                    counts["different"] += 1
+                    counts["as C"] += becomes_c(program)
+                    packs_again(program)
             if time.monotonic() - start > SECONDS:
                 raise FailureError(f"took {time.monotonic() - start:.0f} s")
             if peak_memory() - memory_before > MEMORY:

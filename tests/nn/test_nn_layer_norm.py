@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nn_reference import HYPERCOMPLEX, draw
 from torch import Tensor, nn
 
+from fourfold import nn as fnn
 from fourfold.algebra import QUATERNION, get, product
 from fourfold.nn import layer_norm as ours
 from fourfold.record import UserError
@@ -187,6 +188,25 @@ def test_momentum_none_averages_all_batches() -> None:
     for x in batches:
         layer(x)
     torch.testing.assert_close(layer.running_var, sum(x.var(-1).mean() for x in batches).view(1) / 3)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_an_empty_batch_leaves_the_running_statistics(momentum: float | None) -> None:
+    norm = fnn.InstanceNorm2d(8, momentum=momentum, track_running_stats=True, algebra="quaternion")
+    before = copy.deepcopy(norm.state_dict())
+    assert norm(torch.zeros(0, 8, 4, 4)).shape == (0, 8, 4, 4)
+    for name, value in norm.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("algebra", ["real", "quaternion"])
+def test_running_statistics_follow_within_functions_of_torch_func(algebra: str) -> None:
+    norm, x = fnn.InstanceNorm2d(8, track_running_stats=True, algebra=algebra), torch.randn(3, 8, 4, 4)
+    twin = copy.deepcopy(norm)
+    twin(x)
+    torch.func.grad(lambda x: norm(x).square().sum())(x)
+    torch.testing.assert_close(norm.running_mean, twin.running_mean)
+    torch.testing.assert_close(norm.running_var, twin.running_var)
 
 
 def test_bad_input_is_named() -> None:

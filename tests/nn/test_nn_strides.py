@@ -27,6 +27,9 @@ def with_gaps(x):
     return part.copy_(x)
 
 
+UNBATCHED = ("Conv", "PHMConv", "RotationConv", "MaxPool", "AdaptiveMaxPool", "InstanceNorm")
+"""Layers that take maps without an axis of the batch, too."""
+
 LAYOUTS = {
     **{f"axis {axis} last": lambda x, axis=axis: last_moved(x, axis % x.dim()) for axis in range(4)},
     "reversed axes": lambda x: x.permute(*reversed(range(x.dim()))).contiguous().permute(*reversed(range(x.dim()))),
@@ -57,6 +60,13 @@ def results(layer, inputs, strided_gradient):
     return [y, *torch.autograd.grad(y, wanted, gradient, allow_unused=True)]
 
 
+def second_derivatives(layer, inputs):
+    wanted = [*inputs, *layer.parameters()]
+    first_ones = torch.autograd.grad(first(layer(*inputs)).square().sum(), wanted, create_graph=True, allow_unused=True)
+    total = sum(g.square().sum() for g in first_ones if g is not None)
+    return torch.autograd.grad(total, wanted)
+
+
 @pytest.mark.parametrize(("kind", "algebra"), EVERY)
 def test_every_layer_computes_the_same_of_every_layout(kind, algebra, chosen):
     case = CASES[kind]
@@ -67,6 +77,27 @@ def test_every_layer_computes_the_same_of_every_layout(kind, algebra, chosen):
         for number, (found, right) in enumerate(zip(results(layer, strided, strided_gradient=True), expected, strict=True)):
             message = f"result {number} of inputs with {name}"
             torch.testing.assert_close(found, right, msg=lambda text, message=message: f"{message}: {text}")
+
+
+@pytest.mark.parametrize(("kind", "algebra"), [one for one in EVERY if one[0].startswith(UNBATCHED)])
+def test_layers_that_take_one_map_compute_the_same_of_every_layout(kind, algebra, chosen):
+    layer = CASES[kind].layer(algebra)
+    x = CASES[kind].inputs()[0][0]
+    for name, lay_out in LAYOUTS.items():
+        strided = lay_out(x)
+        expected = results(layer, [strided.contiguous()], strided_gradient=False)
+        for found, right in zip(results(layer, [strided], strided_gradient=True), expected, strict=True):
+            torch.testing.assert_close(found, right, msg=lambda text, name=name: f"one map with {name}: {text}")
+
+
+@pytest.mark.parametrize(("kind", "algebra"), [one for one in EVERY if one[0] == "Linear" or "Conv" in one[0]])
+def test_second_derivatives_are_taken_of_every_layout(kind, algebra, chosen):
+    layer, inputs = CASES[kind].layer(algebra), CASES[kind].inputs()
+    for lay_out in (LAYOUTS["axis 1 last"], LAYOUTS["gaps"], LAYOUTS["first axis expanded"]):
+        strided = [lay_out(x).detach().requires_grad_() for x in inputs]
+        expected = second_derivatives(layer, [x.detach().contiguous().requires_grad_() for x in strided])
+        for found, right in zip(second_derivatives(layer, strided), expected, strict=True):
+            torch.testing.assert_close(found, right)
 
 
 @pytest.mark.parametrize("algebra", ["complex", "quaternion", "octonion"])

@@ -1,6 +1,7 @@
 """What the functions on elements ask of their arguments: a last axis of the right length, and a type wide enough."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
@@ -74,6 +75,11 @@ def in_float32_at_least(function: Callable[Arguments, Result]) -> Callable[Argum
 def widened(x: Tensor) -> Tensor:
     """Return a tensor in float32 or better, for sums and squares leave the precision and the range of half types early."""
     return x.float() if x.dtype in NARROW else x
+
+
+def without_autocast(device: str) -> AbstractContextManager[None]:
+    """Return the context in which tensors of a device keep their types."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _widen(value: object) -> object:

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from fourfold.algebra.algebra import Algebra, get
+from fourfold.algebra.checking import without_autocast
 
 
 class LearnedAlgebra(nn.Module):
@@ -92,5 +93,6 @@ def learned_matrix(constants: Tensor, weight: Tensor) -> Tensor:
     """
     n, out, num_in, *kernel = weight.shape
     table = constants.to(weight.dtype).permute(2, 1, 0).reshape(n * n, n)
-    blocks = (table @ weight.reshape(n, -1)).view(n, n, out, num_in, *kernel)
+    with without_autocast(weight.device.type):  # as the matrices of fixed algebras: what multiplies with it rounds it, once
+        blocks = (table @ weight.reshape(n, -1)).view(n, n, out, num_in, *kernel)
     return blocks.transpose(1, 2).reshape(n * out, n * num_in, *kernel)

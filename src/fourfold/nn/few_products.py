@@ -191,8 +191,8 @@ class _Convolution(torch.autograd.Function):
         geometry: Geometry,
         reference: Reference,
     ) -> Tensor:
+        ctx.save_for_backward(x, weight, kernels)  # x itself, not a copy of it, for second derivatives
         x = x.contiguous()
-        ctx.save_for_backward(x, weight, kernels)
         ctx.products, ctx.geometry, ctx.reference = products, geometry, reference
         n, rank = products.outputs.shape
         biases = None if bias is None else (products.bias @ bias.view(n, -1)).flatten()
@@ -215,6 +215,7 @@ class _Convolution(torch.autograd.Function):
             return *gradients, None, bias_gradient, None, None, None
         products, geometry = ctx.products, ctx.geometry
         n, rank = products.outputs.shape
+        x = x.contiguous()
         input_gradient = torch.empty_like(x) if needs_input else None
         kernels_gradient = torch.zeros_like(kernels)
         gradient = gradient.contiguous()

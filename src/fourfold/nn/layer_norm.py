@@ -21,6 +21,7 @@ from fourfold.algebra import Algebra
 from fourfold.algebra.checking import widened
 from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.components import NumberLayer, laid_out_like
+from fourfold.nn.running import follow
 from fourfold.record import UserError
 
 
@@ -215,7 +216,7 @@ class _InstanceNorm(_WholeNorm):
             mean = parts.mean(-1, keepdim=True)
             centred = parts - mean
             y = _by_group(centred, eps)
-            if self.training and self.running_mean is not None:
+            if self.training and self.running_mean is not None and len(x):
                 self._follow(mean, centred)
         else:
             centred = parts - self.running_mean.view(n, -1, 1)
@@ -226,11 +227,8 @@ class _InstanceNorm(_WholeNorm):
     @torch.no_grad()
     def _follow(self, mean: Tensor, centred: Tensor) -> None:
         """Move the running statistics towards the mean over the batch of those of its images, as torch's instance norm does."""
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
         variance = centred.square().sum(-1).mean((0, 1)) / (centred.shape[-1] - 1)
-        for running, new in ((self.running_mean, mean.mean(0).flatten()), (self.running_var, variance)):
-            running.copy_(torch.lerp(running.to(new.dtype), new, momentum))
+        follow(self, (self.running_mean, mean.mean(0).flatten()), (self.running_var, variance))
 
 
 class InstanceNorm1d(_InstanceNorm, nn.InstanceNorm1d):

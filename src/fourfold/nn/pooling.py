@@ -58,9 +58,11 @@ class _PoolByNorm(NumberLayer):
         dim = input.dim() - self._rank - 1
         numbers = split_components(input, self.algebra, dim)
         with torch.no_grad():
-            _, indices = self._largest(norms(numbers, dim).squeeze(dim))
+            lengths = norms(numbers, dim).squeeze(dim)
+            # torch's pooling takes one volume whose channels lie last for a batch of images, and refuses it.
+            _, indices = self._largest(lengths if dim else lengths.contiguous())
         size, channels = indices.shape[dim + 1 :], input.shape[: dim + 1]
-        if channels_last(input) is not None:  # a position has its channels side by side, and keeps them so
+        if dim == 1 and channels_last(input) is not None:  # a position has its channels side by side, and keeps them so
             flat = numbers.movedim((1, 2), (-2, -1)).flatten(1, -3)
             everywhere = indices.movedim(1, -1).flatten(1, -2).unsqueeze(2).expand(-1, -1, self.algebra.n, -1)
             elements = flat.gather(1, everywhere)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fourfold.algebra.checking import without_autocast
 from fourfold.nn.eager import is_plain_eager
 from fourfold.nn.few_products import differentiable
 
@@ -65,7 +66,8 @@ class _Rotations(torch.autograd.Function):
         ctx.groups, ctx.expanded, ctx.table = groups, expanded, _TABLES[real_part].to(weight.dtype)
         q = weight.reshape(4, -1)
         products = (q.unsqueeze(1) * q).view(16, -1)
-        blocks = ctx.table @ products.mul_(_factor(q, scale))
+        with without_autocast("cpu"):  # the layer rounds the matrix, once
+            blocks = ctx.table @ products.mul_(_factor(q, scale))
         out, *rest = weight.shape
         blocks = blocks.view(4, 4, groups, out // 4 // groups, *rest).movedim((0, 1), (1, 3))
         matrix: Tensor = blocks.flatten(3, 4).flatten(0, 2)
@@ -84,7 +86,8 @@ class _Rotations(torch.autograd.Function):
         q = weight.reshape(4, -1)
         out, *rest = weight.shape
         blocks = gradient.view(ctx.groups, 4, out // 4 // ctx.groups, 4, *rest).movedim((1, 3), (0, 1))
-        by_products = (ctx.table.t() @ blocks.reshape(16, -1)).view(4, 4, -1)
+        with without_autocast("cpu"):
+            by_products = (ctx.table.t() @ blocks.reshape(16, -1)).view(4, 4, -1)
         by_components = (by_products * q).sum(1)  # T is symmetric in the two components of a product
         by_factor = (by_components * q).sum(0)
         factor, squares = _factor(q, scale), _squares(q)

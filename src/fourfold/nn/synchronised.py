@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fourfold.algebra.checking import widened
+from fourfold.algebra.checking import widened, without_autocast
 from fourfold.nn.components import laid_out_like
 from fourfold.nn.copying import deepcopied
-from fourfold.nn.whitening import WhiteningBatchNorm, follow, without_autocast
+from fourfold.nn.running import follow
+from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.nn.whitening_function import fine, inverse_factor
 from fourfold.record import UserError
 

@@ -1,5 +1,6 @@
 """A program without its arrays as JSON, and back: every field is checked, for a file may hold anything."""
 
+import functools
 import json
 import math
 from collections.abc import Iterable
@@ -57,8 +58,8 @@ def operation_from_json(value: Json, output: int, arrays: Json) -> Operation:
     Raises:
         DamageError: a field is missing or of another type.
     """
-    cls = KINDS[choice(value, "kind", tuple(KINDS))]
-    hints = get_type_hints(cls)
+    kind = choice(value, "kind", tuple(KINDS))
+    cls, hints = KINDS[kind], _hints(kind)
     settings = {
         field.name: _setting(value.get(field.name), hints[field.name], field.name)
         for field in _settings(cls)
@@ -215,6 +216,12 @@ def _is_integer(value: Any, largest: int) -> bool:
 
 def _is_sign(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) == 1
+
+
+@functools.cache
+def _hints(kind: str) -> Json:
+    """Return the types of an operation's fields, parsed once."""
+    return get_type_hints(KINDS[kind])
 
 
 def _settings(cls: type[Operation]) -> list[Field[Any]]:

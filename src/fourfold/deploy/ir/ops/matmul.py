@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fourfold.deploy.ir.bounds import LARGEST_RANGE
 from fourfold.deploy.ir.levels import Sums, cut
 from fourfold.deploy.ir.operation import Operation, Shape, Values, named
 from fourfold.record.errors import UserError
@@ -44,7 +45,7 @@ class MatMul(Operation):
         """Return what is added to a sum of levels, and what it is then multiplied by: the output's zero and a half are in it.
 
         Raises:
-            UserError: sums do not fit into 32 bits.
+            UserError: sums do not fit into 32 bits, or the factor is beyond float32.
         """
         one, other, after = (quantized.levels[value] for value in (*self.inputs, self.output))
         terms = quantized.program.shapes[self.inputs[0]][-1]
@@ -52,6 +53,8 @@ class MatMul(Operation):
         bias = (after.zero + 0.5) / factor
         if terms > LONGEST or bias > 2**30:
             raise UserError(f"{named(self)} has sums of {terms} terms and ranges that do not fit into int8's 32 bits")
+        if factor > LARGEST_RANGE:
+            raise UserError(f"{named(self)} has ranges that ask for factors of {factor:.3g} in int8")
         return round(bias), np.float32(factor)
 
     def check_int8(self, quantized: "Quantized") -> None:
