@@ -190,13 +190,16 @@ int main(void)
         float *all[32] = {floats(COUNT), floats(COUNT), floats(COUNT), floats(COUNT)}, *w = all[0], *g = all[1];
         for (int i = 0; i < 4; i++) all[4 + i] = floats(sizes[i] * width), all[8 + i] = floats(sizes[i] * width);
         int64_t rooms[] = {3 * 65 * 5, 3 * 65 * 5, 3 * 65 * width, 3 * 5 * width, width * 3 * 65,
-                           140, 140, width * HIDDEN, 70, width * NEXT, batch * FEATURES};
-        for (int i = 0; i < 11; i++) all[12 + i] = floats(rooms[i]);
+                           140, 140, width * HIDDEN, 70, width * NEXT, batch * FEATURES,
+                           FEATURES * HIDDEN, FEATURES * HIDDEN, width * FEATURES, FEATURES, HIDDEN, 4 * width};
+        for (int i = 0; i < 17; i++) all[12 + i] = floats(rooms[i]);
         float **v = all + 4, **u = all + 8, **room = all + 12;
+        struct dense matrix = {{1, 1, NULL, NULL, NULL, 2, table}, NULL, room[11], room[12], NULL, NULL, room[13], NULL};
+        struct watched watched = {&matrix, room[14], room[15], room[16], 0, 0};
         struct dense dense[] = {
-            {{2, 3, inputs, inputs, outputs, 2, NULL}, NULL, room[0], room[1], room[2], room[3], room[4]},
-            {{1, 1, NULL, NULL, NULL, 2, table}, NULL, room[5], room[6], NULL, NULL, room[7]},
-            {{1, 1, NULL, NULL, NULL, 1, NULL}, room[8], w + 744, g + 744, NULL, NULL, room[9]},
+            {{2, 3, inputs, inputs, outputs, 2, NULL}, NULL, room[0], room[1], room[2], room[3], room[4], &watched},
+            {{1, 1, NULL, NULL, NULL, 2, table}, NULL, room[5], room[6], NULL, NULL, room[7], NULL},
+            {{1, 1, NULL, NULL, NULL, 1, NULL}, room[8], w + 744, g + 744, NULL, NULL, room[9], NULL},
         };
         int64_t weights[] = {650, 70, 70}, at = 0;
         struct layer layers[3];
@@ -211,6 +214,8 @@ int main(void)
         struct perceptron of = {3, layers, NULL, COUNT, all[0], all[1], all[2], all[3], 0, 1, 0.9, 0.999, 1e-8, 0.9, 0.1};
         take(&of, batch, FEATURES, FEATURES, 1, room[10], labels, 1, 1e-3);
         take(&of, batch, FEATURES, 1, batch, room[10], labels, 2, 1e-3);
+        for (int i = 0; i < 325; i++) w[i] = 0; /* one component alone: the products are taken with the matrix */
+        take(&of, batch, FEATURES, FEATURES, 1, room[10], labels, 3, 1e-3);
         for (int i = 0; i < 32; i++) free(all[i]);
         free(labels);
     }

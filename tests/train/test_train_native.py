@@ -1,5 +1,6 @@
 """Steps of perceptrons in native code against PyTorch's, and which trainings take them."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -99,6 +100,53 @@ def test_gradients_are_those_of_autograd_in_double_precision(algebra, batch, inp
     for name, parameter in exact.named_parameters():
         gradient = parameter.grad * masks.get(name, 1)
         torch.testing.assert_close((before[name] - after[name]).double(), gradient, rtol=1e-4, atol=1e-6)
+
+
+REAL, PURE, EQUAL = (1, 1e-5, 1e-5, 1e-5), (1e-5, 1, 1, 1), (1, 1, 1, 1)
+SIZES = {
+    "all but real": (REAL, REAL, REAL, REAL),
+    "all but pure": (PURE, PURE, PURE, PURE),
+    "first layer": (REAL, PURE, EQUAL, EQUAL),
+    "last layers": (EQUAL, EQUAL, REAL, REAL),
+}
+"""Factors of the components of the images, of both quaternion layers' weights, and of what the last layer takes."""
+
+
+@pytest.mark.parametrize("where", SIZES)
+@pytest.mark.parametrize("density", [0.7, 1.0])
+def test_components_of_very_different_size_keep_their_accuracy(where, density):
+    """Few products mix components: where that would drown one, the matrix is taken, for the batch."""
+    of_images, of_first, of_second, of_last = [torch.tensor(factors)[:, None] for factors in SIZES[where]]
+    built = perceptron(inputs=256, hidden=128)
+    built[1].weight.data.view(4, -1).mul_(of_first)
+    built[3].weight.data.view(4, -1).mul_(of_second)
+    built[5].weight.data.view(10, 4, -1).mul_(of_last)
+    built[1].bias.data.zero_()
+    built[3].bias.data.zero_()
+    _, masks = pruned(built, density)
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.randn(60, 4, 64, generator=generator) * of_images).flatten(1)
+    labels = torch.arange(60) % 10
+    exact = copy.deepcopy(built).double()
+    nn.functional.cross_entropy(exact(images.double()), labels).backward()
+    taking = NativePerceptron(built, SGD, masks)
+    taking.take(images, labels, 0.0)
+    for layer in taking._layers[:2]:
+        found = layer.spread(taking._gradient[layer.weights]).double().view(4, -1)
+        right = (exact.get_parameter(f"{layer.name}.weight").grad * layer.mask).view(4, -1)
+        error, size = (found - right).abs().amax(1), right.abs().amax(1)
+        assert (error <= 2e-5 * size).all(), (error / size).tolist()
+
+
+def test_few_products_are_taken_of_components_of_one_size():
+    built = perceptron(inputs=256, hidden=128)
+    taking = NativePerceptron(built, ADAM, pruned(built, 1.0)[1])
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        images = torch.rand(60, 256, generator=generator)
+        images[:, :64] = 0  # pure quaternions, as colours are
+        taking.take(images, torch.arange(60) % 10, 3e-3)
+        assert not any(workspace.by_matrix for workspace in taking._workspace._dense_workspaces)
 
 
 def test_images_may_lie_in_memory_in_any_order():

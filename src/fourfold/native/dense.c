@@ -9,10 +9,9 @@ static const float *mixed(const struct algebra *algebra, struct mixing by, int64
     return room;
 }
 
-/* Compute the real layers' matrices from the weights, before any product. */
-static void dense_prepare(const struct layer *layer)
+/* Compute the real layers' matrices from the weights. */
+static void make_matrices(const struct layer *layer, const struct dense *dense)
 {
-    const struct dense *dense = layer->dense;
     const struct algebra *algebra = &dense->algebra;
     if (algebra->table)
         expand(algebra, layer->outputs / algebra->components, layer->inputs / algebra->components, layer->weight,
@@ -22,9 +21,31 @@ static void dense_prepare(const struct layer *layer)
               dense->matrices);
 }
 
-static void dense_forward(const struct layer *layer, int64_t width)
+/* Make what products need of the weights, before any product. */
+static void dense_prepare(const struct layer *layer)
 {
-    const struct dense *dense = layer->dense;
+    make_matrices(layer, layer->dense);
+    if (layer->dense->watched)
+        watch(layer);
+}
+
+/* Return the way in which a layer is computed for this batch. */
+static const struct dense *chosen(const struct layer *layer)
+{
+    struct watched *watched = layer->dense->watched;
+    if (!watched || !watched->by_matrix)
+        return layer->dense;
+    if (!watched->expanded)
+        make_matrices(layer, watched->matrix);
+    watched->expanded = 1;
+    return watched->matrix;
+}
+
+static void dense_forward(const struct layer *layer, int64_t batch, int64_t width)
+{
+    if (layer->dense->watched)
+        layer->dense->watched->by_matrix = !output_is_kept(layer, batch, width);
+    const struct dense *dense = chosen(layer);
     const struct algebra *algebra = &dense->algebra;
     int64_t n = algebra->n, rank = algebra->rank, inputs = layer->inputs / n, outputs = layer->outputs / n;
     const float *x = mixed(algebra, mixing_of(algebra->of_input, rank, n), inputs * width, layer->input, dense->mixed_input);
@@ -41,7 +62,10 @@ static void dense_forward(const struct layer *layer, int64_t width)
 /* Gradients of a layer's weights and bias, after its product. */
 static void dense_gradient(const struct layer *layer, int64_t batch, int64_t width)
 {
-    const struct dense *dense = layer->dense;
+    struct watched *watched = layer->dense->watched;
+    if (watched && !watched->by_matrix)
+        watched->by_matrix = !gradients_are_kept(layer, batch, width);
+    const struct dense *dense = chosen(layer);
     const struct algebra *algebra = &dense->algebra;
     int64_t n = algebra->n, rank = algebra->rank, inputs = layer->inputs / n, outputs = layer->outputs / n;
     const float *x = n == 1 ? layer->input : dense->mixed_input;
@@ -71,7 +95,7 @@ static void dense_gradient(const struct layer *layer, int64_t batch, int64_t wid
 /* The gradient of a layer's input, after those of its weights. */
 static void dense_backward(const struct layer *layer, int64_t width)
 {
-    const struct dense *dense = layer->dense;
+    const struct dense *dense = chosen(layer);
     const struct algebra *algebra = &dense->algebra;
     int64_t n = algebra->n, rank = algebra->rank, inputs = layer->inputs / n, outputs = layer->outputs / n;
     const float *g = n == 1 ? layer->output_gradient : dense->mixed_output;

@@ -18,6 +18,16 @@ struct dense {
     float *matrices, *matrices_gradient; /* of the real layers (rank, outputs / n, inputs / n): the weights, or room for them */
     float *mixed_input, *mixed_output; /* room: (rank, inputs / n, width) and (rank, outputs / n, width), where n > 1 */
     float *turned; /* room: (width, rank inputs / n) */
+    struct watched *watched; /* NULL unless the layer has few products */
+};
+
+/* What decides whether few products are accurate enough, and the layer without them where they are not. */
+struct watched {
+    const struct dense *matrix; /* the same layer by its expanded matrix */
+    float *by_input, *by_output; /* (n, inputs / n), (n, outputs / n): sums of the weights' absolute values */
+    float *sums; /* room: (2 n, width) */
+    int64_t expanded; /* whether the matrix is that of the present weights ... */
+    int64_t by_matrix; /* ... and whether the products of this batch are taken with it */
 };
 
 /* A linear layer of `weights` weights: all of them, where it is dense, or those that are kept. */

@@ -73,11 +73,11 @@ static void prepare(const struct perceptron *of)
 }
 
 /* From the first layer's input to the last one's output. */
-static void forward(const struct perceptron *of, int64_t width)
+static void forward(const struct perceptron *of, int64_t batch, int64_t width)
 {
     for (int64_t l = 0; l < of->num_layers; l++) {
         const struct layer *layer = of->layers + l;
-        (layer->dense ? dense_forward : sparse_forward)(layer, width);
+        (layer->dense ? dense_forward : sparse_forward)(layer, batch, width);
         if (l + 1 < of->num_layers)
             relu(layer->outputs * width, layer->output);
     }
@@ -106,7 +106,7 @@ static double learn(const struct perceptron *of, int64_t batch, const int64_t *l
         if (labels[b] < 0 || labels[b] >= classes)
             return NAN;
     prepare(of);
-    forward(of, width);
+    forward(of, batch, width);
     double loss = cross_entropy(batch, classes, width, last->output, labels, last->output_gradient);
     backward(of, batch, width);
     (of->adam ? adam : sgd)(of, step, rate);
@@ -148,7 +148,7 @@ double evaluate(const struct perceptron *of, const struct images *images, int64_
     for (int64_t first = 0; first < count; first += batch_size) {
         int64_t batch = count - first < batch_size ? count - first : batch_size, width = padded(batch);
         fetch(images, members + first, batch, width, of->met, of->layers->input);
-        forward(of, width);
+        forward(of, batch, width);
         sum += cross_entropy(batch, last->outputs, width, last->output, labels + first, last->output_gradient) * batch;
         for (int64_t b = 0; b < batch; b++) {
             int64_t best = 0;

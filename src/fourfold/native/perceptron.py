@@ -9,7 +9,7 @@ from fourfold.native.compiling import library
 _COUNT, _NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
-FILES = ("vectors", "tiles", "expansion", "products", "layers", "sparse", "dense", "images")
+FILES = ("vectors", "tiles", "expansion", "products", "layers", "sparse", "cancellation", "dense", "images")
 """What `perceptron.c` needs before it, in the order in which they need each other."""
 
 
@@ -37,7 +37,17 @@ class CDense(ctypes.Structure):
     _fields_ = [
         ("algebra", CAlgebra),
         ("mask", _ADDRESS),
-        *((name, _ADDRESS) for name in ("matrices", "matrices_gradient", "mixed_input", "mixed_output", "turned")),
+        *((name, _ADDRESS) for name in ("matrices", "matrices_gradient", "mixed_input", "mixed_output", "turned", "watched")),
+    ]
+
+
+class CWatched(ctypes.Structure):
+    """What decides whether few products are accurate enough, and the layer without them."""
+
+    _fields_ = [
+        ("matrix", ctypes.POINTER(CDense)),
+        *((name, _ADDRESS) for name in ("by_input", "by_output", "sums")),
+        *((name, _COUNT) for name in ("expanded", "by_matrix")),
     ]
 
 

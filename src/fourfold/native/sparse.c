@@ -153,8 +153,9 @@ static void sparse_prepare(const struct layer *layer)
             layer->both[layer->weights + i] = -(layer->both[i] = layer->weight[i]);
 }
 
-static void sparse_forward(const struct layer *layer, int64_t width)
+static void sparse_forward(const struct layer *layer, int64_t batch, int64_t width)
 {
+    (void)batch;
     product(&layer->matrix, entry_values(layer), layer->bias, layer->input, width, layer->output);
 }
 
