@@ -15,7 +15,7 @@ FITTING = [
     (name, algebra)
     for name, info in models.MODELS.items()
     for algebra in (["quaternion"] if name in DEEP else [*ALGEBRAS, models.PHM])
-    if (name, algebra) not in TOO_ODD and not (info.series and algebra == models.PHM)
+    if (name, algebra) not in TOO_ODD and not ((info.series or info.tokens) and algebra == models.PHM)
 ]
 
 
@@ -26,9 +26,11 @@ def test_every_network_gives_one_output_a_class_in_every_algebra_that_divides_it
     kind = models.MODELS[name].outputs
     for classes, head in ((7, "real"), (22 if kind == "boxes" else 16, "algebra")):
         network = models.build(name, algebra=algebra, device="meta", num_classes=classes, head=head)
-        places = shape[1:] if kind == "label map" else ()
+        steps = models.MODELS[name].series or models.MODELS[name].tokens
+        places = () if kind != "label map" else shape[:1] if steps else shape[1:]
         outputs = 7 * 7 * (classes + 2 * 5) if kind == "boxes" else classes
-        assert network.eval()(torch.empty(2, *shape, device="meta")).shape == (2, outputs, *places)
+        dtype = torch.int64 if models.MODELS[name].tokens else torch.float32
+        assert network.eval()(torch.empty(2, *shape, device="meta", dtype=dtype)).shape == (2, outputs, *places)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_learned_channels_are_appended_to_the_unchanged_image():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "conv-8"}, r"unknown model 'conv-8'; known: conv-2, conv-4, conv-6, gru, lenet-12, .*vgg-16"),
+        ({"name": "conv-8"}, r"unknown model 'conv-8'; known: conv-2, conv-4, conv-6, gpt, gru, lenet-12, .*vgg-16"),
         ({"algebra": "quat"}, "unknown algebra 'quat'; known: real, complex, quaternion, octonion"),
         ({"head": "complex"}, "unknown head 'complex'; known: algebra, real"),
         ({"init": "xavier"}, "unknown scheme 'xavier'; known: torch, he, glorot"),
@@ -200,7 +202,7 @@ def test_mistakes_are_named_with_their_value(options, message):
 
 def test_networks_run_at_their_smallest_size():
     for name, info in models.MODELS.items():
-        if name != "vgg-16" and not name.startswith("resnet") and not info.series:
+        if name != "vgg-16" and not name.startswith("resnet") and not (info.series or info.tokens):
             network = models.build(name, shape=(3, info.smallest, info.smallest), device="meta")
             places = (info.smallest, info.smallest) if info.outputs == "label map" else ()
             count = 1 if info.outputs == "classes" else 2  # batch norm of one pixel

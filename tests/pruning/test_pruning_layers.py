@@ -173,9 +173,39 @@ def test_rows_of_a_whole_u_net_and_of_a_transformer_are_pruned() -> None:
     assert bool(masks["4.weight"].all())
     encoder = nn.TransformerEncoderLayer(16, 2, 32)
     masks = pruning.prune(encoder, density=0.6, unit="row")
-    assert bool(masks["self_attn.in_proj_weight"].all())  # heads belong together: they stay, and do not count
-    counted = {name: mask for name, mask in masks.items() if name != "self_attn.in_proj_weight"}
-    assert sum(kept(counted).values()) == pytest.approx(0.6 * sum(mask.numel() for mask in counted.values()), abs=32)
+    rows = masks["self_attn.in_proj_weight"]  # of queries, keys and values, one below the other
+    assert torch.equal(rows.any(1), rows.all(1))
+    assert 0 < int(rows.any(1).sum()) < len(rows)
+    assert sum(kept(masks).values()) == pytest.approx(0.6 * sum(mask.numel() for mask in masks.values()), abs=32)
+
+
+@pytest.mark.parametrize(
+    ("layer", "blocks"),
+    [
+        (fnn.LSTM(8, 16, algebra="quaternion"), 4),
+        (fnn.GRU(8, 16, 2, bidirectional=True, algebra="quaternion"), 3),
+        (fnn.RNN(8, 16, algebra="complex"), 1),
+        (fnn.LSTMCell(8, 16, algebra="octonion"), 4),
+        (nn.LSTM(8, 16), 4),
+        (fnn.MultiheadAttention(16, 2, algebra="quaternion"), 6),
+    ],
+)
+def test_a_row_of_a_gate_or_head_is_one_element_of_it_in_one_weight(layer: nn.Module, blocks: int) -> None:
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(parameter.numel()))
+    n = getattr(layer, "algebra", fnn.algebra_of(layer)).n
+    masks = choose(nn.Sequential(layer, nn.Linear(16, 3)), Choice(density=0.6, unit="row", scope="layer"))
+    for name, mask in masks.items():
+        if name == "1.weight":
+            continue
+        count = 1 if "out_proj" in name else blocks
+        parts = mask.reshape(count, n, len(mask) // count // n, mask.shape[1])  # (gates, components, elements, columns)
+        rows = parts.any(3).any(1)
+        assert torch.equal(rows, parts.all(3).all(1))
+        assert 0 < int(rows.sum()) < rows.numel()
+    total = sum(mask.numel() for mask in masks.values())
+    assert sum(kept(masks).values()) == pytest.approx(0.6 * total, abs=0.05 * total)
 
 
 class Tied(nn.Module):

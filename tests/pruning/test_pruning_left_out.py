@@ -88,10 +88,9 @@ def test_the_last_density_that_fits_counts_and_rows_of_classes_may_be_named() ->
     assert counts["3.weight"] == round(0.1 * 16 * 16)
     rows = choose(model, Choice(density=0.5, unit="row", densities={"4": 2 / 3}))["4.weight"]
     assert rows.all(1).sum() == 2
-    with pytest.raises(ValueError, match=r"^`densities` \(='0'\) must name a layer that has rows"):
-        choose(
-            nn.Sequential(nn.LSTM(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)), Choice(density=0.5, unit="row", densities={"0": 1})
-        )
+    gates = nn.Sequential(nn.LSTM(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    masks = choose(gates, Choice(density=0.5, unit="row", densities={"0": 0.25}))
+    assert masks["0.weight_ih_l0"].all(1).sum() == masks["0.weight_hh_l0"].all(1).sum() == 4
 
 
 def test_levels_of_masks_stay_exact_beside_what_is_left_out() -> None:

@@ -342,13 +342,15 @@ def test_mistakes_are_one_sentence(settings, sentence):
         prune(network(), **settings)
 
 
-def test_units_of_layers_without_rows_are_refused():
-    model = nn.Sequential(nn.LSTM(4, 4))
+def test_rows_of_a_network_whose_only_weight_is_its_output_layers_are_refused():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
     with pytest.raises(
         ValueError, match=r"`unit` \(='row'\) must be 'weight' or 'element' for a network whose layers have no rows"
     ):
         units_of(model, "row")
     assert units_of(model).unit == "weight"
+    assert not units_of(nn.Sequential(nn.LSTM(4, 4)), "row").untouched
 
 
 def test_negative_scores_cannot_be_divided_by_macs():

@@ -31,7 +31,7 @@ def command(
     Args:
         model: A model's name; or an experiment of your own, such as roads.py; without one, all models are listed.
         algebra: real, complex, quaternion or octonion; several are printed below each other.
-        classes: Outputs of the network, of detectors the classes of boxes; default 10, of detectors 20.
+        classes: Outputs of the network, of detectors the classes of boxes; default 10, of detectors 20, of texts 256.
         head: Output layer: real (paper 1) or algebra (paper 2).
         tables: Print the papers' tables of parameters instead.
     """
@@ -62,10 +62,13 @@ def _classes(model: str) -> int:
 def _sizes(
     model: str, algebra: str, classes: int = 10, head: str = "real", shape: tuple[int, ...] | None = None
 ) -> "models.Sizes":
+    import torch
+
     from fourfold import models
 
     network = models.build(model, algebra=algebra, num_classes=classes, head=head, shape=shape, device="meta")
-    return models.measure(network, shape or models.input_shape(model, algebra))
+    about, sides = models.MODELS[models.canonical_name(model)], shape or models.input_shape(model, algebra)
+    return models.measure(network, torch.zeros(1, *sides, dtype=torch.int64) if about.tokens else sides)
 
 
 def _of_file(console: Console, file: str, algebras: tuple[str, ...]) -> None:
@@ -120,7 +123,7 @@ def _all_models(console: Console, algebras: tuple[str, ...]) -> None:
                 macs.append("")
         table.add_row(model, *parameters, *macs)
     console.print(table)
-    console.print("10 classes, of detectors 20; `fourfold info MODEL` prints a model layer by layer")
+    console.print("10 classes, of detectors 20, of texts 256; `fourfold info MODEL` prints a model layer by layer")
 
 
 def paper_1_table() -> Table:

@@ -67,7 +67,7 @@ def command(
         data: Data of your own: photos/ (a folder of class folders, with --size where images differ in size), data.npz, or
             roads.py:data.
         model: A network of `fourfold info`, or one of your own, as roads.py:net.
-        task: classification, segmentation, detection, multilabel, regression, or one of your own, as roads.py:task.
+        task: classification, segmentation, detection, language, multilabel, regression, or one of your own, as roads.py:task.
         size: Height and width that the images of a folder are brought to, by --set data.resize=crop, fit or stretch.
         bad_images: What becomes of damaged images of a folder: refuse (name one and stop) or skip; default refuse.
         accept_changed_code: Go on although the code of your own has changed since the run began.

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from fourfold.data.places import data_directory, listing, require, where
     from fourfold.data.preparing import prepare
     from fourfold.data.resident import Order, Resident
+    from fourfold.data.sequences.copy_memory import copy_memory
     from fourfold.data.sequences.padding import from_sequences
     from fourfold.data.sequences.sets import from_ts
+    from fourfold.data.sequences.text import from_text
     from fourfold.data.splits import Splits
     from fourfold.data.subset import check_counts, info_for
 
@@ -40,6 +42,7 @@ __all__ = [
     "Views",
     "check",
     "check_counts",
+    "copy_memory",
     "data_directory",
     "download",
     "encoded_channels",
@@ -48,6 +51,7 @@ __all__ = [
     "from_folder",
     "from_pairs",
     "from_sequences",
+    "from_text",
     "from_ts",
     "from_voc",
     "info",
@@ -78,6 +82,8 @@ _LAZY = {
     "from_folder": "own.image_folders",
     "from_pairs": "own.pairs",
     "from_sequences": "sequences.padding",
+    "copy_memory": "sequences.copy_memory",
+    "from_text": "sequences.text",
     "from_ts": "sequences.sets",
     "from_voc": "own.voc",
     "info_for": "subset",

@@ -113,7 +113,12 @@ def _item_shape(shape: Any, spec: Spec) -> tuple[int, ...]:
 
     Features are an image of a single pixel, which perceptrons take as well.
     """
-    if models.MODELS[models.canonical_name(spec.model.name)].series:
+    about = models.MODELS[models.canonical_name(spec.model.name)]
+    if about.tokens:
+        if isinstance(shape, tuple) and len(shape) == 1 and _takes_tokens(spec):
+            return (int(shape[0]),)
+        raise _conflict(spec, f"whose items have the shape {shape} where it takes tokens, integers (steps,)")
+    if about.series:
         series = shape[0] if isinstance(shape, tuple) and len(shape) == 2 and shape[1] == () else shape
         if isinstance(series, tuple) and len(series) == 2 and all(isinstance(side, int) for side in series):
             return series
@@ -124,6 +129,12 @@ def _item_shape(shape: Any, spec: Spec) -> tuple[int, ...]:
         if len(shape) == 1 and models.canonical_name(spec.model.name).startswith("lenet"):
             return (shape[0], 1, 1)
     raise _conflict(spec, f"whose items have the shape {shape} where it takes images")
+
+
+def _takes_tokens(spec: Spec) -> bool:
+    """Whether the inputs of a spec's data are integers."""
+    inputs = example(spec)[0] if parts.is_own_data(spec) else None
+    return isinstance(inputs, torch.Tensor) and not inputs.is_floating_point()
 
 
 def _conflict(spec: Spec, why: str) -> UserError:

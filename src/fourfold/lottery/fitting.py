@@ -13,13 +13,14 @@ KINDS = {
     "classification": ("classes", "label map"),
     "segmentation": ("label map",),
     "detection": ("boxes",),
+    "language": ("label map",),
     "multilabel": ("multi-hot",),
 }
 """Kinds of targets (`Splits.kind`) by task; regression takes any numbers, and a task of the user's own what it likes."""
 
 FITTING = {
     "classes": "classification",
-    "label map": "segmentation or classification",
+    "label map": "segmentation, classification or language",
     "multi-hot": "multilabel",
     "values": "regression",
     "boxes": "detection",
@@ -56,7 +57,7 @@ def check_outputs(spec: Spec, outputs: Any) -> None:
     """
     if spec.task.name == "detection":
         _check_cells(spec, outputs)
-    if spec.task.name not in ("classification", "segmentation") or not isinstance(outputs, Tensor):
+    if spec.task.name not in ("classification", "segmentation", "language") or not isinstance(outputs, Tensor):
         return
     classes = parts.facts(spec).outputs
     if classes is not None and (outputs.dim() < 2 or outputs.shape[1] != classes):

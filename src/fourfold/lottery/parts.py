@@ -210,9 +210,13 @@ def _own_data(spec: Spec) -> Any:
     return _sources[key]
 
 
+_FILES = (".npz", ".ts", ".txt")
+"""Endings of paths that are data of one file."""
+
+
 def _is_path(name: str) -> bool:
-    """Whether a name of data is a path: of a folder of classes, with a slash, or of an .npz or .ts file."""
-    return not is_code(name) and (os.sep in name or "/" in name or name.endswith((".npz", ".ts")))
+    """Whether a name of data is a path: of a folder of classes, with a slash, or of an .npz, .ts or .txt file."""
+    return not is_code(name) and (os.sep in name or "/" in name or name.endswith(_FILES))
 
 
 def _from_path(path: Path, settings: dict[str, Any]) -> Any:
@@ -220,13 +224,15 @@ def _from_path(path: Path, settings: dict[str, Any]) -> Any:
         return data.from_arrays(path)
     if path.suffix == ".ts":
         return data.from_ts(path)
+    if path.suffix == ".txt":
+        return data.from_text(path)
     if (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir():
         return data.from_voc(path, **{name: value for name, value in settings.items() if name != "resize"})
     return data.from_folder(path, **settings)
 
 
 def _is_folder(name: str) -> bool:
-    return _is_path(name) and not name.endswith((".npz", ".ts"))
+    return _is_path(name) and not name.endswith(_FILES)
 
 
 def _folder_settings(spec: Spec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fourfold.algebra import Algebra
-from fourfold.models import detection, resnet, segmentation, sequences, small
+from fourfold.models import detection, language, resnet, segmentation, sequences, small
 from fourfold.models.encoding import LearnedChannel
 from fourfold.models.layers import Layers, numbers
 from fourfold.nn import WhiteningBatchNorm2d, check_divisible, initialize
@@ -35,6 +35,8 @@ class ModelInfo:
     """The images it was published for; steps and features of a network of series."""
     series: bool = False
     """Whether it takes series (steps, features), with their lengths, and no images."""
+    tokens: bool = False
+    """Whether it takes tokens, integers below its outputs, and no images."""
     smallest: int = 1
     """Height and width below which its poolings leave nothing."""
     outputs: Literal["classes", "label map", "boxes"] = "classes"
@@ -90,6 +92,14 @@ MODELS: dict[str, ModelInfo] = {
     ),
     "lstm": ModelInfo(make=partial(sequences.recurrent, kind="lstm"), title="LSTM", shape=(100, 6), series=True),
     "gru": ModelInfo(make=partial(sequences.recurrent, kind="gru"), title="GRU", shape=(100, 6), series=True),
+    "lstm-steps": ModelInfo(
+        make=partial(sequences.recurrent, kind="lstm", every_step=True),
+        title="LSTM steps",
+        shape=(30, 10),
+        series=True,
+        outputs="label map",
+    ),
+    "gpt": ModelInfo(make=language.gpt, title="GPT", shape=(128,), tokens=True, outputs="label map", num_classes=256),
     "transformer-encoder": ModelInfo(make=sequences.transformer, title="transformer encoder", shape=(100, 6), series=True),
 }
 
@@ -161,11 +171,13 @@ def build(
         check_divisible(*outputs, numbers(algebra))
     sides = tuple(shape) if shape is not None else input_shape(name, algebra)
     if len(sides) != len(info.shape):
-        raise UserError(f"`shape` (={sides}) must be {'(steps, features)' if info.series else '(channels, height, width)'}")
+        raise UserError(f"`shape` (={sides}) must be {_axes(info)}")
     channels = sides[-1 if info.series else 0]
+    if learned_from is not None and info.tokens:
+        raise UserError(f"`learned_from` (={learned_from}) must be None for {name}, which takes tokens")
     if learned_from is not None and not 0 < learned_from < channels:
         raise UserError(f"`learned_from` (={learned_from}) must be fewer channels than the {channels} that the network sees")
-    if not info.series and min(sides[1:]) < info.smallest:
+    if not (info.series or info.tokens) and min(sides[1:]) < info.smallest:
         raise UserError(f"images of {sides[1]}×{sides[2]} are too small for {name}: it needs {info.smallest}×{info.smallest}")
 
     with torch.device("meta"):
@@ -198,6 +210,8 @@ def input_shape(name: str, algebra: str | Algebra = "real") -> tuple[int, ...]:
     info = MODELS[canonical_name(name)]
     algebra = numbers(algebra)
     n = algebra.n
+    if info.tokens:
+        return info.shape
     if info.series:
         steps, features = info.shape
         return steps, -(-features // n) * n
@@ -208,6 +222,10 @@ def input_shape(name: str, algebra: str | Algebra = "real") -> tuple[int, ...]:
         check_divisible("image width", width, algebra)
         return n, height, width // n
     return -(-(channels + 1) // n) * n, height, width
+
+
+def _axes(info: ModelInfo) -> str:
+    return "(steps,)" if info.tokens else "(steps, features)" if info.series else "(channels, height, width)"
 
 
 def _letters(name: str) -> str:

@@ -24,17 +24,19 @@ _PERIOD = 10_000.0
 """Of the slowest sine, over 2π (Vaswani et al. 2017)."""
 
 
-def recurrent(shape: tuple[int, int], num_classes: int, layers: Layers, *, kind: Literal["lstm", "gru"]) -> nn.Module:
-    """Return one recurrent layer and an output layer."""
-    _check_fixed(layers, kind)
+def recurrent(
+    shape: tuple[int, int], num_classes: int, layers: Layers, *, kind: Literal["lstm", "gru"], every_step: bool = False
+) -> nn.Module:
+    """Return one recurrent layer and an output layer, for the mean of the steps or for every step."""
+    check_fixed(layers, kind)
     hidden = layers.scaled(HIDDEN)
     layer = {"lstm": fnn.LSTM, "gru": fnn.GRU}[kind](shape[-1], hidden, batch_first=True, algebra=layers.algebra)
-    return RecurrentClassifier(layer, layers.output(hidden, num_classes))
+    return (StepClassifier if every_step else RecurrentClassifier)(layer, layers.output(hidden, num_classes))
 
 
 def transformer(shape: tuple[int, int], num_classes: int, layers: Layers) -> nn.Module:
     """Return a linear layer to tokens, encoder layers that normalise first, and an output layer behind the mean of tokens."""
-    _check_fixed(layers, "transformer-encoder")
+    check_fixed(layers, "transformer-encoder")
     per_head = dimension(layers.algebra) * HEADS
     size = max(1, round(layers.scaled(MODEL) / per_head)) * per_head
     inner = layers.scaled(FEEDFORWARD)
@@ -62,6 +64,24 @@ class RecurrentClassifier(nn.Module):
         steps, _ = self.recurrent(series)
         scores: Tensor = self.output(mean_steps(steps, lengths))
         return scores
+
+
+class StepClassifier(nn.Module):
+    """A recurrent layer of which every step is classified.
+
+    Shapes: series (B, T, F) → (B, classes, T).
+    """
+
+    def __init__(self, recurrent: nn.Module, output: nn.Module) -> None:
+        super().__init__()
+        self.recurrent = recurrent
+        self.output = output
+
+    def forward(self, series: Tensor) -> Tensor:
+        """Return the scores of classes at every step."""
+        steps, _ = self.recurrent(series)
+        scores: Tensor = self.output(steps)
+        return scores.transpose(1, 2)
 
 
 class TransformerClassifier(nn.Module):
@@ -116,6 +136,7 @@ def positions(steps: int, features: int, like: Tensor) -> Tensor:
     return waves[:, :features].to(like.dtype)
 
 
-def _check_fixed(layers: Layers, name: str) -> None:
+def check_fixed(layers: Layers, name: str) -> None:
+    """Raise `UserError` for a learned algebra, which these layers do not have."""
     if layers.algebra == PHM:
         raise UserError(f"`algebra` (='phm') cannot be combined with {name}, whose layers need a fixed algebra")

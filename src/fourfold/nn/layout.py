@@ -22,8 +22,6 @@ class Layout:
     """Groups of a transposed convolution."""
     transposed: bool = False
     """Whether inputs come before outputs, as in transposed convolutions: (in, out / n / groups, *kernel)."""
-    has_rows: bool = True
-    """Whether a row is an output of the layer that can be removed; those of gates and heads belong together."""
 
     def numbers(self, values: Tensor) -> Tensor:
         """Return the values by number: the weight's shape → (n, outputs, inputs, positions), whatever the layout.
@@ -58,9 +56,9 @@ def layout_of(layer: nn.Module, name: str) -> Layout:
     """Return how a layer stores one of its weights, by the weight's local name."""
     if isinstance(layer, BlockedLayer):
         n = layer.algebra.n
-        return Layout(n=n, blocks=layer._blocks(name)[0] if n > 1 else 1, has_rows=False)
+        return Layout(n=n, blocks=layer._blocks(name)[0] if n > 1 else 1)
     if isinstance(layer, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
-        return Layout(has_rows=False)
+        return Layout()
     n = layer.algebra.n if isinstance(layer, AlgebraLayer) and name == "weight" else 1
     if isinstance(layer, _ConvTransposeNd):
         return Layout(n=n, groups=layer.groups, transposed=True)

@@ -10,7 +10,7 @@ from typing import cast
 from fourfold.presets.described import Preset, with_description
 from fourfold.presets.released import PROTOCOLS
 from fourfold.presets.sequences import SEQUENCES
-from fourfold.presets.tasks import camvid_unet, yolo_tiny_bccd, yolov1_voc
+from fourfold.presets.tasks import camvid_unet, gpt_wikitext2, lstm_copy_memory, yolo_tiny_bccd, yolov1_voc
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.record.errors import unknown
 from fourfold.record.spec import AlgebraName
@@ -192,6 +192,8 @@ PRESETS: dict[str, Preset] = {
         camvid_unet,
         yolo_tiny_bccd,
         yolov1_voc,
+        gpt_wikitext2,
+        lstm_copy_memory,
         *SEQUENCES,
     )
 }

@@ -25,7 +25,7 @@ PAPER_2_MILESTONES = (11, 13)
 
 _SERIES = ("lstm-basic-motions", "gru-japanese-vowels", "lstm-spoken-digits", "transformer-spoken-digits")
 
-_DETECTION = ("yolo-tiny-bccd", "yolov1-voc")
+_TASKS = ("yolo-tiny-bccd", "yolov1-voc", "gpt-wikitext2", "lstm-copy-memory")
 
 NOT_RELEASED = (
     "digits",
@@ -34,7 +34,7 @@ NOT_RELEASED = (
     "lenet-12-mnist",
     "vgg16-cifar10",
     "camvid-unet",
-    *_DETECTION,
+    *_TASKS,
     *_SERIES,
 )
 """Presets of which there is no released code; nor is there of early stopping."""

@@ -60,3 +60,28 @@ def yolov1_voc() -> Spec:
         prune=PruneSpec(fraction=0.3),
         stop=StopSpec(accuracy=5, levels=2, max_level=25),
     )
+
+
+@with_description("A decoder-only transformer on bytes of WikiText-2: bits per byte in windows of 128.")
+def gpt_wikitext2() -> Spec:
+    return Spec(
+        preset="gpt-wikitext2",
+        data=DataSpec(name="wikitext-2"),
+        model=ModelSpec(name="gpt"),
+        task=TaskSpec(name="language"),
+        train=TrainSpec(optimizer="adam", learning_rate=1e-3, batch_size=64, epochs=3, schedule="cosine", clip_norm=1.0),
+        prune=PruneSpec(fraction=0.5),
+        stop=StopSpec(max_level=4),
+    )
+
+
+@with_description("Copy memory (Parcollet et al. 2019): an LSTM recalls ten symbols after ten steps; guessing gets 12.5 %.")
+def lstm_copy_memory() -> Spec:
+    return Spec(
+        preset="lstm-copy-memory",
+        data=DataSpec(name="copy-memory"),
+        model=ModelSpec(name="lstm-steps"),
+        train=TrainSpec(optimizer="adam", learning_rate=5e-3, batch_size=128, epochs=20, clip_norm=1.0),
+        prune=PruneSpec(fraction=0.5),
+        stop=StopSpec(accuracy=20, levels=2, max_level=8),
+    )

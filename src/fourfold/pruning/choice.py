@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from fourfold.nn import computes_weights, layout_of, stored_weights, weights_with_layers
+from fourfold.nn import computes_weights, stored_weights, weights_with_layers
 from fourfold.nn.conversion.selecting import Skip, skipped
 from fourfold.pruning._select import SCOPES, check_n_of_m
 from fourfold.pruning.budgets import BUDGETS
@@ -99,8 +99,7 @@ class Shares:
 def shares_of(model: nn.Module, skip: Skip = (), densities: Mapping[str, float] | None = None, unit: str = "weight") -> Shares:
     """Return how a network's weights are divided into those that are pruned together, alone, and not at all.
 
-    A weight that a layer shares with one that is skipped is skipped; rows of recurrent layers and of the projections of
-    attention belong together, and are skipped as units.
+    A weight that a layer shares with one that is skipped is skipped.
 
     Raises:
         UserError: a name fits no module, nothing is left to prune, or a layer that is not skipped computes its weights.
@@ -117,14 +116,12 @@ def shares_of(model: nn.Module, skip: Skip = (), densities: Mapping[str, float] 
         stored = [holders[layer] for layer in layers if not computes_weights(holders[layer])]
         return [names_of[id(weight)] for layer in stored for weight in stored_weights(layer).values()]
 
-    rowless = {name for name, (layer, local, _) in weights.items() if unit == "row" and not layout_of(layer, local).has_rows}
-    kept = set(names(left)) | rowless
+    kept = set(names(left))
     own: dict[str, float] = {}
     for entry, density in (densities or {}).items():
         fitting = names(skipped(model, holders, entry, "densities"))
-        if not set(fitting) - rowless:
-            what = "rows" if fitting else "weights"
-            raise UserError(f"`densities` (={entry!r}) must name a layer that has {what}")
+        if not fitting:
+            raise UserError(f"`densities` (={entry!r}) must name a layer that has weights")
         own |= dict.fromkeys(fitting, float(density))
     own = {name: density for name, density in own.items() if name not in kept}
     rest = tuple(name for name in weights if name not in kept and name not in own)

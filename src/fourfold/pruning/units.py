@@ -26,8 +26,7 @@ class Units:
     dimensions: Mapping[str, int] = field(default_factory=dict)
     """Dimension n of the algebra of each weight, by the weight's name; those that are not named are real."""
     untouched: frozenset[str] = frozenset()
-    """Names of weights of which nothing is pruned, though they count: the output layer's, whose rows are classes, and those
-    of gates and heads, whose rows belong together."""
+    """Names of weights of which nothing is pruned, though they count: the output layer's, whose rows are classes."""
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     """How weights are stored; those that are not named as those of linear layers and convolutions."""
 
@@ -64,8 +63,8 @@ class Units:
 def units_of(model: nn.Module, unit: str = "weight", *, leave_computed: bool = False) -> Units:
     """Return the units of a model's weights.
 
-    Of rows, the output layer's, which is the last one of several with weights, are untouched, and so are those of recurrent
-    layers and of the projections of attention.
+    Of rows, the output layer's, which is the last one of several with weights, are untouched. A row of a recurrent layer, or of
+    a projection of attention, is one element of one gate, or of a query, key or value, in one of the layer's weights.
 
     Raises:
         UserError: an unknown unit; rows of a network of which no layer has any to remove; a layer that computes its weights.
@@ -74,7 +73,7 @@ def units_of(model: nn.Module, unit: str = "weight", *, leave_computed: bool = F
     layouts = {name: layout_of(layer, local) for name, (layer, local, _) in layers.items()}
     untouched: set[str] = set()
     if unit == "row" and layers:
-        untouched = {name for name, layout in layouts.items() if not layout.has_rows} | _of_output_layer(model, layers)
+        untouched = _of_output_layer(model, layers)
         if untouched == set(layers):
             raise UserError("`unit` (='row') must be 'weight' or 'element' for a network whose layers have no rows to remove")
     dimensions = {name: layout.n for name, layout in layouts.items()}

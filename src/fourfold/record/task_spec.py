@@ -28,7 +28,7 @@ class TaskSpec:
     """What the network is asked: loss and metrics."""
 
     name: str = "classification"
-    """classification, segmentation, detection, multilabel, regression, or code such as roads.py:task."""
+    """classification, segmentation, detection, language, multilabel, regression, or code such as roads.py:task."""
     label_smoothing: float = 0.0
     """Classification, segmentation: part of the probability that is spread over all classes."""
     class_weights: tuple[float, ...] | None = None

@@ -4,6 +4,7 @@ from fourfold.record import Metric
 from fourfold.tasks.classification import Classification, ClassificationMeter
 from fourfold.tasks.confusion import ConfusionMeter
 from fourfold.tasks.detection import Detection, DetectionMeter
+from fourfold.tasks.language import Language, LanguageMeter
 from fourfold.tasks.multilabel import Multilabel, MultilabelMeter
 from fourfold.tasks.protocol import Meter, Task, loss_terms, values_of
 from fourfold.tasks.registry import TASKS, get
@@ -17,6 +18,8 @@ __all__ = [
     "ConfusionMeter",
     "Detection",
     "DetectionMeter",
+    "Language",
+    "LanguageMeter",
     "Meter",
     "Metric",
     "Multilabel",

@@ -8,6 +8,7 @@ from fourfold.record.errors import unknown
 from fourfold.record.references import entry_point_names, resolve
 from fourfold.tasks.classification import Classification
 from fourfold.tasks.detection import Detection
+from fourfold.tasks.language import Language
 from fourfold.tasks.multilabel import Multilabel
 from fourfold.tasks.protocol import Task
 from fourfold.tasks.regression import Regression
@@ -29,6 +30,7 @@ TASKS: dict[str, Callable[[TaskSpec], Task]] = {
         label_smoothing=spec.label_smoothing, class_weights=spec.class_weights, ignore_index=spec.ignore_index
     ),
     "detection": lambda spec: Detection(**_given(spec, "grid", "boxes", "coordinate_factor", "no_object_factor")),
+    "language": lambda spec: Language(),
     "regression": lambda spec: Regression(),
 }
 """Every task that fourfold knows, by name."""
