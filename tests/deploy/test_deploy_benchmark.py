@@ -52,7 +52,7 @@ def test_a_runtime_that_is_not_installed_is_left_out_with_a_sentence(program, mo
     runtimes, missing = benchmark.contenders(program)
     assert [name for name in runtimes if "openvino" in name] == []
     assert missing == [
-        f"openvino {values} is left out: openvino is not installed; `pip install 'fourfold[deploy]'` brings it"
+        f"openvino {values} is left out: openvino is not installed; `pip install 'fourfold[bench]'` brings it"
         for values in ("float32", "int8")
     ]
 

@@ -13,7 +13,7 @@ from fourfold.record import RunStore, UserError
 from fourfold.train import versions
 from lottery_samples import results, tiny_spec
 
-pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
+pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[ray]')")
 
 import ray
 from ray.exceptions import NodeDiedError, RaySystemError, WorkerCrashedError

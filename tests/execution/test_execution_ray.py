@@ -22,7 +22,7 @@ from fourfold.execution import Event
 from fourfold.record import Cluster, RunStore
 from lottery_samples import BOTH, results, run_alone, tiny_spec
 
-pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[scale]')")
+pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[ray]')")
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc"),
     pytest.mark.timeout(900),

@@ -38,19 +38,21 @@ def _fetch(url: str, file: str, bar: bool, most_bytes: int, most_seconds: float)
     """
     import requests
     import urllib3
-    from tqdm import tqdm
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     end = time.monotonic() + most_seconds
     with requests.get(url, stream=True, timeout=TIMEOUT) as response, Path(file).open("wb") as target:
         response.raise_for_status()
         total = response.headers.get("content-length", "")
         read = getattr(response.raw, "read1", response.raw.read)  # `read1` returns what is there, and `read` waits for a block
-        progress = tqdm(total=int(total) if total.isdecimal() else None, ncols=79, unit="B", unit_scale=True, disable=not bar)
-        with progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), disable=not bar) as progress:
+            task = progress.add_task(url.rpartition("/")[2], total=int(total) if total.isdecimal() else None)
             try:
                 while block := read(_BLOCK, decode_content=True):
                     target.write(block)
-                    progress.update(len(block))
+                    progress.update(task, advance=len(block))
                     if target.tell() > most_bytes:
                         raise _GivenUpError(f"more than {most_bytes:,} bytes")
                     if time.monotonic() > end:

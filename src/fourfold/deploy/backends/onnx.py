@@ -50,7 +50,7 @@ def to_onnx(
         import onnx
         from onnx import TensorProto, helper
     except ImportError as error:
-        raise UserError("ONNX export needs the package onnx; `pip install 'fourfold[deploy]'` brings it") from error
+        raise UserError("ONNX export needs the package onnx; `pip install 'fourfold[onnx]'` brings it") from error
 
     graph = Graph(last=program.operations[-1].output)
     add_inputs(graph, program)

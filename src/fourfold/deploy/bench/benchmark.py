@@ -91,7 +91,7 @@ def contenders(
             try:
                 found[name] = make()
             except ImportError as error:
-                missing.append(f"{name} is left out: {error.name} is not installed; `pip install 'fourfold[deploy]'` brings it")
+                missing.append(f"{name} is left out: {error.name} is not installed; `pip install 'fourfold[bench]'` brings it")
     return found, missing
 
 

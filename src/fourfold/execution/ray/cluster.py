@@ -55,7 +55,7 @@ class Connection:
 
     def __init__(self, cluster: Cluster, request: dict[str, Any]) -> None:
         if importlib.util.find_spec("ray") is None:
-            raise UserError("Ray is not installed; `pip install 'fourfold[scale]'` adds it")
+            raise UserError("Ray is not installed; `pip install 'fourfold[ray]'` adds it")
         if cluster.memory_per_trial is not None:
             request = request | {"memory": int(cluster.memory_per_trial * 2**30)}
         self._cluster = cluster
