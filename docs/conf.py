@@ -1,4 +1,4 @@
-"""The documentation site: `sphinx-build -W --keep-going docs build/site` builds it; `pip install 'fourfold[docs]'` adds the tools."""
+"""The documentation site: `sphinx-build docs build/site` builds it, `pip install 'fourfold[docs]'` adds the tools."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,6 @@ import fourfold  # noqa: E402
 
 project = "fourfold"
 author = "The fourfold authors"
-copyright = author
 version = release = fourfold.__version__
 
 extensions = [

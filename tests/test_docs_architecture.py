@@ -32,6 +32,11 @@ def test_every_place_that_is_named_is_there() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = [re.split("[><=!~]", requirement)[0] for requirement in required]
-    assert sorted(names) == sorted(row[0] for row in table(PAGE, "why it, and not another")[1:])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split("[><=!~;]", requirement)[0] for requirement in project["dependencies"]}
+    first, _, others = PAGE.partition("Extras bring")
+    assert {row[0] for row in table(first, "why it, and not another")[1:]} == required
+    extras = project["optional-dependencies"].values()
+    optional = {re.split(r"[\[><=!~;]", requirement)[0] for requirements in extras for requirement in requirements}
+    named = {name.strip() for line in re.findall(r"^\| ([\w, -]+) \| [`t]", others, re.M) for name in line.split(",")}
+    assert optional - {"fourfold"} == named

@@ -14,7 +14,9 @@ from pages import blocks, relative_links
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-TOUR, LISTED = ([line.split("#")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()] for page in (README, PAGE))
+TOUR, LISTED = (
+    [line.split("#")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()] for page in (README, PAGE)
+)
 COMMANDS = list(dict.fromkeys([*TOUR, *LISTED]))
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt "
 

@@ -32,12 +32,17 @@ PAGES = {
 }
 """The public packages, and the titles of their pages."""
 
+GROUPS = ("Classes", "Functions", "Packages", "Constants")
+"""The sections of a page."""
+
 
 def names(module: ModuleType) -> list[str]:
     """Return the public names of a package: its own, without what it passes on from torch and without other packages."""
     if hasattr(module, "__all__"):
         return list(module.__all__)
-    return [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__ and name[0] != "_"]
+    return [
+        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
+    ]
 
 
 def write(app: Any, config: Any) -> None:
@@ -54,7 +59,7 @@ def write(app: Any, config: Any) -> None:
 def page_of(path: str) -> str:
     """Return the page of a package, as reStructuredText: its docstring, tables of its names, then one entry for each."""
     module = import_module(path)
-    groups: dict[str, list[str]] = {group: [] for group in ("Classes", "Functions", "Packages", "Constants", "aliases", "torch")}
+    groups: dict[str, list[str]] = {group: [] for group in (*GROUPS, "aliases", "torch")}
     for name in sorted(names(module), key=str.lower):
         groups[_group(path, getattr(module, name))].append(name)
     title = PAGES[path] if path == "fourfold" else f"{path}: {PAGES[path].lower()}"
@@ -66,7 +71,9 @@ def page_of(path: str) -> str:
         parts.append(f"PyTorch's own classes, under the same names: {', '.join(f'``{name}``' for name in torch_names)}.")
     for group, found in groups.items():
         if found and group in ("Classes", "Functions"):
-            parts.append(f".. rubric:: {group}\n\n.. autosummary::\n   :nosignatures:\n\n" + "\n".join(f"   {name}" for name in found))
+            parts.append(
+                f".. rubric:: {group}\n\n.. autosummary::\n   :nosignatures:\n\n" + "\n".join(f"   {name}" for name in found)
+            )
     for group, found in groups.items():
         if found:
             parts.append(f"{group}\n{'-' * len(group)}")

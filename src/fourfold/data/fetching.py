@@ -39,14 +39,14 @@ def _fetch(url: str, file: str, bar: bool, most_bytes: int, most_seconds: float)
     import requests
     import urllib3
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn
 
     end = time.monotonic() + most_seconds
     with requests.get(url, stream=True, timeout=TIMEOUT) as response, Path(file).open("wb") as target:
         response.raise_for_status()
         total = response.headers.get("content-length", "")
         read = getattr(response.raw, "read1", response.raw.read)  # `read1` returns what is there, and `read` waits for a block
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=True), DownloadColumn())
         with Progress(*columns, console=Console(stderr=True), disable=not bar) as progress:
             task = progress.add_task(url.rpartition("/")[2], total=int(total) if total.isdecimal() else None)
             try:
