@@ -65,7 +65,7 @@ def test_listing_commands_run(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_main_job_ends_with_figure_and_page_and_report_reads_it(tmp_path: Path) -> None:
-    (job,) = [command for command in COMMANDS if "run digits" in command]
+    (job,) = [command for command in TOUR if command.startswith(INSTALL) and "run digits" in command]
     arguments = job.partition("fourfold run ")[2].split()
     result = fourfold(["run", *arguments, "--epochs", "2", "--max-level", "2"], tmp_path)
     assert result.returncode == 0, result.stderr
