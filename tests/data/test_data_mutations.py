@@ -1,6 +1,7 @@
-"""Files of every official format, mutated: they are read or refused in a sentence, within bounds of memory.
+"""Whole data sets of every official format with a mutated file: they are read or refused in a sentence, in bounded memory.
 
-A hundred thousand mutations of each (hours; ten thousand take 20 minutes):
+Single files, which are tried a hundred times as fast, are in `test_fuzz_files.py`. A hundred thousand mutations of each format
+(hours; ten thousand take 20 minutes):
 
     FOURFOLD_SWEEP=100000 pytest tests/data/test_data_mutations.py
 """
@@ -15,6 +16,7 @@ import pytest
 from test_data_archives import contents, write_archives
 
 from fake_files import write_batch, write_cifar10, write_cifar100, write_mnist
+from file_mutations import bytes_changed
 from fourfold import data
 from fourfold.record import UserError
 
@@ -51,29 +53,6 @@ FORMATS = {
 """By name: the data set, and what writes it."""
 
 
-def mutated(content: bytes, draw: random.Random) -> bytes:
-    """Change some bytes, most often near the begin, where headers are."""
-    changed = bytearray(content)
-    for _ in range(draw.choice([1, 1, 2, 4])):
-        place = draw.randrange(max(1, min(len(changed), draw.choice([16, 64, 512, 2**20]))))
-        how = draw.randrange(6)
-        if how == 0 and changed:
-            changed[place] ^= 1 << draw.randrange(8)
-        elif how == 1:
-            changed[place : place + draw.choice([1, 2, 4, 8])] = draw.choice(
-                [b"\xff\xff\xff\xff", b"\0\0\0\0", draw.randbytes(8)]
-            )
-        elif how == 2:
-            del changed[place:]
-        elif how == 3:
-            del changed[place : place + draw.randrange(20)]
-        elif how == 4:
-            changed[place:place] = draw.randbytes(draw.randrange(20))
-        else:
-            changed[place:place] = changed[: draw.randrange(200)]
-    return bytes(changed)
-
-
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_mutated_file_is_read_or_refused(kind, tmp_path):
     name, write = FORMATS[kind]
@@ -86,7 +65,7 @@ def test_a_mutated_file_is_read_or_refused(kind, tmp_path):
         draw = random.Random(f"{kind} {seed}")
         folder = Path(shutil.copytree(tmp_path / "whole", tmp_path / "mutated"))
         file = folder / draw.choice(files)
-        file.write_bytes(mutated(file.read_bytes(), draw))
+        file.write_bytes(bytes_changed(file.read_bytes(), draw))
         try:
             data.load(name, folder, download=False)
         except UserError as error:

@@ -11,6 +11,7 @@ from fourfold.cli.arguments import AnyNumber, Maybe
 from fourfold.cli.streams import say
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
+from fourfold.record.files import open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +126,7 @@ def _array(path: Path) -> "NDArray[Any]":
     import numpy as np
 
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             if stream.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
                 raise ValueError("it does not begin as a .npy file")
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]

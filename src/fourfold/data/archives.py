@@ -11,7 +11,6 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from fourfold.data.damage import BadFileError
 from fourfold.data.official import SOURCES, Archive, Source
 from fourfold.data.places import data_directory, find, find_archive, missing
 from fourfold.record.errors import UserError
+from fourfold.record.files import open_regular
 
 _TREE = re.compile(r"wnids\.txt|val/val_annotations\.txt|val/images/\w+\.JPEG|train/n\d{8}/images/\w+\.JPEG")
 """Files of Tiny ImageNet that are read, below its own folder."""
@@ -83,14 +83,16 @@ def unpack(path: Path, archive: Archive, source: Source, directory: Path) -> lis
             for part, place in sorted(parts, key=lambda each: each[1] in official):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 part.replace(place)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0].rstrip(":")
+    except UserError:
+        raise
+    except Exception as error:  # readers of archives raise whatever a damaged header leads to
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise UserError(
+                f"{path} cannot be unpacked into {directory} ({error.strerror or error}); unpack it there by hand, or choose "
+                "another --data-dir"
+            ) from error
+        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
         raise BadFileError(path, f"is cut off or damaged ({reason})", "the official archive is right") from error
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be unpacked into {directory} ({error.strerror or error}); unpack it there by hand, or choose "
-            "another --data-dir"
-        ) from error
     return [place for _, place in parts if place in official]
 
 
@@ -110,7 +112,9 @@ def _place(member: Member, archive: Archive, source: Source, directory: Path) ->
 @contextmanager
 def _opened(path: Path) -> Iterator[Iterator[Member]]:
     """Open an archive for the plain files in it, by what it is and not by its name."""
-    if zipfile.is_zipfile(path):
+    with open_regular(path) as file:
+        is_zip = zipfile.is_zipfile(file)
+    if is_zip:
         with zipfile.ZipFile(path) as packed:
             yield (
                 Member(name=PurePosixPath(each.filename), size=each.file_size, open=partial(packed.open, each))

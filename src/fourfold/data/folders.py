@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 from fourfold.data.damage import BadFileError
 from fourfold.data.datasets import DataInfo
+from fourfold.record.files import read_file
 
 CLASSES = "wnids.txt"
+
+_LARGEST_LIST = 2**26
+"""Bytes of a list; that of the validation images has half a million."""
+
 _CLASS = re.compile(r"n\d{8}")
 _LINE = re.compile(r"(\w+\.JPEG)\t(n\d{8})(?:\t\d+){4}")
 
@@ -65,7 +70,7 @@ def _classes(path: Path, about: DataInfo) -> Sequence[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="ascii").splitlines()
+        return read_file(path, _LARGEST_LIST).decode("ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadFileError(path, f"cannot be read ({error})", "a list in ASCII is right") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.data.damage import BadFileError
+from fourfold.record.files import open_regular
 
 INFLATION = 1032
 """What deflate can make of one byte at most."""
@@ -36,7 +37,7 @@ def read_idx(path: Path, shape: tuple[int, ...], official: int | None = None) ->
     """
     what = "images" if shape else "labels"
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        with open_regular(path) as file, gzip.open(file) if path.suffix == ".gz" else file as stream:
             header = stream.read(8 + 4 * len(shape))
             if len(header) < 8 + 4 * len(shape):
                 raise BadFileError(path, f"has only {len(header)} bytes", f"an idx file of {what} begins with more")

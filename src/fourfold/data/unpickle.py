@@ -4,6 +4,7 @@ A pickle is a program for a small stack machine. This one knows numbers, strings
 names by which numpy writes an array (`stand_ins.py`); a file that asks for anything else is refused.
 """
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from fourfold.data.damage import BadFileError
 from fourfold.data.stand_ins import NAMES, ArrayStandIn, Dtype, Name, RefusedError, as_array, as_dtype, as_text, kind
+from fourfold.record.files import open_regular
 
 _LARGEST = 4 * 2**30
 """Bytes; the largest official file, a batch of Imagenet64, has 1.6e9."""
@@ -28,10 +30,11 @@ def read_pickle(path: Path) -> dict[str, Any]:
         BadFileError: the file cannot be read, is cut off or damaged, or asks for anything but plain data.
     """
     try:
-        size = path.stat().st_size
-        if size > _LARGEST:
-            raise BadFileError(path, f"has {size:,} bytes", f"at most {_LARGEST:,} is right")
-        content = path.read_bytes()
+        with open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > _LARGEST:
+                raise BadFileError(path, f"has {size:,} bytes", f"at most {_LARGEST:,} is right")
+            content = stream.read()
     except OSError as error:
         raise BadFileError(path, f"cannot be read ({error.strerror or error})", "a readable file is right") from error
     if not content:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fourfold.record.reading import READING_ERRORS
+from fourfold.record.text import sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,10 @@ def most_bytes(parameters: int) -> int:
 
 
 class ArraysError(Exception):
-    """A file of arrays that is damaged; the message says how."""
+    """A file of arrays that is damaged; the message says how, on one line and without control characters."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message))
 
 
 def mask_digest(packed: Mapping[str, "np.ndarray"]) -> str:

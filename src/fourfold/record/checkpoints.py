@@ -19,6 +19,7 @@ from fourfold.record.arrays import LARGEST_ARRAYS, LARGEST_HEADER
 from fourfold.record.files import open_regular, replacing
 from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.rows import TICKET
+from fourfold.record.text import sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,10 @@ class Training:
 
 
 class UnusableCheckpointError(Exception):
-    """A checkpoint that cannot be used; the message says which one, and why."""
+    """A checkpoint that cannot be used; the message says which one, and why, on one line and without control characters."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,9 +19,13 @@ from pathlib import Path
 
 from fourfold.record.code_errors import in_code, user_error
 from fourfold.record.errors import UserError
+from fourfold.record.files import read_file
 
 Check = Callable[[Mapping[str, str]], None]
 """Called with the SHA-256 of all files before one is executed; it raises for one that may not be."""
+
+_LARGEST_CODE = 2**26
+"""Bytes of a file of code."""
 
 INSTALLED = ("site-packages", "dist-packages")
 """Folders of installed packages, of which only the package that was named is the user's code."""
@@ -74,9 +78,9 @@ def import_code(source: str, folder: Path, named: str, check: Check) -> Imported
             return _module(source, folder, check)
         file = (folder / source).absolute()
         try:
-            content = file.read_bytes()
+            content = read_file(file, _LARGEST_CODE)
         except OSError as error:
-            raise UserError(f"{file}: expected a file of Python code, found none ({error.strerror})") from error
+            raise UserError(f"{file}: expected a file of Python code, found none ({error.strerror or error})") from error
         _look_in(file.parent)
         helpers = _helpers_of(file, content, file.parent, None)
         names = {str(Path(named).parent / helper.file.relative_to(file.parent)): helper for helper in helpers}

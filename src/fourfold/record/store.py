@@ -400,7 +400,10 @@ class RunStore:
         return self._held.is_held_elsewhere(name)
 
     def sweep(self) -> None:
-        """Remove what a crash has left: parts of files, and checkpoints of levels with rows; for who holds the run's lock."""
+        """Remove what a crash has left: parts of files, and checkpoints and states of levels with rows.
+
+        For who holds the run's lock.
+        """
         for left in self.path.rglob(".*.part"):
             left.unlink(missing_ok=True)
         for training in self.checkpoints.positions():
@@ -409,6 +412,9 @@ class RunStore:
             )
             if any(row.level == training.level for row in rows):
                 self.checkpoints.drop(training.trial, training.level, training.control)
+        for trial in self.trials():  # of those that are done, too, which nobody runs again
+            if len(self._levels_in("states", trial)) > 1:
+                self.drop_states(trial, before=len(self.rows(trial)))
 
     def _content(self, file: Path) -> bytes:
         """Return the content of a file of lines; one that is not there has none."""

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -144,12 +144,10 @@ def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=TIMEOUT_SECONDS)
-    with _until_terminated():
+    with _at_termination(signal.SIG_DFL):  # others are waited for outside of Python, where no handler of its own is called
         try:
             store = distributed.PrefixStore(f"fourfold-{next(_JOINED)}", _store())  # type: ignore[attr-defined]
             distributed.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.world, timeout=timeout)
-        except _TerminatedError as error:
-            raise SystemExit(2) from error  # another rank ended before it came here, and has reported why
         except RuntimeError as error:
             raise RankError(f"rank {launch.rank} does not reach the other ranks ({_reason(error)})") from error
 
@@ -161,16 +159,17 @@ def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
             raise RankError(sentence) from error
 
         try:
-            try:
-                yield Ranks(rank=launch.rank, world=launch.world, parts=launch.world)
-            except UserError as error:
-                say(str(error), error)
-            except torch.OutOfMemoryError as error:
-                say(f"rank {launch.rank} has too little GPU memory; more --parts make each smaller; {GOES_ON}", error)
-            except RuntimeError as error:
-                if not _is_loss(error):
-                    raise
-                say(f"rank {launch.rank} has lost another rank ({_reason(error)}); {GOES_ON}", error)
+            with _at_termination(_raise_terminated):
+                try:
+                    yield Ranks(rank=launch.rank, world=launch.world, parts=launch.world)
+                except UserError as error:
+                    say(str(error), error)
+                except torch.OutOfMemoryError as error:
+                    say(f"rank {launch.rank} has too little GPU memory; more --parts make each smaller; {GOES_ON}", error)
+                except RuntimeError as error:
+                    if not _is_loss(error):
+                        raise
+                    say(f"rank {launch.rank} has lost another rank ({_reason(error)}); {GOES_ON}", error)
         except _TerminatedError as error:
             say(f"rank {launch.rank} was stopped, as all are when one rank ends; {GOES_ON}", error)
         distributed.destroy_process_group()
@@ -189,19 +188,22 @@ def _store() -> Any:
 
 
 @contextlib.contextmanager
-def _until_terminated() -> Iterator[None]:
-    """Raise in the main thread when the launcher sends SIGTERM, which it does to all ranks when one has ended."""
+def _at_termination(act: "signal.Handlers | Callable[..., None]") -> Iterator[None]:
+    """Say what SIGTERM does in the main thread: the launcher sends it to all ranks when one has ended.
+
+    After an error it stays as it is then.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def terminate(*_: object) -> None:
-        _ignore_termination()
-        raise _TerminatedError
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, act)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+def _raise_terminated(*_: object) -> None:
+    _ignore_termination()
+    raise _TerminatedError
 
 
 def _ignore_termination() -> None:

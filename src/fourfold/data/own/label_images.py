@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.data.own.image_files import MOST_PIXELS, formats
+from fourfold.data.own.image_files import formats
 from fourfold.data.own.values import IGNORED
 from fourfold.record.errors import UserError
+from fourfold.record.files import open_regular
 from fourfold.record.text import shortened
 
 MOST_CLASSES = 2**15
@@ -65,22 +66,22 @@ class Labelling:
         Raises:
             UserError: no label image, one of another size, or a value or colour that is unknown.
         """
-        pixels = self._pixels(path)
-        if pixels.shape != size:
-            raise UserError(f"{path}: expected {_sides(size)} pixels as its image has, found {_sides(pixels.shape)}")
+        pixels = self._pixels(path, size)
         labels = self._labels(path, pixels)
         if target == size:
             return labels
         rows, columns = ((np.arange(new) * 2 + 1) * old // (2 * new) for new, old in zip(target, size, strict=True))
         return np.ascontiguousarray(labels[rows][:, columns])
 
-    def _pixels(self, path: Path) -> NDArray[np.int64]:
+    def _pixels(self, path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
+        """Return the values of an image of a size, or the numbers of its colours; another size is not decoded."""
         from PIL import Image
 
         try:
-            with Image.open(path, formats=formats()) as image:
-                if image.size[0] * image.size[1] > MOST_PIXELS:
-                    raise UserError(f"{path}: expected at most {MOST_PIXELS:,} pixels, found {_sides(image.size[::-1])}")
+            with open_regular(path) as stream, Image.open(stream, formats=formats()) as image:
+                if image.size[::-1] != size:
+                    found = _sides(image.size[::-1])
+                    raise UserError(f"{path}: expected {_sides(size)} pixels as its image has, found {found}")
                 if self.palette is not None:
                     colours = np.asarray(image.convert("RGB"), dtype=np.int64)
                     return colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]

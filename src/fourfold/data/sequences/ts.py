@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.record.errors import UserError
+from fourfold.record.files import read_file
 
 _LARGEST_FILE = 2**30
 """Bytes; the largest file of the archives has less."""
@@ -39,11 +40,9 @@ def read_ts(path: Path | str) -> Series:
     """
     path = Path(path).expanduser()
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise UserError(f"{path}: expected at most {_LARGEST_FILE:,} bytes, found {path.stat().st_size:,}")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_file(path, _LARGEST_FILE).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or error
         raise UserError(f"{path}: expected a .ts file that can be read, found {reason}") from error
     classes, first = _header(lines, path)
     values: list[NDArray[np.float32]] = []
@@ -96,15 +95,16 @@ def _series(dimensions: list[str], path: Path, number: int) -> NDArray[np.float3
     for place, text in enumerate(dimensions, 1):
         words = [word.strip() for word in text.split(",")]
         try:
-            column = np.array([np.nan if word == "?" else float(word) for word in words])
+            with np.errstate(over="ignore"):
+                column = np.array([np.nan if word == "?" else float(word) for word in words]).astype(np.float32)
         except ValueError as error:
             raise UserError(
                 f"{path}, line {number}: expected numbers between commas in dimension {place}, found {text[:40]!r}"
             ) from error
         if np.isinf(column).any():
-            raise UserError(f"{path}, line {number}: expected finite numbers in dimension {place}, found an infinity")
+            raise UserError(f"{path}, line {number}: expected finite float32 in dimension {place}, found an infinity")
         columns.append(column)
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(str(len(column)) for column in columns)
         raise UserError(f"{path}, line {number}: expected dimensions of equal length, found {lengths} steps")
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.stack(columns, axis=1)
