@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from checkpoint_samples import specs as checkpoint_specs
 from forked_commands import ForkedCommand, kill_some
-from lottery_samples import files, prepared, results, tiny_spec
 
+from checkpoint_samples import specs as checkpoint_specs
 from forked_ranks import fork_ranks, needs_ranks
 from fourfold import cli, presets, report
 from fourfold.record import PruneSpec, Spec, find_runs
 from fourfold.record.inspection import inspect
 from fourfold.timing import clock
+from lottery_samples import files, prepared, results, tiny_spec
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="forks, and looks for processes in /proc"),

@@ -108,7 +108,7 @@ def source_file(source: str, folder: Path) -> tuple[str, Path] | None:
 def digest_of(file: Path) -> str | None:
     """Return the SHA-256 of a file; None if it cannot be read."""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256(read_file(file, _LARGEST_CODE)).hexdigest()
     except OSError:
         return None
 
@@ -250,7 +250,7 @@ def _helpers_of(file: Path, content: bytes, root: Path, only: str | None) -> lis
                 if path == file or path in helpers:
                     continue
                 try:
-                    code = path.read_bytes()
+                    code = read_file(path, _LARGEST_CODE)
                 except OSError:
                     continue  # which importing it will tell
                 waiting.append((path, code))
