@@ -3,8 +3,8 @@
 import gzip
 import struct
 import zlib
-from io import BufferedIOBase
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ def read_idx(path: Path, shape: tuple[int, ...], official: int | None = None) ->
     """
     what = "images" if shape else "labels"
     try:
-        with open_regular(path) as file, gzip.open(file) if path.suffix == ".gz" else file as stream:
+        with open_regular(path) as file:
+            stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
             header = stream.read(8 + 4 * len(shape))
             if len(header) < 8 + 4 * len(shape):
                 raise BadFileError(path, f"has only {len(header)} bytes", f"an idx file of {what} begins with more")
@@ -68,7 +69,7 @@ def read_idx(path: Path, shape: tuple[int, ...], official: int | None = None) ->
     return content.reshape(count, *shape)
 
 
-def _fill(stream: BufferedIOBase, memory: memoryview) -> int:
+def _fill(stream: BinaryIO | gzip.GzipFile, memory: memoryview) -> int:
     """Read into memory until it is full or the file ends; return how many bytes there were."""
     read = 0
     while read < len(memory) and (block := stream.read(min(_BLOCK, len(memory) - read))):

@@ -7,8 +7,7 @@ import itertools
 import json
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, distributed
 
 from fourfold.record import Launch, RankError, UserError
+from fourfold.train.termination import TerminatedError, at_termination, ending_though_deaf, ignore_termination, raise_terminated
 
 TIMEOUT_SECONDS = 600
 """How long a rank waits for another: downloads and the slowest step must be shorter, and a hung rank ends them all then."""
@@ -123,10 +123,6 @@ class Ranks:
 ALONE = Ranks()
 
 
-class _TerminatedError(BaseException):
-    """The launcher wants this process to end."""
-
-
 @contextlib.contextmanager
 def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
     """Meet the other processes of the launch: gloo for tensors on a CPU, NCCL for those on a GPU.
@@ -144,22 +140,24 @@ def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=TIMEOUT_SECONDS)
-    with _at_termination(signal.SIG_DFL):  # others are waited for outside of Python, where no handler of its own is called
+    with at_termination(signal.SIG_DFL):  # others are waited for outside of Python, where no handler of its own is called
         try:
             store = distributed.PrefixStore(f"fourfold-{next(_JOINED)}", _store())  # type: ignore[attr-defined]
             distributed.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.world, timeout=timeout)
         except RuntimeError as error:
             raise RankError(f"rank {launch.rank} does not reach the other ranks ({_reason(error)})") from error
 
+        stopped = f"rank {launch.rank} was stopped, as all are when one rank ends; {GOES_ON}"
+
         def say(sentence: str, error: BaseException) -> NoReturn:
-            _ignore_termination()  # first of all: the launcher ends this rank as soon as it sees another's end
+            ignore_termination()  # first of all: the launcher ends this rank as soon as it sees another's end
             with contextlib.suppress(RuntimeError):  # the store is gone: better twice than never
                 if store.add("said", 1) > 1:
                     raise SystemExit(2) from error
             raise RankError(sentence) from error
 
         try:
-            with _at_termination(_raise_terminated):
+            with at_termination(raise_terminated), ending_though_deaf(f"fourfold: {stopped}"):
                 try:
                     yield Ranks(rank=launch.rank, world=launch.world, parts=launch.world)
                 except UserError as error:
@@ -170,8 +168,8 @@ def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
                     if not _is_loss(error):
                         raise
                     say(f"rank {launch.rank} has lost another rank ({_reason(error)}); {GOES_ON}", error)
-        except _TerminatedError as error:
-            say(f"rank {launch.rank} was stopped, as all are when one rank ends; {GOES_ON}", error)
+        except TerminatedError as error:
+            say(stopped, error)
         distributed.destroy_process_group()
 
 
@@ -185,30 +183,6 @@ def _store() -> Any:
     store, _, _ = next(distributed.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return distributed.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def _at_termination(act: "signal.Handlers | Callable[..., None]") -> Iterator[None]:
-    """Say what SIGTERM does in the main thread: the launcher sends it to all ranks when one has ended.
-
-    After an error it stays as it is then.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, act)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-def _raise_terminated(*_: object) -> None:
-    _ignore_termination()
-    raise _TerminatedError
-
-
-def _ignore_termination() -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _is_loss(error: RuntimeError) -> bool:
