@@ -1,7 +1,7 @@
 """kill -9 at random moments of whole commands, their workers and their ranks: the same command ends with the same files.
 
 `FOURFOLD_KILLS=100` kills every configuration that often (`-s` says how long that took). Ray has its own, in
-`test_lottery_ray.py`.
+`test_execution_ray.py`.
 """
 
 import itertools
@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from forked_commands import ForkedCommand, kill_some
 
 from checkpoint_samples import specs as checkpoint_specs
+from forked_commands import ForkedCommand, kill_some
 from forked_ranks import fork_ranks, needs_ranks
 from fourfold import cli, presets, report
 from fourfold.record import PruneSpec, Spec, find_runs
