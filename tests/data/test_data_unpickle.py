@@ -223,7 +223,7 @@ def test_damaged_files(tmp_path, content, sentence):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r"nothing cannot be read \(No such file"):
         read_pickle(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"cannot be read \(Is a directory"):
+    with pytest.raises(UserError, match=r"cannot be read \(it is not a file"):
         read_pickle(tmp_path)
     large = tmp_path / "large"
     large.touch()
