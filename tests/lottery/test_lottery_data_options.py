@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lottery_samples import tiny_spec
 
 from fourfold import data, models, presets
 from fourfold.lottery.building import input_shape, splits_of
 from fourfold.record import DataSpec, UserError
 from fourfold.timing import clock
+from lottery_samples import tiny_spec
 
 CPU = torch.device("cpu")
 

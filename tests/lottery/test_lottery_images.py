@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import prepared, run_alone, tiny_spec
 
 from fourfold.lottery import derive_seed
 from fourfold.lottery.building import build, input_shape
 from fourfold.record import DataSpec
+from lottery_samples import prepared, run_alone, tiny_spec
 
 
 def colours(batch, algebra):

@@ -4,8 +4,8 @@ import dataclasses
 import sys
 
 import pytest
-from checkpoint_samples import EndsAtSteps
 
+from checkpoint_samples import EndsAtSteps
 from fourfold import lottery, presets
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import RunStore, Trust

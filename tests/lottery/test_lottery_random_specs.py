@@ -4,13 +4,13 @@ import os
 import random
 
 import pytest
-from lottery_samples import prepared, results
 from random_specs import LAST_LEVEL, Interruptions, draw_spec
 
 from fourfold import lottery
 from fourfold.lottery.controls import check_controls, run_controls
 from fourfold.record import CONTROLS, RunStore, UserError
 from fourfold.train import single_thread
+from lottery_samples import prepared, results
 
 SEEDS = range(int(os.environ.get("FOURFOLD_SWEEP", "10")))
 SAME_NETWORK = ("random-init", "shuffled-layer", "random-layer", "shuffled-global", "erk-random")

@@ -10,6 +10,10 @@ import shutil
 from dataclasses import replace
 
 import pytest
+
+from fourfold import lottery
+from fourfold.record import RunStore, UserError
+from fourfold.train import single_thread
 from lottery_samples import files, prepared, results
 from recovery_samples import (
     BASE,
@@ -20,10 +24,6 @@ from recovery_samples import (
     damaged_copy,
     run,
 )
-
-from fourfold import lottery
-from fourfold.record import RunStore, UserError
-from fourfold.train import single_thread
 
 SWEEP = "FOURFOLD_SWEEP" in os.environ
 

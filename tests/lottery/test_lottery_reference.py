@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import reference_rows
-from checkpoint_samples import EndsAtSteps
 
 import fourfold
+from checkpoint_samples import EndsAtSteps
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.train import OutOfTimeError
 from fourfold.train import checkpoint as pauses

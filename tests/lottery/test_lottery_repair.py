@@ -10,13 +10,13 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from lottery_samples import files, prepared
-from recovery_samples import BASE, DAMAGES, SPECS, all_results, damaged_copy, run
 
 from fourfold.lottery._repair import repair
 from fourfold.record import RunStore, UserError
 from fourfold.record.inspection import Finding, inspect
 from fourfold.train import single_thread
+from lottery_samples import files, prepared
+from recovery_samples import BASE, DAMAGES, SPECS, all_results, damaged_copy, run
 
 SWEEP = "FOURFOLD_SWEEP" in os.environ
 

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from lottery_samples import files, prepared, run_alone, tiny_spec
 
 from fourfold import execution, lottery, pruning
 from fourfold.lottery import Line, levels
@@ -13,6 +12,7 @@ from fourfold.lottery._stability import missing, run_stability
 from fourfold.nn import named_weights
 from fourfold.record import PruneSpec, RunStore, UserError
 from fourfold.train import single_thread
+from lottery_samples import files, prepared, run_alone, tiny_spec
 
 SPEC = tiny_spec("quaternion", levels=3, epochs=1)
 LINE = Line(steps=(0, 20), levels=(0, 2), points=3)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lottery_samples import prepared, tiny_spec
 
 from fourfold import lottery, pruning
 from fourfold.lottery import strategies
@@ -13,6 +12,7 @@ from fourfold.lottery.training import Round, draw, successor_of
 from fourfold.nn import named_weights
 from fourfold.record import KEEPS_TRAINED, PruneSpec
 from fourfold.train import single_thread
+from lottery_samples import prepared, tiny_spec
 
 STEPS = 24  # of an epoch of the digits
 
