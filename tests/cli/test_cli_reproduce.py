@@ -117,7 +117,7 @@ def test_tables_are_computed_from_the_models(name, number, here):
 
 
 MISTAKES = [
-    ("p9", r"unknown figure or table 'p9'; known: claims, .*p1-fig2a, .*p2-params; `fourfold reproduce` describes them"),
+    ("p9", r"unknown figure or table 'p9'; `fourfold reproduce` describes them"),
     ("claims --scale 0.1", r"`claims` are judged by rows that are there: --scale is for figures"),
     ("claims --dry-run", r"`claims` are judged by rows that are there: --dry-run is for figures"),
     ("claims nowhere", r"there is no nowhere; name a run's folder or one that holds runs"),

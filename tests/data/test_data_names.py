@@ -37,7 +37,9 @@ def test_every_data_set_but_digits_has_files():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"unknown data set 'cifar'; known: cifar-10, .*`fourfold data list`"):
+    with pytest.raises(
+        UserError, match=r"unknown data set 'cifar'; did you mean cifar-10 or cifar-100\? .*`fourfold data list`"
+    ):
         data.info("cifar")
     with pytest.raises(UserError, match="unknown data set"):
         data.load("cifar")

@@ -121,7 +121,7 @@ def test_biases_beyond_half_precision_stay_in_single(tmp_path):
 
 def test_mistakes_are_said_in_one_sentence(tmp_path):
     layer = nn.Linear(3, 2)
-    with pytest.raises(UserError, match="unknown values 'int4'; known: codebook, fp16, fp32, int8"):
+    with pytest.raises(UserError, match=r"unknown values 'int4'; did you mean int8\? known: codebook, fp16, fp32, int8"):
         deploy.pack(layer, tmp_path / "a.safetensors", values="int4", shape=(3,))
     with pytest.raises(UserError, match=r"`shape` \(=None\) must be channels, height and width"):
         deploy.pack(layer, tmp_path / "a.safetensors")

@@ -282,7 +282,12 @@ def test_a_control_that_fails_leaves_the_others(ran, tmp_path):
 @pytest.mark.parametrize(
     ("specs", "names", "wanted", "sentence"),
     [
-        ([SPEC], ["random"], None, "unknown control 'random'; known: equal-macs, erk-random, inverted"),
+        (
+            [SPEC],
+            ["random"],
+            None,
+            r"unknown control 'random'; did you mean .*random-init.*\? known: equal-macs, erk-random, inverted",
+        ),
         ([SPEC], ["inverted"], [-1], r"`control_levels` \(=\[-1\]\) must be levels, from 0"),
         (
             [tiny_spec("real")],

@@ -115,11 +115,11 @@ def test_paper_2(data, depth):
     assert (spec.stop.accuracy, spec.stop.levels) == (20, 3)
 
 
-def test_an_unknown_preset_lists_the_known():
+def test_an_unknown_preset_suggests_the_nearest():
     with pytest.raises(
-        UserError, match=r"^unknown preset 'conv9'; known: .*conv2-cifar10, .*vgg16-cifar10.*; `fourfold presets`"
+        UserError, match=r"^unknown preset 'conv4-cifr10'; did you mean conv4-cifar10 or .*\? `fourfold presets`"
     ):
-        presets.get("conv9")
+        presets.get("conv4-cifr10")
 
 
 def test_an_unknown_algebra_lists_the_known():

@@ -126,7 +126,7 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(value, scope):
 
 def test_an_unknown_scope_lists_the_known_ones():
     weights = {"a": torch.ones(3)}
-    with pytest.raises(ValueError, match="unknown scope 'local'; known: component, erk, global, layer"):
+    with pytest.raises(ValueError, match=r"unknown scope 'local'; did you mean global\? known: component, erk, global, layer"):
         magnitude(weights, dense(weights), 0.5, "local")
 
 

@@ -50,8 +50,8 @@ def test_texts_become_values_of_the_fields_type(name, text, value):
         ("train.milestones", "10;12", r"must be integers joined by \+, or \(\)$"),
         ("train.early_stopping", "on", r"^`train\.early_stopping` \(='on'\) must be none$"),
         ("prune.score", "best", r"^`prune\.score` \(='best'\) must be erk|fisher or"),
-        ("train.rate", "1", r"^unknown field of a spec 'train\.rate'; known: .*train\.learning_rate.*$"),
-        ("train", "1", r"^unknown field of a spec 'train'; known: "),
+        ("train.rate", "1", r"^unknown field of a spec 'train\.rate'; did you mean .*train\.learning_rate.*\?$"),
+        ("train", "1", r"^unknown field of a spec 'train'; did you mean train\."),
     ],
 )
 def test_other_texts_are_one_sentence(name, text, sentence):

@@ -258,7 +258,7 @@ def test_the_norm_is_part_of_the_id_and_its_absence_is_what_it_was_before_it():
     assert "norm" not in some[0].to_json()["model"]
     for spec in some:
         assert Spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-    with pytest.raises(UserError, match=r"^unknown model norm 'white'; known: whitening"):
+    with pytest.raises(UserError, match=r"^unknown model norm 'white'; did you mean whitening\? known: whitening"):
         ModelSpec(name="resnet-18", norm="white")
 
 

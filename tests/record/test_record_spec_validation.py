@@ -101,7 +101,9 @@ def test_closed_bounds_and_off_are_allowed(owner, settings):
 @pytest.mark.parametrize(("owner", "name", "kind", "known", "needed"), CHOICES)
 @pytest.mark.parametrize("value", ["nonsense", "Real", "", None, True])
 def test_choices_are_listed_when_one_is_unknown(owner, name, kind, known, needed, value):
-    with pytest.raises(UserError, match=f"^unknown {kind} {re.escape(repr(str(value)))}; known: {known}$"):
+    with pytest.raises(
+        UserError, match=f"^unknown {kind} {re.escape(repr(str(value)))};( did you mean .*\\?)? known: {known}$"
+    ):
         owner(**needed, **{name: value})
 
 

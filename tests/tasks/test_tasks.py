@@ -192,7 +192,7 @@ def test_what_is_no_task_is_one_sentence(tmp_path, name, found):
 
 def test_an_unknown_task_lists_those_that_there_are():
     known = ", ".join(sorted(tasks.TASKS))
-    with pytest.raises(UserError, match=rf"^unknown task 'clasification'; known: {known}; or"):
+    with pytest.raises(UserError, match=rf"^unknown task 'clasification'; did you mean classification\? known: {known}; or"):
         tasks.get(spec_of(name="clasification"))
 
 

@@ -152,7 +152,7 @@ def test_words_become_a_space():
         ("train.epochs=", r"`--set` \(='train\.epochs='\) must be a field and its values"),
         ("train.epochs=1 train.epochs=2", r"`--set` names train\.epochs twice; give all its values at once, with commas"),
         ("train.epochs=1,,2", r"`train\.epochs` \(=''\) must be an integer"),
-        ("train.rate=1,2", r"unknown field of a spec 'train\.rate'; known: "),
+        ("train.rate=1,2", r"unknown field of a spec 'train\.rate'; did you mean .*train\.learning_rate"),
         (
             "prune.score=snip:grasp",
             r"`prune\.score` \(='snip:grasp'\) must be values parted by commas, as its values are not numbers",

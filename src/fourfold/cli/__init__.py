@@ -4,38 +4,50 @@ import contextlib
 import functools
 import io
 import itertools
+import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from fourfold.cli.streams import prepare_streams, say
-from fourfold.record.errors import RankError, UserError
+from fourfold.record.errors import RankError, UserError, nearest, unknown
 from fourfold.record.launch import launched
 from fourfold.record.text import sentence, shortened
 
 __all__ = ["COMMANDS", "main"]
 
-COMMANDS = {
-    "run": "train, prune and rewind: real against quaternion, level after level; the same command resumes",
-    "new": "write an experiment of your own: a file with a network, data and a task to replace",
-    "sweep": "the best settings for each algebra, by a grid or an Optuna study with equal budgets",
-    "status": "how far runs have come",
-    "check": "is every file of a run what was written? `--repair` makes again what training can make",
-    "stability": "do other orders of images find the same valley, and other trials the same masks?",
-    "report": "turn runs into figures, tables and one HTML page",
-    "reproduce": "the papers' figures and tables by name, smaller versions of them, and their claims judged by rows",
-    "study": "questions beyond the papers, asked of any preset: units, budgets, starts, learning rates, algebras",
-    "export": "a trained level as a small artifact, C, ONNX or a state dict",
-    "predict": "classify images with an artifact",
-    "info": "a model's layers, weights and MACs, in any algebra; the papers' tables",
-    "data": "list, download, check or pack data sets",
-    "presets": "the experiments that `run` knows",
-    "bench train": "images a second and seconds a level, beside a plain loop and the processor's limits",
-    "bench deploy": "an artifact's speed and size beside onnxruntime and OpenVINO",
+GROUPS: dict[str, dict[str, str]] = {
+    "Experiments": {
+        "run": "Train, prune and rewind, level by level. Resumes by itself.",
+        "new": "Write a file for your own network, data and task.",
+        "sweep": "Find the best settings for each algebra, by a grid or by Optuna.",
+        "study": "Compare pruning units, budgets, starts, rates or algebras.",
+        "presets": "List the experiments that `run` knows.",
+    },
+    "Results": {
+        "status": "Show how far runs have come.",
+        "report": "Write figures, tables and one HTML page.",
+        "stability": "Measure whether other orders and trials find the same tickets.",
+        "reproduce": "Redo a figure or table of the papers, or judge their claims.",
+        "check": "Verify every file of a run; `--repair` trains lost ones again.",
+    },
+    "Deployment": {
+        "export": "Write a ticket as an artifact, C, a web page, ONNX or for torch.",
+        "predict": "Classify images with an artifact.",
+        "bench deploy": "Measure an artifact beside onnxruntime and OpenVINO.",
+    },
+    "Tools": {
+        "info": "Print a model's layers, weights and MACs in any algebra.",
+        "data": "List, download, check or pack data sets.",
+        "bench train": "Measure training beside a plain PyTorch loop.",
+    },
 }
+"""Commands by what they are for, with a sentence for each."""
+
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 TRACEBACK = "--traceback"
 """Anywhere in a command: print where an error came from, such as the lines of the user's code that it passed through."""
@@ -43,16 +55,15 @@ TRACEBACK = "--traceback"
 HEAR_SECONDS = 5
 """How long a rank keeps its mistake to itself: if rank 0 makes the same one and says so, the launcher ends all before."""
 
-_HELP = """usage: fourfold COMMAND [options]
+_HELP = """Usage: fourfold COMMAND [options]
 
-Neural networks at a fraction of their size: quaternion layers, lottery tickets.
+Train, prune and deploy real, complex, quaternion and octonion networks.
 
-commands:
 {commands}
 
-fourfold COMMAND --help    describes a command
-fourfold --version         prints the version
+fourfold COMMAND --help        describes a command
 fourfold COMMAND --traceback   shows where an error came from
+fourfold --version             prints the version
 """
 
 
@@ -106,9 +117,8 @@ def _rank() -> int:
 
 
 def _dispatch(words: list[str]) -> None:
-    if not words or words[0] in ("-h", "--help"):
-        width = max(map(len, COMMANDS))
-        print(_HELP.format(commands="\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())), end="")
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_HELP.format(commands="\n\n".join(_described(title, group) for title, group in GROUPS.items())), end="")
         return
     if words[0] == "--version":
         from fourfold import __version__
@@ -117,13 +127,23 @@ def _dispatch(words: list[str]) -> None:
         return
     length = 2 if " ".join(words[:2]) in COMMANDS else 1
     name, rest = " ".join(words[:length]), words[length:]
+    family = {each: text for each, text in COMMANDS.items() if each.startswith(f"{words[0]} ")}
+    if name not in COMMANDS and family and (not rest or rest[0] in ("-h", "--help")):
+        print(f"Usage: fourfold {name} COMMAND [options]\n\n{_described('Commands', family)}")
+        return
     if name not in COMMANDS:
-        raise UserError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}; `fourfold --help` describes them")
+        raise unknown("command", " ".join(words[:2]) if family else name, COMMANDS, "`fourfold --help` describes all")
     if launched() and name != "run":
         raise UserError(f"`fourfold {name}` runs in one process: start it without torchrun")
     _check_no_empty(rest)
     command = import_module(f"fourfold.cli.{name.replace(' ', '_')}").command
     _parse(command, f"fourfold {name}", rest)()
+
+
+def _described(title: str, commands: Mapping[str, str]) -> str:
+    """Return a group of commands with a line for each."""
+    width = max(map(len, COMMANDS))
+    return "\n".join([f"{title}:", *(f"  {name:{width}}  {text}" for name, text in commands.items())])
 
 
 def _check_no_empty(words: list[str]) -> None:
@@ -150,7 +170,21 @@ def _parse(command: Callable[..., None], program: str, words: list[str]) -> Call
     except SystemExit as ending:
         if not ending.code:
             raise
-        raise UserError(f"{_first_sentence(complaint.getvalue())}; `{program} --help` describes all arguments") from None
+        said = _first_sentence(complaint.getvalue())
+        if unrecognized := re.match(r"Unrecognized options: (--[^\s,=]+)", said):
+            near = nearest(unrecognized[1], _options(later, style))
+            said = f"unknown option {unrecognized[1]}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        raise UserError(f"{said}; `{program} --help` describes all options".replace("?;", "?")) from None
+
+
+def _options(command: Callable[..., Any], style: tuple[Any, ...]) -> set[str]:
+    """Return the options of a command, as its help names them."""
+    import tyro
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(command, args=["--help"], config=style)
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text.getvalue()))
 
 
 def _first_sentence(box: str) -> str:

@@ -12,7 +12,8 @@ from fourfold.cli.experiments import is_own, own_specs
 from fourfold.cli.presets import print_entry_points
 from fourfold.cli.printing import WIDTH, make_console
 from fourfold.cli.streams import say
-from fourfold.record.errors import UserError, unknown
+from fourfold.data.datasets import DATASETS
+from fourfold.record.errors import UserError, canonical, unknown
 
 ACTIONS = ("list", "get", "check", "pack")
 
@@ -34,6 +35,8 @@ def command(
     """
     if action not in ACTIONS:
         raise unknown("action", action, ACTIONS)
+    if name is not None and action != "list":
+        name = canonical(name, DATASETS)
     if action == "list" and name is not None:
         _list_own(name)
     elif action == "list":

@@ -4,21 +4,23 @@ import re
 
 from fourfold.record.errors import UserError
 
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(text: str, flag: str = "--budget") -> float:
-    """Return the seconds of `90`, `90s`, `9m`, `1.5h`, `1h30m` or `2d`.
+    """Return the seconds of `90s`, `9m`, `1.5h`, `1h30m` or `2d`.
 
     Args:
         text: What was given.
         flag: For what.
 
     Raises:
-        UserError: it is none of these, or not above 0.
+        UserError: it is none of these, has no unit, or is not above 0.
     """
-    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text.strip() or any(not u for _, u in parts[:-1]):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text.strip()):
+        raise UserError(f"`{flag}` (={text!r}) must have a unit: {text.strip()}s, {text.strip()}m or {text.strip()}h")
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         raise UserError(f"`{flag}` (={text!r}) must be a duration such as 90s, 9m or 1h30m")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if not seconds > 0:

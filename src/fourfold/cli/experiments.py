@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fourfold.record import Spec, Trust, UserError, with_fields
-from fourfold.record.errors import unknown
+from fourfold.record.errors import canonical, unknown
 from fourfold.record.references import entry_point, entry_point_names, is_code, parse, resolve
 
 TASKS = {"classify": "classification", "regress": "regression"}
@@ -38,6 +38,7 @@ def specs_for(preset: str, algebra: tuple[str, ...] | None, protocol: str, own: 
 
     names = ALGEBRAS if algebra is None else algebra
     named = {f"{part}.name": name for part, name in own.items() if name is not None}
+    preset = canonical(preset, presets.PRESETS)
     if preset not in TASKS and not is_own(preset):
         if named:
             flag = f"`--{next(iter(named)).removesuffix('.name')}` (={next(iter(named.values()))!r})"

@@ -10,7 +10,7 @@ from fourfold.cli.arguments import Maybe
 from fourfold.cli.experiments import is_own, own_specs
 from fourfold.cli.printing import WIDTH, make_console
 from fourfold.record import Spec
-from fourfold.record.errors import unknown
+from fourfold.record.errors import canonical, unknown
 from fourfold.record.references import Part, entry_point_names, entry_points_of
 
 
@@ -25,6 +25,7 @@ def command(name: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(meta
     from fourfold.presets.papers import PRESETS
 
     console = make_console(WIDTH)
+    name = name and canonical(name, PRESETS)
     if name is None:
         console.print(_table([(preset(), preset.__doc__ or "") for preset in PRESETS.values()]))
         print_entry_points(console, "preset")

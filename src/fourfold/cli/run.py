@@ -20,6 +20,9 @@ from fourfold.record import TICKET, RunStore, UserError, launched
 if TYPE_CHECKING:
     from fourfold.execution import Event
 
+MOST_LEVELS = 1000
+"""That `--keep all` keeps of an experiment without a last level: all that there can be."""
+
 
 def command(
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
@@ -28,7 +31,7 @@ def command(
     trials: int = 5,
     out: Path = Path("runs"),
     parts: Maybe[int] = None,
-    keep: AnyNumber[int] = (),
+    keep: AnyNumber[str] = (),
     data: Maybe[str] = None,
     model: Maybe[str] = None,
     task: Maybe[str] = None,
@@ -63,7 +66,7 @@ def command(
         trials: Trials (seeds) of each algebra.
         out: Folder of the runs; the report is written below it too.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
-        keep: Levels whose trained weights are kept, without the pruned ones; those that are done are trained again.
+        keep: Levels whose trained weights are kept, without the pruned ones, or all; those that are done are trained again.
         data: Data of your own: photos/ (a folder of class folders, with --size where images differ in size), data.npz, or
             roads.py:data.
         model: A network of `fourfold info`, or one of your own, as roads.py:net.
@@ -111,6 +114,9 @@ def command(
     own = {"data": data, "model": model, "task": task}
     specs = [changed(spec, changes, fields) for spec in specs_for(preset, algebra, protocol, own)]
     levels = parse_levels("--control-levels", control_levels)
+    kept = parse_levels("--keep", keep)
+    if kept is None:
+        kept = tuple(range(1 + min(MOST_LEVELS if spec.stop.max_level is None else spec.stop.max_level for spec in specs)))
     execution.check_trackers(track)
     if track_dir and not track:
         raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
@@ -120,7 +126,7 @@ def command(
         specs,
         trials=trials,
         out=out,
-        keep=keep,
+        keep=kept,
         controls=controls,
         control_levels=levels,
         parts=parts,
@@ -159,7 +165,7 @@ def command(
         console.print(f"\nfigure  {page.parent / 'figures'}\npage    {page}")
     stores = [RunStore.expecting(out, spec) for spec in specs]
     for store in stores:
-        for sentence in _never_reached(store, trials, keep):
+        for sentence in _never_reached(store, trials, () if keep == ("all",) else kept):
             console.print(sentence)
     if any(store.failure(trial) for store in stores for trial in range(trials)):
         sys.exit(1)

@@ -2,17 +2,34 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.progress import Progress
 
 from fourfold.cli.arguments import Flag, Maybe
 from fourfold.cli.code import trusting
-from fourfold.cli.duration import parse_duration
+from fourfold.cli.duration import format_duration, parse_duration
 from fourfold.cli.levels import parse_levels
-from fourfold.cli.printing import WIDTH, make_console, print_table
-from fourfold.record import UserError, find_runs
+from fourfold.cli.printing import WIDTH, count, make_console, print_table
+from fourfold.record import RunStore, UserError, find_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fourfold.lottery import Line
+
+    Missing = Callable[[RunStore, int, Line], list[tuple[int, int]]]
+
+
+def _work(store: RunStore, missing: "Missing", line: "Line") -> tuple[int, float]:
+    """Return how many measurements of a run are missing, and the seconds that their trainings take as its levels did."""
+    number, seconds = 0, 0.0
+    for trial in store.trials():
+        rows = store.rows(trial)
+        for level, _ in missing(store, trial, line):
+            number, seconds = number + 1, seconds + 2 * rows[level].provenance.seconds
+    return number, seconds
 
 
 def command(
@@ -24,6 +41,7 @@ def command(
     data_dir: Maybe[Path] = None,
     workers: Maybe[int] = None,
     budget: Maybe[str] = None,
+    dry_run: Flag = False,
     code: Maybe[Path] = None,
     trust_code: Flag = False,
 ) -> None:
@@ -43,6 +61,7 @@ def command(
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
         workers: Trials at a time; default one a core, or one on a GPU.
         budget: Stop cleanly within this time, such as 9m or 1h30m.
+        dry_run: Print the plan and stop.
         code: The file of your own code that the run names, such as roads.py.
         trust_code: Import the code that the run names, from the current folder, whatever it is.
     """
@@ -57,8 +76,16 @@ def command(
     line = lottery.Line(steps=steps, levels=parse_levels("--levels", levels), points=points)
     for store in stores:
         check_line(store, line)
-    total = sum(len(missing(store, trial, line)) for store in stores for trial in store.trials())
     console = make_console(WIDTH)
+    total, seconds = 0, 0.0
+    for store in stores:
+        steps_of_run, seconds_of_run = _work(store, missing, line)
+        console.print(f"  {store.path.name}: {count(steps_of_run, 'measurement')} of two trainings each")
+        total, seconds = total + steps_of_run, seconds + seconds_of_run
+    if total:
+        console.print(f"  about {format_duration(seconds)} of one core, by the time that the runs' levels took")
+    if dry_run:
+        return
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=total)
 

@@ -12,7 +12,7 @@ from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import WIDTH, make_console, print_table, titled
 from fourfold.record import UserError
-from fourfold.record.errors import unknown
+from fourfold.record.errors import canonical, unknown
 
 
 def command(
@@ -54,6 +54,7 @@ def command(
         for known, study in studies.STUDIES.items():
             console.print(f"{known:16}{study.question}")
         return
+    name = canonical(name, studies.STUDIES)
     if name not in studies.STUDIES:
         raise unknown("study", name, studies.STUDIES, "`fourfold study` describes them")
     study = studies.STUDIES[name]

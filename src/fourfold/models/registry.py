@@ -15,7 +15,7 @@ from fourfold.models.encoding import LearnedChannel
 from fourfold.models.layers import Layers, numbers
 from fourfold.nn import WhiteningBatchNorm2d, check_divisible, initialize
 from fourfold.record import UserError
-from fourfold.record.errors import unknown
+from fourfold.record.errors import canonical, unknown
 from fourfold.record.task_spec import BOXES, GRID
 
 MOST_CLASSES = 2**31 - 1
@@ -106,7 +106,7 @@ MODELS: dict[str, ModelInfo] = {
 
 def is_known(name: str) -> bool:
     """Whether there is a model of that name, in any spelling."""
-    return any(_letters(known) == _letters(name) for known in MODELS)
+    return canonical(name, MODELS) in MODELS
 
 
 def canonical_name(name: str) -> str:
@@ -115,10 +115,10 @@ def canonical_name(name: str) -> str:
     Raises:
         ValueError: there is no such model.
     """
-    for known in MODELS:
-        if _letters(known) == _letters(name):
-            return known
-    raise unknown("model", name, MODELS)
+    known = canonical(name, MODELS)
+    if known not in MODELS:
+        raise unknown("model", name, MODELS)
+    return known
 
 
 def build(
@@ -226,7 +226,3 @@ def input_shape(name: str, algebra: str | Algebra = "real") -> tuple[int, ...]:
 
 def _axes(info: ModelInfo) -> str:
     return "(steps,)" if info.tokens else "(steps, features)" if info.series else "(channels, height, width)"
-
-
-def _letters(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())

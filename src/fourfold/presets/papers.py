@@ -12,7 +12,7 @@ from fourfold.presets.released import PROTOCOLS
 from fourfold.presets.sequences import SEQUENCES
 from fourfold.presets.tasks import camvid_unet, gpt_wikitext2, lstm_copy_memory, yolo_tiny_bccd, yolov1_voc
 from fourfold.record import DataSpec, EarlyStopping, ModelSpec, PruneSpec, Spec, StopSpec, TrainSpec
-from fourfold.record.errors import unknown
+from fourfold.record.errors import canonical, unknown
 from fourfold.record.spec import AlgebraName
 
 
@@ -203,13 +203,14 @@ def get(name: str, *, algebra: str = "real", protocol: str = "text") -> Spec:
     """Return a preset's spec in an algebra; use `dataclasses.replace` to change it.
 
     Args:
-        name: One of `PRESETS`.
+        name: One of `PRESETS`, in any spelling.
         algebra: Of the layers.
         protocol: `text` as the papers say it, `released` as their released code does it.
 
     Raises:
         ValueError: there is no such preset, algebra or protocol, or the code was not released for it.
     """
+    name = canonical(name, PRESETS)
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS, "`fourfold presets` describes them")
     if protocol not in PROTOCOLS:

@@ -1,5 +1,6 @@
 """The one error that is the user's to mend."""
 
+import difflib
 from collections.abc import Iterable
 
 from fourfold.record.text import LONGEST, sentence, shortened
@@ -45,9 +46,66 @@ class RankError(UserError):
     """What one of several processes says for all of them; the others end without a word."""
 
 
+SUGGESTED = 3
+LEAST_ALIKE, NEARLY_AS_ALIKE = 0.6, 0.12
+"""Of two names, twice the letters that they share in order over all of theirs; and how far behind the best others may be."""
+SHORTEST_PART = 3
+"""Letters of a name by which longer ones are found."""
+
+LISTED = 12
+"""Names that an error lists; of more it names the nearest, or says where they are listed."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
-    """Return the error for a name that is in none of our tables, listing those that are: all of them, however many."""
-    listed = ", ".join(sorted(known))
-    error = UserError(f"unknown {kind} {shortened(str(name), 100)!r}; known: {listed}{'; ' + hint if hint else ''}")
+    """Return the error for a name that is in none of our tables.
+
+    It suggests the names that are spelled nearly so. Up to 12 known names are listed; more only where there is neither a
+    suggestion nor a hint.
+
+    Args:
+        kind: What it should name, such as `preset`.
+        name: The unknown one.
+        known: All names.
+        hint: Where they are described, such as a command.
+    """
+    names = sorted(known)
+    near = nearest(str(name), names)
+    parts = [f"unknown {kind} {shortened(str(name), 100)!r}"]
+    if near:
+        parts.append(f"did you mean {' or '.join(near)}?")
+    if len(names) <= LISTED or not (near or hint):
+        parts.append(f"known: {', '.join(names)}")
+    error = UserError("; ".join([*parts, hint] if hint else parts).replace("?;", "?"))
     error.longest = None
     return error
+
+
+def canonical(name: str, known: Iterable[str]) -> str:
+    """Return the known name that a name is but for case, hyphens, underscores and spaces, or the name as it is."""
+    return next((each for each in known if _letters(each) == _letters(name)), name)
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three names that are spelled nearly as one is, the nearest first; case, _ and spaces do not count.
+
+    Where there are none, those that contain it.
+    """
+    spelled, plain = {_plain(each): each for each in known}, _plain(name)
+    near = difflib.get_close_matches(plain, spelled, n=SUGGESTED, cutoff=LEAST_ALIKE)
+    if near:
+        best = _alike(plain, near[0])
+        near = [each for each in near if _alike(plain, each) >= best - NEARLY_AS_ALIKE]
+    containing = [each for each in spelled if plain in each] if len(plain) >= SHORTEST_PART else []
+    return [spelled[each] for each in near or containing[:SUGGESTED]]
+
+
+def _alike(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio()
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter not in "-_ ")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").replace(" ", "-")
