@@ -56,6 +56,10 @@ def rows_of(out):
     return {(row.run, row.trial, row.level): row for store in find_runs(out) for t in store.trials() for row in store.rows(t)}
 
 
+METRICS = {"classification": "top1", "segmentation": "miou", "detection": "map50", "sequences": "top1"}
+METRICS |= {"multilabel": "f1", "regression": "rmse", "custom": "within"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_templates_run_as_they_are(here, quick_plan, task):
@@ -66,7 +70,7 @@ def test_templates_run_as_they_are(here, quick_plan, task):
     assert {row.algebra for row in rows.values()} == {"real", "quaternion"}
     assert len(rows) == 4
     for row in rows.values():
-        assert row.metric.name == {"classification": "top1", "multilabel": "f1", "regression": "rmse", "custom": "within"}[task]
+        assert row.metric.name == METRICS[task]
         assert row.metric.name in row.metrics
         assert list(row.provenance.code) == ["my_roads.py"]
         assert row.provenance.engine == "eager"

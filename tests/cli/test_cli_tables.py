@@ -59,7 +59,19 @@ def test_info_takes_classes_and_the_head():
 def test_info_without_a_model_lists_all_and_says_what_does_not_divide():
     table = lines("info", "--algebra", "octonion")
     names = [line[0] for line in table[1:-1]]
-    tasks = ["unet", "unet-8", "segnet", "yolov1", "yolo-tiny", "lstm", "gru", "lstm-steps", "gpt", "transformer-encoder"]
+    tasks = [
+        "unet",
+        "unet-8",
+        "unet-transposed",
+        "segnet",
+        "yolov1",
+        "yolo-tiny",
+        "lstm",
+        "gru",
+        "lstm-steps",
+        "gpt",
+        "transformer-encoder",
+    ]
     assert names == [*PAPER_1, "vgg-16", "resnet-8", "resnet-20", *PAPER_2, *tasks]
     assert ["lenet-300-100", "does", "not", "divide"] in table
 

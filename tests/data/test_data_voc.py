@@ -336,3 +336,26 @@ def test_bccd_is_read_as_it_is(tmp_path):
     splits = load_bccd(directory)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (205, 87, 72)
     assert splits.notices[0].startswith("2 of 4,888 boxes have no area and are left out: BloodImage_003")
+
+
+def test_boxes_in_arrays_are_checked_and_move_too():
+    images, targets = painted(12)
+    arrays = images.movedim(1, -1).numpy(), {"boxes": targets["boxes"].numpy(), "labels": targets["labels"].numpy()}
+    splits = data.from_arrays(arrays, targets="boxes", classes=["black", "white"], normalization="none")
+    assert (splits.kind, splits.outputs, len(splits.test)) == ("boxes", 2, 2)
+    for views, placed in splits.prepare(spec=DataSpec(name="white", crop=4, flip=True)).train.epoch(3, 0):
+        for view, corners in zip(views, placed["boxes"], strict=True):
+            assert corners[0].tolist() == pytest.approx(found_in(view * 255), abs=1e-6)
+    boxes, labels = arrays[1]["boxes"], arrays[1]["labels"]
+    outside = boxes.copy()
+    outside[5, 0, 2] = 1.5
+    for wrong, message in (
+        ({"boxes": outside, "labels": labels}, r"at item 5\) must be corners"),
+        ({"boxes": boxes[..., [2, 1, 0, 3]], "labels": labels}, r"at item 0\) must be corners"),
+        ({"boxes": boxes, "labels": labels + 7}, "must be a class, 0 to 1, or -1"),
+        ({"boxes": boxes[:, :, :3], "labels": labels}, r"must have floats \(N, M, 4\)"),
+        ({"boxes": boxes}, "must be a dict of `boxes` and `labels`"),
+        (labels, "must be a dict of `boxes` and `labels`"),
+    ):
+        with pytest.raises(UserError, match=message):
+            data.from_arrays((arrays[0], wrong), targets="boxes", classes=["black", "white"])

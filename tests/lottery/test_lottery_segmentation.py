@@ -62,6 +62,7 @@ def test_both_networks_run_all_levels_and_controls_with_mean_iou_in_their_rows(f
     [
         {"prune.unit": "element", "prune.rewind": "continue"},
         {"prune.unit": "row", "task.class_weights": (1.0,) * 11},
+        {"model.name": "unet-transposed", "prune.unit": "element"},
         {"model.name": "segnet", "prune.score": "taylor", "data.flip": False},
     ],
 )

@@ -10,12 +10,13 @@ from fourfold.algebra import ALGEBRAS, QUATERNION
 from fourfold.record import UserError
 
 TOO_ODD = [("lenet-300-100", "octonion"), ("lenet-12", "octonion")]
+NOT_LEARNED = {"unet-transposed"}
 DEEP = {"resnet-34", "resnet-101", "resnet-152"}  # built of the same blocks as resnet-18 and resnet-50
 FITTING = [
     (name, algebra)
     for name, info in models.MODELS.items()
     for algebra in (["quaternion"] if name in DEEP else [*ALGEBRAS, models.PHM])
-    if (name, algebra) not in TOO_ODD and not ((info.series or info.tokens) and algebra == models.PHM)
+    if (name, algebra) not in TOO_ODD and not ((info.series or info.tokens or name in NOT_LEARNED) and algebra == models.PHM)
 ]
 
 

@@ -6,10 +6,21 @@ import torch
 from fourfold import models
 from fourfold.algebra import get
 from fourfold.models import segmentation
+from fourfold.record import UserError
 
-CHANNELS = {"unet": (32, 64, 128, 256), "unet-8": (8, 16, 32, 64), "segnet": (32, 64, 128)}
+CHANNELS = {
+    "unet": (32, 64, 128, 256),
+    "unet-transposed": (32, 64, 128, 256),
+    "unet-8": (8, 16, 32, 64),
+    "segnet": (32, 64, 128),
+}
 # Eleven classes, a real head, 3 channels for real and 4 for quaternion.
-PARAMETERS = {"unet": (2_142_603, 538_443), "unet-8": (134_763, 34_395), "segnet": (445_003, 112_651)}
+PARAMETERS = {
+    "unet": (2_142_603, 538_443),
+    "unet-transposed": (1_927_563, 484_683),
+    "unet-8": (134_763, 34_395),
+    "segnet": (445_003, 112_651),
+}
 
 
 def stage(inputs, outputs, n, depth=2):
@@ -21,7 +32,8 @@ def by_hand(name, n, classes):
     channels = CHANNELS[name]
     total = sum(stage(before, size, n) for before, size in zip([3 if n == 1 else 4, *channels], channels, strict=False))
     for below, size in zip(channels[:0:-1], channels[-2::-1], strict=True):
-        total += stage(below, size, n, 1) + stage(2 * size, size, n) if name != "segnet" else stage(below, size, n)
+        larger = 4 * below * size // n + 2 * size if name == "unet-transposed" else stage(below, size, n, 1)
+        total += larger + stage(2 * size, size, n) if name != "segnet" else stage(below, size, n)
     if name == "segnet":
         # Stages of the decoder begin where the encoder's end: the last keeps its channels.
         total += stage(channels[0], channels[0], n)
@@ -43,6 +55,10 @@ def test_parameters_of_both_networks_are_those_of_their_description(name, classe
 @pytest.mark.parametrize("size", [(8, 8), (15, 22), (9, 17)])
 def test_maps_of_any_size_have_an_output_at_every_pixel_and_a_gradient_in_every_weight(name, algebra, size):
     channels = models.input_shape(name, algebra)[0]
+    if (name, algebra) == ("unet-transposed", "phm"):
+        with pytest.raises(UserError, match=r"`algebra` \(='phm'\) cannot be combined with transposed convolutions"):
+            models.build(name, algebra=algebra)
+        return
     network = models.build(name, algebra=algebra, num_classes=3, shape=(channels, *size), seed=0, width=0.25)
     output = network(torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0)))
     output.square().sum().backward()

@@ -11,8 +11,9 @@ from fourfold.record import UserError
 from fourfold.record.errors import unknown
 from fourfold.record.files import write_atomically
 
-TASKS = ("classification", "multilabel", "regression", "custom")
-"""Each has a template; custom is a task with a loss and a metric of its own."""
+TASKS = ("classification", "segmentation", "detection", "sequences", "multilabel", "regression", "custom")
+"""Each has a template; sequences is classification of series of unequal length, and custom is a task with a loss and a metric
+of its own."""
 
 
 def command(
@@ -23,7 +24,8 @@ def command(
 
     Args:
         file: The file, such as roads.py; one that is there is left alone.
-        task: classification, multilabel, regression, or custom for a loss and a metric of your own.
+        task: classification, segmentation, detection, sequences, multilabel, regression, or custom
+            for a loss and a metric of your own.
     """
     if task not in TASKS:
         raise unknown("task", task, TASKS)

@@ -5,10 +5,12 @@ int64 (B, M), -1 where an image has fewer than M boxes, and `difficult` bool (B,
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+from fourfold.record.errors import UserError
 
 Boxes: TypeAlias = dict[str, Tensor]
 
@@ -35,6 +37,35 @@ def padded(images: Sequence[Sequence[tuple[int, Sequence[float], bool]]]) -> Box
             boxes[number, : len(image)] = torch.tensor(corners)
             difficult[number, : len(image)] = torch.tensor(hard)
     return {"boxes": boxes, "labels": labels, "difficult": difficult}
+
+
+def checked_boxes(targets: Any, name: str) -> Boxes:
+    """Return boxes that a user gives as targets, with `difficult` where it is not there.
+
+    Raises:
+        UserError: they are no dict of `boxes` and `labels` that fit each other, or a box has no area or is not in its image.
+    """
+    if not isinstance(targets, dict) or not {"boxes", "labels"} <= set(targets) <= {"boxes", "labels", "difficult"}:
+        described = f"a dict of {', '.join(map(str, targets))}" if isinstance(targets, dict) else f"a {type(targets).__name__}"
+        raise UserError(f"`{name}` ({described}) must be a dict of `boxes` and `labels` for targets of kind 'boxes'")
+    boxes, labels = targets["boxes"], targets["labels"]
+    difficult = targets.get("difficult", torch.zeros(labels.shape, dtype=torch.bool))
+    shapes = boxes.shape == (*labels.shape, 4) and difficult.shape == labels.shape and labels.dim() == 2
+    if not shapes or labels.is_floating_point() or not boxes.is_floating_point():
+        raise UserError(
+            f"`{name}` (boxes {tuple(boxes.shape)}, labels {tuple(labels.shape)}) must have floats (N, M, 4) and integers "
+            "(N, M) for targets of kind 'boxes'"
+        )
+    sound = (boxes[..., :2] < boxes[..., 2:]).all(2) & (boxes >= 0).all(2) & (boxes <= 1).all(2)
+    wrong = (labels != NO_BOX) & ~sound
+    if bool(wrong.any()):
+        item, place = wrong.nonzero()[0].tolist()
+        corners = ", ".join(f"{side:g}" for side in boxes[item, place].tolist())
+        raise UserError(
+            f"`{name}` (=({corners}) at item {item}) must be corners (left, top, right, bottom) of an area, as parts of the"
+            " image's sides from 0 to 1"
+        )
+    return {"boxes": boxes.float(), "labels": labels.long(), "difficult": difficult.bool()}
 
 
 def windowed(targets: Boxes, factor: Tensor, offset: Tensor, flip: Tensor) -> Boxes:

@@ -74,6 +74,16 @@ class Layers:
             return fnn.PHMConv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=bias, n=QUATERNION.n)
         return fnn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=bias, algebra=self.algebra)
 
+    def transposed_convolution(self, in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+        """Return a 2×2 transposed convolution of stride 2, which doubles the map, without a bias.
+
+        Raises:
+            UserError: the algebra is a learned one.
+        """
+        if self.algebra == PHM:
+            raise UserError(f"`algebra` (={PHM!r}) cannot be combined with transposed convolutions, which need a fixed algebra")
+        return fnn.ConvTranspose2d(in_channels, out_channels, 2, 2, bias=False, algebra=self.algebra)
+
     def batch_norm(self, num_features: int) -> nn.BatchNorm2d:
         """Return the batch norm behind a convolution; a learned algebra's has the components of a quaternion."""
         return NORMS[self.norm](num_features, algebra=numbers(self.algebra))

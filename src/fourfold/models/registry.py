@@ -77,6 +77,13 @@ MODELS: dict[str, ModelInfo] = {
         smallest=8,
         outputs="label map",
     ),
+    "unet-transposed": ModelInfo(
+        make=partial(segmentation.unet, channels=(32, 64, 128, 256), transposed=True),
+        title="U-Net transposed",
+        shape=(3, 120, 160),
+        smallest=8,
+        outputs="label map",
+    ),
     "segnet": ModelInfo(
         make=partial(segmentation.segnet, channels=(32, 64, 128)),
         title="SegNet",

@@ -28,20 +28,38 @@ def _stage(in_channels: int, out_channels: int, layers: Layers, depth: int = 2) 
     return nn.Sequential(modules)
 
 
+class Doubled(nn.Module):
+    """A transposed convolution that doubles a map, with batch norm and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, layers: Layers) -> None:
+        super().__init__()
+        self.conv = layers.transposed_convolution(in_channels, out_channels)
+        self.norm = layers.batch_norm(out_channels)
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Return a map of a size, which has twice the rows and columns of x, or one more."""
+        larger: Tensor = self.norm(self.conv(x, output_size=list(size)))
+        return F.relu(larger)
+
+
 class UNet(nn.Module):
     """Encoder and decoder, each decoder stage seeing the map of the encoder's stage of its size.
 
     The decoder's map is enlarged by its nearest pixels before a 3×3 convolution, which halves the channels: resize and
-    convolution, which leaves no checkerboard as transposed convolutions do (Odena et al. 2016).
+    convolution, which leaves no checkerboard as transposed convolutions do (Odena et al. 2016). `transposed` takes these, as
+    the original does.
 
     Args:
         in_channels: Of the images.
         num_classes: Outputs.
         layers: What to build from.
         channels: Of each stage of the encoder, the last being the bottom.
+        transposed: Whether 2×2 transposed convolutions enlarge maps.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, layers: Layers, channels: Sizes) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, layers: Layers, channels: Sizes, *, transposed: bool = False
+    ) -> None:
         super().__init__()
         sizes = [layers.scaled(size) for size in channels]
         self.algebra_of_cat = numbers(layers.algebra).name
@@ -49,7 +67,9 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(_stage(before, size, layers) for before, size in pairs)
         self.pool = nn.MaxPool2d(2)
         backwards = list(zip(sizes[:0:-1], sizes[-2::-1], strict=True))
-        self.resized = nn.ModuleList(_stage(below, size, layers, 1) for below, size in backwards)
+        self.resized = nn.ModuleList(
+            Doubled(below, size, layers) if transposed else _stage(below, size, layers, 1) for below, size in backwards
+        )
         self.up = nn.ModuleList(_stage(2 * size, size, layers) for _, size in backwards)
         self.head = layers.output_convolution(sizes[0], num_classes)
 
@@ -62,7 +82,8 @@ class UNet(nn.Module):
         skips.pop()
         for resized, stage in zip(self.resized, self.up, strict=True):
             skip = skips.pop()
-            x = resized(F.interpolate(x, skip.shape[2:]))
+            size = skip.shape[2:]
+            x = resized(x, size) if isinstance(resized, Doubled) else resized(F.interpolate(x, size))
             x = stage(fnn.cat([skip, x], algebra=self.algebra_of_cat))
         return self.head(x)  # type: ignore[no-any-return]
 
@@ -106,9 +127,9 @@ def _unpool(x: Tensor, places: Tensor, size: tuple[int, ...]) -> Tensor:
     return flat.reshape(*x.shape[:2], *size)
 
 
-def unet(shape: Shape, num_classes: int, layers: Layers, *, channels: Sizes) -> nn.Sequential:
+def unet(shape: Shape, num_classes: int, layers: Layers, *, channels: Sizes, transposed: bool = False) -> nn.Sequential:
     """Return a U-Net."""
-    return nn.Sequential(OrderedDict(unet=UNet(shape[0], num_classes, layers, channels)))
+    return nn.Sequential(OrderedDict(unet=UNet(shape[0], num_classes, layers, channels, transposed=transposed)))
 
 
 def segnet(shape: Shape, num_classes: int, layers: Layers, *, channels: Sizes) -> nn.Sequential:

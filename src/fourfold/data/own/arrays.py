@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fourfold.data.boxes import NO_BOX
 from fourfold.data.components import Components, check_components
 from fourfold.data.normalizing import Normalization
 from fourfold.data.own.npz import parts_of, read_arrays
@@ -71,7 +72,8 @@ def from_arrays(
         classes: Names of the classes by label, or their number; None takes them from labels that are text, sorted, or from the
             largest label of the training part.
         targets: What the targets are, see `TargetKind`. None tells by type and shape: integers (N,) or text are classes,
-            integers (N, K) of zeros and ones `multi-hot`, other integers a `label map`, floats `values`.
+            integers (N, K) of zeros and ones `multi-hot`, other integers a `label map`, floats `values`. `boxes` are a dict of
+            `boxes` (N, M, 4) and `labels` (N, M), as `from_voc` has them.
         ignore: A label of label maps that is no class, such as 255; None means -100.
         channels: Whether channels or features are the first or the last axis of an item. None tells by the sizes of images, and
             takes the last axis of sequences.
@@ -236,8 +238,8 @@ def _targets(
         by_role = {role: _numbered(labels, numbers, role) for role, labels in by_role.items()}
     trees = {role: as_targets(labels, f"{role}[1]") for role, labels in by_role.items()}
     kind = kind or kind_of(trees["train"])
-    if kind not in ("classes", "multi-hot", "values", "label map", "other"):
-        raise UserError(f"`targets` (={kind!r}) must be 'classes', 'multi-hot', 'values', 'label map', 'other' or None")
+    if kind not in get_args(TargetKind):
+        raise UserError(f"`targets` (={kind!r}) must be {', '.join(map(repr, get_args(TargetKind)))} or None")
     trees = {role: in_form(tree, kind, f"{role}[1]") for role, tree in trees.items()}
     shape = item_shape(trees["train"])
     for role, tree in trees.items():
@@ -260,6 +262,9 @@ def class_names(trees: dict[Role, Tree], classes: Any, kind: TargetKind, ignore:
         if len(names) != columns:
             raise UserError(f"`classes` (of length {len(names)}) must have a name for each of {columns} columns of `train[1]`")
         return names
+    if kind == "boxes":
+        trees = {role: tree["labels"] for role, tree in trees.items()}
+        ignore = NO_BOX
     ignored = None if kind == "classes" else IGNORED if ignore is None else ignore
     train = trees["train"]
     real = train if ignored is None else train[train != ignored]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fourfold.data.boxes import checked_boxes
 from fourfold.data.trees import Tree, leaves, mapped
 from fourfold.record.errors import UserError
 from fourfold.record.text import shortened
@@ -174,6 +175,8 @@ def in_form(targets: Tree, kind: TargetKind, name: str) -> Tree:
     """
     if kind == "other":
         return targets
+    if kind == "boxes":
+        return checked_boxes(targets, name)
     if not isinstance(targets, Tensor):
         raise UserError(f"`{name}` must be one array for targets of kind {kind!r}, and is a {type(targets).__name__}")
     description = f"`{name}` (of dtype {targets.dtype} and shape {tuple(targets.shape)})"
