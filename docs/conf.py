@@ -49,6 +49,7 @@ html_title = f"fourfold {version}"
 html_static_path = ["_site/static"]
 html_css_files = ["fourfold.css"]
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {
     "source_repository": links.REPOSITORY,
     "source_branch": "main",
@@ -68,6 +69,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
+    "within_subsection_order": "FileNameSortKey",
     "min_reported_time": 3600,
     "write_computation_times": False,
     "reset_modules": ("matplotlib", reference.reset_randomness),

@@ -14,23 +14,23 @@ from typing import Any
 import links
 from sphinx.ext import napoleon
 
-PAGES = {
-    "fourfold": "fourfold",
-    "fourfold.nn": "Layers",
-    "fourfold.nn.testing": "Checks for layers",
-    "fourfold.algebra": "Algebras and elements",
-    "fourfold.pruning": "Pruning",
-    "fourfold.models": "Models",
-    "fourfold.data": "Data",
-    "fourfold.tasks": "Tasks",
-    "fourfold.train": "Training",
-    "fourfold.lottery": "Lottery tickets",
-    "fourfold.presets": "Presets",
-    "fourfold.record": "Specs, rows and runs",
-    "fourfold.report": "Reports",
-    "fourfold.deploy": "Deployment",
-}
-"""The public packages, and the titles of their pages."""
+PAGES = (
+    "fourfold",
+    "fourfold.nn",
+    "fourfold.nn.testing",
+    "fourfold.algebra",
+    "fourfold.pruning",
+    "fourfold.models",
+    "fourfold.data",
+    "fourfold.tasks",
+    "fourfold.train",
+    "fourfold.lottery",
+    "fourfold.presets",
+    "fourfold.record",
+    "fourfold.report",
+    "fourfold.deploy",
+)
+"""The public packages, a page each."""
 
 GROUPS = ("Classes", "Functions", "Packages", "Constants")
 """The sections of a page."""
@@ -62,8 +62,7 @@ def page_of(path: str) -> str:
     groups: dict[str, list[str]] = {group: [] for group in (*GROUPS, "aliases", "torch")}
     for name in sorted(names(module), key=str.lower):
         groups[_group(path, getattr(module, name))].append(name)
-    title = PAGES[path] if path == "fourfold" else f"{path}: {PAGES[path].lower()}"
-    parts = [f"{title}\n{'=' * len(title)}", f".. automodule:: {path}\n   :no-members:", f".. currentmodule:: {path}"]
+    parts = [f"{path}\n{'=' * len(path)}", f".. automodule:: {path}\n   :no-members:", f".. currentmodule:: {path}"]
     if aliases := groups.pop("aliases"):
         parts.append("From other packages, under the same names:")
         parts.append("\n".join(f"- ``{path}.{name}`` is {_link(getattr(module, name))}" for name in aliases))
