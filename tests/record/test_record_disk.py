@@ -11,6 +11,8 @@ import pytest
 from record_samples import make_row, make_spec
 
 from fourfold.record import Row, RunStore, UserError
+from fourfold.record.checkpoints import Training
+from fourfold.record.folders import move_aside
 from fourfold.record.journal import sealed
 
 
@@ -47,6 +49,31 @@ def test_a_row_is_synced_whole_before_append_returns(store, monkeypatch):
     assert [inode for inode, _ in synced[2:]] == [file.stat().st_ino]
 
 
+def test_the_name_of_every_folder_that_is_made_is_synced(tmp_path, monkeypatch):
+    unsynced, mkdir, fsync = set(), os.mkdir, os.fsync
+
+    def made(path, *given, **named):
+        mkdir(path, *given, **named)
+        unsynced.add(os.stat(os.path.dirname(path)).st_ino)  # noqa: PTH116, PTH120
+
+    def synced(descriptor):
+        fsync(descriptor)
+        unsynced.discard(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "mkdir", made)
+    monkeypatch.setattr(os, "fsync", synced)
+    store = RunStore.create(tmp_path / "deep" / "runs", make_spec())
+    assert unsynced == set()
+    arrays = {"a": np.zeros(4, np.uint8)}
+    for save in (store.save_mask, store.save_state, store.save_weights):
+        save(0, 1, arrays)
+        assert unsynced == set()
+    store.checkpoints.save(Training(0, 1), {}, {}, {})
+    move_aside(store.path, "masks/0-1.safetensors")
+    assert unsynced == set()
+    assert len([folder for folder in store.path.rglob("*") if folder.is_dir()]) == 6
+
+
 def test_a_mask_is_synced_whole_before_it_has_its_name(store, monkeypatch):
     seen, folder = [], store.path / "masks"
 
@@ -55,7 +82,8 @@ def test_a_mask_is_synced_whole_before_it_has_its_name(store, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fsync)
     store.save_mask(0, 1, {"a": np.zeros(4, np.uint8)})
-    (file, unnamed), (of_folder, named) = seen
+    (above, _), (file, unnamed), (of_folder, named) = seen
+    assert above == store.path.stat().st_ino  # the folder's name
     assert all(name.startswith(".") for name in unnamed)
     assert file == (folder / "0-1.safetensors").stat().st_ino
     assert (of_folder, named) == (folder.stat().st_ino, ["0-1.safetensors"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourfold.record.arrays import LARGEST_ARRAYS, LARGEST_HEADER
-from fourfold.record.files import open_regular, replacing
+from fourfold.record.files import make_folder, open_regular, replacing
 from fourfold.record.reading import READING_ERRORS, parse_object
 from fourfold.record.rows import TICKET
 from fourfold.record.text import sentence
@@ -108,7 +108,7 @@ class CheckpointFolder:
         """
         if not self._writes:
             return 0
-        self.path.mkdir(exist_ok=True)
+        make_folder(self.path)
         return write(self._file(training), identity | asdict(training), position, parts)
 
     def load(self, training: Training, identity: Identity, *, most_bytes: int = LARGEST_ARRAYS) -> Stored | None:

@@ -91,6 +91,24 @@ def replacing(file: Path, expected: bytes | None = None) -> Iterator[BinaryIO]:
         raise
 
 
+def make_folder(folder: Path, *, parents: bool = False) -> None:
+    """Make a folder if it is not there, and write the name of one that is new to disk.
+
+    Args:
+        folder: The folder.
+        parents: Whether to make those above it, too.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    if parents:
+        make_folder(folder.parent, parents=True)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Write the names in a folder to disk: without it, a file whose content is there may have no name after a power loss."""
     if os.name != "posix":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fourfold.record.errors import UserError
-from fourfold.record.files import read_file, sync_folder
+from fourfold.record.files import make_folder, read_file, sync_folder
 from fourfold.record.rows import Row
 
 ASIDE = "damaged"
@@ -88,7 +88,7 @@ def place_aside(path: Path, name: str) -> Path:
     """
     place, number = path / ASIDE / name, 1
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent, parents=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {place.parent} ({error.strerror})") from error
     while os.path.lexists(place):

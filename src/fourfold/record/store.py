@@ -20,7 +20,7 @@ from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, digest_o
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
 from fourfold.record.errors import LostFileError, UserError
-from fourfold.record.files import append_line, read_file, write_atomically
+from fourfold.record.files import append_line, make_folder, read_file, write_atomically
 from fourfold.record.folders import LARGEST_TEXT, move_aside, run_folders, runs_named
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
@@ -98,7 +98,7 @@ class RunStore:
             else:
                 tell(f"{file} is missing: it is written again")
         try:
-            store.path.mkdir(parents=True, exist_ok=True)
+            make_folder(store.path, parents=True)
             store._spec_file.write(spec, data, code)
         except OSError as error:
             raise UserError(f"cannot write the run to {store.path} ({error.strerror}); choose another --out") from error
@@ -429,7 +429,7 @@ class RunStore:
         return read_file(file, most_bytes)
 
     def _write(self, file: Path, content: bytes) -> None:
-        file.parent.mkdir(exist_ok=True)
+        make_folder(file.parent)
         write_atomically(file, content)
 
     def _kept_by_training(

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from fourfold import tasks
 from fourfold.lottery.seeds import derive_seed
 from fourfold.record import Spec, UserError, parse_value
+from fourfold.record.files import make_folder
 from fourfold.tuning.sweep import Outcome, Range, Run, Settings, Space, at_point, check_same_data, outcome
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _opened(base: Spec, space: Space, trials: int, seed: int, out: Path) -> "Ite
     file = out / FOLDER / f"{name}.jsonl"
     with contextlib.ExitStack() as stack:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent, parents=True)
             stack.enter_context(FileLock(file.parent / f".{name}.lock", timeout=0))
             _mend(file)
             study = _load(name, file, "maximize" if tasks.get(base).metric.higher_is_better else "minimize")

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fourfold.record import TICKET, Row, RunStore, UserError
-from fourfold.record.files import write_atomically
+from fourfold.record.files import make_folder, write_atomically
 
 Files = dict[str, bytes]
 """Contents of files by their paths below the run's folder."""
@@ -59,7 +59,7 @@ def unpack(store: RunStore, files: Files) -> None:
         if not _NAME.fullmatch(name):
             raise UserError(f"a node of the cluster sent a file named {name!r}, which no run has")
         file = store.path / name
-        file.parent.mkdir(exist_ok=True)
+        make_folder(file.parent)
         write_atomically(file, content)
 
 
