@@ -1,7 +1,10 @@
 """The files of a run: nothing written changes, and what a crash tears off is left out."""
 
 import dataclasses
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,6 +194,45 @@ def test_runs_are_found_at_any_depth_once_and_in_order(tmp_path):
     (tmp_path / "empty").mkdir()
     assert find_runs(tmp_path / "empty") == []
     assert find_runs() == []
+
+
+def test_runs_behind_links_are_found_once_by_their_own_names(tmp_path):
+    here, there = tmp_path / "runs", tmp_path / "disk"
+    inside = RunStore.create(here, make_spec()).path
+    outside = RunStore.create(there / "deep", make_spec(model=ModelSpec(name="lenet-12", algebra="quaternion"))).path
+    (here / "linked").symlink_to(outside)
+    (here / "all").symlink_to(there)
+    (here / "again").symlink_to(inside)
+    (here / "circle").symlink_to(here)
+    (there / "circle").symlink_to(tmp_path)
+    (here / "nowhere").symlink_to(tmp_path / "nothing")
+    (here / "itself").symlink_to(here / "itself")
+    assert [run.path for run in find_runs(here)] == sorted([inside, here / "all" / "deep" / outside.name])
+    assert [run.path for run in find_runs(here / "linked")] == [here / "linked"]
+    assert [run.path for run in find_runs(inside, here / "again")] == [inside]
+    assert [run.path for run in find_runs(tmp_path)] == sorted([inside, outside])
+    assert find_runs(here / "linked")[0].spec() == RunStore(outside).spec()
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    made = RunStore.create(tmp_path / "runs", make_spec()).path
+    closed, scandir = tmp_path / "runs" / "closed", os.scandir
+    closed.mkdir()
+    (made / "masks").mkdir()
+
+    def scanned(folder):
+        if Path(folder) in (closed, made / "masks"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    said = []
+    assert [run.path for run in find_runs(tmp_path / "runs", unread=said)] == [made]
+    assert said == [f"cannot look for runs in {closed} (Permission denied)"]
+    for paths in ([tmp_path], [closed], [made, closed]):
+        with pytest.raises(UserError, match=r"^cannot look for runs in .*closed \(Permission denied\)$"):
+            find_runs(*paths)
+    assert [run.path for run in find_runs(made)] == [made]
 
 
 def test_a_path_that_is_not_there_is_one_sentence(tmp_path):

@@ -44,20 +44,25 @@ def command(
         code: The file of your own code that the run names, such as roads.py, for --repair.
         trust_code: With --repair, import the code that the run names, from the current folder, whatever it is.
     """
-    stores = find_runs(*runs, without_spec=True)
-    if not stores:
+    unread: list[str] = []
+    stores = find_runs(*runs, without_spec=True, unread=unread)
+    if not stores and not unread:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
     found = {store.path: inspect(store) for store in stores}
     if repair and any(finding.mendable for findings in found.values() for finding in findings):
         for store in trusting(stores, code, trust_code):
             _repair(store, found[store.path], device, data_dir)
-        stores = find_runs(*runs, without_spec=True)  # a run of which nothing is left is gone
+        unread.clear()
+        stores = find_runs(*runs, without_spec=True, unread=unread)  # a run of which nothing is left is gone
         found = {store.path: inspect(store) for store in stores}
     _print(found)
+    for sentence in unread:
+        say(f"fourfold: {shortened(sentence)}", sys.stderr)
     wrong = sum(finding.wrong for findings in found.values() for finding in findings)
     if wrong:
         remedy = "see above" if repair else "`fourfold check --repair` mends what can be mended"
         say(f"fourfold: {count(wrong, 'file')} of {count(len(found), 'run')} damaged or missing; {remedy}", sys.stderr)
+    if wrong or unread:
         sys.exit(1)
 
 

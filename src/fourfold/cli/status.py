@@ -20,16 +20,16 @@ COLUMNS = ("run", "trial", "levels", "fraction of real", "top-1", "engine", "sta
 def command(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),)) -> None:
     """Show how far runs have come: trials, levels, size, accuracy and engine of the last level, controls and their levels.
 
-    Ends with exit code 1 if a run cannot be read.
+    Ends with exit code 1 if a run or a folder cannot be read.
 
     Args:
         runs: Folders of runs, or folders that hold them.
     """
-    stores = find_runs(*runs, without_spec=True)
-    if not stores:
+    damaged: list[str] = []
+    stores = find_runs(*runs, without_spec=True, unread=damaged)
+    if not stores and not damaged:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
     lines: list[tuple[str, ...]] = []
-    damaged = []
     for store in stores:
         try:
             lines += _lines(store)

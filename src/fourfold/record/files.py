@@ -103,7 +103,7 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
     """
     if folder.is_dir():
         return
-    if parents:
+    if parents and not folder.parent.exists():
         make_folder(folder.parent, parents=True)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)

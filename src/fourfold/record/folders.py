@@ -4,7 +4,8 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fourfold.record.errors import UserError
@@ -44,18 +45,46 @@ def holds_rows_or_masks(path: Path) -> bool:
     return False
 
 
-def run_folders(path: Path, *, without_spec: bool = False) -> Iterator[Path]:
+def run_folders(path: Path, unread: Callable[[Path, OSError], None], *, without_spec: bool = False) -> Iterator[Path]:
     """Yield the folders of runs at or below a path, but for what was moved aside.
+
+    Folders that are linked are looked into as well. Each is yielded once: by its own name, if that is below the path.
 
     Args:
         path: The path.
+        unread: Called with a folder that cannot be read, and why.
         without_spec: Whether to yield those that have lost their spec, too.
     """
-    folders = {file.parent for file in path.rglob("spec.json")}
-    if without_spec:
-        folders |= {file.parent for file in path.rglob("rows-*.jsonl") if _ROWS.fullmatch(file.name)}
-        folders |= {folder.parent for folder in path.rglob("masks") if holds_rows_or_masks(folder.parent)}
-    return (folder for folder in folders if not _is_aside(folder))
+    for folder, names in _folders(path, unread):
+        found = "spec.json" in names or (without_spec and (any(map(_ROWS.fullmatch, names)) or holds_rows_or_masks(folder)))
+        if found and not _is_aside(folder):
+            yield folder
+
+
+def _folders(path: Path, unread: Callable[[Path, OSError], None]) -> Iterator[tuple[Path, set[str]]]:
+    """Yield each folder at or below a path, once, with the names in it; linked ones come last."""
+    seen: set[tuple[int, int]] = set()
+    folders, links = [path], deque[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.popleft()
+        try:
+            about = folder.stat()
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            with os.scandir(folder) as entries:
+                below = [(entry.name, entry.is_symlink(), os.path.isdir(entry)) for entry in entries]  # noqa: PTH112
+        except NotADirectoryError:
+            continue
+        except OSError as error:
+            unread(folder, error)
+            continue
+        names = {name for name, _, _ in below}
+        yield folder, names
+        is_run = "spec.json" in names
+        for name, is_link, is_folder in sorted(below):
+            if is_folder and not (is_run and name in FOLDERS):  # which have files alone
+                (links if is_link else folders).append(folder / name)
 
 
 def move_aside(path: Path, name: str) -> Path:
