@@ -137,7 +137,8 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
             on_event(event)
 
         if job.workers == 0:
-            if errors := _in_this_process(trials, pass_on):
+            errors = _in_this_process(trials, pass_on)
+            if errors and isinstance(errors[0], Exception):  # `SystemExit` would end the caller without a word
                 raise errors[0]
         else:
             for event in connection.events(trials) if connection else pool_of(job, trials).events():

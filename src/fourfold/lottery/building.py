@@ -21,7 +21,8 @@ from fourfold.models import LearnedChannel
 from fourfold.nn import convert, initialize, layers_with_weights, named_weights
 from fourfold.nn.inputs import arguments_of, map_tensors
 from fourfold.record import Code, Spec, StopSpec, TrainSpec, UserError
-from fourfold.record.code_errors import line_in, user_error
+from fourfold.record.code_errors import UserCodeError, line_in, user_error
+from fourfold.record.errors import LostFileError
 
 __all__ = [
     "build",
@@ -312,6 +313,33 @@ def user_code(spec: Spec, expected: str) -> Iterator[None]:
         if message := explained(cause, spec, expected, anywhere=cause is error):
             raise message from error
         raise
+
+
+@contextmanager
+def in_a_trial(spec: Spec) -> Iterator[None]:
+    """Turn a mistake of the user's code that shows in a trial alone into an error of that trial: others may do without it."""
+    try:
+        yield
+    except UserError as error:
+        files = [] if isinstance(error, UserCodeError | LostFileError) else _files_of(spec)
+        if not files:
+            raise
+        where = "" if any(str(file) in str(error) for file in files) else f"{files[0]}: "
+        raise UserCodeError(f"{where}{error}") from error
+
+
+def check_weights(spec: Spec, network: nn.Module, sizes: models.Sizes) -> None:
+    """Raise `UserError` unless a network of the user's own has the weights of the one that was measured."""
+    if not parts.is_own_model(spec):
+        return
+    measured = {layer.weight_key: layer.weights for layer in sizes.layers if layer.weights}
+    weights = {name: weight.numel() for name, weight in named_weights(network).items()}
+    if weights != measured:
+        name = next(name for name in (*measured, *weights) if measured.get(name) != weights.get(name))
+        raise UserError(
+            f"expected the network of `model.name` (={spec.model.name!r}) to have the same weights at each call, found "
+            f"{weights.get(name, 0):,} in {name}, where {measured.get(name, 0):,} were measured"
+        )
 
 
 def explained(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fourfold import pruning
-from fourfold.lottery.building import build
+from fourfold.lottery.building import build, check_weights, in_a_trial
 from fourfold.lottery.parts import is_own_model
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row
@@ -111,7 +111,7 @@ class Round:
         weights, masks = named_weights(network), callback.masks if callback else self.masks
         pruning.apply_(weights, masks)
         try:
-            with drawing(self.experiment, self.trial, self.level):
+            with drawing(self.experiment, self.trial, self.level), in_a_trial(self.experiment.spec):
                 trained = self.experiment.trainer(
                     network,
                     self.experiment.splits,
@@ -149,7 +149,10 @@ class Round:
 
 def draw(experiment: "Experiment", trial: int) -> nn.Module:
     """Return the network of a trial as it is drawn."""
-    return build(experiment.spec, derive_seed(trial, "weights")).to(experiment.device)
+    with in_a_trial(experiment.spec):
+        network = build(experiment.spec, derive_seed(trial, "weights")).to(experiment.device)
+        check_weights(experiment.spec, network, experiment.sizes)
+    return network
 
 
 @contextmanager

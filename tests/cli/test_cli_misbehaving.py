@@ -1,0 +1,148 @@
+"""Files of the user's that misbehave in one network: one sentence, nothing lost, and the other network's trials end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_samples import call
+
+from fourfold.record import find_runs
+
+FILE = """
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import fourfold as ff
+
+CALLS = []
+
+def data():
+    x = np.random.default_rng(0).standard_normal((120, 8)).astype("float32")
+    return ff.data.from_arrays((x, (x[:, 0] > 0).astype("int64")))
+
+def in_a_trial():
+    \"\"\"Whether this is called for a trial, and not by the command that plans it.\"\"\"
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "run_level":
+            return True
+        frame = frame.f_back
+    return False
+
+def net(algebra, inputs, outputs):
+    CALLS.append(algebra)
+    width = 8
+    if algebra == "quaternion" and in_a_trial():
+        BUILDS
+    return Net(algebra, inputs[0], outputs, width)
+
+class Net(nn.Module):
+    def __init__(self, algebra, inputs, outputs, width):
+        super().__init__()
+        self.algebra = algebra
+        self.one = ff.nn.Linear(inputs, width, algebra=algebra)
+        self.two = nn.Linear(width, outputs)
+
+    def forward(self, x):
+        y = self.two(self.one(x).relu())
+        if self.algebra == "quaternion" and self.training and in_a_trial():
+            RUNS
+        return y
+
+def experiment():
+    return ff.presets.new("roads", data="roads.py:data", model="roads.py:net", epochs=1, max_level=1, batch_size=16)
+"""
+
+ENDS = {
+    "raises in net": ("raise ValueError('no bridge')", "pass", "expected `net` to return, found ValueError: no bridge"),
+    "returns no network": ("return None", "pass", "expected `net` to return a torch.nn.Module, found a NoneType"),
+    "returns a network of another width": (
+        "width = 12",
+        "pass",
+        "to have the same weights at each call, found 24 in one.weight, where 16 were measured",
+    ),
+    "returns a network without weights": ("return nn.ReLU()", "pass", "nothing to convert to 'quaternion'"),
+    "returns NaN weights": (
+        "n = Net(algebra, inputs[0], outputs, width); n.one.weight.data[0] = float('nan'); return n",
+        "pass",
+        "expected finite weights in the network of `net`",
+    ),
+    "raises in forward": ("pass", "raise RuntimeError('no road')", "expected code that runs, found RuntimeError: no road"),
+    "returns other shapes": ("pass", "y = torch.cat([y, y])", "must have shape (32,) for the network's output (32, 2)"),
+    "returns other classes": ("pass", "y = y[:, :1]", "must be (batch, classes, …) with two classes or more"),
+    "returns None": ("pass", "y = None", "must be a tensor for this task, found a NoneType"),
+    "ends its process": ("pass", "sys.exit('enough')", "found SystemExit: enough"),
+    "returns NaN": ("pass", "y = y * float('nan')", "the training loss became nan in epoch 1"),
+}
+"""What a network does in its trial, when it is made and when it is called, and what is said of it."""
+
+LIVES = {
+    "prints a million lines": ("pass", "print('x\\\\n' * 250_000)"),
+    "writes to the descriptor of events": ("pass", "os.write(1, b'{\"event\": ')"),
+    "forks": ("pass", "child = os.fork()\n            if child == 0: os._exit(0)\n            os.waitpid(child, 0)"),
+    "has a DataLoader in its forward": ("pass", "list(torch.utils.data.DataLoader(range(4), num_workers=1))"),
+    "closes standard input": ("pass", "sys.stdin.close()"),
+    "changes the folder": ("pass", "os.chdir('/')"),
+    "draws from the global generators": ("pass", "torch.rand(3), np.random.rand(3)"),
+    "sets the number of threads": ("pass", "torch.set_num_threads(1)"),
+    "is renamed": ("pass", "Path(__file__).exists() and os.rename(__file__, __file__ + '.old')"),
+}
+"""What does no harm, or none to what is being trained."""
+
+
+def write(folder, builds, runs):
+    (folder / "roads.py").write_text(FILE.replace("BUILDS", builds).replace("RUNS", runs))
+
+
+def rows():
+    return {(store.spec().model.algebra, row.level) for store in find_runs(Path("runs")) for row in store.rows(0)}
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(here):
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("behaviour", "workers"), [*((behaviour, 0) for behaviour in ENDS), ("raises in net", 2), ("returns None", 2)]
+)
+def test_a_network_that_misbehaves_ends_its_own_trial_with_a_sentence(here, quick_plan, behaviour, workers):
+    builds, runs, sentence = ENDS[behaviour]
+    write(here, builds, runs)
+    ended = call("run", "roads.py", "--trials", 1, "--workers", workers)
+    assert ended.code in (1, 2)
+    assert sentence in (ended.err if ended.code == 2 else ended.out)
+    assert "Traceback" not in ended.err + ended.out
+    assert len(ended.err.strip().splitlines()) == ended.code - 1
+    assert {("real", 0), ("real", 1)} <= rows()
+    if ended.code == 2:
+        assert "roads.py:" in ended.err
+        write(here, "pass", "pass")
+        resumed = call("run", "roads.py", "--trials", 1, "--workers", 0, "--accept-changed-code")
+        assert resumed.code == 0, resumed.err
+        assert len(rows()) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", LIVES)
+def test_what_does_no_harm_to_training_does_none_to_the_run(here, quick_plan, behaviour):
+    write(here, *LIVES[behaviour])
+    words = [sys.executable, "-m", "fourfold", "run", "roads.py", "--trials", "1", "--workers", "1"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert "Traceback" not in ended.stderr
+    if behaviour == "is renamed":  # the level that is trained is finished, and no other begins
+        assert ended.returncode == 2
+        assert "expected a file of Python code, found none" in ended.stderr
+        assert ("quaternion", 0) in rows()
+    else:
+        assert ended.returncode == 0, ended.stderr[-500:]
+        assert len(rows()) == 4
