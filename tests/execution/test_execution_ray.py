@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from fourfold import execution
+from fourfold import execution, presets
 from fourfold.execution import Event
-from fourfold.record import Cluster, RunStore
+from fourfold.record import Cluster, RunStore, Trust
 from lottery_samples import BOTH, results, run_alone, tiny_spec
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[ray]')")
@@ -164,6 +164,41 @@ def test_the_trial_of_a_node_that_is_killed_goes_on_elsewhere(nodes, tmp_path):
     assert any("resumes on another node" in message for message in messages(told, "notice"))
     assert not any("is gone" in message for message in messages(told, "notice"))
     assert "2 nodes, 2 CPUs, 0 GPUs" in messages(told, "cluster")[0]
+
+
+OWN = """
+import numpy as np
+from torch import nn
+
+import fourfold as ff
+from helper_of_own_on_nodes import WIDTH
+
+
+def data():
+    x = np.random.default_rng(0).standard_normal((200, 8)).astype("float32")
+    return ff.data.from_arrays((x, x[:, :1]))
+
+
+def net(algebra, inputs, outputs):
+    return nn.Sequential(ff.nn.Linear(inputs[0], WIDTH, algebra=algebra), nn.ReLU(), nn.Linear(WIDTH, outputs))
+"""
+
+
+@pytest.mark.slow
+def test_two_nodes_run_the_user_s_own_file(nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "own_on_nodes.py").write_text(OWN)
+    (tmp_path / "helper_of_own_on_nodes.py").write_text("WIDTH = 8\n")
+    names = {"data": "own_on_nodes.py:data", "model": "own_on_nodes.py:net", "task": "regression"}
+    specs = [presets.new("own", **names, algebra=algebra, epochs=8, max_level=2) for algebra in BOTH]
+    specs = [spec.trusted(Trust(folder=str(tmp_path))) for spec in specs]
+    there, here = (
+        execution.run(specs, trials=2, out=tmp_path / name, device="cpu", **options)
+        for name, options in (("there", {"cluster": Cluster(address=nodes.address)}), ("here", {"workers": 0}))
+    )
+    assert len(there) == 2 * 2 * 3
+    assert results(there) == results(here)
+    assert sorted(there[0].provenance.code) == ["helper_of_own_on_nodes.py", "own_on_nodes.py"]
 
 
 @pytest.mark.slow
