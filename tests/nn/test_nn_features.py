@@ -117,7 +117,35 @@ class Elsewhere(nn.Module):
         return self.last(self.concat([self.first(x), self.second(x)]))
 
 
+class Sliced(nn.Module):
+    """Takes parts of features by slices and `narrow`, and joins them by `hstack`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.left, self.right, self.out = (nn.Linear(*s) for s in ((16, 48), (24, 8), (16, 16), (32, 16)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        one, two, three = y[:, : y.shape[1] // 2], y[..., -24:-8], y.narrow(-1, 40, 8)
+        return self.out(torch.hstack([self.left(one), self.right(two), three]))
+
+
+class SlicedMaps(nn.Module):
+    """Takes parts of the channels, and of the positions, of maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner, self.last = nn.Conv2d(8, 24, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(24, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        one, two, three = y[:, :8, 1:-1], y[..., 8:16, 1:-1, :], torch.narrow(y, dim=1, start=16, length=8)
+        return self.last(torch.cat([one, self.inner(two), three[:, :, 1:-1]], 1))
+
+
 MODELS = {
+    "sliced": (Sliced, (5, 16)),
+    "sliced maps": (SlicedMaps, (2, 8, 6, 6)),
     "unet": (UNet, (2, 8, 6, 6)),
     "dense": (Dense, (2, 8, 7)),
     "parted": (Parted, (5, 16)),
@@ -144,7 +172,7 @@ def test_a_converted_model_is_linear_over_the_algebra(name: str, algebra: str) -
 def with_torchs_forward(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model)
     for module in model.modules():
-        if type(module).__name__ in {"UNet", "Dense", "Parted", "Elsewhere", "Concat"}:
+        if type(module).__name__ in {"UNet", "Dense", "Parted", "Elsewhere", "Concat", "Sliced", "SlicedMaps"}:
             module.__class__ = globals()[type(module).__name__]
     return model
 
@@ -226,6 +254,59 @@ def test_a_forward_that_a_trace_does_not_show_stays_and_is_named(kind: type[nn.M
         warnings.simplefilter("error")
         with pytest.raises(UserError, match="nothing to convert"):
             fourfold.convert(nn.Sequential(kind(), nn.ReLU()), skip=kind)
+
+
+ARRANGED = {
+    "tensor_split": lambda y: torch.cat(y.tensor_split(3, 1)[::-1], 1),
+    "hsplit": lambda y: torch.hsplit(y, 2)[1],
+    "channel_shuffle": lambda y: nn.functional.channel_shuffle(y, 2),
+    "roll": lambda y: y.roll(1, 1),
+    "flip": lambda y: y.flip(1, 2),
+    "unbind": lambda y: torch.stack(torch.unbind(y, 1)[:16], 1),
+    "repeat": lambda y: y.repeat(1, 2, 1, 1),
+    "index_select": lambda y: y.index_select(dim=1, index=y.argmax(1)[0, 0]),
+    "getitem with a step": lambda y: y[:, ::2],
+    "getitem between numbers": lambda y: y[:, 1:17],
+    "getitem of a list": lambda y: y[:, [0, 1, 2, 3]],
+    "narrow between numbers": lambda y: y.narrow(1, 2, 4),
+}
+ELSEWHERE = {
+    "roll": lambda y: y.roll((1, 1), (2, 3)),
+    "flip": lambda y: y.flip(-1),
+    "repeat": lambda y: y.repeat(2, 1, 1, 2),
+    "unbind": lambda y: torch.stack(y.unbind(), 0),
+    "getitem": lambda y: y[1:, :, ::2, [0, 2]],
+    "narrow": lambda y: y.narrow(2, 1, 3),
+    "shape": lambda y: y.reshape(y.shape[0], -1, *y.shape[2:]),
+}
+
+
+class Arranging(nn.Module):
+    def __init__(self, how) -> None:
+        super().__init__()
+        self.first, self.how, self.pool = nn.Conv2d(8, 24, 1), how, nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.how(self.first(x)))
+
+
+@pytest.mark.parametrize("name", ARRANGED)
+def test_what_arranges_features_component_by_component_is_named(name: str) -> None:
+    with pytest.warns(UserWarning, match=rf"may leave the algebra 'quaternion' .*Arranging, .*{name.split()[0]}"):
+        fourfold.convert(Arranging(ARRANGED[name]), head="algebra")
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_arranges_other_axes_is_not(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small = fourfold.convert(Arranging(ELSEWHERE[name]), head="algebra")
+    assert type(small) is Arranging
+
+
+def test_modules_that_shuffle_channels_are_named() -> None:
+    with pytest.warns(UserWarning, match=r"1 \(ChannelShuffle: channel_shuffle\)"):
+        fourfold.convert(nn.Sequential(nn.Conv2d(8, 8, 1), nn.ChannelShuffle(2), nn.Conv2d(8, 8, 1)))
 
 
 def test_projection_keeps_the_function_and_says_where_features_leave_the_algebra() -> None:

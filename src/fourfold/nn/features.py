@@ -114,6 +114,48 @@ def split_features(
     return split(input, split_size_or_sections, dim, algebra=algebra if whole else "real")
 
 
+def hstack_features(tensors: Sequence[Tensor], *, maps: int, algebra: str) -> Tensor:
+    """Return `cat` along axis 1 where that is the axis of the features; else what `torch.hstack` gives."""
+    if _is_traced(tensors):
+        return _recorded_call(hstack_features, tensors, maps=maps, algebra=algebra)
+    if all(_holds_numbers(tensor, 1, maps, algebra) for tensor in tensors):
+        return cat(tensors, 1, algebra=algebra)
+    return torch.hstack(list(tensors))
+
+
+def narrow_features(input: Tensor, dim: int, start: int, length: int, *, maps: int, algebra: str) -> Tensor:
+    """Return numbers where `dim` is the axis of the features and they are whole; else what `torch.narrow` gives."""
+    if _is_traced(input):
+        return _recorded_call(narrow_features, input, dim, start, length, maps=maps, algebra=algebra)
+    n = get(algebra).n
+    if not isinstance(start, int) or start % n or length % n or not _holds_numbers(input, dim, maps, algebra):
+        return input.narrow(dim, start, length)
+    axis = axis_of(input, dim)
+    start %= input.shape[axis]
+    return join_components(split_components(input, get(algebra), axis).narrow(axis + 1, start // n, length // n), axis)
+
+
+def index_features(input: Tensor, index: tuple[Any, ...], *, maps: int, algebra: str) -> Tensor:
+    """Return `input[index]`, but whole numbers of a slice of the axis of the features that begins and ends between numbers."""
+    if _is_traced(input):
+        return _recorded_call(index_features, input, index, maps=maps, algebra=algebra)
+    if not isinstance(input, Tensor) or any(part is None for part in index):
+        return input[index]
+    n, rank, axis = get(algebra).n, input.dim(), feature_axis(input.dim(), maps)
+    at = next((i for i, part in enumerate(index) if part is Ellipsis), len(index))
+    behind = index[at + 1 :]
+    parts = [*index[:at], *[slice(None)] * (rank - at - len(behind)), *behind]
+    chosen = parts[axis] if len(parts) == rank else None
+    if not isinstance(chosen, slice) or not _holds_numbers(input, axis, maps, algebra):
+        return input[index]
+    start, stop, step = chosen.indices(input.shape[axis])
+    if step != 1 or start % n or stop % n or stop <= start:
+        return input[index]
+    picked = narrow_features(input, axis, start, stop - start, maps=maps, algebra=algebra)
+    parts[axis] = slice(None)
+    return picked[tuple(parts)]
+
+
 def _holds_numbers(tensor: Tensor, dim: int, maps: int, algebra: str, parts: int = 1) -> bool:
     rank = tensor.dim()
     is_feature = -rank <= dim < rank and dim % rank == feature_axis(rank, maps)

@@ -5,6 +5,7 @@ Between layers of an algebra, `torch.cat` of features must join components with 
 
 import copy
 import inspect
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,7 +18,14 @@ from fourfold.nn.base import AlgebraLayer
 from fourfold.nn.blocks import BlockedLayer
 from fourfold.nn.conv import ConvLayer
 from fourfold.nn.copying import deepcopied
-from fourfold.nn.features import cat_features, chunk_features, split_features
+from fourfold.nn.features import (
+    cat_features,
+    chunk_features,
+    hstack_features,
+    index_features,
+    narrow_features,
+    split_features,
+)
 from fourfold.nn.tracing import own_graph
 
 JOINS = {torch.cat, torch.concat, torch.concatenate}
@@ -28,9 +36,16 @@ PARTS: dict[Any, Any] = {
     "split": split_features,
 }
 """Functions and methods that part features, and what keeps numbers whole in their place."""
-UNKNOWN = {torch.tensor_split, F.glu, "tensor_split"}
+SLICES: dict[Any, Any] = {torch.narrow: narrow_features, "narrow": narrow_features, operator.getitem: index_features}
+"""Those that take a part of one tensor."""
+UNKNOWN = {torch.tensor_split, F.glu, F.channel_shuffle, torch.channel_shuffle, torch.hsplit, "tensor_split", "hsplit"}
 """Those that nothing here replaces."""
-NAMES = {"cat", "concat", "concatenate", "chunk", "split", "tensor_split", "glu"}
+ALONG_AXES = {"index_select": 1, "unbind": 1, "flip": 1, "roll": 2}
+"""Nor these, which may work on another axis: their names, and the position of the argument that says on which."""
+NAMES = {"cat", "concat", "concatenate", "hstack", "chunk", "split", "narrow", "index_select", "tensor_split", "hsplit", "glu"}
+NAMES |= {"channel_shuffle"}
+MODULES = {nn.GLU: "glu", nn.ChannelShuffle: "channel_shuffle"}
+"""Modules that part features as such functions do."""
 
 
 def rearrange_(model: nn.Module, algebra: Algebra, untouched: Iterable[nn.Module], keep_function: bool) -> list[str]:
@@ -50,8 +65,8 @@ def rearrange_(model: nn.Module, algebra: Algebra, untouched: Iterable[nn.Module
     for name, module in model.named_modules():
         if id(module) in spared:
             continue
-        if isinstance(module, nn.GLU):
-            places.append(_place(name, module, "glu"))
+        if type(module) in MODULES:
+            places.append(_place(name, module, MODULES[type(module)]))
         if type(module).__module__.startswith(("torch.", "fourfold.")):
             continue
         nodes, graph = _followed(module, model, algebra)
@@ -79,21 +94,29 @@ def _followed(module: nn.Module, model: nn.Module, algebra: Algebra) -> tuple[se
         if node.target in UNKNOWN:
             nodes.add(_name(node))
             is_whole = False
-        elif node.target in JOINS or node.target in PARTS:
-            replaced = _replace(node, module, model, algebra)
+        elif node.target in JOINS or node.target in PARTS or node.target in SLICES or node.target is torch.hstack:
+            replace = _replace_slice if node.target in SLICES else _replace
+            replaced = replace(node, module, model, algebra)
             if replaced is not None:
                 nodes.add(_name(node))
                 is_whole &= replaced
+        elif _leaves_the_algebra(node, _maps(node, module, model)):
+            nodes.add(_name(node))
+            is_whole = False
     return nodes, first if nodes and is_whole else None
 
 
 def _replace(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebra) -> bool | None:
     """Let a node call what keeps numbers whole. False if it cannot, None if it does not touch features."""
-    joins = node.target in JOINS
+    joins = node.target in JOINS or node.target is torch.hstack
     names = ("tensors", "dim") if joins else ("input", "chunks" if "chunk" in _name(node) else "split_size_or_sections", "dim")
     arguments = dict(zip(names, node.args, strict=False)) | {names[0] if k == "self" else k: v for k, v in node.kwargs.items()}
     dim = arguments.get("dim", 0)
     maps = _maps(node, module, model)
+    if node.target is torch.hstack:
+        node.target, node.kwargs = hstack_features, {"maps": maps, "algebra": algebra.name}
+        node.args = (arguments["tensors"],)
+        return True
     if isinstance(dim, int) and dim not in (1, -1, -maps - 1):
         return None
     if not isinstance(dim, int) or not set(arguments) <= set(names):
@@ -103,6 +126,75 @@ def _replace(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebr
     node.args = tuple(arguments[name] for name in names if name in arguments and name != "dim")
     node.kwargs = {"dim": dim, "maps": maps, "algebra": algebra.name}
     return True
+
+
+def _replace_slice(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebra) -> bool | None:
+    """Let a node take whole numbers. False if it takes others, None if it does not touch features."""
+    maps = _maps(node, module, model)
+    options: dict[str, Any] = {"maps": maps, "algebra": algebra.name}
+    if node.target is operator.getitem:
+        index: Any = node.args[1]
+        touched = _on_features(index, maps) if isinstance(index, tuple) else []
+        if not touched:
+            return None
+        if not all(_takes_whole_numbers(part, algebra.n) for part in touched):
+            return False
+    else:
+        names = ("input", "dim", "start", "length")
+        arguments: dict[str, Any] = dict(zip(names, node.args, strict=False)) | {
+            "input" if k == "self" else k: v for k, v in node.kwargs.items()
+        }
+        if not _is_feature_axis(arguments["dim"], maps):
+            return None
+        if any(isinstance(arguments[name], int) and arguments[name] % algebra.n for name in ("start", "length")):
+            return False
+        node.args = tuple(arguments[name] for name in names)
+    replacement: Any = SLICES[node.target]
+    node.op, node.target, node.kwargs = "call_function", replacement, options
+    return True
+
+
+def _on_features(index: tuple[Any, ...], maps: int) -> list[Any]:
+    """Return the parts of an index that select along what may be the axis of the features; which it is shows when it runs."""
+    at = next((i for i, part in enumerate(index) if part is Ellipsis), len(index))
+    axes = [i if i < at else i - len(index) for i in range(len(index))]
+    return [
+        part
+        for axis, part in zip(axes, index, strict=True)
+        if (_is_feature_axis(axis, maps) or (not maps and axis > 1)) and not isinstance(part, int | fx.Node | None)
+        if part not in (slice(None), Ellipsis)
+    ]
+
+
+def _takes_whole_numbers(part: Any, n: int) -> bool:
+    """Whether a part of an index is a slice that begins and ends between numbers, as far as a trace shows."""
+    if not isinstance(part, slice) or part.step not in (None, 1):
+        return False
+    return not any(isinstance(end, int) and end % n for end in (part.start, part.stop))
+
+
+def _leaves_the_algebra(node: fx.Node, maps: int) -> bool:
+    """Whether a node arranges features component by component, so that nothing takes its place."""
+    name = _name(node)
+    if name in ("repeat", "tile"):
+        sizes = list(_flat(node.args[1:]))
+        axis = len(sizes) - maps - 1 if maps else len(sizes) - 1
+        return 0 < axis < len(sizes) and sizes[axis] != 1
+    if name not in ALONG_AXES:
+        return False
+    given: Any = node.kwargs.get("dim", node.kwargs.get("dims"))
+    if given is None:
+        given = node.args[ALONG_AXES[name] :] if name == "flip" else node.args[ALONG_AXES[name] :][:1]
+    return any(_is_feature_axis(axis, maps) for axis in _flat(given))
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    for item in value if isinstance(value, tuple | list) else (value,):
+        yield from _flat(item) if isinstance(item, tuple | list) else (item,)
+
+
+def _is_feature_axis(axis: Any, maps: int) -> bool:
+    return axis in ((1, -maps - 1) if maps else (1, -1))
 
 
 def _maps(node: fx.Node, module: nn.Module, model: nn.Module) -> int:
@@ -140,7 +232,7 @@ def _name(node: fx.Node) -> str:
 def _place(name: str, module: nn.Module, what: str) -> str:
     forward = inspect.unwrap(module.forward)
     code = getattr(forward, "__code__", None)
-    line = f", {code.co_filename}:{code.co_firstlineno}" if code is not None and not isinstance(module, nn.GLU) else ""
+    line = f", {code.co_filename}:{code.co_firstlineno}" if code is not None and type(module) not in MODULES else ""
     return f"{name or 'the model'} ({type(module).__name__}{line}: {what})"
 
 
