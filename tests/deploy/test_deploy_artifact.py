@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from fourfold import deploy, models, pruning
 from fourfold import nn as fnn
 from fourfold.deploy.artifact.values import VALUES
 from fourfold.deploy.backends import numpy as reference
+from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir.ops import OPS, Activation, Pad
 from fourfold.deploy.ir.program import Encoding
 from fourfold.record import UserError
 
@@ -27,6 +30,23 @@ def test_a_program_comes_back_exactly(tmp_path, algebra, entropy):
     packed = deploy.pack(program, tmp_path / "a.safetensors", entropy=entropy)
     assert same(packed, program)
     assert same(deploy.read(tmp_path / "a.safetensors"), program)
+
+
+def test_settings_come_back_to_the_sign_of_zero(tmp_path):
+    """Every float that an operation has, as the number that compares equal to its default and is another."""
+    operations = [
+        kind for kind in OPS if any(field.default == 0.0 and field.type in (float, "float") for field in fields(kind))
+    ]
+    assert {Pad, Activation} <= set(operations)
+    for number, program in enumerate(
+        [
+            assemble((4,), [Pad(name="pad", inputs=(0,), output=1, before=(1,), after=(1,), value=-0.0)]),
+            assemble((4,), [Activation(name="leaky", inputs=(0,), output=1, function="leaky_relu", alpha=-0.0)]),
+        ]
+    ):
+        deploy.pack(program, tmp_path / f"{number}.safetensors")
+        (again,) = deploy.read(tmp_path / f"{number}.safetensors").operations
+        assert repr(again) == repr(program.operations[0])
 
 
 @pytest.mark.parametrize("entropy", [False, True])

@@ -33,6 +33,7 @@ FORMS = {
     "bfloat16": torch.from_numpy(FLOATS).bfloat16(),
     "float16": torch.from_numpy(FLOATS).half(),
     "channels last": torch.from_numpy(FLOATS).contiguous(memory_format=torch.channels_last),
+    "negated": torch._neg_view(torch.from_numpy(-FLOATS)),
     "bytes": BYTES,
     "bytes in a tensor": torch.from_numpy(BYTES),
     "no images": FLOATS[:0],
@@ -55,6 +56,13 @@ def test_every_form_calibrates_the_same(form, tmp_path):
     assert quantize.calibrate(program, images).ranges == wanted.ranges
     packed = deploy.pack(program, tmp_path / "a.safetensors", calibrate=images)
     assert packed.ranges == wanted.ranges
+
+
+@pytest.mark.parametrize("provenance", ["a run", ["run"], 3])
+def test_provenance_is_a_dict(provenance, tmp_path):
+    with pytest.raises(UserError, match=r"`provenance` \(=.*\) must be a dict of text by name"):
+        deploy.pack(model(), tmp_path / "a.safetensors", shape=SHAPE, provenance=provenance)
+    assert not list(tmp_path.iterdir())
 
 
 NO_IMAGES = {

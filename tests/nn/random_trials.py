@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fourfold import nn as fnn
 from fourfold.nn import native_convolution
 
-TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "autocast": 0.06, "float16": 0.03, "bfloat16": 0.2}
+TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "autocast": 0.15, "float16": 0.03, "bfloat16": 0.2}
 """Of the largest number of the right result. bfloat16 has eight bits; a layer adds a few roundings."""
 
 DTYPES = {"float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -33,8 +33,8 @@ class Trial:
         self.precision = self.random.choice(["float64", "float32", "float32", "autocast", "float16", "bfloat16"])
         self.training = self.random.random() < 0.4 and not _draws_in_training(self.case)
         self.transform = self.random.choice(transforms)
-        if self.transform == "second derivatives" and self.precision in ("float16", "bfloat16"):
-            self.precision = "float32"  # squares of gradients leave the range of half types
+        if self.transform == "second derivatives" and self.precision != "float64":
+            self.precision = "float32"  # half types have no digits left for squares of gradients
         if "'relu'" in self.case.options and self.precision in ("float16", "bfloat16", "autocast"):
             self.precision = "float32"  # what rounding moves over zero has another gradient
         if (

@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fourfold.pruning import apply_, compress, dense, expand_, fingerprint, kept, pack, stored_bytes, unpack
+from fourfold.pruning import apply_, compress, dense, expand_, fingerprint, kept, pack, prune, stored_bytes, unpack
+from fourfold.pruning.masks import matched
+from fourfold.record import UserError
 
 fixed = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -170,3 +172,12 @@ def test_each_of_the_three_forms_is_the_cheapest_somewhere():
 def test_layers_choose_alone_and_other_numbers_take_four_bytes():
     a, b = mask(0, 100, density=0.01), mask(1, 30, 30, density=0.9)
     assert stored_bytes({"a": a, "b": b}, 17) == stored_bytes({"a": a}, 0) + stored_bytes({"b": b}, 0) + 4 * 17
+
+
+def test_masks_on_meta_and_sparse_ones():
+    layer = torch.nn.Linear(4, 3)
+    masks = prune(layer, density=0.5)
+    sparse = {name: m.to_sparse() for name, m in masks.items()}
+    assert all(torch.equal(m, masks[name]) for name, m in matched(sparse, {"weight": layer.weight}).items())
+    with pytest.raises(UserError, match=r"`masks\['weight'\]` lies on the device 'meta'"):
+        apply_(layer, {name: m.to("meta") for name, m in masks.items()})

@@ -11,6 +11,7 @@ from fourfold import nn as fnn
 from fourfold import pruning
 from fourfold.nn import named_weights
 from fourfold.pruning import Units, units_of
+from fourfold.record import UserError
 
 UNITS = ("weight", "element", "row")
 ALGEBRAS = ("real", "quaternion")
@@ -240,3 +241,11 @@ def test_synflow_refuses_a_learned_algebra():
     layer = fnn.PHMLinear(8, 4, n=4)
     with pytest.raises(ValueError, match=r"`score` \(='synflow'\) must be another for networks with learned algebras"):
         pruning.flow_gradients(layer, torch.ones(1, 8))
+
+
+@pytest.mark.parametrize("score", sorted(pruning.NEED_IMAGES))
+def test_images_that_are_no_tensors_or_none_at_all_are_named(score):
+    network, labels = nn.Linear(4, 3), torch.tensor([0, 1])
+    for images in (torch.zeros(2, 4).numpy(), [[0.0] * 4] * 2, torch.tensor(1.0), torch.zeros(0, 4)):
+        with pytest.raises(UserError, match="`images`"):
+            pruning.prune(network, density=0.5, score=score, images=images, labels=labels)

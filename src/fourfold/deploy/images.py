@@ -26,7 +26,7 @@ def as_array(images: Any) -> NDArray[Any]:
         return images
     try:
         if hasattr(images, "detach"):
-            tensor = images.detach().cpu()
+            tensor = images.detach().cpu().resolve_neg()
             return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
         return np.asarray(images)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors without data

@@ -81,7 +81,9 @@ def _fitting(name: str, mask: Tensor, weight: Tensor) -> Tensor:
     if mask.shape != weight.shape:
         shapes = f"has shape {tuple(mask.shape)}, its weight {tuple(weight.shape)}"
         raise UserError(f"`masks` must be those of this network: that of {name!r} {shapes}")
-    return as_bool(name, mask).to(weight.device)
+    if mask.is_meta and not weight.is_meta:
+        raise UserError(f"`masks[{name!r}]` lies on the device 'meta', where tensors have no values")
+    return as_bool(name, mask.to_dense()).to(weight.device)
 
 
 def as_bool(name: str, mask: Tensor) -> Tensor:

@@ -49,7 +49,12 @@ def operation_to_json(operation: Operation) -> Json:
 def unusual(settings: Any, among: Iterable[Field[Any]]) -> Json:
     """Return the fields of a dataclass that differ from their defaults, by name."""
     values = {field.name: (getattr(settings, field.name), field.default) for field in among}
-    return {name: value for name, (value, default) in values.items() if value != default}
+    return {name: value for name, (value, default) in values.items() if value != default or _is_negative_zero(value)}
+
+
+def _is_negative_zero(value: Any) -> bool:
+    """Whether a value equals 0 and is another number, of which 1 / x has another sign."""
+    return isinstance(value, float) and value == 0 and math.copysign(1, value) < 0
 
 
 def operation_from_json(value: Json, output: int, arrays: Json) -> Operation:

@@ -77,12 +77,18 @@ def lower(
             fuse(needed(operations, output)),
             encoding=encoding,
             class_names=tuple(class_names),
-            provenance=dict(provenance or {}),
+            provenance=_provenance(provenance),
             inputs=ports.inputs if len(ports.inputs) > 1 else (),
             outputs=outputs,
         )
         _check(program, model, ports, trace.rows)
     return program
+
+
+def _provenance(given: Any) -> dict[str, str]:
+    if given is not None and not isinstance(given, Mapping):
+        raise UserError(f"`provenance` (={given!r:.60}) must be a dict of text by name")
+    return dict(given or {})
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
