@@ -113,7 +113,7 @@ def test_a_long_mistake_is_a_short_sentence(here):
     ended = call("run", "x" * 10_000)
     assert ended.code == 2
     assert ended.err.startswith("fourfold: unknown preset 'xxx")
-    assert ended.err.endswith("vgg16-cifar10; `fourfold presets` describes them\n")
+    assert ended.err.endswith("`fourfold presets` describes them\n")
     assert len(ended.err) < 2000
     path = "y" * 200 + "/" + "z" * 200 + "/" + "w" * 200
     ended = call("status", path)

@@ -8,7 +8,7 @@ import torch
 import fourfold as ff
 from fourfold import lottery, presets
 from fourfold.data import named
-from fourfold.data.sequences import copy_memory
+from fourfold.data.sequences import _copy_memory
 from fourfold.nn import named_weights
 from fourfold.record import RunStore, UserError, with_fields
 
@@ -73,8 +73,8 @@ def test_networks_and_tasks_that_do_not_fit_are_one_sentence(text, tmp_path):
 
 
 def test_the_preset_of_copy_memory_runs_on_few_series(tmp_path, monkeypatch):
-    few = copy_memory.copy_memory(length=2, delay=1, train=32, test=16)
-    monkeypatch.setattr(copy_memory, "load_copy_memory", lambda directory: few)
+    few = _copy_memory.copy_memory(length=2, delay=1, train=32, test=16)
+    monkeypatch.setattr(_copy_memory, "load_copy_memory", lambda directory: few)
     assert named.READERS["copy-memory"].endswith("copy_memory:load_copy_memory")
     for algebra in ("real", "quaternion"):
         spec = with_fields(

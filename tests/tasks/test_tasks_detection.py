@@ -45,9 +45,9 @@ def case(seed):
                 boxes=boxes,
                 labels=labels.astype(np.int64),
                 difficult=random.random(count) < 0.2,
-                found=found,
+                detections=found,
                 scores=random.integers(1, 20, len(found)) / 20,
-                found_labels=found_labels.astype(np.int64),
+                detected_labels=found_labels.astype(np.int64),
             )
         )
     return images, classes
@@ -67,7 +67,7 @@ def of_coco(images, classes):
             area = 1e11 if difficult else (box[2] - box[0]) * (box[3] - box[1])
             common = {"id": len(truth) + 1, "image_id": number, "category_id": int(label), "iscrowd": 0}
             truth.append(common | {"bbox": sides(box), "area": area})
-        for box, label, score in zip(image.found, image.found_labels, image.scores, strict=True):
+        for box, label, score in zip(image.detections, image.detected_labels, image.scores, strict=True):
             found.append({"image_id": number, "category_id": int(label), "bbox": sides(box), "score": float(score)})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -106,9 +106,9 @@ def test_average_precision_by_hand():
         boxes=truth,
         labels=np.zeros(2, np.int64),
         difficult=np.zeros(2, bool),
-        found=np.array([[0.0, 0, 10, 10], [50, 50, 60, 60], [20, 0, 30, 6]]),
+        detections=np.array([[0.0, 0, 10, 10], [50, 50, 60, 60], [20, 0, 30, 6]]),
         scores=np.array([0.9, 0.8, 0.7]),
-        found_labels=np.zeros(3, np.int64),
+        detected_labels=np.zeros(3, np.int64),
     )
     values = average_precisions([image], 2)
     at50 = (51 * 1 + 50 * 2 / 3) / 101  # right, wrong, right: precision 1 up to a recall of 1/2, then 2/3

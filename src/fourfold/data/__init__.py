@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fourfold.data.places import data_directory, listing, require, where
     from fourfold.data.preparing import prepare
     from fourfold.data.resident import Order, Resident
-    from fourfold.data.sequences.copy_memory import copy_memory
+    from fourfold.data.sequences._copy_memory import copy_memory
     from fourfold.data.sequences.padding import from_sequences
     from fourfold.data.sequences.sets import from_ts
     from fourfold.data.sequences.text import from_text
@@ -82,7 +82,7 @@ _LAZY = {
     "from_folder": "own.image_folders",
     "from_pairs": "own.pairs",
     "from_sequences": "sequences.padding",
-    "copy_memory": "sequences.copy_memory",
+    "copy_memory": "sequences._copy_memory",
     "from_text": "sequences.text",
     "from_ts": "sequences.sets",
     "from_voc": "own.voc",

@@ -109,7 +109,7 @@ def download_archives(name: str, directory: Path, base_url: str | None = None, p
     Raises:
         UserError: as `download`.
     """
-    made = []
+    lists = []
     bar = sys.stderr.isatty() if progress is None else progress
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -121,17 +121,17 @@ def download_archives(name: str, directory: Path, base_url: str | None = None, p
                 here = directory if (directory / archive.name).is_file() else Path(scratch)
                 path = _retrieve(url, archive.name, archive.md5, here, directory, bar, archive.most_bytes)
                 _take(path, archive, Path(scratch), directory)
-            made.append(directory / archive.marker)
+            lists.append(directory / archive.marker)
     except OSError as error:
         raise UserError(f"cannot write to {directory} ({error.strerror or error}); choose another --data-dir") from error
-    return made
+    return lists
 
 
 def _take(path: Path, archive: NamedArchive, scratch: Path, directory: Path) -> None:
     """Move the wanted files of an archive to their places below the directory."""
     try:
         with tarfile.open(path) as tar:
-            members = [member for member in tar if member.isreg() and re.fullmatch(archive.wanted, member.name)]
+            members = [member for member in tar if member.isreg() and re.fullmatch(archive.members, member.name)]
             if archive.marker not in {member.name for member in members}:
                 raise UserError(f"{path}: expected {archive.marker} in the archive, found none")
             for member in members:

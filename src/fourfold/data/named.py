@@ -16,7 +16,7 @@ READERS: dict[str, str] = {
     "voc": "fourfold.data.own.voc:load_voc",
     "bccd": "fourfold.data.own.voc:load_bccd",
     "wikitext-2": "fourfold.data.sequences.text:load_wikitext_2",
-    "copy-memory": "fourfold.data.sequences.copy_memory:load_copy_memory",
+    "copy-memory": "fourfold.data.sequences._copy_memory:load_copy_memory",
     "basic-motions": "fourfold.data.sequences.sets:basic_motions",
     "japanese-vowels": "fourfold.data.sequences.sets:japanese_vowels",
     "spoken-digits": "fourfold.data.sequences.sets:spoken_digits",

@@ -181,8 +181,8 @@ class NamedArchive:
     md5: str
     most_bytes: int
     """No larger file is downloaded."""
-    wanted: str
-    """Regular expression of the names of its members."""
+    members: str
+    """Regular expression of the names of the files that are read."""
     marker: str
     """The member that says that all are there."""
 
@@ -194,7 +194,7 @@ _VOC_FILES = r"VOCdevkit/VOC20(07|12)/(JPEGImages/\w+\.jpg|Annotations/\w+\.xml|
 def _voc(name: str, year: int, md5: str, gibibytes: int, part: str) -> NamedArchive:
     marker = f"VOCdevkit/VOC{year}/ImageSets/Main/{part}.txt"
     most = gibibytes * 2**30
-    return NamedArchive(name=name, url=f"{_VOC}voc{year}/", md5=md5, most_bytes=most, wanted=_VOC_FILES, marker=marker)
+    return NamedArchive(name=name, url=f"{_VOC}voc{year}/", md5=md5, most_bytes=most, members=_VOC_FILES, marker=marker)
 
 
 NAMED_ARCHIVES: dict[str, tuple[NamedArchive, ...]] = {

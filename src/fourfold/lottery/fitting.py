@@ -73,10 +73,10 @@ def _check_cells(spec: Spec, outputs: Any) -> None:
     grid, boxes = spec.task.grid or GRID, spec.task.boxes or BOXES
     if classes is None or not isinstance(outputs, Tensor):
         return
-    wanted = grid**2 * (classes + 5 * boxes)
-    if outputs.dim() != 2 or outputs.shape[1] != wanted:
+    expected = grid**2 * (classes + 5 * boxes)
+    if outputs.dim() != 2 or outputs.shape[1] != expected:
         raise UserError(
-            f"the network's output (of shape {tuple(outputs.shape)}) must be (batch, {wanted}) with {grid} × {grid} cells of "
+            f"the network's output (of shape {tuple(outputs.shape)}) must be (batch, {expected}) with {grid} × {grid} cells of "
             f"{classes} classes and {boxes} boxes of 5 values, for `data.name` (={spec.data.name!r}) and `task.name` "
             "(='detection')"
         )

@@ -44,23 +44,23 @@ def yolov1(shape: Shape, num_classes: int, layers: Layers, *, grid: int, boxes: 
 
     Paper 2's code adds batch norm to the original, averages the last map to the grid, and leaves dropout out.
     """
-    made, channels = _convolutions(shape[0], YOLOV1, layers)
+    stages, channels = _convolutions(shape[0], YOLOV1, layers)
     hidden = layers.scaled(HIDDEN)
-    made["mean"] = nn.AdaptiveAvgPool2d(grid)
-    made["flatten"] = nn.Flatten()
-    made["fc1"] = layers.linear(channels * grid**2, hidden)
-    made["leaky"] = nn.LeakyReLU(SLOPE)
-    made["fc2"] = layers.output(hidden, grid**2 * (num_classes + 5 * boxes))
-    return nn.Sequential(made)
+    stages["mean"] = nn.AdaptiveAvgPool2d(grid)
+    stages["flatten"] = nn.Flatten()
+    stages["fc1"] = layers.linear(channels * grid**2, hidden)
+    stages["leaky"] = nn.LeakyReLU(SLOPE)
+    stages["fc2"] = layers.output(hidden, grid**2 * (num_classes + 5 * boxes))
+    return nn.Sequential(stages)
 
 
 def yolo_tiny(shape: Shape, num_classes: int, layers: Layers, *, grid: int, boxes: int) -> nn.Sequential:
     """Return eight convolutions, the last of which, 1×1, gives the outputs of each cell."""
-    made, channels = _convolutions(shape[0], YOLO_TINY, layers)
-    made["mean"] = nn.AdaptiveAvgPool2d(grid)
-    made["head"] = layers.output_convolution(channels, num_classes + 5 * boxes)
-    made["cells"] = CellByCell()
-    return nn.Sequential(made)
+    stages, channels = _convolutions(shape[0], YOLO_TINY, layers)
+    stages["mean"] = nn.AdaptiveAvgPool2d(grid)
+    stages["head"] = layers.output_convolution(channels, num_classes + 5 * boxes)
+    stages["cells"] = CellByCell()
+    return nn.Sequential(stages)
 
 
 class CellByCell(nn.Module):
@@ -73,18 +73,18 @@ class CellByCell(nn.Module):
 
 def _convolutions(channels: int, plan: _Plan, layers: Layers) -> tuple[OrderedDict[str, nn.Module], int]:
     """Return convolutions with batch norm and leaky ReLU, and the channels of the last."""
-    made: OrderedDict[str, nn.Module] = OrderedDict()
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
     pools = convolutions = 0
     for step in plan:
         if isinstance(step, str):
             pools += 1
-            made[f"pool{pools}"] = nn.MaxPool2d(2)
+            stages[f"pool{pools}"] = nn.MaxPool2d(2)
             continue
         kernel_size, size, stride = step
         convolutions += 1
         out_channels = layers.scaled(size)
-        made[f"conv{convolutions}"] = layers.convolution(channels, out_channels, kernel_size, stride, bias=False)
-        made[f"norm{convolutions}"] = layers.batch_norm(out_channels)
-        made[f"leaky{convolutions}"] = nn.LeakyReLU(SLOPE)
+        stages[f"conv{convolutions}"] = layers.convolution(channels, out_channels, kernel_size, stride, bias=False)
+        stages[f"norm{convolutions}"] = layers.batch_norm(out_channels)
+        stages[f"leaky{convolutions}"] = nn.LeakyReLU(SLOPE)
         channels = out_channels
-    return made, channels
+    return stages, channels

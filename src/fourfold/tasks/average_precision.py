@@ -26,11 +26,11 @@ class ImageBoxes:
     """(G,)."""
     difficult: NDArray[np.bool_]
     """(G,): which need not be detected. A detection of such a box is neither right nor wrong."""
-    found: NDArray[np.float64]
+    detections: NDArray[np.float64]
     """(D, 4)."""
     scores: NDArray[np.float64]
     """(D,)."""
-    found_labels: NDArray[np.int64]
+    detected_labels: NDArray[np.int64]
     """(D,)."""
 
 
@@ -67,7 +67,7 @@ def _matched(image: ImageBoxes, label: int) -> tuple[NDArray[np.float64], NDArra
     A detection takes the box that it overlaps most of those that none before it has taken; a difficult one only if there is no
     other.
     """
-    mine = np.flatnonzero(image.found_labels == label)
+    mine = np.flatnonzero(image.detected_labels == label)
     order = mine[np.argsort(-image.scores[mine], kind="mergesort")][:MOST_DETECTIONS]
     truths = np.flatnonzero(image.labels == label)
     truths = truths[np.argsort(image.difficult[truths], kind="mergesort")]
@@ -76,17 +76,17 @@ def _matched(image: ImageBoxes, label: int) -> tuple[NDArray[np.float64], NDArra
     difficult = image.difficult[truths]
     if not len(truths):
         return image.scores[order], right, ignored
-    overlaps = _iou(image.found[order], image.boxes[truths])
-    taken = np.zeros((len(THRESHOLDS), len(truths)), dtype=np.bool_)
+    overlaps = _iou(image.detections[order], image.boxes[truths])
+    matched = np.zeros((len(THRESHOLDS), len(truths)), dtype=np.bool_)
     rows = np.arange(len(THRESHOLDS))
     for number, overlap in enumerate(overlaps):
-        fits = (overlap >= THRESHOLDS[:, None]) & ~taken
+        fits = (overlap >= THRESHOLDS[:, None]) & ~matched
         plain = fits & ~difficult
         fits = np.where(plain.any(1)[:, None], plain, fits)
         rank = np.where(fits, overlap, -1)
         best = len(truths) - 1 - rank[:, ::-1].argmax(1)  # of equals the last, as COCO's code takes it
         right[:, number] = fits.any(1)
-        taken[rows, best] |= right[:, number]
+        matched[rows, best] |= right[:, number]
         ignored[:, number] = right[:, number] & difficult[best]
     return image.scores[order], right, ignored
 

@@ -96,11 +96,11 @@ class Detection:
         candidates = scores >= self.least_score
         scores = torch.where(candidates, scores, -1)
         kept = candidates & ~suppressed(corners, scores, labels, self.overlap)
-        found = []
+        detections = []
         for one, places, score, name in zip(kept, corners, scores, labels, strict=True):
             order = score[one].argsort(descending=True, stable=True)
-            found.append({"boxes": places[one][order], "scores": score[one][order], "labels": name[one][order]})
-        return found
+            detections.append({"boxes": places[one][order], "scores": score[one][order], "labels": name[one][order]})
+        return detections
 
     def meter(self) -> "DetectionMeter":
         """Return a meter that has seen no batch."""
@@ -159,19 +159,19 @@ class DetectionMeter:
     def update(self, outputs: Any, targets: Any) -> None:
         """Take in outputs and targets as `Detection` has them."""
         corners, labels, difficult = (value.cpu() for value in _checked(targets, outputs))
-        found = self._task.decode(outputs)
+        detections = self._task.decode(outputs)
         cells = self._task.grid**2
         self._classes = check_tensor("network's output", outputs).shape[1] // cells - 5 * self._task.boxes
-        for one, places, label, is_difficult in zip(found, corners, labels, difficult, strict=True):
+        for one, places, label, is_difficult in zip(detections, corners, labels, difficult, strict=True):
             present = label >= 0
             self._images.append(
                 ImageBoxes(
                     boxes=places[present].double().numpy(),
                     labels=label[present].numpy(),
                     difficult=is_difficult[present].numpy(),
-                    found=one["boxes"].cpu().double().numpy(),
+                    detections=one["boxes"].cpu().double().numpy(),
                     scores=one["scores"].cpu().double().numpy(),
-                    found_labels=one["labels"].cpu().numpy(),
+                    detected_labels=one["labels"].cpu().numpy(),
                 )
             )
 

@@ -15,7 +15,7 @@ from fourfold.tasks.regression import Regression
 from fourfold.tasks.segmentation import Segmentation
 
 
-def _given(spec: TaskSpec, *names: str) -> dict[str, Any]:
+def _fields(spec: TaskSpec, *names: str) -> dict[str, Any]:
     """Return the fields of a spec that are not None, the others having the task's own defaults."""
     values = {name: getattr(spec, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
@@ -29,7 +29,7 @@ TASKS: dict[str, Callable[[TaskSpec], Task]] = {
     "segmentation": lambda spec: Segmentation(
         label_smoothing=spec.label_smoothing, class_weights=spec.class_weights, ignore_index=spec.ignore_index
     ),
-    "detection": lambda spec: Detection(**_given(spec, "grid", "boxes", "coordinate_factor", "no_object_factor")),
+    "detection": lambda spec: Detection(**_fields(spec, "grid", "boxes", "coordinate_factor", "no_object_factor")),
     "language": lambda spec: Language(),
     "regression": lambda spec: Regression(),
 }

@@ -41,7 +41,7 @@ def read_annotation(path: Path) -> Annotation:
 
     Raises:
         UserError: a file that is missing, too large or no XML; a document type or entities, which VOC does not have; an object
-            without a name or a corner, or with one that is no number. Each names the file.
+            without a name or a corner, or whose corner is not a number. Each names the file.
     """
     root = _tree(path)
     if root.tag != "annotation":

@@ -46,10 +46,10 @@ class Views:
         images, targets = batch
         has_boxes = isinstance(targets, dict) and "boxes" in targets
         if images.dim() != 4 or not (has_boxes or (is_leaf(targets) and targets.shape == (len(images), *images.shape[2:]))):
-            found = tuple(targets.shape) if is_leaf(targets) else f"a {type(targets).__name__}"
+            description = tuple(targets.shape) if is_leaf(targets) else f"a {type(targets).__name__}"
             raise UserError(
                 f"`augment` (=Views) must have images (B, C, H, W) with label maps (B, H, W) or boxes, found "
-                f"{tuple(images.shape)} and {found}"
+                f"{tuple(images.shape)} and {description}"
             )
         uniform = torch.rand(4, len(images), generator=generator, device=generator.device).cpu()
         windows = [self._window(image.shape[1:], *draws) for image, draws in zip(images, uniform.T.tolist(), strict=True)]
@@ -65,7 +65,7 @@ class Views:
         factor = self.scale[0] + scale * (self.scale[1] - self.scale[0])
         scaled = (sides[0], sides[1]) if factor == 1 else (max(1, round(factor * sides[0])), max(1, round(factor * sides[1])))
         size = self.size or (sides[0], sides[1])
-        places = [_place(side, wanted, part) for side, wanted, part in zip(scaled, size, (top, left), strict=True)]
+        places = [_place(side, target, part) for side, target, part in zip(scaled, size, (top, left), strict=True)]
         first, empty = zip(*places, strict=True)
         return _Window(
             scaled=scaled, size=size, first=(first[0], first[1]), empty=(empty[0], empty[1]), flip=self.flip and mirror < 0.5

@@ -118,10 +118,10 @@ def upright_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=formats()) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+            is_sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
     except Exception as error:  # Pillow's many readers raise whatever a damaged file leads to
         raise BadImageError(f"cannot be read as an image ({_reason(error)})") from error
-    return (height, width) if turned else (width, height)
+    return (height, width) if is_sideways else (width, height)
 
 
 @contextmanager

@@ -232,21 +232,21 @@ class Reading:
         folders = {kind: self.root / folder / kind for kind in ("JPEGImages", "Annotations")}
         files = sorted(folders["JPEGImages"].iterdir()) if folders["JPEGImages"].is_dir() else []
         images = {file.stem: file for file in files if file.suffix.lower() in suffixes()}
-        found = []
+        places = []
         for name in names:
             if name not in images:
                 raise UserError(f"{path}: expected images of JPEGImages, found {shortened(name, 100)}, of which there is none")
             annotation = folders["Annotations"] / f"{name}.xml"
-            found.append(tuple(file.relative_to(self.root).as_posix() for file in (images[name], annotation)))
-        return [(image, annotation) for image, annotation in found]
+            places.append(tuple(file.relative_to(self.root).as_posix() for file in (images[name], annotation)))
+        return [(image, annotation) for image, annotation in places]
 
     def _class_names(self, training: Sequence[Annotation]) -> tuple[str, ...]:
         if self.classes is not None:
             return named_classes(self.classes, 0, "boxes")
-        found = {thing.name for annotation in training for thing in annotation.objects}
-        if not found:
+        names = {thing.name for annotation in training for thing in annotation.objects}
+        if not names:
             raise UserError(f"{self.root}: expected boxes in the train part, found none; `classes` names them")
-        return tuple(sorted(found))
+        return tuple(sorted(names))
 
     def _listing(self, places: Mapping[Role, Sequence[tuple[str, str]]]) -> Listing:
         digest, files, roles = hashlib.sha256(), list[str](), dict[Role, slice]()
@@ -278,7 +278,7 @@ class Reading:
         if annotation.size is not None and annotation.size != (width, height):
             sizes = [f"{size[0]}×{size[1]}" for size in ((width, height), annotation.size)]
             raise UserError(f"{file}: expected the size {sizes[0]} that its image has, found {sizes[1]}")
-        found = []
+        boxes = []
         for thing in annotation.objects:
             wrong = _wrong(thing, (width, height), classes)
             if wrong is not None:
@@ -289,8 +289,8 @@ class Reading:
             inside = corners.clip(0, [width, height, width, height])
             if np.abs(inside - corners).max() > _BESIDE:
                 self._count("reach beyond their image and are cut", f"{file.name} has {_numbers(thing)}")
-            found.append((classes.index(thing.name), tuple(inside / [width, height, width, height]), thing.difficult))
-        return found
+            boxes.append((classes.index(thing.name), tuple(inside / [width, height, width, height]), thing.difficult))
+        return boxes
 
     def _leave_out(self, expected: str, fault: str, what: str, file: Path) -> None:
         if self.bad_boxes == "refuse":
@@ -302,7 +302,7 @@ class Reading:
         self._first.setdefault(fault, example)
 
     def _notices(self, total: int, images: Decoded, every: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-        found = [
+        notices = [
             f"{count:,} of {total:,} boxes {fault}: {shortened(self._first[fault], 160)}{', …' if count > 1 else ''}"
             for fault, count in self._left_out.items()
         ]
@@ -310,8 +310,8 @@ class Reading:
             number, why = images.contents.bad[0]
             count = len(images.contents.bad)
             first = f"{shortened(every[number][0], 100)} {why}"
-            found.append(f"{count:,} of {len(every):,} images are left out: {first}{', …' if count > 1 else ''}")
-        return tuple(found)
+            notices.append(f"{count:,} of {len(every):,} images are left out: {first}{', …' if count > 1 else ''}")
+        return tuple(notices)
 
 
 def _wrong(thing: Object, size: tuple[int, int], classes: tuple[str, ...]) -> tuple[str, str, str] | None:

@@ -43,12 +43,12 @@ def copy_memory(
             raise UserError(f"`{name}` (={value!r}) must be an integer from {least}")
 
     def series(count: int, part: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        shown = np.random.default_rng([seed, part]).integers(0, symbols, (count, length))
+        symbols_of_item = np.random.default_rng([seed, part]).integers(0, symbols, (count, length))
         codes = np.zeros((count, 2 * length + delay), np.int64)
-        codes[:, :length] = shown + 1
+        codes[:, :length] = symbols_of_item + 1
         codes[:, length + delay - 1] = symbols + 1
         targets = np.full(codes.shape, IGNORED, np.int64)
-        targets[:, length + delay :] = shown
+        targets[:, length + delay :] = symbols_of_item
         return np.eye(symbols + 2, dtype=np.float32)[codes], targets
 
     names = [chr(ord("A") + number) if symbols <= 26 else str(number) for number in range(symbols)]
