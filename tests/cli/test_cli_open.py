@@ -175,6 +175,11 @@ def test_code_that_changes_during_the_run_is_not_run_by_workers(roads):
             "whose targets are of kind 'classes': the task for them is classification",
         ),
         ("epochs=2,", 'epochs=2, optimizer="adamw2",', "unknown train optimizer 'adamw2'"),
+        (
+            "epochs=2,",
+            'epochs=2, settings={"model.norm": "whitening"},',
+            "`model.norm` (='whitening') cannot be combined with `model.name` (='roads.py:net'), whose code chooses its norms",
+        ),
     ],
 )
 def test_code_that_does_not_work_is_one_sentence_before_anything_is_written(roads, old, new, found):

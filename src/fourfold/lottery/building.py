@@ -71,6 +71,11 @@ def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu
 
 def _own(code: Code, spec: Spec, facts: Facts, seed: int | None, width: float) -> nn.Module:
     """Return the network that the user's code makes, converted to the spec's algebra if it consists of torch's layers alone."""
+    if spec.model.norm is not None:
+        raise UserError(
+            f"`model.norm` (={spec.model.norm!r}) cannot be combined with `model.name` (={spec.model.name!r}), whose code "
+            "chooses its norms"
+        )
     if width != 1:
         raise UserError(f"the control small-dense needs a built-in model, whose width can be set: {spec.model.name} has none")
     algebra = spec.model.algebra
