@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+import fourfold
 from fourfold.cli import main
 from fourfold.record import TrainSpec, find_runs
 from fourfold.tasks import TASKS
@@ -14,7 +16,7 @@ from pages import blocks, printed, relative_links, table
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "your-experiment.md").read_text(encoding="utf-8")
-FILE, TASK, PYTHON = blocks(PAGE, "python")
+FILE, PHM, TASK, PYTHON = blocks(PAGE, "python")
 QUICK = ["--epochs", "1", "--workers", "0"]
 
 
@@ -25,7 +27,7 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "roads.py").write_text(FILE + TASK)
+    (tmp_path / "roads.py").write_text(FILE + PHM.partition("\n\nnetwork = ")[0] + TASK)
     commands = [line for block in blocks(PAGE, "sh") for line in block.splitlines() if line.startswith("fourfold")]
     assert len(commands) == 7
     for line in commands:
@@ -33,7 +35,12 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
         main([*words, *(QUICK if words[0] == "run" else [])])
     names = {store.spec().preset for store in find_runs(tmp_path / "runs")}
     assert names == {"roads", "roads-errors", "classify-roads-data-lenet-300-100"}
+    learned = "run roads.py --model roads.py:phm --algebra real quaternion phm"
+    assert f"`fourfold {learned}`" in PAGE
+    main([*learned.split(), "--trials", "1", "--max-level", "0", *QUICK])
     capsys.readouterr()
+    exec(compile(PHM, "docs/your-experiment.md", "exec"), {"nn": nn, "ff": fourfold})
+    assert capsys.readouterr().out.splitlines() == printed(PHM)
     exec(compile(PYTHON, "docs/your-experiment.md", "exec"), {"__name__": "docs"})
     assert capsys.readouterr().out.splitlines() == printed(PYTHON)
     assert (tmp_path / "ticket.pt2").exists()
