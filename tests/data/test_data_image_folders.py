@@ -3,6 +3,8 @@
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -463,3 +465,44 @@ def test_a_bar_is_drawn_on_standard_error_when_it_is_asked_for(tmp_path, capsys)
     assert out == ""
     assert "decoding images" in err
     assert "12/12" in err
+
+
+MANY = 100_000 if "FOURFOLD_SWEEP" in os.environ else 3_000
+MOST_MIB = 700
+"""Of the process that decodes them, torch included: 100,000 of 64 × 64 pixels are 1.2 GB."""
+
+
+@pytest.mark.slow
+def test_many_images_are_listed_and_read_with_a_bar_in_bounded_memory_and_damaged_ones_are_named(tmp_path):
+    """The images are links to a few files: what counts is how many there are."""
+    for number in range(10):
+        save(tmp_path / "drawn" / f"{number}.png", np.full((64, 64, 3), 20 * number, np.uint8))
+    for number in range(MANY):
+        file = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.link(tmp_path / "drawn" / f"{number % 10}.png", file)
+    bad = tmp_path / "photos" / "a" / f"{MANY // 2}.png"
+    bad.unlink(missing_ok=True)
+    bad.write_bytes(b"no image")
+    program = (
+        "import resource, sys\n"
+        "from fourfold import data\n"
+        "try:\n"
+        "    data.from_folder('photos', data_dir='cache', progress=True)\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+        "splits = data.from_folder('photos', data_dir='cache', progress=True, bad_images='skip')\n"
+        "print(len(splits.train) + len(splits.test), *splits.notices)\n"
+        "batches = sum(len(labels) for _, labels in splits.train.epoch(500, seed=0))\n"
+        "print(batches, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    words = [sys.executable, "-c", program]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=900)
+    refused, counted, (read, mebibytes) = *ended.stdout.splitlines()[:2], ended.stdout.splitlines()[2].split()
+    assert f"photos/a/{bad.name} " in refused
+    assert "`bad_images='skip'` leaves such files out" in refused
+    assert counted.startswith(f"{MANY - 1} ")
+    assert bad.name in counted
+    assert int(read) == MANY - 1 - round((MANY - 1) * 0.2)
+    assert int(mebibytes) < MOST_MIB
+    assert "%" in ended.stderr
