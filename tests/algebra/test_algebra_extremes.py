@@ -105,6 +105,13 @@ def test_exp_overflows_in_the_components_that_do(real):
     assert turned[2] == float("inf")
 
 
+@pytest.mark.parametrize("exponent", [2, 3, 2.5, -2, -3])
+def test_powers_beyond_the_range_overflow_in_the_components_that_do(exponent):
+    size = 1e30 if exponent > 0 else 1e-30
+    assert algebra.power(torch.tensor([size, 0.0, 0.0, 0.0]), exponent).tolist() == [float("inf"), 0, 0, 0]
+    assert algebra.power(torch.tensor([0.0, 0.0, size, 0.0]), exponent)[[1, 3]].tolist() == [0, 0]
+
+
 FUNCTIONS = [
     "norm", "unit", "inverse", "exp", "log", "power", "rotate", "rotation_matrix", "from_rotation_matrix", "axis_angle",
     "from_axis_angle", "slerp",

@@ -190,6 +190,9 @@ def test_a_wrong_last_axis_is_named():
     [
         ((), "must be a table of n × n × n numbers"),
         ((((1, 0), (0, 1)),), "must be a table of n × n × n numbers"),
+        (None, "must be a table of n × n × n numbers"),
+        (3, "must be a table of n × n × n numbers"),
+        ([[1]], "must be a table of n × n × n numbers"),
         ((((1, 0), (0, 1)), ((0, 1), (0, 0))), r"`constants\[1\]\[1\]` \(=\(0, 0\)\).* must hold a single 1 or −1"),
         ((((1, 0), (0, 1)), ((0, 1), (1, 1))), r"`constants\[1\]\[1\]` \(=\(1, 1\)\).* must hold a single 1 or −1"),
         ((((1, 0), (0, 1)), ((0, 1), (2, 0))), r"`constants\[1\]\[1\]` \(=\(2, 0\)\).* must hold a single 1 or −1"),
@@ -197,11 +200,30 @@ def test_a_wrong_last_axis_is_named():
         ((((0, 1), (1, 0)), ((1, 0), (0, 1))), r"`constants\[0\]\[0\]` \(=\(0, 1\)\).* e_0 is 1"),
         ((((-1,),),), "e_0 is 1"),
     ],
-    ids=["empty", "ragged", "dual numbers", "a sum", "a factor", "no permutation", "no one", "minus one"],
+    ids=[
+        "empty",
+        "ragged",
+        "nothing",
+        "a number",
+        "two axes",
+        "dual numbers",
+        "a sum",
+        "a factor",
+        "no permutation",
+        "no one",
+        "minus one",
+    ],
 )
 def test_constants_that_are_no_signed_basis_table_are_refused(constants, message):
     with pytest.raises(ValueError, match=message):
         Algebra("own", constants)
+
+
+def test_lists_of_constants_are_tables():
+    lists = [[list(row) for row in plane] for plane in QUATERNION.constants]
+    own = Algebra("own", lists)
+    assert own == Algebra("own", QUATERNION.constants)
+    assert hash(own) == hash(Algebra("own", QUATERNION.constants))
 
 
 @fixed

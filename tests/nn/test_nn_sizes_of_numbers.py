@@ -67,6 +67,13 @@ def test_an_axis_that_the_input_does_not_have_is_told(name, dim):
 
 
 @pytest.mark.parametrize("name", BY_DIM)
+@pytest.mark.parametrize("dim", [1.0, None, True, "1"])
+def test_an_axis_is_an_integer(name, dim):
+    with pytest.raises(UserError, match=r"`dim` \(=.*\) must be an integer"):
+        BY_DIM[name](dim)(torch.zeros(8, 8))
+
+
+@pytest.mark.parametrize("name", BY_DIM)
 def test_a_tensor_without_axes_is_told(name):
     with pytest.raises(UserError, match=r"whose shape is \(\)"):
         BY_DIM[name](1)(torch.zeros(()))

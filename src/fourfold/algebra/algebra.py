@@ -10,6 +10,9 @@ Constants = tuple[tuple[tuple[int, ...], ...], ...]
 LeftTable = tuple[tuple[tuple[int, int], ...], ...]
 
 
+_NO_TABLE = "`constants` of algebra {name!r} must be a table of n × n × n numbers with n ≥ 1"
+
+
 @dataclass(frozen=True)
 class Algebra:
     """A real algebra of dimension n whose basis products are again basis elements, up to sign.
@@ -28,6 +31,11 @@ class Algebra:
     """For row a and column b of the matrix of x ↦ w·x: the component of w that stands there, and its sign."""
 
     def __post_init__(self) -> None:
+        try:  # lists become tuples, which can be compared and hashed
+            table = tuple(tuple(tuple(row) for row in plane) for plane in self.constants)
+        except TypeError as error:
+            raise ValueError(_NO_TABLE.format(name=self.name)) from error
+        object.__setattr__(self, "constants", table)
         # Made at once: compilers cannot follow a cached property, which takes a lock.
         object.__setattr__(self, "left_table", _left_table(self.name, self.constants))
 
@@ -82,7 +90,7 @@ def _left_table(name: str, constants: Constants) -> LeftTable:
     """Return `Algebra.left_table`, or raise if the constants are those of no signed basis table."""
     n = len(constants)
     if n == 0 or any(len(plane) != n or any(len(row) != n for row in plane) for plane in constants):
-        raise ValueError(f"`constants` of algebra {name!r} must be a table of n × n × n numbers with n ≥ 1")
+        raise ValueError(_NO_TABLE.format(name=name))
     table = [[(0, 0)] * n for _ in range(n)]
     for i, plane in enumerate(constants):
         for j, row in enumerate(plane):

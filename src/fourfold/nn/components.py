@@ -45,6 +45,8 @@ def axis_of(input: Tensor, dim: int) -> int:
         ValueError: the input has no such axis.
     """
     rank = input.dim()
+    if not isinstance(dim, int) or isinstance(dim, bool):
+        raise UserError(f"`dim` (={dim!r}) must be an integer")
     if not -rank <= dim < rank:
         raise UserError(f"`dim` (={dim}) must be an axis of `input`, whose shape is {tuple(input.shape)}")
     return dim % rank
