@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 
 from fourfold import execution
-from fourfold.execution import _run as local
-from fourfold.execution import pool
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import Pool
 from fourfold.record import UserError
@@ -21,8 +19,9 @@ def tasks(count=6):
     return [Trial(spec=spec, number=trial, job=Job(specs=(spec,))) for spec, trial in made]
 
 
-def pretend(monkeypatch, program):
-    monkeypatch.setattr(pool, "WORKER", [sys.executable, "-c", program])
+def pool_of(program, count, lanes):
+    """A pool whose shared worker runs a program of Python's."""
+    return Pool(tasks(count), lanes, None, shared=True, worker=[sys.executable, "-c", program])
 
 
 def run(made):
@@ -31,11 +30,12 @@ def run(made):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(monkeypatch, tmp_path):
+def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(tmp_path):
     expected = execution.run(SPECS, trials=2, out=tmp_path / "alone", workers=1)
-    monkeypatch.setattr(local, "Pool", lambda *arguments, shared: Pool(*arguments, shared=True))
-    kinds = []
-    found = execution.run(SPECS, trials=2, out=tmp_path / "lanes", workers=3, on_event=lambda event: kinds.append(event.kind))
+    kinds, job = [], Job(specs=tuple(SPECS), trials=2, out=tmp_path / "lanes")
+    found = execution.run_job(
+        job, lambda event: kinds.append(event.kind), lambda job, trials: Pool(trials, 3, None, shared=True)
+    )
     assert results(found) == results(expected)
     assert kinds.count("finished") == 4
 
@@ -52,9 +52,8 @@ sys.stdin.read()
 
 
 @pytest.mark.timeout(60)
-def test_events_of_a_shared_worker_find_their_trial(monkeypatch):
-    pretend(monkeypatch, MIXED)
-    told = list(Pool(tasks(3), 3, None, shared=True).events())
+def test_events_of_a_shared_worker_find_their_trial():
+    told = list(pool_of(MIXED, 3, 3).events())
     assert sorted((event.spec.preset, event.trial, event.kind) for event in told) == sorted(
         (task.spec.preset, task.number, kind) for task in tasks(3) for kind in ("epoch", "finished")
     )
@@ -83,9 +82,8 @@ for line in sys.stdin:
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("room", [1, 2, 3])
-def test_too_many_for_the_memory_go_on_as_fewer_and_none_is_lost(monkeypatch, room):
-    pretend(monkeypatch, MEMORY.format(room=room))
-    told = run(Pool(tasks(12), 8, None, shared=True))
+def test_too_many_for_the_memory_go_on_as_fewer_and_none_is_lost(room):
+    told = run(pool_of(MEMORY.format(room=room), 12, 8))
     assert sorted(event for event in told if event[0] == "finished") == sorted(
         ("finished", task.spec.preset, task.number) for task in tasks(12)
     )
@@ -94,14 +92,12 @@ def test_too_many_for_the_memory_go_on_as_fewer_and_none_is_lost(monkeypatch, ro
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_a_trial_that_does_not_fit_alone_is_one_sentence(monkeypatch):
-    pretend(monkeypatch, MEMORY.format(room=0))
+def test_a_trial_that_does_not_fit_alone_is_one_sentence():
     with pytest.raises(UserError, match=r"trial \d of .* does not fit into the GPU's memory, not even alone; all rows so far"):
-        run(Pool(tasks(4), 4, None, shared=True))
+        run(pool_of(MEMORY.format(room=0), 4, 4))
 
 
 @pytest.mark.timeout(60)
-def test_a_shared_worker_that_dies_ends_the_run(monkeypatch):
-    pretend(monkeypatch, "import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)")
+def test_a_shared_worker_that_dies_ends_the_run():
     with pytest.raises(UserError, match=r"was killed \(exit code -9; out of memory\?\)"):
-        run(Pool(tasks(4), 3, None, shared=True))
+        run(pool_of("import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)", 4, 3))

@@ -6,13 +6,17 @@ import time
 import pytest
 
 from fourfold import execution
-from fourfold.execution import pool, serving
+from fourfold.execution import Job, serving
+from fourfold.execution.pool import Pool
 from fourfold.record import RunStore, UserError
 from lottery_samples import tiny_spec
 
 
-def pretend(monkeypatch, program):
-    monkeypatch.setattr(pool, "WORKER", [sys.executable, "-c", program])
+def run_with(program, out, on_event=lambda event: None, **settings):
+    """Run trials by a worker that runs a program of Python's."""
+    job = Job(**{"specs": (tiny_spec(),), "trials": 1, "out": out, **settings})
+    command = [sys.executable, "-c", program]
+    return execution.run_job(job, on_event, lambda job, trials: Pool(trials, 1, job.deadline, worker=command))
 
 
 @pytest.mark.parametrize(
@@ -26,21 +30,19 @@ def pretend(monkeypatch, program):
     ],
 )
 @pytest.mark.timeout(60)
-def test_a_worker_that_ends_early_is_one_sentence(monkeypatch, tmp_path, program):
-    pretend(monkeypatch, program)
+def test_a_worker_that_ends_early_is_one_sentence(tmp_path, program):
     with pytest.raises(UserError, match=r"was killed \(exit code (-9; out of memory\?|[1-9]\d*|0)\); all rows"):
-        execution.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
+        run_with(program, tmp_path)
 
 
 @pytest.mark.timeout(60)
-def test_events_that_make_no_sense_end_the_run(monkeypatch, tmp_path):
-    pretend(monkeypatch, "import sys; sys.stdin.readline(); print('nonsense', flush=True); sys.stdin.readline()")
+def test_events_that_make_no_sense_end_the_run(tmp_path):
     with pytest.raises(ValueError, match="Expecting value"):
-        execution.run(tiny_spec(), trials=1, out=tmp_path, workers=1)
+        run_with("import sys; sys.stdin.readline(); print('nonsense', flush=True); sys.stdin.readline()", tmp_path)
 
 
 @pytest.mark.timeout(60)
-def test_after_the_deadline_no_task_is_handed_out(monkeypatch, tmp_path):
+def test_after_the_deadline_no_task_is_handed_out(tmp_path):
     given = tmp_path / "given"
     given.touch()
     slow = f"""
@@ -50,9 +52,8 @@ for line in sys.stdin:
     time.sleep(1.5)
     print(json.dumps({{"event": "out-of-time"}}), flush=True)
 """
-    pretend(monkeypatch, slow)
     told = []
-    execution.run(tiny_spec(), trials=9, out=tmp_path, workers=1, budget_seconds=1, on_event=told.append)
+    run_with(slow, tmp_path, told.append, trials=9, budget_seconds=1)
     assert [(event.kind, event.trial) for event in told] == [("out-of-time", trial) for trial in range(9)]
     assert given.read_text().count("\n") <= 1
 

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from fourfold import nn as fnn
 from fourfold.algebra import get, product
 from fourfold.nn import base, caching, few_products, linear
+from fourfold.nn.product_algorithms import PRODUCTS
 
 KNOWN = ["complex", "quaternion"]
 LAYERS = {1: fnn.Conv1d, 2: fnn.Conv2d, 3: fnn.Conv3d}
@@ -62,7 +63,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(("name", "rank"), [("complex", 3), ("quaternion", 8)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_matrices_make_the_product_of_the_algebra(name, rank, dtype):
-    products, n = few_products.PRODUCTS[dtype][get(name)], get(name).n
+    products, n = PRODUCTS[dtype][get(name)], get(name).n
     w, x = (torch.randint(-9, 9, (50, n), generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (0, 1))
     found = ((w @ products.weights.t()) * (x @ products.inputs.t())) @ products.outputs.t()
     assert torch.equal(found, product(w, x, get(name)))
@@ -412,7 +413,7 @@ def test_a_linear_layer_that_evaluates_computes_what_it_trains_with(out_features
 
 def test_the_three_ways_of_a_linear_layer_are_chosen_by_shape():
     weight = torch.empty(512, 128)
-    three, eight = (few_products.PRODUCTS[torch.float32][get(name)] for name in KNOWN)
+    three, eight = (PRODUCTS[torch.float32][get(name)] for name in KNOWN)
     assert few_products.linear_pays(128, 512, 512, eight)
     assert not few_products.linear_pays(128, 512, 512, three)
     assert not few_products.linear_pays(16, 512, 512, eight)

@@ -8,8 +8,8 @@ from fourfold import nn as fnn
 from fourfold.algebra import COMPLEX, QUATERNION
 from fourfold.native.convolution import available
 from fourfold.nn import native_convolution
-from fourfold.nn.few_products import PRODUCTS
 from fourfold.nn.native_convolution import convolution, native_convolutions
+from fourfold.nn.product_algorithms import PRODUCTS
 
 SHAPES = [  # images, input and output channels of a component, height, width, kernel, padding
     (3, 16, 16, 32, 32, (3, 3), (1, 1)),  # strips of rows

@@ -196,6 +196,20 @@ def test_an_unknown_task_lists_those_that_there_are():
         tasks.get(spec_of(name="clasification"))
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        *((name, {"ignore_index": 0}) for name in ("multilabel", "regression")),
+        *((name, {"label_smoothing": 0.1}) for name in ("multilabel", "regression")),
+        ("regression", {"class_weights": (0.0, 1.0)}),
+    ],
+)
+def test_a_setting_that_a_task_has_not_is_refused_whatever_its_value(name, setting):
+    (field,) = setting
+    with pytest.raises(UserError, match=rf"^`task\.{field}` \(=.*\) cannot be combined with `task\.name` \(='{name}'\)"):
+        TaskSpec(name=name, **setting)
+
+
 @pytest.mark.parametrize("value", [torch.zeros(2), "0.5", None, {"other": 1.0}, {}, True])
 def test_what_a_meter_cannot_say_is_one_sentence(value):
     class Odd:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from fourfold.lottery.saving import AUTO, CheckpointEvery
 from fourfold.record import Cluster, Row, Spec, UserError, launched
 from fourfold.timing.planning import trial_memory
 from fourfold.train import resolve_device, versions
+
+Workers = Callable[[Job, Sequence[Trial]], Pool]
 
 ALGEBRAS_OF_A_NAME = ("real", "quaternion")
 """What the name of a preset stands for where no algebra is named."""
@@ -99,8 +101,8 @@ def run(
     return run_job(job, on_event)
 
 
-def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
-    """Do what `run` does, for a job."""
+def run_job(job: Job, on_event: OnEvent = lambda event: None, workers: Workers | None = None) -> list[Row]:
+    """Do what `run` does, for a job; `workers` makes the pool of worker processes, `pool_of` where it is None."""
     check(job)
     job = replace(job, specs=tuple(pinned(spec) for spec in job.specs))
     for spec in job.specs:
@@ -141,7 +143,7 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None) -> list[Row]:
             if errors and isinstance(errors[0], Exception):  # `SystemExit` would end the caller without a word
                 raise errors[0]
         else:
-            for event in connection.events(trials) if connection else pool_of(job, trials).events():
+            for event in connection.events(trials) if connection else (workers or pool_of)(job, trials).events():
                 pass_on(event)
         if broken:
             raise UserError(f"{broken[0]}; all rows so far are safe, the same command resumes")

@@ -111,9 +111,17 @@ class Pool:
             means none.
         shared: Whether all lanes share one worker process, as they must on a GPU to compute at the same time, or each has
             its own. Where a shared worker runs out of memory, half of the lanes remain.
+        worker: The command that starts a worker.
     """
 
-    def __init__(self, trials: Sequence[Trial], lanes: int, deadline: float | None, shared: bool = False) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        lanes: int,
+        deadline: float | None,
+        shared: bool = False,
+        worker: Sequence[str] = tuple(WORKER),
+    ) -> None:
         self._todo: queue.SimpleQueue[Trial] = queue.SimpleQueue()
         for trial in trials:
             self._todo.put(trial)
@@ -121,7 +129,8 @@ class Pool:
         self._running = 0
         self._lanes = lanes
         self._deadline = deadline
-        self._shared = _Worker(lanes) if shared and trials else None
+        self._worker = worker
+        self._shared = _Worker(worker, lanes) if shared and trials else None
         self._workers: list[_Worker] = [self._shared] if self._shared else []
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -173,7 +182,7 @@ class Pool:
         try:
             worker = self._shared
             if worker is None:
-                worker = _Worker(1)
+                worker = _Worker(self._worker, 1)
                 self._workers.append(worker)
             while (trial := self._next(lane)) is not None:
                 with self._beside_others() as (lanes, alone):
@@ -250,9 +259,9 @@ class Pool:
 class _Worker:
     """A worker process, and the trials that it is at."""
 
-    def __init__(self, lanes: int) -> None:
+    def __init__(self, command: Sequence[str], lanes: int) -> None:
         self._process = subprocess.Popen(
-            [*WORKER, *([str(lanes)] if lanes > 1 else [])],
+            [*command, *([str(lanes)] if lanes > 1 else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -12,7 +12,9 @@ from fourfold.nn import cancellation, few_products
 from fourfold.nn.base import AlgebraLayer, check_divisible
 from fourfold.nn.caching import cached
 from fourfold.nn.components import channels_last
+from fourfold.nn.matrix_gradients import Reference
 from fourfold.nn.native_convolution import by_native_kernels
+from fourfold.nn.product_algorithms import PRODUCTS, Products
 
 
 class ConvLayer(AlgebraLayer):
@@ -23,7 +25,7 @@ class ConvLayer(AlgebraLayer):
     dilation: Any
     transposed: bool
 
-    def _products(self, input: Tensor, weight: Tensor) -> few_products.Products | None:
+    def _products(self, input: Tensor, weight: Tensor) -> Products | None:
         """Return the algebra's few products where they are known and faster than the real matrix."""
         n, rank = self.algebra.n, weight.dim() - 2
         axis = input.dim() - rank - 1
@@ -32,11 +34,9 @@ class ConvLayer(AlgebraLayer):
             return None
         batched, stride = input if axis else input.unsqueeze(0), few_products.per_axis(self.stride, rank)
         pays = few_products.convolution_pays(batched, weight, n, stride, self.groups, self.transposed)
-        return few_products.PRODUCTS[input.dtype].get(self.algebra) if pays else None
+        return PRODUCTS[input.dtype].get(self.algebra) if pays else None
 
-    def _by_products(
-        self, input: Tensor, weight: Tensor, products: few_products.Products, geometry: few_products.Geometry
-    ) -> Tensor | None:
+    def _by_products(self, input: Tensor, weight: Tensor, products: Products, geometry: few_products.Geometry) -> Tensor | None:
         """Convolve by the products, or return None where they would not be accurate.
 
         No channel moves, for a group joins numbers with numbers in each of them.
@@ -52,7 +52,7 @@ class ConvLayer(AlgebraLayer):
         kernels, by_input, by_output = cached(self, "products", make, (weight,), (products, groups))
         if not cancellation.of_output_is_kept(batched, by_input, algebra):
             return None
-        reference = few_products.Reference(expanded, algebra, by_output)
+        reference = Reference(expanded, algebra, by_output)
         output = few_products.convolution(batched, weight, kernels, self.bias, products, geometry, reference)
         if not few_products.succeeded(output):
             return None
@@ -129,7 +129,7 @@ class _Conv(ConvLayer):
         """Return the convolution with a stored weight by its real matrix, without bias."""
         return self._conv_forward(input, self._matrix_of(weight.to(input.dtype)), None)  # type: ignore[operator, no-any-return]
 
-    def _products(self, input: Tensor, weight: Tensor) -> few_products.Products | None:
+    def _products(self, input: Tensor, weight: Tensor) -> Products | None:
         if self.padding == "same" and any(step > 1 for step in few_products.per_axis(self.stride, weight.dim() - 2)):
             return None  # torch refuses that
         return super()._products(input, weight)

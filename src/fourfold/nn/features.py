@@ -136,7 +136,7 @@ def narrow_features(input: Tensor, dim: int, start: int, length: int, *, maps: i
 
 
 def index_features(input: Tensor, index: tuple[Any, ...], *, maps: int, algebra: str) -> Tensor:
-    """Return `input[index]`, but whole numbers of a slice of the axis of the features that begins and ends between numbers."""
+    """Return `input[index]`, but elements of a slice of the axis of the features that begins and ends between elements."""
     if _is_traced(input):
         return _recorded_call(index_features, input, index, maps=maps, algebra=algebra)
     if not isinstance(input, Tensor) or any(part is None for part in index):
@@ -151,9 +151,9 @@ def index_features(input: Tensor, index: tuple[Any, ...], *, maps: int, algebra:
     start, stop, step = chosen.indices(input.shape[axis])
     if step != 1 or start % n or stop % n or stop <= start:
         return input[index]
-    picked = narrow_features(input, axis, start, stop - start, maps=maps, algebra=algebra)
+    narrowed = narrow_features(input, axis, start, stop - start, maps=maps, algebra=algebra)
     parts[axis] = slice(None)
-    return picked[tuple(parts)]
+    return narrowed[tuple(parts)]
 
 
 def _holds_numbers(tensor: Tensor, dim: int, maps: int, algebra: str, parts: int = 1) -> bool:

@@ -2,79 +2,26 @@
 
 The product of an algebra is bilinear, so it can be written y = C·((M·w) ⊙ (E·x)) with constant matrices E, M and C of r rows,
 r rows and r columns. A layer is then r independent real layers (a convolution of r groups, a batch of r matrix products)
-between a mixing of the inputs' components and one of the outputs', and so are both of its gradients. For quaternions r = 8:
-Howell & Lafon, "The complexity of the quaternion product", 1975.
+between a mixing of the inputs' components and one of the outputs', and so are both of its gradients. The algorithms are in
+`product_algorithms.py`.
 
 The real matrix of the layer (`AlgebraLayer.matrix`) remains the reference, and what everything but plain eager mode sees.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fourfold.algebra import COMPLEX, QUATERNION, Algebra
 from fourfold.nn import cancellation
 from fourfold.nn.eager import is_plain_eager
+from fourfold.nn.matrix_gradients import Reference, by_matrix, differentiable
+from fourfold.nn.product_algorithms import PRODUCTS, Products
 
 CHUNK_BYTES = 1 << 20
 """Activations worked on at a time for each thread, so that what is mixed stays in the cache: 2 × slower without."""
-
-
-@dataclass(frozen=True, eq=False)
-class Products:
-    """A bilinear algorithm for w·x: outputs @ ((weights @ w) * (inputs @ x)), on components along the first axis."""
-
-    inputs: Tensor
-    """E (r, n)."""
-    weights: Tensor
-    """M (r, n)."""
-    outputs: Tensor
-    """C (n, r)."""
-    bias: Tensor
-    """A right inverse (r, n) of C: a bias becomes one of the r layers, where it costs nothing."""
-
-    @property
-    def rank(self) -> int:
-        """Number of real products r."""
-        return len(self.inputs)
-
-
-def _quaternion() -> Products:
-    """The group algebra of ℤ₂ × ℤ₂ is diagonal in the Walsh–Hadamard basis; it has the wrong sign in four products."""
-    hadamard = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]])
-    one = torch.eye(4)
-    corrections = torch.stack([-one[0], one[3], one[1], one[2]], dim=1)
-    return Products(
-        inputs=torch.cat([hadamard, one]),
-        weights=torch.cat([hadamard / 4, -2 * one[[0, 2, 3, 1]]]),
-        outputs=torch.cat([torch.tensor([[-1.0], [1], [1], [1]]) * hadamard, corrections], dim=1),
-        bias=torch.cat([torch.zeros(4, 4), corrections.t()]),
-    )
-
-
-def _complex() -> Products:
-    """Gauss: ac − bd and (a + b)(c + d) − ac − bd."""
-    basis = torch.tensor([[1.0, 0], [0, 1], [1, 1]])
-    return Products(
-        inputs=basis,
-        weights=basis,
-        outputs=torch.tensor([[1.0, -1, 0], [-1, -1, 1]]),
-        bias=torch.tensor([[1.0, 0], [0, 0], [1, 1]]),
-    )
-
-
-def _in(dtype: torch.dtype) -> dict[Algebra, Products]:
-    known = {QUATERNION: _quaternion(), COMPLEX: _complex()}
-    return {algebra: Products(*(matrix.to(dtype) for matrix in vars(products).values())) for algebra, products in known.items()}
-
-
-with torch.device("cpu"):
-    PRODUCTS = {dtype: _in(dtype) for dtype in (torch.float32, torch.float64)}
-"""The algorithms that are known, by the type in which they compute and by the algebra."""
 
 
 def usable(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -103,10 +50,6 @@ def per_axis(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     return values * rank if len(values) == 1 else values
 
 
-Expanded = Callable[[Tensor, Tensor], Tensor]
-"""Computes the same layer without its bias from (input, weight) by the real matrix, for derivatives of derivatives."""
-
-
 class Prepared(NamedTuple):
     """What is made of a stored weight for the products."""
 
@@ -114,14 +57,6 @@ class Prepared(NamedTuple):
     """`mixed_weight`."""
     by_input: Tensor
     """`cancellation.weight_sizes`, as the next."""
-    by_output: Tensor
-
-
-class Reference(NamedTuple):
-    """The other way to compute a layer's gradients, and what says when it is taken."""
-
-    expanded: Expanded
-    algebra: Algebra
     by_output: Tensor
 
 
@@ -296,39 +231,6 @@ class _Linear(torch.autograd.Function):
             of_matrices = torch.bmm(of_layers.transpose(1, 2), _apart(products.inputs, x))
             weight_gradient = unmixed_weight(products, of_matrices, weight)
         return input_gradient, weight_gradient, None, bias_gradient, None, None
-
-
-def differentiable(
-    expanded: Expanded, needed: tuple[bool, ...], input: Tensor, weight: Tensor, gradient: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of input and weight by the real matrix, where wanted as functions that autograd can derive again."""
-    tensors, create_graph = (input, weight), torch.is_grad_enabled()
-    if torch._C._are_functorch_transforms_active():
-        _, pull_back = torch.func.vjp(expanded, *tensors)[:2]
-        by_input, by_weight = pull_back(gradient)
-        return by_input if needed[0] else None, by_weight if needed[1] else None
-    if not create_graph:
-        tensors = input.detach().requires_grad_(needed[0]), weight.detach().requires_grad_(needed[1])
-    targets = [tensor for tensor, needs in zip(tensors, needed, strict=False) if needs]
-    if not targets:
-        return None, None
-    with torch.enable_grad():
-        output = expanded(*tensors)
-    gradients = iter(torch.autograd.grad(output, targets, gradient, create_graph=create_graph))
-    return next(gradients) if needed[0] else None, next(gradients) if needed[1] else None
-
-
-def by_matrix(reference: Reference, needed: tuple[bool, ...], x: Tensor, gradient: Tensor) -> bool:
-    """Whether the gradients by input and weight are to be those of the real matrix.
-
-    It is asked to derive again, or from several gradients at a time, or the products would not be accurate.
-    """
-    if torch.is_grad_enabled() or not is_plain_eager(gradient):
-        return True
-    algebra, (needs_input, needs_weight, *_) = reference.algebra, needed
-    if needs_input and not cancellation.of_input_gradient_is_kept(gradient, reference.by_output, algebra):
-        return True
-    return needs_weight and not cancellation.of_weight_gradient_is_kept(x, gradient, algebra)
 
 
 def mixed_weight(products: Products, weight: Tensor) -> Tensor:

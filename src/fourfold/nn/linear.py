@@ -12,6 +12,8 @@ from fourfold.nn import cancellation, few_products, native_linear
 from fourfold.nn.base import AlgebraLayer, check_divisible
 from fourfold.nn.caching import cached
 from fourfold.nn.eager import is_plain_eager
+from fourfold.nn.matrix_gradients import Expanded, Reference, differentiable
+from fourfold.nn.product_algorithms import PRODUCTS
 
 
 class Linear(AlgebraLayer, nn.Linear):
@@ -50,7 +52,7 @@ class Linear(AlgebraLayer, nn.Linear):
             return F.linear(input, self.expanded(), self.bias)
 
         rows = input.numel() // in_features
-        products = few_products.PRODUCTS[input.dtype].get(self.algebra)
+        products = PRODUCTS[input.dtype].get(self.algebra)
         if products is not None and not few_products.linear_pays(rows, in_features, out_features, products):
             products = None
         is_native = products is None and native_linear.pays(rows, weight, self.algebra)
@@ -66,7 +68,7 @@ class Linear(AlgebraLayer, nn.Linear):
             matrices, by_input, by_output = cached(self, "products", make, (weight,), (products,))
             if not cancellation.of_output_is_kept(flat, by_input, self.algebra):
                 return F.linear(input, self.expanded(), self.bias)
-            reference = few_products.Reference(expanded, self.algebra, by_output)
+            reference = Reference(expanded, self.algebra, by_output)
             output = few_products.linear(flat, weight, matrices, self.bias, products, reference)
             if not few_products.succeeded(output):
                 return F.linear(input, self.expanded(), self.bias)
@@ -93,9 +95,7 @@ class _Components(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, signs: Tensor, expanded: few_products.Expanded
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, signs: Tensor, expanded: Expanded) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.signs, ctx.expanded = signs, expanded
         rows, (n, pairs) = len(x), signs.shape
@@ -109,7 +109,7 @@ class _Components(torch.autograd.Function):
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         bias_gradient = gradient.sum(0) if needs_bias else None
         if torch.is_grad_enabled() or not is_plain_eager(gradient):
-            gradients = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+            gradients = differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *gradients, bias_gradient, None, None
         rows, n = len(x), len(ctx.signs)
         of_products = torch.matmul(ctx.signs.t(), gradient.reshape(rows, n, -1)).view(rows * n, -1)

@@ -18,16 +18,9 @@ from fourfold.algebra import COMPLEX, QUATERNION, Algebra
 from fourfold.native import convolution as native
 from fourfold.nn import cancellation
 from fourfold.nn.eager import is_plain_eager
-from fourfold.nn.few_products import (
-    PRODUCTS,
-    Expanded,
-    Products,
-    Reference,
-    by_matrix,
-    differentiable,
-    per_axis,
-    unmixed_weight,
-)
+from fourfold.nn.few_products import per_axis, unmixed_weight
+from fourfold.nn.matrix_gradients import Expanded, Reference, by_matrix, differentiable
+from fourfold.nn.product_algorithms import PRODUCTS, Products
 
 _ENABLED: ContextVar[bool] = ContextVar("native convolutions", default=False)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from fourfold.algebra import Algebra
 from fourfold.native import linear as native
 from fourfold.native.perceptron import CAlgebra
-from fourfold.nn import few_products
 from fourfold.nn.eager import is_plain_eager
+from fourfold.nn.matrix_gradients import Expanded, differentiable
 
 MINIMUM_ROWS = 24
 """Rows below which the columns of the kernels' tiles would be empty."""
@@ -38,7 +38,7 @@ def pays(rows: int, weight: Tensor, algebra: Algebra) -> bool:
     return weight.dtype == torch.float32 and torch.get_num_threads() == 1 and native.available()
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None, algebra: Algebra, expanded: few_products.Expanded) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None, algebra: Algebra, expanded: Expanded) -> Tensor:
     """Return W·x + b for (rows, inputs), where it `pays`; `expanded` is the same without the bias, by torch."""
     output: Tensor = _NativeLinear.apply(input, weight, bias, algebra, expanded)  # type: ignore[no-untyped-call]
     return output
@@ -48,9 +48,7 @@ class _NativeLinear(torch.autograd.Function):
     """Keeps the input and the stored weight for backward, nothing else."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, algebra: Algebra, expanded: few_products.Expanded
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, algebra: Algebra, expanded: Expanded) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.algebra, ctx.expanded = algebra, expanded
         return multiply(algebra, x, weight, bias)
@@ -59,7 +57,7 @@ class _NativeLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled() or not is_plain_eager(gradient):
-            gradients = few_products.differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
+            gradients = differentiable(ctx.expanded, ctx.needs_input_grad, x, weight, gradient)
             return *gradients, gradient.sum(0) if ctx.needs_input_grad[2] else None, None, None
         return *multiply_backward(ctx.algebra, x, weight, gradient, ctx.needs_input_grad[:3]), None, None
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fourfold.algebra.checking import without_autocast
 from fourfold.nn.eager import is_plain_eager
-from fourfold.nn.few_products import differentiable
+from fourfold.nn.matrix_gradients import differentiable
 
 Expanded = Callable[[Tensor, Tensor | None], Tensor]
 """The same matrix in plain operations, from quaternions and their scales."""

@@ -159,10 +159,10 @@ def _loss(model: nn.Module, images: Inputs, labels: Any, loss: Loss, leave_compu
             return leaves[id(value)]
         return _wide(value.detach().clone() if id(value) in buffers else value.detach(), narrow)  # batch norm updates those
 
-    given = next(tensors_in(images), None)
-    if given is None or not given.dim():
+    first = next(tensors_in(images), None)
+    if first is None or not first.dim():
         batch_size("images", images)  # which says what is wrong
-    elif not len(given):
+    elif not len(first):
         raise UserError("`images` (=0 entries) must have at least one")
     with torch.enable_grad():
         outputs = call_with(model, state, widened_inputs(images) if narrow else images)

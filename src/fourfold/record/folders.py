@@ -56,22 +56,22 @@ def run_folders(path: Path, unread: Callable[[Path, OSError], None], *, without_
         without_spec: Whether to yield those that have lost their spec, too.
     """
     for folder, names in _folders(path, unread):
-        found = "spec.json" in names or (without_spec and (any(map(_ROWS.fullmatch, names)) or holds_rows_or_masks(folder)))
-        if found and not _is_aside(folder):
+        is_run = "spec.json" in names or (without_spec and (any(map(_ROWS.fullmatch, names)) or holds_rows_or_masks(folder)))
+        if is_run and not _is_aside(folder):
             yield folder
 
 
 def _folders(path: Path, unread: Callable[[Path, OSError], None]) -> Iterator[tuple[Path, set[str]]]:
     """Yield each folder at or below a path, once, with the names in it; linked ones come last."""
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     folders, links = [path], deque[Path]()
     while folders or links:
         folder = folders.pop() if folders else links.popleft()
         try:
             about = folder.stat()
-            if (about.st_dev, about.st_ino) in seen:
+            if (about.st_dev, about.st_ino) in visited:
                 continue
-            seen.add((about.st_dev, about.st_ino))
+            visited.add((about.st_dev, about.st_ino))
             with os.scandir(folder) as entries:
                 below = [(entry.name, entry.is_symlink(), os.path.isdir(entry)) for entry in entries]  # noqa: PTH112
         except NotADirectoryError:

@@ -93,11 +93,6 @@ class Overlap:
         return self.both / self.either if self.either else 1.0
 
     @property
-    def standard_score(self) -> float | None:
-        """Deviations of `both` above chance; None where chance leaves no choice."""
-        return (self.both - self.expected) / self.deviation if self.deviation > 0 else None
-
-    @property
     def by_chance(self) -> float:
         """What `jaccard` would be with `expected` weights in common."""
         return self.expected / (self.both + self.either - self.expected) if self.either else 1.0

@@ -412,7 +412,7 @@ class RunStore:
             )
             if any(row.level == training.level for row in rows):
                 self.checkpoints.drop(training.trial, training.level, training.control)
-        for trial in self.trials():  # of those that are done, too, which nobody runs again
+        for trial in self.trials():  # of those that are done, too, which are not run again
             if len(self._levels_in("states", trial)) > 1:
                 self.drop_states(trial, before=len(self.rows(trial)))
 

@@ -67,7 +67,7 @@ class TaskSpec:
                 check_number(self, "task", name, 0, 1e6, "[]")
         for name, users in USERS.items():
             value = getattr(self, name)
-            if (value is not None and value != 0) and self.name not in users:
+            if value != getattr(type(self), name) and self.name not in users:
                 raise UserError(f"`task.{name}` (={value!r}) cannot be combined with `task.name` (={self.name!r}): it has none")
 
 

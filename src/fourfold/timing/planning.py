@@ -63,9 +63,10 @@ def plan(
     device: torch.device,
     controls: Collection[str] = (),
     control_levels: Collection[int] | None = None,
+    clock: Clock | None = None,
 ) -> list[Plan]:
-    """Return the plan of each spec; nothing is written. The arguments are those of `lottery.run`."""
-    plans, clock = [], Clock(device)
+    """Return the plan of each spec; nothing is written. The arguments are those of `lottery.run`, and what times the steps."""
+    plans, clock = [], clock or Clock(device)
     for spec in specs:
         sizes = sizes_of(spec)
         sizes_real = sizes_of_real_twin(spec) or sizes

@@ -10,8 +10,8 @@ from torch import nn
 from fourfold.data import Splits
 from fourfold.native.convolution import available
 from fourfold.nn.conv import ConvLayer
-from fourfold.nn.few_products import PRODUCTS
 from fourfold.nn.native_convolution import native_convolutions
+from fourfold.nn.product_algorithms import PRODUCTS
 from fourfold.record.train_spec import Precision
 
 

@@ -80,8 +80,8 @@ class Labelling:
         try:
             with open_regular(path) as stream, Image.open(stream, formats=formats()) as image:
                 if image.size[::-1] != size:
-                    found = _sides(image.size[::-1])
-                    raise UserError(f"{path}: expected {_sides(size)} pixels as its image has, found {found}")
+                    sides = _sides(image.size[::-1])
+                    raise UserError(f"{path}: expected {_sides(size)} pixels as its image has, found {sides}")
                 if self.palette is not None:
                     colours = np.asarray(image.convert("RGB"), dtype=np.int64)
                     return colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]

@@ -27,7 +27,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskErr
 from fourfold.execution.jobs import Trial
 from fourfold.execution.pool import ENDINGS
 from fourfold.execution.ray import chain, code, parcels
-from fourfold.execution.ray.joining import Joined, join, members, probe
+from fourfold.execution.ray.joining import Joined, Nodes, join, members, probe
 from fourfold.execution.serving import disk_failure
 from fourfold.execution.worker import take_standard_output
 from fourfold.record import TICKET, Row, RunStore, UserError
@@ -114,10 +114,26 @@ class _Input:
 
 
 class _Bridge:
-    """Follows all trials at once, in one thread."""
+    """Follows all trials at once, in one thread.
 
-    def __init__(self, request: dict[str, Any], joined: Joined, tell: Tell) -> None:
+    Args:
+        request: What the run asks for.
+        joined: The cluster.
+        tell: Called with each event.
+        look: Returns the nodes that are alive.
+        pause_seconds: How long a trial waits after its first death, twice as long after the second, and so on.
+    """
+
+    def __init__(
+        self,
+        request: dict[str, Any],
+        joined: Joined,
+        tell: Tell,
+        look: Callable[[], Nodes] = members,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
         self._request, self._joined, self._tell = request, joined, tell
+        self._members, self._pause_seconds = look, pause_seconds
         self._chain = ray.remote(**joined.resources, max_retries=0, num_returns="streaming", scheduling_strategy="SPREAD")(
             chain.run_chain
         )
@@ -153,7 +169,7 @@ class _Bridge:
 
     async def _look(self) -> None:
         """Tell what the cluster consists of; raise `LostError` if it is not the one that was joined."""
-        nodes = await asyncio.get_running_loop().run_in_executor(self._looking, members)
+        nodes = await asyncio.get_running_loop().run_in_executor(self._looking, self._members)
         if all(node["NodeID"] != self._joined.node for node in nodes):
             raise LostError("the cluster is another one now")
         description = self._joined.describe(nodes)
@@ -178,7 +194,7 @@ class _Bridge:
                     return
                 algebra = trial.spec.model.algebra
                 self._say(trial, "lost-worker", message=f"{algebra} trial {trial.number}: {reason}; it resumes on another node")
-                await asyncio.sleep(PAUSE_SECONDS * deaths)  # Ray may not know yet that a node is gone
+                await asyncio.sleep(self._pause_seconds * deaths)  # Ray may not know yet that a node is gone
 
     def _say(self, trial: Trial, kind: str, **content: Any) -> None:
         self._tell(kind, run=trial.spec.id, trial=trial.number, **content)

@@ -87,7 +87,7 @@ def members() -> Nodes:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def probe(request: dict[str, Any], joined: Joined, nodes: Nodes) -> None:
+def probe(request: dict[str, Any], joined: Joined, nodes: Nodes, cluster: Any = ray) -> None:
     """Ask every node that fits a trial whether it can run it; those that die meanwhile are left alone.
 
     A node is asked by as many workers as trials will run there: all of them import torch at the same time, and now.
@@ -95,7 +95,7 @@ def probe(request: dict[str, Any], joined: Joined, nodes: Nodes) -> None:
     Raises:
         UserError: a node has other versions, or lacks fourfold or the data.
     """
-    ask = ray.remote(num_cpus=0, max_retries=0)(chain.probe)
+    ask = cluster.remote(num_cpus=0, max_retries=0)(chain.probe)
     able = [node for node in nodes if joined.capacity(node)]
     if not able:  # those that join later are asked with their first trial
         return
@@ -107,10 +107,10 @@ def probe(request: dict[str, Any], joined: Joined, nodes: Nodes) -> None:
         for node in able
         for _ in range(min(share, joined.capacity(node)))
     ]
-    answered, _ = ray.wait(probes, num_returns=len(probes), timeout=PROBE_SECONDS)
+    answered, _ = cluster.wait(probes, num_returns=len(probes), timeout=PROBE_SECONDS)
     for answer in answered:
         try:
-            disagreement = ray.get(answer)
+            disagreement = cluster.get(answer)
         except (RayTaskError, RuntimeEnvSetupError) as error:
             last = str(error).strip().splitlines()[-1]
             raise UserError(f"a node of the cluster cannot run fourfold ({last}); install it there as it is here") from error

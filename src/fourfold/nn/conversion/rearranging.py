@@ -129,7 +129,7 @@ def _replace(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebr
 
 
 def _replace_slice(node: fx.Node, module: nn.Module, model: nn.Module, algebra: Algebra) -> bool | None:
-    """Let a node take whole numbers. False if it takes others, None if it does not touch features."""
+    """Let a node take whole elements. False if it takes others, None if it does not touch features."""
     maps = _maps(node, module, model)
     options: dict[str, Any] = {"maps": maps, "algebra": algebra.name}
     if node.target is operator.getitem:
@@ -182,10 +182,10 @@ def _leaves_the_algebra(node: fx.Node, maps: int) -> bool:
         return 0 < axis < len(sizes) and sizes[axis] != 1
     if name not in ALONG_AXES:
         return False
-    given: Any = node.kwargs.get("dim", node.kwargs.get("dims"))
-    if given is None:
-        given = node.args[ALONG_AXES[name] :] if name == "flip" else node.args[ALONG_AXES[name] :][:1]
-    return any(_is_feature_axis(axis, maps) for axis in _flat(given))
+    axes: Any = node.kwargs.get("dim", node.kwargs.get("dims"))
+    if axes is None:
+        axes = node.args[ALONG_AXES[name] :] if name == "flip" else node.args[ALONG_AXES[name] :][:1]
+    return any(_is_feature_axis(axis, maps) for axis in _flat(axes))
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fourfold.algebra import Algebra
 from fourfold.native.perceptron import CAlgebra, CDense, CWatched, width
-from fourfold.nn import few_products
+from fourfold.nn.product_algorithms import PRODUCTS, Products
 
 ENOUGH = 16
 """Inputs and outputs, in elements, from which on few products are faster than the expanded matrix, as measured."""
@@ -35,7 +35,7 @@ class DenseWorkspace:
         self._outputs, self._inputs = mask.shape[0], mask.shape[1] * algebra.n
         self._weight, self._gradient = weight, gradient
         self._watching: CWatched | None = None
-        few = few_products.PRODUCTS[torch.float32].get(algebra)
+        few = PRODUCTS[torch.float32].get(algebra)
         if few is None or min(self._outputs, self._inputs) < ENOUGH * algebra.n:
             self.pointer: Any = self._by_matrix()
         else:
@@ -46,7 +46,7 @@ class DenseWorkspace:
         """Whether the last batch was multiplied by the expanded matrix of a layer that has few products."""
         return self._watching is not None and bool(self._watching.by_matrix)
 
-    def _by_products(self, few: few_products.Products, watched: CWatched) -> Any:
+    def _by_products(self, few: Products, watched: CWatched) -> Any:
         n, rank = self._algebra.n, few.rank
         matrices = map(self._address, (few.inputs, few.weights, few.outputs))
         room = (torch.zeros(rank, size // n, self._columns) for size in (self._inputs, self._outputs))
