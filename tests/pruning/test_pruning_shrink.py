@@ -362,3 +362,33 @@ def test_modes_stay_and_what_cannot_be_followed_is_refused():
 
     with pytest.raises(ValueError, match=r"^`model` \(=Branch\) has a forward that cannot be followed \(symbolically traced"):
         pruning.shrink(Branch(), {})
+
+
+TOKENS = torch.randint(0, 7, (2, 9), generator=torch.Generator().manual_seed(0))
+SERIES = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(0))
+MAPS = torch.rand(2, 4, 32, 40, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.filterwarnings("ignore:no weight is left")
+@pytest.mark.parametrize(
+    ("name", "inputs", "is_smaller"),
+    [
+        ("gpt", TOKENS, False),
+        ("lstm", SERIES, False),
+        ("gru", SERIES, False),
+        ("lstm-steps", SERIES, False),
+        ("transformer-encoder", SERIES, False),
+        ("unet-8", MAPS, True),
+        ("unet-transposed", MAPS, True),
+        ("segnet", MAPS, True),
+        ("yolo-tiny", MAPS, True),
+    ],
+)
+def test_networks_of_every_task_shrink_and_say_the_same(name, inputs, is_smaller):
+    shape = tuple(inputs.shape[1:])
+    model = fourfold.models.build(name, algebra="quaternion", num_classes=7, shape=shape, seed=0, width=0.25).eval()
+    masks = pruning.prune(model, density=0.5, unit="row")
+    small = pruning.shrink(model, masks, None if name == "gpt" else shape)
+    with torch.no_grad():
+        torch.testing.assert_close(small(inputs), model(inputs), rtol=1e-5, atol=1e-5)
+    assert (parameters(small) < parameters(model)) == is_smaller

@@ -38,7 +38,7 @@ class Doubled(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """Return a map of a size, which has twice the rows and columns of x, or one more."""
-        larger: Tensor = self.norm(self.conv(x, output_size=list(size)))
+        larger: Tensor = self.norm(self.conv(x, output_size=size))
         return F.relu(larger)
 
 
@@ -109,10 +109,10 @@ class SegNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (N, in_channels, H, W) → (N, num_classes, H, W)."""
-        places: list[tuple[Tensor, tuple[int, ...]]] = []
+        places: list[tuple[Tensor, tuple[int, int]]] = []
         for stage in self.down:
             x = stage(x)
-            size = tuple(x.shape[2:])
+            size = (x.shape[2], x.shape[3])
             x, indices = F.max_pool2d(x, 2, return_indices=True)
             places.append((indices, size))
         for stage in self.up:
@@ -123,8 +123,8 @@ class SegNet(nn.Module):
 
 def _unpool(x: Tensor, places: Tensor, size: tuple[int, ...]) -> Tensor:
     """Return torch's `max_unpool2d` of windows without overlap, as a scatter, which is deterministic on CUDA too."""
-    flat = x.new_zeros(*x.shape[:2], size[0] * size[1]).scatter(2, places.flatten(2), x.flatten(2))
-    return flat.reshape(*x.shape[:2], *size)
+    flat = x.new_zeros(x.shape[0], x.shape[1], size[0] * size[1]).scatter(2, places.flatten(2), x.flatten(2))
+    return flat.reshape(x.shape[0], x.shape[1], size[0], size[1])
 
 
 def unet(shape: Shape, num_classes: int, layers: Layers, *, channels: Sizes, transposed: bool = False) -> nn.Sequential:

@@ -5,10 +5,10 @@ series in its batch changes nothing: recurrent layers read forward, attention an
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fourfold import nn as fnn
 from fourfold.models.layers import PHM, Layers, dimension
@@ -110,9 +110,14 @@ class TransformerClassifier(nn.Module):
 
 def trimmed(series: Tensor, lengths: Tensor | None) -> Tensor:
     """Return series without the steps that are padding in all of a batch; all steps where sizes must not depend on values."""
-    if lengths is None or series.is_meta or torch.compiler.is_compiling():
+    if lengths is None or _is_traced(series) or series.is_meta or torch.compiler.is_compiling():
         return series
     return series[:, : int(lengths.max())]
+
+
+def _is_traced(value: Any) -> bool:
+    """Whether a value is what `torch.fx` hands round in place of a tensor."""
+    return isinstance(value, fx.Proxy)
 
 
 def valid(lengths: Tensor, steps: int) -> Tensor:
