@@ -83,6 +83,7 @@ def setup(app):
         if listener.handler is reference.napoleon._process_docstring:
             app.disconnect(listener.id)
     app.connect("autodoc-process-docstring", reference.process)
+    app.connect("autodoc-process-bases", reference.show_public_bases)
     app.connect("source-read", links.rewrite)
     app.connect("include-read", links.rewrite_included)
     return {"parallel_read_safe": True}

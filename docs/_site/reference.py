@@ -168,6 +168,17 @@ def _plain(text: str) -> str:
     return re.sub(r"[*|]|(?<=\w)_(?=\W|$)", lambda match: "\\" + match[0], text)
 
 
+def show_public_bases(app: Any, name: str, value: Any, options: Any, bases: list[Any]) -> None:
+    """Sphinx's event `autodoc-process-bases`: torch's classes with their package, and none of our private ones."""
+    shown = []
+    for base in bases:
+        if getattr(base, "__module__", "").startswith("torch."):
+            shown.append(f"``{'.'.join(base.__module__.split('.')[:2])}.{base.__name__}``")
+        elif not getattr(base, "__module__", "").startswith("fourfold.") or home(base):
+            shown.append(base)
+    bases[:] = shown or [object]
+
+
 def source_of(domain: str, info: dict[str, str]) -> str | None:
     """Return the address of the source of a documented name: what `sphinx.ext.linkcode` asks for."""
     value: Any = sys.modules.get(info["module"])
