@@ -153,3 +153,23 @@ def test_what_does_no_harm_to_training_does_none_to_the_run(here, quick_plan, be
     else:
         assert ended.returncode == 0, ended.stderr[-500:]
         assert len(rows()) == 4
+
+
+@pytest.mark.slow
+def test_a_network_that_fails_while_it_is_looked_at_leaves_the_other_runs_measurements(here, quick_plan):
+    fails = "import os\n        if self.algebra == 'quaternion' and 'FAILS' in os.environ: raise RuntimeError('no road')"
+    code = (
+        FILE.replace("BUILDS", "pass").replace("RUNS", "pass").replace("        y = self", f"        {fails}\n        y = self")
+    )
+    (here / "roads.py").write_text(code)
+    assert call("run", "roads.py", "--trials", 1, "--workers", 0).code == 0
+    os.environ["FAILS"] = "1"
+    try:
+        ended = call("stability", "runs", "--code", "roads.py", "--points", 2, "--workers", 1)
+    finally:
+        del os.environ["FAILS"]
+    assert ended.code == 2
+    assert "found RuntimeError: no road; all measurements so far are safe, the same command resumes" in ended.err
+    measured = {store.spec().model.algebra: len(store.connectivity(0)) for store in find_runs(Path("runs"))}
+    assert measured == {"real": 2, "quaternion": 0}
+    assert call("stability", "runs", "--code", "roads.py", "--points", 2, "--workers", 1).code == 0

@@ -10,6 +10,7 @@ from fourfold import tasks
 from fourfold.execution._run import pool_of
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent
+from fourfold.execution.serving import BROKEN
 from fourfold.lottery._stability import Line, check_line, check_masks, missing, overlaps
 from fourfold.lottery.parts import load
 from fourfold.record import RunStore, UserError
@@ -42,7 +43,8 @@ def stability(
         on_event: Called in this thread; every measurement is an event of the kind `connectivity`.
 
     Raises:
-        UserError: a mistake in the arguments, the data or the folders, in one sentence.
+        UserError: a mistake in the arguments, the data or the folders, in one sentence; or code of the user's that failed in a
+            trial, once the others have ended.
     """
     check_number_of("workers", workers, 1, MOST_WORKERS)
     if budget_seconds is not None and not budget_seconds > 0:
@@ -68,5 +70,10 @@ def stability(
             for trial in store.trials()
             if missing(store, trial, line)
         ]
+        broken: list[str] = []
         for event in pool_of(job, trials).events():
+            if event.kind == BROKEN:
+                broken.append(f"trial {event.trial} of {event.spec.id}: {event.message}")
             on_event(event)
+    if broken:
+        raise UserError(f"{broken[0]}; all measurements so far are safe, the same command resumes")

@@ -10,6 +10,7 @@ from time import perf_counter
 from fourfold import pruning
 from fourfold.lottery import parts
 from fourfold.lottery._connectivity import connectivity
+from fourfold.lottery.building import in_a_trial
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.rows import mask_of_row
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
@@ -79,7 +80,8 @@ def run_stability(
     for level, step in missing(store, trial, line):
         start = perf_counter()
         mask = mask_of_row(store, rows[level]) if level else None
-        line_between = connectivity(experiment, trial, step, level=level, mask=mask, points=line.points)
+        with in_a_trial(experiment.spec):
+            line_between = connectivity(experiment, trial, step, level=level, mask=mask, points=line.points)
         row = ConnectivityRow(
             run=experiment.spec.id,
             trial=trial,
