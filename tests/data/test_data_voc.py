@@ -131,6 +131,7 @@ BROKEN = {
         '<!DOCTYPE annotation [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]><annotation>&b;</annotation>',
         "without a document type or entities",
     ),
+    "document type": ("<!DOCTYPE annotation><annotation/>", "without a document type or entities"),
     "external": (
         '<!DOCTYPE annotation [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation>&a;</annotation>',
         "without a document type or entities",

@@ -1,6 +1,7 @@
 """Detection against pycocotools and slow loops: average precision, suppression, and YOLOv1's loss and decoding."""
 
 import contextlib
+import importlib.util
 import io
 import math
 
@@ -114,6 +115,21 @@ def test_average_precision_by_hand():
     at50 = (51 * 1 + 50 * 2 / 3) / 101  # right, wrong, right: precision 1 up to a recall of 1/2, then 2/3
     assert values[0] == pytest.approx([at50] * 3 + [51 / 101] * 7)  # the last has an IoU of 0.6
     assert np.isnan(values[1]).all()
+
+
+def test_of_boxes_that_a_detection_overlaps_equally_it_takes_the_last_as_cocos_code_does():
+    image = ImageBoxes(
+        boxes=np.array([[0.0, 0, 10, 10], [4, 0, 14, 10]]),
+        labels=np.zeros(2, np.int64),
+        difficult=np.zeros(2, bool),
+        detections=np.array([[2.0, 0, 12, 10], [0, 0, 9, 10]]),  # an IoU of 2/3 with both; of 0.9 with the first
+        scores=np.array([0.9, 0.8]),
+        detected_labels=np.zeros(2, np.int64),
+    )
+    values = average_precisions([image], 1)
+    assert values[0, 0] == pytest.approx(1)
+    if importlib.util.find_spec("pycocotools"):
+        np.testing.assert_allclose(values, of_coco([image], 1), atol=1e-12)
 
 
 def test_suppression_is_that_of_a_loop():
