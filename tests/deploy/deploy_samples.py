@@ -96,6 +96,7 @@ def every_operation(algebra="quaternion") -> Program:
         fnn.Conv2d(4, 8, 3, 2, 1, algebra=algebra),
         nn.ReLU(),
         nn.MaxPool2d(3, 1, 1, ceil_mode=True),
+        fnn.MaxPool2d(1, 1, algebra="complex"),
         fnn.BatchNorm2d(8, algebra=algebra),
         nn.AvgPool2d(2, 2, 1, count_include_pad=False),
         nn.ReLU(),

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from fourfold import nn as fnn
 from fourfold.deploy.ir.ops import (
     Activation,
     AdaptivePool,
@@ -16,6 +17,7 @@ from fourfold.deploy.ir.ops import (
     MatMul,
     MaxPool,
     Normalize,
+    NormPool,
     Pad,
     Permute,
     PRelu,
@@ -115,6 +117,14 @@ def torch_operation(operation, x=None, y=None, *more):
             return functional.conv2d(x, torch.from_numpy(real_matrix(product)).double(), bias)
         case MaxPool():
             return functional.max_pool2d(x, operation.kernel, operation.stride, operation.padding)
+        case NormPool(kernel=kernel, stride=stride, padding=padding, dilation=dilation, n=n, ceil=ceil):
+            algebra = {1: "real", 2: "complex", 4: "quaternion"}[n]
+            if n > 1:
+                return fnn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=ceil, algebra=algebra)(x)
+            largest, places = functional.max_pool2d(
+                x.abs(), kernel, stride, padding, dilation, ceil_mode=ceil, return_indices=True
+            )
+            return x.flatten(2).gather(2, places.flatten(2)).reshape(largest.shape)
         case Relu():
             return x.relu()
     raise AssertionError(operation)

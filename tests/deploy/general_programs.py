@@ -22,6 +22,7 @@ from fourfold.deploy.ir.ops import (
     MatMul,
     MaxPool,
     Normalize,
+    NormPool,
     Pad,
     Permute,
     PRelu,
@@ -199,6 +200,18 @@ class Maker:
             return
         product = make_product(self.random, 1, 3, shape[0], (2, 3), "weights")
         self.add(Convolution, value, product=product, padding=(1, 0, 1, 1))
+
+    def norm_pool(self, value: int) -> None:
+        shape = self.shapes[value]
+        sizes = [n for n in (1, 2, 4) if len(shape) == 3 and shape[0] % n == 0]
+        if sizes:
+            windows = {
+                "kernel": (3, 2),
+                "stride": self.pick([(1, 1), (2, 3)]),
+                "padding": (1, 0),
+                "dilation": self.pick([(1, 1), (1, 2)]),
+            }
+            self.add(NormPool, value, n=self.pick(sizes), ceil=bool(self.pick([0, 1])), **windows)
 
     def max_pool(self, value: int) -> None:
         self.add(MaxPool, value, kernel=(2, 2), stride=(1, 1), padding=(1, 0))

@@ -309,7 +309,6 @@ def test_weights_that_training_hooks_compute():
     ("model", "shape", "sentence"),
     [
         (nn.Sequential(OrderedDict(a=nn.Sequential(OrderedDict(act=nn.RReLU())))), (3,), r"layer 'a.act' \(RReLU\) cannot"),
-        (fnn.MaxPool2d(2, algebra="quaternion"), (4, 4, 4), "with an algebra: pooling of every component"),
         (nn.MaxPool2d(2, return_indices=True), (4, 4, 4), "`return_indices`"),
         (nn.AvgPool2d(2, divisor_override=3), (4, 4, 4), r"`divisor_override` \(=3\)"),
         (nn.BatchNorm2d(4, track_running_stats=False), (4, 4, 4), "`track_running_stats`"),

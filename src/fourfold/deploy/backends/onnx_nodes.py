@@ -18,6 +18,7 @@ from fourfold.deploy.ir.ops import (
     InsertZeros,
     MatMul,
     Normalize,
+    NormPool,
     Pad,
     Permute,
     PRelu,
@@ -28,6 +29,7 @@ from fourfold.deploy.ir.ops import (
     Slice,
     Softmax,
 )
+from fourfold.deploy.ir.ops.windows import window_margins
 
 Node = Callable[[Graph, Any, Shape], None]
 
@@ -65,9 +67,43 @@ class _Chain:
         self.graph.add(kind, list(inputs), made, f"{self.name}/{self.count}", **attributes)
         return made
 
+    def largest_places(self, source: str, operation: NormPool) -> str:
+        """Add a max pooling, and return the name of the places of its maxima in all numbers of the map, one after the other."""
+        from onnx import helper
+
+        self.count += 1
+        made = [f"{self.output}/largest{self.count}", f"{self.output}/places{self.count}"]
+        settings: dict[str, Any] = {"kernel_shape": operation.kernel, "strides": operation.stride}
+        settings["dilations"] = operation.dilation
+        node = helper.make_node("MaxPool", [source], made, name=f"{self.name}/{self.count}/MaxPool", **settings)
+        self.graph.nodes.append(node)
+        return made[1]
+
     def last(self, kind: str, *inputs: str, **attributes: Any) -> None:
         """Add the node that makes the value."""
         emit(self.graph, self.operation, kind, list(inputs), **attributes)
+
+
+def _norm_pool(graph: Graph, operation: NormPool, shape: Shape) -> None:
+    """Pool the squared norms with their places, and gather all components there."""
+    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    channels, height, width = shape
+    n, numbers = operation.n, channels // operation.n
+    made = operation.output_shape(shape)
+    (top, bottom), (left, right) = window_margins(operation, shape)
+    split = chain.add("Reshape", chain.add("Mul", x, x), chain.constant([0, n, numbers, height, width], np.int64))
+    norms = chain.add("ReduceSum", split, chain.constant([1], np.int64), keepdims=0)
+    padding = chain.constant([0, 0, top, left, 0, 0, bottom, right], np.int64)
+    padded = chain.add("Pad", norms, padding, chain.constant(-1.0), mode="constant")
+    places = chain.largest_places(padded, operation)
+    flat = chain.add("Mod", places, chain.constant((height + top + bottom) * (width + left + right), np.int64))
+    everywhere = chain.add("Unsqueeze", flat, chain.constant([1], np.int64))
+    everywhere = chain.add("Expand", everywhere, chain.constant([1, n, 1, 1, 1], np.int64))
+    everywhere = chain.add("Reshape", everywhere, chain.constant([0, channels, made[1] * made[2]], np.int64))
+    around = chain.add("Pad", x, padding, chain.constant(0.0), mode="constant")
+    rows = chain.add("Reshape", around, chain.constant([0, channels, -1], np.int64))
+    picked = chain.add("GatherElements", rows, everywhere, axis=2)
+    chain.last("Reshape", picked, chain.constant([0, *made], np.int64))
 
 
 def _activation(graph: Graph, operation: Activation, shape: Shape) -> None:
@@ -285,5 +321,6 @@ NODES: dict[type[Operation], Node] = {
     MatMul: _matmul,
     Recurrent: _recurrent,
     Embedding: _embedding,
+    NormPool: _norm_pool,
 }
 """By the class of the operation."""

@@ -10,7 +10,7 @@ from torch import nn
 from fourfold.algebra import REAL
 from fourfold.deploy.frontend.lowering import Lowering, called, numpy_of, pair_of, refusal
 from fourfold.deploy.frontend.products import add_convolution, add_linear, add_transposed, as_map, as_row, is_row, product_of
-from fourfold.deploy.ir.ops import AdaptivePool, Add, Affine, AveragePool, Convolution, Linear, MaxPool
+from fourfold.deploy.ir.ops import AdaptivePool, Add, Affine, AveragePool, Convolution, Linear, MaxPool, NormPool
 from fourfold.deploy.ir.product import Product
 from fourfold.models import LearnedChannel
 from fourfold.nn._fold import scaling
@@ -77,12 +77,11 @@ def _whitening(lowering: Lowering, layer: WhiteningBatchNorm, name: str, value: 
 
 
 def _max_pool(lowering: Lowering, layer: nn.MaxPool1d | nn.MaxPool2d, name: str, value: int) -> int:
-    if getattr(layer, "algebra", REAL).n > 1:
-        raise refusal(called(layer, name), " with an algebra: pooling of every component alone, torch's own, can")
     if layer.return_indices:
         raise refusal(called(layer, name), " with `return_indices` (=True), which must be False")
+    n = getattr(layer, "algebra", REAL).n
     value = lowering.add(
-        MaxPool,
+        MaxPool if n == 1 else NormPool,
         name,
         as_map(lowering, layer, name, value),
         kernel=_window(layer, layer.kernel_size),
@@ -90,6 +89,7 @@ def _max_pool(lowering: Lowering, layer: nn.MaxPool1d | nn.MaxPool2d, name: str,
         padding=_window(layer, layer.padding, 0),
         dilation=_window(layer, layer.dilation),
         ceil=bool(layer.ceil_mode),
+        **({} if n == 1 else {"n": n}),
     )
     return as_row(lowering, layer, name, value)
 

@@ -27,6 +27,7 @@ from fourfold.deploy.backends.c.int8.maps import (
 from fourfold.deploy.backends.c.int8.runs import CARRIED
 from fourfold.deploy.backends.c.memory import lay_out, place
 from fourfold.deploy.backends.c.moving import add_concat, add_constant, add_movement, add_reshape
+from fourfold.deploy.backends.c.norm_pool import add_norm_pool
 from fourfold.deploy.backends.c.plan import IMAGE, LOGITS, SHARED, Draft
 from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP
 from fourfold.deploy.backends.c.targets import X86_WIDTHS, kernel_ladders, lanes_ladder
@@ -52,6 +53,7 @@ from fourfold.deploy.ir.ops import (
     MatMul,
     MaxPool,
     Normalize,
+    NormPool,
     Pad,
     Permute,
     PRelu,
@@ -96,6 +98,7 @@ EMIT_FLOAT32: dict[type[Operation], Callable[[Draft, Any], None]] = {
     MatMul: general.add_matmul,
     Recurrent: general.add_recurrent,
     Embedding: general.add_embedding,
+    NormPool: add_norm_pool,
 }
 
 EMIT_INT8: dict[type[Operation], Callable[[Draft, Any], None]] = {

@@ -16,6 +16,7 @@ from fourfold.deploy.ir.ops.insert_zeros import InsertZeros
 from fourfold.deploy.ir.ops.linear import Linear
 from fourfold.deploy.ir.ops.matmul import MatMul
 from fourfold.deploy.ir.ops.max_pool import MaxPool
+from fourfold.deploy.ir.ops.norm_pool import NormPool
 from fourfold.deploy.ir.ops.normalize import Normalize
 from fourfold.deploy.ir.ops.pad import Pad
 from fourfold.deploy.ir.ops.permute import Permute
@@ -31,7 +32,7 @@ from fourfold.deploy.ir.ops.softmax import Softmax
 OPS: tuple[type[Operation], ...] = (
     *(Convolution, Linear, MaxPool, AveragePool, Affine, Add, Relu, Flatten),
     *(Activation, PRelu, Binary, Concat, Constant, Reshape, Permute, Slice, Pad, InsertZeros, Resize),
-    *(AdaptivePool, Reduce, Normalize, Softmax, MatMul, Recurrent, Embedding),
+    *(AdaptivePool, Reduce, Normalize, Softmax, MatMul, Recurrent, Embedding, NormPool),
 )
 """All of them, in the order in which they came."""
 
@@ -56,6 +57,7 @@ __all__ = [
     "Linear",
     "MatMul",
     "MaxPool",
+    "NormPool",
     "Normalize",
     "PRelu",
     "Pad",
