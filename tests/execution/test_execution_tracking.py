@@ -54,10 +54,10 @@ def ran(tmp_path_factory):
     return made
 
 
-def send(names, folder, events):
-    """Send events as a run does, and return all that were passed on."""
+def send(names, folder, events, **trackers):
+    """Send events as a run does, to trackers that there are or to others, and return all that were passed on."""
     passed = []
-    with tracking.tracked(names, folder, passed.append) as on_event:
+    with tracking.tracked(names, folder, passed.append, trackers or None) as on_event:
         for event in events:
             on_event(event)
     return passed
@@ -244,15 +244,14 @@ class Failing:
 
 
 @pytest.mark.parametrize("when", ["made", "third", "closed"])
-def test_a_tracker_that_fails_says_so_once_and_the_run_goes_on(when, ran, tmp_path, monkeypatch):
+def test_a_tracker_that_fails_says_so_once_and_the_run_goes_on(when, ran, tmp_path):
     made = []
 
     def make(folder):
         made.append(Failing(when))
         return made[-1]
 
-    monkeypatch.setitem(tracking.TRACKERS, "json", make)
-    passed = send(["json"], tmp_path, ran.second)
+    passed = send(["json"], tmp_path, ran.second, json=make)
     notices = [event for event in passed if event.kind == "notice"]
     assert [event for event in passed if event.kind != "notice"] == ran.second
     assert [notice.message for notice in notices] == [
@@ -261,13 +260,12 @@ def test_a_tracker_that_fails_says_so_once_and_the_run_goes_on(when, ran, tmp_pa
     assert all(tracker.calls == 3 for tracker in made if when == "third")
 
 
-def test_ctrl_c_still_ends_a_run_and_closes_the_trackers(ran, tmp_path, monkeypatch):
+def test_ctrl_c_still_ends_a_run_and_closes_the_trackers(ran, tmp_path):
     closed = []
     tracker = types.SimpleNamespace(log=lambda *rest: None, close=lambda: closed.append(1))
-    monkeypatch.setitem(tracking.TRACKERS, "json", lambda folder: tracker)
 
     def interrupted():
-        with tracking.tracked(["json"], tmp_path, lambda event: None) as on_event:
+        with tracking.tracked(["json"], tmp_path, lambda event: None, {"json": lambda folder: tracker}) as on_event:
             on_event(ran.first[0])
             raise KeyboardInterrupt
 
@@ -284,10 +282,9 @@ def test_ctrl_c_still_ends_a_run_and_closes_the_trackers(ran, tmp_path, monkeypa
         (["absent"], r"^`track` \(='absent'\) is not installed; `pip install 'fourfold\[absent\]'` adds it$"),
     ],
 )
-def test_mistakes_are_one_sentence_before_anything_is_written(names, sentence, tmp_path, monkeypatch):
-    if "neptune" not in names:
-        monkeypatch.setitem(tracking.TRACKERS, names[0], Failing)
-    with pytest.raises(UserError, match=sentence), tracking.tracked(names, tmp_path / "new", lambda event: None):
+def test_mistakes_are_one_sentence_before_anything_is_written(names, sentence, tmp_path):
+    trackers = tracking.TRACKERS if "neptune" in names else {names[0]: Failing}
+    with pytest.raises(UserError, match=sentence), tracking.tracked(names, tmp_path / "new", lambda event: None, trackers):
         pass
     assert not (tmp_path / "new").exists()
 
@@ -306,12 +303,11 @@ def test_every_tracker_has_an_extra_of_its_name():
         assert any(each.startswith(name) for each in extras["optional-dependencies"][name])
 
 
-def test_a_control_is_a_run_of_its_own(ran, tmp_path, monkeypatch):
+def test_a_control_is_a_run_of_its_own(ran, tmp_path):
     seen = []
     tracker = types.SimpleNamespace(
         log=lambda run, axis, step, figures: seen.append((run.name, axis, step)), close=lambda: None
     )
-    monkeypatch.setitem(tracking.TRACKERS, "json", lambda folder: tracker)
     control = Event(kind="epoch", spec=ran.spec, trial=3, control="random-init", level=2, epoch=1, top1=50.0)
-    send(["json"], tmp_path, [control])
+    send(["json"], tmp_path, [control], json=lambda folder: tracker)
     assert seen == [(f"{ran.spec.id}-3-random-init", "epoch", 2 * EPOCHS + 1)]

@@ -123,8 +123,8 @@ def power(q: Tensor, exponent: float | Tensor) -> Tensor:
     if q.shape[-1] == 1:
         powered = scaled.pow(t) * scale.pow(t)
     else:
-        turned, size = _times_angle(scaled, t), scaled.square().sum(-1, keepdim=True).pow(t / 2) * scale.pow(t)
-        powered = torch.where(size.isinf() & (turned == 0), 0, size) * turned  # a component of zero is not nan beyond the range
+        phase, size = _times_angle(scaled, t), scaled.square().sum(-1, keepdim=True).pow(t / 2) * scale.pow(t)
+        powered = torch.where(size.isinf() & (phase == 0), 0, size) * phase  # a component of zero is not nan beyond the range
     of_zero = torch.where(t > 0, 0, torch.where(t == 0, 1, torch.inf)).to(q.dtype)
     return torch.where(is_zero, _real(of_zero, powered), powered)
 

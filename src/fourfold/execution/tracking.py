@@ -162,7 +162,9 @@ class Trackio:
             run.finish()
 
 
-TRACKERS: dict[str, Callable[[Path], Tracker]] = {
+MakeTracker = Callable[[Path], Tracker]
+
+TRACKERS: dict[str, MakeTracker] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "mlflow": MLflow,
@@ -171,11 +173,11 @@ TRACKERS: dict[str, Callable[[Path], Tracker]] = {
 """Trackers by name, which is also that of the package and of the extra that installs it."""
 
 
-def check_trackers(names: Sequence[str]) -> None:
+def check_trackers(names: Sequence[str], trackers: Mapping[str, MakeTracker] = TRACKERS) -> None:
     """Raise `UserError` for a tracker that there is not, that is not installed, or that is named twice."""
     for name in names:
-        if name not in TRACKERS:
-            raise unknown("tracker", name, TRACKERS)
+        if name not in trackers:
+            raise unknown("tracker", name, trackers)
         if names.count(name) > 1:
             raise UserError(f"`track` (={list(names)}) names {name} twice")
         if importlib.util.find_spec(name) is None:
@@ -183,19 +185,23 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def tracked(names: Sequence[str], folder: Path, on_event: OnEvent) -> Iterator[OnEvent]:
+def tracked(
+    names: Sequence[str], folder: Path, on_event: OnEvent, trackers: Mapping[str, MakeTracker] | None = None
+) -> Iterator[OnEvent]:
     """Yield a function that passes events on, and sends accuracies of epochs and figures of rows to trackers.
 
     Args:
         names: Trackers, keys of `TRACKERS`; none sends nothing.
         folder: Where those that write files put them.
         on_event: Gets every event, and a notice if a tracker fails.
+        trackers: Those that there are, by name; None means `TRACKERS`.
 
     Raises:
         UserError: a tracker is unknown or not installed.
     """
-    check_trackers(names)
-    sender = _Sender(names, folder, on_event)
+    trackers = TRACKERS if trackers is None else trackers
+    check_trackers(names, trackers)
+    sender = _Sender(names, folder, on_event, trackers)
     try:
         yield sender.take
     finally:
@@ -203,7 +209,8 @@ def tracked(names: Sequence[str], folder: Path, on_event: OnEvent) -> Iterator[O
 
 
 class _Sender:
-    def __init__(self, names: Sequence[str], folder: Path, on_event: OnEvent) -> None:
+    def __init__(self, names: Sequence[str], folder: Path, on_event: OnEvent, trackers: Mapping[str, MakeTracker]) -> None:
+        self._trackers = trackers
         self._waiting, self._folder, self._on_event = list(names), folder, on_event
         self._open: dict[str, Tracker] = {}
         self._runs: dict[str, Tracked] = {}
@@ -228,7 +235,7 @@ class _Sender:
             self._try(name, tracker.close)
 
     def _start(self, name: str) -> None:
-        self._open[name] = TRACKERS[name](self._folder)
+        self._open[name] = self._trackers[name](self._folder)
 
     def _run_of(self, event: Event) -> Tracked:
         ending = "" if event.control == TICKET else f"-{event.control}"
