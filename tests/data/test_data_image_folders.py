@@ -473,6 +473,7 @@ MOST_MIB = 700
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_many_images_are_listed_and_read_with_a_bar_in_bounded_memory_and_damaged_ones_are_named(tmp_path):
     """The images are links to a few files: what counts is how many there are."""
     for number in range(10):
@@ -497,7 +498,7 @@ def test_many_images_are_listed_and_read_with_a_bar_in_bounded_memory_and_damage
         "print(batches, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )
     words = [sys.executable, "-c", program]
-    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=900)
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=3500)
     refused, counted, (read, mebibytes) = *ended.stdout.splitlines()[:2], ended.stdout.splitlines()[2].split()
     assert f"photos/a/{bad.name} " in refused
     assert "`bad_images='skip'` leaves such files out" in refused
