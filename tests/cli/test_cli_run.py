@@ -109,7 +109,9 @@ def test_status_says_that_it_is_finished(ran):
 def test_report_makes_the_page_again(ran, tmp_path):
     ended = call("report", ran.folder / "runs", "--out", tmp_path / "page")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == f"wrote {tmp_path}/page/index.html, and figures and tables beside it\n"
+    first, verdict = ended.out.splitlines()
+    assert first == f"wrote {tmp_path}/page/index.html: 1 experiment, figures and tables beside it"
+    assert verdict.split(maxsplit=3)[:3] == ["digits", "1", "trial"]
     assert (tmp_path / "page" / "index.html").exists()
 
 

@@ -129,7 +129,8 @@ def test_paths_are_printed_as_they_are(name, here):
     status = call("status", out)
     assert (status.code, status.err) == (0, "")
     report = call("report", store.path, "--out", out / "page")
-    assert report.out == f"wrote {out / 'page' / 'index.html'}, and figures and tables beside it\n"
+    first = f"wrote {out / 'page' / 'index.html'}: 1 experiment, figures and tables beside it\n"
+    assert report.out.startswith(first)
     missing = call("status", out / "[/nowhere]")
     assert missing.err == f"fourfold: there is no {out / '[/nowhere]'}; name a run's folder or one that holds runs\n"
     (out / "[x].bin").write_bytes(b"no artifact")

@@ -14,10 +14,13 @@ from fourfold.report.build import slugs
 from fourfold.report.compare import crossover, smallest_within
 from fourfold.report.experiments import experiments, experiments_of_rows
 from fourfold.report.figures import draw
-from fourfold.report.page import page
+from fourfold.report.findings import findings
+from fourfold.report.finding_figures import draw_finding
+from fourfold.report.page import pages
 from fourfold.report.plots import accuracy_plots, training_plots
 from fourfold.report.runs import Run
 from fourfold.report.tables import level_records, level_table, summary_records, summary_table, to_csv
+from fourfold.report.verdicts import verdict
 from fourfold.report.words import sentences
 
 RMSE = Metric(name="rmse", unit="m", higher_is_better=False, title="root mean squared error")
@@ -55,7 +58,7 @@ def test_axes_carry_the_metric_and_up_is_better(experiment):
         assert axes.get_ylabel() == "Test root mean squared error (m), less is better"
         assert axes.yaxis.get_inverted()
         assert set(plot.records()[0]) >= {"rmse", "std"}
-        assert "ccuracy" not in plot.title + plot.note
+        assert "ccuracy" not in plot.title + plot.note + plot.finding
     for plot in accuracy_plots(accuracy):
         axes = draw(plot).axes[0]
         assert axes.get_ylabel() == "Top-1 test accuracy (%)"
@@ -73,10 +76,25 @@ def test_tables_and_sentences_carry_the_metric(experiment):
         assert not re.search(r"top-?1", text, re.IGNORECASE), text
 
 
-def test_the_page_draws_the_metric(experiment):
-    text = page([experiment])
-    assert '"axis": "Test root mean squared error (m), less is better"' in text or "Test root mean squared error (m)" in text
+def test_the_page_draws_the_metric_and_up_is_better(experiment):
+    (text,) = pages([experiment]).values()
+    assert text.count("Test root mean squared error (m), less is better</text>") == 2  # at equal parameters and at equal MACs
     assert re.search(r'"reverse":\s*true', text)
+    assert ">dense real " in text
+    shown = re.sub(r"(?s)<script.*?</script>|<style.*?</style>", "", text)
+    assert not re.search("ccuracy|top-?1", re.sub("<footer>.*", "", shown, flags=re.DOTALL), re.IGNORECASE)
+    for axes in draw_finding(findings(experiment)[0]).axes:
+        assert axes.yaxis.get_inverted()
+
+
+def test_a_smaller_error_is_ahead_by_as_much_as_a_larger_accuracy(experiment):
+    (accuracy,) = experiments_of_rows(ROWS)
+    by_error, by_accuracy = verdict(experiment), verdict(accuracy)
+    assert (by_error.kind, by_error.trials) == (by_accuracy.kind, by_accuracy.trials)
+    assert by_error.kind in ("ahead", "both")
+    numbers = [[float(value) for value in re.findall(r"\d+\.\d+", one.text)] for one in (by_error, by_accuracy)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
+    assert " m [" in by_error.text
 
 
 def run_of(rows, **fields):

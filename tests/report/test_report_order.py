@@ -14,7 +14,7 @@ from fourfold.report.claims import claims_table, decided_first, judge
 from fourfold.report.evidence import UNDECIDED
 from fourfold.report.experiments import experiments
 from fourfold.report.order import shows_a_difference, strongest_first
-from fourfold.report.page import page
+from fourfold.report.page import pages
 from fourfold.report.runs import Run
 from fourfold.report.words import MACS_CAPTION, MACS_NOTE
 
@@ -50,15 +50,18 @@ def test_more_trials_then_whole_presets_then_what_is_shown() -> None:
         assert [one.preset for one in strongest_first(some)] == [one.preset for one in ORDER]
 
 
-def test_page_and_tables_are_in_that_order_and_only_what_is_shown_is_bold() -> None:
-    text = page(ORDER[::-1])
-    titles = re.findall(r'<h2 id="experiment-\d+-title">([^<]+)</h2>', text)
-    assert titles == [one.preset for one in ORDER]
-    assert text == page(ORDER)
-    bold = re.findall(r'<ul class="findings( shown)?">', text)
-    assert [bool(one) for one in bold] == [shows_a_difference(one) for one in ORDER]
-    assert ".findings.shown li:first-child {" in text
-    assert ".findings li:first-child {" not in text
+def test_page_and_tables_are_in_that_order_and_only_what_is_shown_is_called_a_difference() -> None:
+    found = pages(ORDER[::-1])
+    assert found == pages(ORDER)
+    index = found["index.html"]
+    named = re.findall(r'<a href="experiments/[^"]+">([^<]+)</a>', index)
+    assert named == [one.preset for one in ORDER]
+    assert list(found)[1:] == re.findall(r'<a href="(experiments/[^"]+)">', index)
+    kinds = re.findall(r'<div class="row" role="row" data-kind="([^"]+)">', index)
+    assert [kind in ("ahead", "behind", "both") for kind in kinds] == [shows_a_difference(one) for one in ORDER]
+    for one, text in zip(ORDER, list(found.values())[1:], strict=True):
+        assert ('<h1 class="shown">' in text) is shows_a_difference(one)
+        assert ('<h1 class="open">' in text) is not shows_a_difference(one)
     headings = re.findall(r"^## (.+)$", tables(ORDER[::-1]), re.MULTILINE)
     assert headings == [one.preset for one in ORDER]
 
@@ -68,13 +71,13 @@ def test_undecided_claims_come_last() -> None:
     undecided = [one.ours.verdict == UNDECIDED for one in decided_first(judged)]
     assert undecided == sorted(undecided)
     assert 0 < sum(undecided) < len(undecided)
-    verdicts = re.findall(r'<p class="verdict"[^>]*>([^<]+)</p>', page([FULL, REDUCED], judged))
+    verdicts = re.findall(r'<b class="verdict"[^>]*>([^<]+)</b>', pages([FULL, REDUCED], judged)["index.html"])
     assert len(verdicts) == len(judged)
     assert [one == UNDECIDED for one in verdicts] == undecided
 
 
 def test_the_caveat_about_macs_stands_once_in_each_document() -> None:
     judged = judge(ORDER)
-    for text in (page(ORDER, judged), tables(ORDER), claims_table(judged).to_markdown()):
+    for text in (*pages(ORDER, judged).values(), tables(ORDER), claims_table(judged).to_markdown()):
         assert text.count("multiply-accumulates (MACs) of a real one") == text.count(MACS_NOTE) == 1
     assert len(MACS_CAPTION) < 40

@@ -12,11 +12,13 @@ import synthetic_runs as synthetic
 
 import fourfold.report as report
 from fourfold import presets
+from fourfold.record import CONTROLS
 from fourfold.report.claims import count_sentence, judge
 from fourfold.report.experiments import experiments
 from fourfold.report.gap_tables import all_tables
-from fourfold.report.page import page
+from fourfold.report.page import pages
 from fourfold.report.runs import Run
+from fourfold.report.wording import control_words
 
 
 class Reader(HTMLParser):
@@ -51,57 +53,84 @@ class Reader(HTMLParser):
             self.text += data
 
 
-@pytest.fixture(scope="module")
-def text(built: Path) -> str:
-    return (built / "index.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def read(text: str) -> Reader:
+def of(text: str) -> Reader:
+    """What is in a page."""
     reader = Reader()
     reader.feed(text)
     return reader
 
 
-def test_nothing_is_fetched(text: str, read: Reader) -> None:
-    assert (
-        re.findall(r"https?://[^\s\"'<)]+", text.replace("http://www.w3.org/2000/svg", "")) == []
-    )  # a namespace is no request
-    assert "@import" not in text
-    assert "url(http" not in text
-    assert not set(read.tags) & {"img", "iframe", "object", "embed", "audio", "video"}
-    assert "default-src 'none'" in text
-    assert all(target.startswith(("#", "data:,", "experiment-", "claims")) for target in read.targets)
+@pytest.fixture(scope="module")
+def index(built: Path) -> str:
+    return (built / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_name_cannot_break_out(text: str, read: Reader) -> None:
-    assert synthetic.EVIL not in text
-    assert html.escape(synthetic.EVIL, quote=True).replace("&#x27;", "&#39;") in text
-    assert synthetic.EVIL in read.text
-    assert read.tags.count("script") == text.count("</script>") == 3
-    data = json.loads(read.scripts[0])
-    assert synthetic.EVIL not in read.scripts[0]
-    assert "<" not in read.scripts[0]
-    assert len(data) == 2
+@pytest.fixture(scope="module")
+def text(built: Path) -> str:
+    """The page of the Conv-4 experiment."""
+    return (built / "experiments" / "conv4-cifar10.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def read(text: str) -> Reader:
+    return of(text)
+
+
+@pytest.fixture(scope="module")
+def every(built: Path) -> list[str]:
+    return [file.read_text(encoding="utf-8") for file in sorted(built.rglob("*.html"))]
+
+
+def test_nothing_is_fetched(every: list[str]) -> None:
+    assert len(every) == 3
+    for text in every:
+        outside = re.findall(r"https?://[^\s\"'<)]+", text.replace("http://www.w3.org/2000/svg", ""))  # a namespace is no request
+        assert outside == []
+        assert "@import" not in text
+        assert "url(http" not in text
+        assert not set(of(text).tags) & {"img", "iframe", "object", "embed", "audio", "video"}
+        assert "default-src 'none'" in text
+        own = ("#", "data:,", "explore", "claims", "says", "experiments/", "../index.html")
+        assert all(target.startswith(own) for target in of(text).targets)
+
+
+def test_a_name_cannot_break_out(every: list[str]) -> None:
+    evil = [text for text in every if synthetic.EVIL in of(text).text]
+    assert len(evil) == 2  # its own page, and its row of the overview
+    for text in every:
+        assert synthetic.EVIL not in text
+        reader = of(text)
+        assert reader.tags.count("script") == text.count("</script>")
+        for script in reader.scripts:
+            assert synthetic.EVIL not in script
+    for text in evil:
+        assert html.escape(synthetic.EVIL, quote=True).replace("&#x27;", "&#39;") in text
 
 
 def test_a_label_in_the_embedded_numbers_cannot_break_out() -> None:
     spec = synthetic.spec("real")
     (found,) = report.experiments_of_rows([synthetic.row(spec, 0, 0, control="</script><script>alert(1)</script>")])
-    reader = Reader()
-    reader.feed(page([found]))
-    assert reader.tags.count("script") == 3
-    assert "alert(1)" in json.loads(reader.scripts[0])[0]["curves"][0]["label"]
+    (text,) = pages([found]).values()
+    assert of(text).tags.count("script") == 4
+    data = next(script for script in of(text).scripts if "alert(1)" in script)
+    assert "<" not in data
+    assert "alert(1)" in json.loads(data)[0]["curves"][0]["label"]
 
 
-def test_links_and_labels_lead_somewhere(read: Reader) -> None:
-    assert len(read.ids) == len(set(read.ids))
-    for target in read.targets:
-        if target != "data:,":
-            assert target.removeprefix("#") in read.ids
+def test_links_and_labels_lead_somewhere(built: Path) -> None:
+    for file in built.rglob("*.html"):
+        reader = of(file.read_text(encoding="utf-8"))
+        assert len(reader.ids) == len(set(reader.ids))
+        for target in reader.targets:
+            if target.endswith(".html"):
+                assert (file.parent / target).exists()
+            elif target != "data:,":
+                assert target.removeprefix("#") in reader.ids
 
 
-def test_tables_failures_and_how_it_was_run_need_no_script(text: str, read: Reader, experiment: report.Experiment) -> None:
+def test_tables_failures_and_how_it_was_run_need_no_script(
+    text: str, read: Reader, index: str, experiment: report.Experiment
+) -> None:
     shown = " ".join(read.text.split())
     tables = all_tables(experiment)
     assert [table.title for table in tables] == ["Summary", "Gaps", "Compression", "Levels"]
@@ -120,17 +149,18 @@ def test_tables_failures_and_how_it_was_run_need_no_script(text: str, read: Read
     for sentence in report.sentences(experiment):
         assert sentence in read.text.replace("\N{NO-BREAK SPACE}", " ")
     judged = judge([experiment])
+    overview = " ".join(of(index).text.split())
     for one in judged:
-        assert f"{one.claim.says} Paper {one.claim.paper}, {one.claim.place};" in shown
-    assert count_sentence(judged) in shown
+        assert f"{one.claim.says} Paper {one.claim.paper}, {one.claim.place};" in overview
+    assert count_sentence(judged) in overview
     assert "four times the multiply-accumulates (MACs)" in shown
-    assert "finished 2026-01-07 12:00 UTC" in shown
+    assert "one finished 2026-01-07 12:00 UTC" in shown
     assert "sparsity" not in text.lower()
     assert "FLOP" not in text
 
 
 def test_the_embedded_numbers_are_the_curves(read: Reader, experiment: report.Experiment) -> None:
-    data = next(one for one in json.loads(read.scripts[0]) if len(one["curves"]) == 2)
+    (data,) = json.loads(next(script for script in read.scripts if script.startswith("[")))
     for curve, shown in zip(experiment.curves, data["curves"], strict=True):
         assert (shown["run"], shown["most"]) == (curve.run, 3)
         assert [point["n"] for point in shown["points"]] == [point.top1.n for point in curve.points]
@@ -144,18 +174,62 @@ def test_the_embedded_numbers_are_the_curves(read: Reader, experiment: report.Ex
     assert [len(curve["points"]) for curve in data["published"]] == [20, 18]
 
 
-def test_what_runs_change_of_their_preset_stands_under_its_name() -> None:
+def test_what_runs_change_of_their_preset_stands_under_its_name_in_words() -> None:
     preset = presets.get("conv2-cifar10")
     short = replace(preset, train=replace(preset.train, epochs=2))
-    for of, told in ((preset, "Conv-2 on CIFAR-10"), (short, "Conv-2 on CIFAR-10, with train.epochs 2 (not 40)")):
-        (found,) = experiments([Run(id=of.id, spec=of, rows=(synthetic.row(of, 0, 0),), failures={})])
-        assert f'<p class="sub">{told}</p>' in page([found])
+    for spec, told in ((preset, "reduced: 1 of 5 trials"), (short, "reduced: 2 epochs instead of 40, 1 of 5 trials")):
+        (found,) = experiments([Run(id=spec.id, spec=spec, rows=(synthetic.row(spec, 0, 0),), failures={})])
+        (text,) = pages([found]).values()
+        assert f"<strong>conv2-cifar10</strong>: Conv-2 on CIFAR-10; {told}." in text
 
 
-def test_six_presets_of_twenty_levels_stay_below_a_megabyte_and_a_half() -> None:
+def test_a_report_of_one_experiment_is_its_page_with_its_claims() -> None:
+    (found,) = report.experiments_of_rows([synthetic.row(synthetic.spec("real"), 0, level) for level in range(3)])
+    judged = judge([found])
+    one = pages([found], judged)
+    assert list(one) == ["index.html"]
+    assert "All experiments" not in one["index.html"]
+    assert "Claims of the two papers" in one["index.html"]
+
+
+def test_twenty_experiments_stay_small() -> None:
     rows = []
-    for number in range(6):
+    for number in range(20):
         for algebra in ("real", "quaternion"):
             spec = synthetic.spec(algebra, preset=f"digits-{number}", epochs=40)
             rows += [synthetic.row(spec, trial, level) for trial in range(2) for level in range(20)]
-    assert len(page(report.experiments_of_rows(rows)).encode()) < 1_000_000
+    found = {path: len(text.encode()) for path, text in pages(report.experiments_of_rows(rows)).items()}
+    assert found.pop("index.html") < 200_000 / 2
+    assert len(found) == 20
+    assert max(found.values()) < 300_000 / 2
+
+
+def test_a_page_of_many_levels_epochs_and_controls_is_bounded() -> None:
+    rows = []
+    for algebra in ("real", "quaternion"):
+        spec = synthetic.spec(algebra, epochs=80)
+        for trial in range(2):
+            rows += [synthetic.row(spec, trial, level) for level in range(24)]
+            rows += [synthetic.row(spec, trial, level, control=control) for control in CONTROLS for level in range(1, 24)]
+    (text,) = pages(report.experiments_of_rows(rows)).values()
+    assert len(text.encode()) < 400_000
+    shown = of(text).text
+    assert "random mask, Erdős–Rényi densities" in shown
+    for control in CONTROLS:
+        assert control_words(control) in shown
+
+
+@pytest.mark.parametrize("trials", [1, 2, 200])
+def test_one_trial_or_two_hundred_can_be_read(trials: int) -> None:
+    rows = [
+        synthetic.row(replace(synthetic.spec(algebra), train=replace(synthetic.spec(algebra).train, epochs=1)), trial, level)
+        for algebra in ("real", "quaternion")
+        for trial in range(trials)
+        for level in range(12)
+    ]
+    (text,) = pages(report.experiments_of_rows(rows)).values()
+    shown = " ".join(of(text).text.split())
+    assert ("One trial shows no difference" in shown) is (trials == 1)
+    assert f"{trials} {'trial' if trials == 1 else 'paired trials'}" in shown
+    assert ("nan" in shown.lower().split()) is False
+    assert text.count('class="panel"') == 2

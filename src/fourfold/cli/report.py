@@ -12,7 +12,7 @@ def command(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (Path("runs"),),
     out: Path = Path("report"),
 ) -> None:
-    """Turn runs into figures (PNG, SVG, CSV), tables and one HTML page that opens from disk.
+    """Turn runs into figures (PNG, SVG, CSV), tables and HTML pages that open from disk.
 
     Args:
         runs: Folders of runs, or folders that hold them; `results` has the committed ones.
@@ -20,5 +20,5 @@ def command(
     """
     from fourfold import report
 
-    page = report.build(runs, out)
-    say(f"wrote {page}, and figures and tables beside it")
+    for line in report.write_report(runs, out).lines():
+        say(line)

@@ -1,6 +1,6 @@
 """Runs on disk become tables, figures and one page to send to a colleague. Reads rows, never weights; no torch here."""
 
-from fourfold.report.build import build, summary
+from fourfold.report.build import Report, build, summary, write_report
 from fourfold.report.curves import Curve, Point, Stat, curves
 from fourfold.report.experiments import Experiment, experiments, experiments_of_rows, read_experiments
 from fourfold.report.published import PublishedCurve, published_curves
@@ -15,6 +15,7 @@ __all__ = [
     "Experiment",
     "Point",
     "PublishedCurve",
+    "Report",
     "Run",
     "Stat",
     "Table",
@@ -31,4 +32,5 @@ __all__ = [
     "study_tables",
     "summary",
     "summary_table",
+    "write_report",
 ]

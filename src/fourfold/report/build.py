@@ -1,39 +1,75 @@
 """`build`: a folder with one page, figures and tables from runs on disk."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fourfold.record import Row, UserError
 from fourfold.record.files import write_atomically
 from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge
+from fourfold.report.comparisons import comparisons
+from fourfold.report.dots import dot_plot
 from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
+from fourfold.report.findings import findings
 from fourfold.report.gap_tables import all_tables, gap_records
+from fourfold.report.names import slugs
 from fourfold.report.order import strongest_first
-from fourfold.report.plots import Heat, Plot, accuracy_plots, control_plots, layer_plot, training_plots
+from fourfold.report.plots import accuracy_plots, control_plots, layer_plot, training_plots
 from fourfold.report.runs import read_runs
 from fourfold.report.stability import stability_records
-from fourfold.report.tables import level_records, markdown, summary_records, to_csv
+from fourfold.report.tables import Record, level_records, markdown, summary_records, to_csv
+from fourfold.report.verdicts import verdict
 from fourfold.report.words import MACS_NOTE, sentences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+OF_MANY = ("accuracy-log", "accuracy-macs", "training-dense")
+"""Line plots that an experiment of several variants has beside its small multiples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A report that was written."""
+
+    page: Path
+    """`index.html`."""
+    experiments: tuple[Experiment, ...]
+    judged: tuple[Judged, ...]
+    """The papers' claims, where any were judged."""
+
+    def lines(self, most: int = 8) -> list[str]:
+        """Return what the report says in a few lines, the strongest evidence first."""
+        count = len(self.experiments)
+        said = f"wrote {self.page}: {count} experiment{'' if count == 1 else 's'}, figures and tables beside it"
+        shown = strongest_first(self.experiments)[:most]
+        width = max(len(one.preset) for one in shown)
+        found = [(one.preset, verdict(one)) for one in shown]
+        lines = [said, *(f"  {name:{width}}  {_trials(one.trials)}  {one.text}" for name, one in found)]
+        if count > most:
+            lines.append(f"  and {count - most} more")
+        return [*lines, *([count_sentence(self.judged)] if self.judged else [])]
+
 
 def build(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Path:
-    """Write the report on every run at or below the paths and return its page.
+    """Write the report on every run at or below the paths and return its page; see `write_report`."""
+    return write_report(paths, out, every_claim=every_claim).page
 
-    Writes `index.html` (one self-contained page), `tables.md`, `levels.csv`, `summary.csv`, `gaps.csv`, `stability.csv` if
-    any was measured, and below `figures/` every figure as PNG and SVG with the numbers drawn as CSV; with an experiment of the
-    papers also their claims, as
+
+def write_report(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Report:
+    """Write the report on every run at or below the paths.
+
+    Writes `index.html` (an overview, and below `experiments/` one self-contained page an experiment; of one experiment that is
+    the only page), `tables.md`, `levels.csv`, `summary.csv`, `gaps.csv`, `stability.csv` if any was measured, and below
+    `figures/` every figure as PNG and SVG with the numbers drawn as CSV; with an experiment of the papers also their claims, as
     `claims.md`, `claims.csv` and `claims.json` (with `every_claim` in any case). The same rows give the same bytes.
 
     Raises:
         UserError: there are no runs or no rows, a run cannot be read, or `out` cannot be written.
     """
-    from fourfold.report.page import page  # with jinja2 and matplotlib, which `summary` does without
+    from fourfold.report.page import pages  # with jinja2 and matplotlib, which `summary` does without
 
     runs = read_runs(paths)
     where = ", ".join(str(path) for path in paths)
@@ -57,11 +93,12 @@ def build(paths: Sequence[Path], out: Path, *, every_claim: bool = False) -> Pat
         judged = judge(found) if every_claim or concerns_claims(found) else ()
         if judged:
             _write_claims(judged, out)
-        index = out / "index.html"
-        _write(index, page(found, judged))
+        for path, text in pages(found, judged).items():
+            (out / path).parent.mkdir(exist_ok=True)
+            _write(out / path, text)
     except OSError as error:
         raise UserError(f"cannot write the report to {out} ({error.strerror}); choose another --out") from error
-    return index
+    return Report(page=out / "index.html", experiments=found, judged=tuple(judged))
 
 
 def tables(found: Iterable[Experiment]) -> str:
@@ -82,13 +119,8 @@ def summary(rows: Iterable[Row]) -> str:
     return "\n".join(lines) if lines else "No level has finished yet."
 
 
-def slugs(found: Sequence[Experiment]) -> list[str]:
-    """Return a file name for every experiment, made of letters, digits and hyphens, no two alike."""
-    names: list[str] = []
-    for experiment in found:
-        base = re.sub(r"[^a-z0-9]+", "-", experiment.preset.lower()).strip("-") or "preset"
-        names.append(base if base not in names else f"{base}-{len(names)}")
-    return names
+def _trials(count: int) -> str:
+    return f"{count:3d} trial{' ' if count == 1 else 's'}"
 
 
 def _write_claims(judged: Sequence[Judged], out: Path) -> None:
@@ -101,17 +133,26 @@ def _write_claims(judged: Sequence[Judged], out: Path) -> None:
 
 def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
     from fourfold.report.figures import draw, draw_heat, png, svg
+    from fourfold.report.finding_figures import draw_dot_plot, draw_finding
 
-    plots = (*accuracy_plots(experiment), *control_plots(experiment), *training_plots(experiment))
-    drawn: list[tuple[Plot | Heat, Figure]] = [(plot, draw(plot)) for plot in plots]
-    heat = layer_plot(experiment)
-    if heat is not None:
-        drawn.append((heat, draw_heat(heat)))
-    for plot, figure in drawn:
-        file = folder / f"{slug}-{plot.name}"
+    def write(name: str, figure: "Figure", records: Sequence[Record]) -> None:
+        file = folder / f"{slug}-{name}"
         write_atomically(Path(f"{file}.png"), png(figure))
         write_atomically(Path(f"{file}.svg"), svg(figure))
-        _write(Path(f"{file}.csv"), to_csv(plot.records()))
+        _write(Path(f"{file}.csv"), to_csv(records))
+
+    for finding in findings(experiment):
+        write(finding.name, draw_finding(finding), finding.records())
+    dots = dot_plot(experiment)
+    if dots is not None:
+        write("controls", draw_dot_plot(dots), dots.records())
+    plots = (*accuracy_plots(experiment), *control_plots(experiment), *training_plots(experiment))
+    many = len(comparisons(experiment)) > 1  # variants are told apart in the panels of the findings, a panel each
+    for plot in plots if not many else (plot for plot in plots if plot.name in OF_MANY):
+        write(plot.name, draw(plot), plot.records())
+    heat = layer_plot(experiment)
+    if heat is not None:
+        write(heat.name, draw_heat(heat), heat.records())
 
 
 def _write(file: Path, text: str) -> None:

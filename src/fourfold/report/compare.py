@@ -102,17 +102,23 @@ def real_twin(curve: Curve, experiment: Experiment) -> Curve | None:
     return real[0] if len(real) == 1 else None
 
 
-def departures(experiment: Experiment) -> list[str]:
-    """Return what the runs change of the preset they are named after, such as `train.epochs 2 (not 40)`."""
+def changes(experiment: Experiment) -> dict[str, tuple[list[Any], Any]]:
+    """Return what the runs change of the preset they are named after: by field, their values and the preset's."""
     if experiment.preset not in presets.PRESETS:
-        return []
+        return {}
     found: dict[str, tuple[list[Any], Any]] = {}
     for spec in experiment.specs.values():
         standard = flat(presets.get(experiment.preset, algebra=spec.model.algebra))
         for name, value in flat(spec).items():
             if value != standard[name] and value not in found.setdefault(name, ([], standard[name]))[0]:
                 found[name][0].append(value)
-    return [f"{name} {' and '.join(map(str, values))} (not {usual})" for name, (values, usual) in found.items() if values]
+    return {name: change for name, change in found.items() if change[0]}
+
+
+def departures(experiment: Experiment) -> list[str]:
+    """Return what the runs change of the preset they are named after, such as `train.epochs 2 (not 40)`."""
+    found = changes(experiment).items()
+    return [f"{name} {' and '.join(map(str, values))} (not {usual})" for name, (values, usual) in found]
 
 
 def _difference(curve: Curve, other: Curve) -> tuple[list[float], list[float]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fourfold.report.compare import AT_END
 from fourfold.report.curves import Curve
-from fourfold.report.gaps import pairs, read
+from fourfold.report.gaps import Quantity, pairs, read_all
 from fourfold.report.statistics import Array, Interval, interval
 
 NEIGHBOURS = 3
@@ -39,7 +39,9 @@ class Differences:
     trials: int
     """Pairs at the size that most pairs reached."""
     sizes: tuple[float, ...]
-    """Measured sizes (fractions of real), largest first."""
+    """Measured sizes (fractions of real unless another quantity was asked for), largest first."""
+    gaps: tuple[Interval, ...]
+    """The gap at every size, in the metric's own sign."""
     ahead_at: int
     """Number of sizes at which the first network's mean is better."""
     behind_at: int
@@ -59,11 +61,11 @@ class Differences:
         return all(any(low <= size <= high for high, low in ranges) for size in self.sizes)
 
 
-def differences(curve: Curve, other: Curve) -> Differences | None:
+def differences(curve: Curve, other: Curve, quantity: Quantity = "fraction_of_real") -> Differences | None:
     """Return at which sizes one network is shown to be better or worse than another; None without a common trial and size."""
     both = pairs(curve.traces, other.traces)
-    sizes = _sizes(curve, other)
-    gaps = np.array([[read(ours, size) - read(theirs, size) for size in sizes] for ours, theirs in both])
+    sizes = _sizes(curve, other, quantity)
+    gaps = np.array([read_all(ours, sizes, quantity) - read_all(theirs, sizes, quantity) for ours, theirs in both])
     gaps = gaps.reshape(len(both), len(sizes))
     measured = [index for index in range(len(sizes)) if not np.isnan(gaps[:, index]).all()]
     if not measured:
@@ -76,6 +78,7 @@ def differences(curve: Curve, other: Curve) -> Differences | None:
     return Differences(
         trials=max(one.trials for one in found),
         sizes=tuple(sizes),
+        gaps=tuple(found),
         ahead_at=int((means > 0).sum()),
         behind_at=int((means < 0).sum()),
         ahead=_side(1, signs, sizes, found, means),
@@ -83,11 +86,11 @@ def differences(curve: Curve, other: Curve) -> Differences | None:
     )
 
 
-def _sizes(curve: Curve, other: Curve) -> list[float]:
+def _sizes(curve: Curve, other: Curve, quantity: Quantity) -> list[float]:
     """Return the sizes of both networks' levels, largest first; of sizes within 2 % of each other only the largest."""
     sizes: list[float] = []
-    for size in sorted((point.fraction_of_real for one in (curve, other) for point in one.points), reverse=True):
-        if not sizes or size * AT_END < sizes[-1]:
+    for size in sorted((getattr(point, quantity) for one in (curve, other) for point in one.points), reverse=True):
+        if size > 0 and (not sizes or size * AT_END < sizes[-1]):
             sizes.append(size)
     return sizes
 

@@ -18,9 +18,9 @@ _Key: TypeAlias = tuple[str, str, str, Metric]
 """Preset, data set, model and metric: what rows of one experiment have in common."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """One preset: its curves and where they come from."""
+    """One preset: its curves and where they come from. Equal only to itself: `comparisons` remembers each."""
 
     preset: str
     dataset: str

@@ -15,7 +15,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from fourfold.report.plots import Heat, Plot, Series
+from fourfold.report.plots import Heat, Plot
+from fourfold.report.scales import log_ticks, tick
+from fourfold.report.series import Series
+from fourfold.report.svg import spread
 from fourfold.report.words import count, percent
 
 DPI = 160
@@ -36,7 +39,7 @@ SETTINGS: Any = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "svg.hashsalt": "fourfold",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "path.simplify": False,
 }
 """The whole style; in force only while a figure is drawn and saved."""
@@ -44,48 +47,65 @@ SETTINGS: Any = {
 MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "plus": "P", "cross": "X", "none": ""}
 
 _LEFT, _RIGHT, _BOTTOM_AXIS = 0.68, 0.2, 0.52  # inches around the axes
-_NOTE_LINE, _LEGEND_LINE = 0.155, 0.2
-_LETTER, _HANDLE = 0.068, 0.6  # inches of a legend's letter, and of a line with the space around it
+_NOTE_LINE, _TITLE_LINE, _LABEL_LINE = 0.155, 0.19, 0.135
+_LETTER = 0.07  # inches of a letter beside a line
+
+LABEL_LETTERS, TITLE_LETTERS = 26, 78
+"""Letters of a line of a label and of a title."""
 
 
 def draw(plot: Plot) -> Figure:
-    """Draw a line plot: published curves dashed and pale behind, ours with error bars (or bands, by epoch) in front."""
+    """Draw a line plot: published curves dashed and pale behind, ours with error bars (or bands, by epoch) in front, and a word
+    beside every line."""
     with mpl.rc_context(SETTINGS):
         note = textwrap.wrap(plot.note, 125)
-        columns = _columns([series.label for series in plot.series])
-        legend_lines = math.ceil(len(plot.series) / columns)
-        top = 0.42 + _LEGEND_LINE * legend_lines + 0.02
+        labels = [textwrap.wrap(series.words or series.label, LABEL_LETTERS) for series in plot.series]
+        beside = 0.16 + _LETTER * max(len(line) for label in labels for line in label)
+        tall = max(3.3, _LABEL_LINE * sum(map(len, labels)))
+        title = textwrap.wrap(plot.finding or plot.title, TITLE_LETTERS)
+        top = 0.2 + _TITLE_LINE * len(title) + (0.2 if plot.finding else 0.08)
         bottom = _BOTTOM_AXIS + _NOTE_LINE * len(note) + 0.1
-        figure, axes = _canvas(plot.title, note, height=3.3 + top + bottom, top=top, bottom=bottom)
+        figure, axes = _canvas(title, note, height=tall + top + bottom, top=top, bottom=bottom, right=beside)
+        if plot.finding:
+            place = 1 - (0.16 + _TITLE_LINE * len(title)) / figure.get_figheight()
+            figure.text(0.12 / WIDTH, place, plain_text(plot.title), fontsize=8.5, color=GREY, va="top")
         for order, series in enumerate(plot.series):
             _line(axes, series, order, bars=plot.quantity != "epoch")
         _axes(axes, plot)
-        # Column by column is matplotlib's order; row by row is how a legend above a plot is read.
-        handles, labels = axes.get_legend_handles_labels()
-        pairs = list(zip(handles, labels, strict=True))
-        pairs = [pair for column in range(columns) for pair in pairs[column::columns]]
-        figure.legend(
-            [handle for handle, _ in pairs],
-            [label for _, label in pairs],
-            loc="upper left",
-            bbox_to_anchor=((_LEFT - 0.08) / WIDTH, 1 - 0.38 / figure.get_figheight()),
-            ncols=columns,
-            frameon=False,
-            borderpad=0,
-            borderaxespad=0,
-            handlelength=2.6,
-            columnspacing=1.6,
-            labelspacing=0.35,
-        )
+        _words(axes, plot, labels, tall)
         return figure
 
 
-def _columns(labels: Sequence[str]) -> int:
-    """Return the columns of a legend that is read row by row: three of short labels, two that fit, or one."""
-    if max(map(len, labels)) <= 26:
-        return 3
-    widths = [max(map(len, labels[column::2]), default=0) * _LETTER + _HANDLE for column in range(2)]
-    return 2 if sum(widths) <= WIDTH - _LEFT else 1
+def _words(axes: Axes, plot: Plot, labels: Sequence[Sequence[str]], tall: float) -> None:
+    """Write what every line is beside its end, at least a line of type apart, joined by a thread where it had to move."""
+    low, high = axes.get_ylim()
+    ends = [(series.y[-1] - low) / (high - low) for series in plot.series]
+    heights = [_LABEL_LINE * len(label) / tall for label in labels]
+    places = spread(ends, max(heights), max(heights) / 2, 1 - max(heights) / 2)
+    left, right = axes.get_xlim()
+    for series, label, end, place in zip(plot.series, labels, ends, places, strict=True):
+        colour = series.style.light
+        x = _part(series.x[-1], left, right, logarithmic=plot.logarithmic)
+        axes.annotate(
+            plain_text("\n".join(label)),
+            xy=(x, end),
+            xytext=(1 + 0.1 / (axes.get_position().width * WIDTH), place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=colour,
+            fontsize=7.5,
+            fontweight="normal" if series.published else "bold",
+            va="center",
+            linespacing=1.1,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.45, "shrinkA": 1, "shrinkB": 2},
+        )
+
+
+def _part(value: float, left: float, right: float, *, logarithmic: bool) -> float:
+    """Return where a value lies between the ends of an axis, from 0 to 1."""
+    if logarithmic:
+        value, left, right = math.log(value), math.log(left), math.log(right)
+    return (value - left) / (right - left)
 
 
 def draw_heat(heat: Heat) -> Figure:
@@ -140,14 +160,16 @@ def svg(figure: Figure) -> bytes:
 def _figure(title: str, note: list[str], height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height), facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(0.12 / WIDTH, 1 - 0.14 / height, _plain(title), fontsize=11, fontweight="bold", va="top")
-    figure.text(0.12 / WIDTH, 0.1 / height, _plain("\n".join(note)), fontsize=7.5, color=GREY, va="bottom", linespacing=1.3)
+    figure.text(0.12 / WIDTH, 1 - 0.14 / height, plain_text(title), fontsize=11, fontweight="bold", va="top")
+    figure.text(0.12 / WIDTH, 0.1 / height, plain_text("\n".join(note)), fontsize=7.5, color=GREY, va="bottom", linespacing=1.3)
     return figure
 
 
-def _canvas(title: str, note: list[str], *, height: float, top: float, bottom: float) -> tuple[Figure, Axes]:
-    figure = _figure(title, note, height)
-    box = (_LEFT / WIDTH, bottom / height, (WIDTH - _LEFT - _RIGHT) / WIDTH, (height - top - bottom) / height)
+def _canvas(
+    title: Sequence[str], note: list[str], *, height: float, top: float, bottom: float, right: float
+) -> tuple[Figure, Axes]:
+    figure = _figure("\n".join(title), note, height)
+    box = (_LEFT / WIDTH, bottom / height, (WIDTH - _LEFT - right) / WIDTH, (height - top - bottom) / height)
     axes = figure.add_axes(box)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=FAINT, linewidth=0.7)
@@ -158,7 +180,7 @@ def _canvas(title: str, note: list[str], *, height: float, top: float, bottom: f
 def _line(axes: Axes, series: Series, order: int, *, bars: bool) -> None:
     colour = series.style.light
     dash: Any = (0, series.style.dash) if series.style.dash else "solid"
-    look: dict[str, Any] = {"color": colour, "linestyle": dash, "label": _plain(series.label), "zorder": 3 + order}
+    look: dict[str, Any] = {"color": colour, "linestyle": dash, "label": plain_text(series.label), "zorder": 3 + order}
     if series.published:
         axes.plot(series.x, series.y, linewidth=1.1, alpha=0.5, **look)
         return
@@ -217,23 +239,6 @@ def _axes(axes: Axes, plot: Plot) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(label, value)))
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2, 5 times powers of ten within the bounds, or only powers where that would be too many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
-        if len(ticks) <= 11:
-            break
-    return ticks
-
-
-def tick(label: Any, value: float) -> str:
-    """Return a tick's label without zeros that say nothing: `5 %`, not `5.00 %`."""
-    number, _, unit = str(label(value)).partition(" ")
-    number = number.rstrip("0").rstrip(".") if "." in number else number
-    return f"{number} {unit}".strip()
-
-
 def _cells(axes: Axes, curve: Any, norm: LogNorm, levels: int, *, numbers: bool) -> None:
     names = list(curve.layers)
     grid = np.full((len(names), levels), np.nan)
@@ -247,7 +252,7 @@ def _cells(axes: Axes, curve: Any, norm: LogNorm, levels: int, *, numbers: bool)
     axes.spines[:].set_visible(False)
     axes.set_xticks(range(0, levels, 1 if levels <= 30 else 5))
     step = 1 if len(names) <= 30 else math.ceil(len(names) / 30)
-    axes.set_yticks(range(0, len(names), step), [_plain(_shorten(name)) for name in names[::step]])
+    axes.set_yticks(range(0, len(names), step), [plain_text(_shorten(name)) for name in names[::step]])
     if not numbers:
         return
     dark = np.asarray(norm(shown)) > 0.6
@@ -287,6 +292,6 @@ def _shorten(name: str) -> str:
     return name if len(name) <= 24 else f"{name[:11]}…{name[-12:]}"
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Keep matplotlib from reading dollar signs in a name as mathematics."""
     return text.replace("$", r"\$")

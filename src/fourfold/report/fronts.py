@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from fourfold.report.figures import FAINT, GREY, MARKERS, SETTINGS, log_ticks
+from fourfold.report.figures import FAINT, GREY, MARKERS, SETTINGS
+from fourfold.report.scales import log_ticks
 from fourfold.report.style import COLOURS, OTHER
 from fourfold.report.style import MARKERS as SHAPES
 

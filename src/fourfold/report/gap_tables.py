@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fourfold.report.compare import real_twin
+from fourfold.report.comparisons import comparison_of
 from fourfold.report.curves import Curve
 from fourfold.report.experiments import Experiment
 from fourfold.report.gaps import Quantity, gap_at, survival
@@ -98,10 +99,13 @@ def survival_table(experiment: Experiment) -> Table | None:
 
 def _gaps(experiment: Experiment) -> Iterator[tuple[Curve, Curve, float, dict[Quantity, Interval | None]]]:
     for curve in experiment.tickets:
-        real = real_twin(curve, experiment)
+        twin = comparison_of(curve, experiment)
         controls = [other for other in experiment.curves if other.run == curve.run and other.control != curve.control]
-        for other in (*([real] if real else []), *controls):
-            dense = real.dense if real else curve.dense if curve.algebra == "real" else None
+        if twin is not None:
+            for at in OPERATING_POINTS:
+                yield curve, twin.real, at, {quantity: twin.gap(at, quantity) for quantity in _QUANTITIES}
+        dense = twin.real.dense if twin else curve.dense if curve.algebra == "real" else None
+        for other in controls:
             for at in OPERATING_POINTS:
                 sizes: dict[Quantity, float | None] = {
                     "fraction_of_real": at,

@@ -22,14 +22,25 @@ Traces = Sequence[Trace]
 
 
 def read(trace: Trace, size: float, quantity: Quantity = "fraction_of_real") -> float:
-    """Return a trial's accuracy (percent) at a size, linear in its logarithm; nan outside of what was measured.
+    """Return a trial's value (accuracies in percent) at a size, linear in its logarithm; nan outside of what was measured.
 
-    Within 2 % (relative) of either end, the end's own accuracy is taken.
+    Within 2 % (relative) of either end, the end's own value is taken.
     """
-    places = np.array(getattr(trace, quantity)[::-1])
-    if not len(places) or not places[0] / AT_END <= size <= places[-1] * AT_END:
-        return float("nan")
-    return float(np.interp(np.log(size), np.log(places), trace.top1[::-1]))
+    return float(read_all(trace, [size], quantity)[0])
+
+
+def read_all(trace: Trace, sizes: Sequence[float], quantity: Quantity = "fraction_of_real") -> Array:
+    """Return a trial's values at several sizes, each as `read` does."""
+    wanted = np.asarray(sizes, dtype=np.float64)
+    places, values = np.array(getattr(trace, quantity)[::-1], dtype=np.float64), np.array(trace.top1[::-1])
+    some_left = places > 0  # a network without any MACs left has no place on a logarithmic axis
+    places, values = places[some_left], values[some_left]
+    if not len(places) or not len(wanted):
+        return np.full(len(wanted), np.nan)
+    inside = (places[0] / AT_END <= wanted) & (wanted <= places[-1] * AT_END)
+    found = np.full(len(wanted), np.nan)
+    found[inside] = np.interp(np.log(wanted[inside]), np.log(places), values)
+    return found
 
 
 def accuracy_at(traces: Traces, size: float, quantity: Quantity = "fraction_of_real") -> Interval | None:
@@ -69,7 +80,7 @@ def survival(traces: Traces, points: float, reference: Sequence[float] | None = 
     """
     dense = [trace.top1[0] for trace in traces] if reference is None else list(reference)
     places = _places(traces)
-    lost = [[start - points - read(trace, place) for place in places] for trace, start in zip(traces, dense, strict=True)]
+    lost = [start - points - read_all(trace, places) for trace, start in zip(traces, dense, strict=True)]
     return crossing(places, np.array(lost))
 
 
@@ -81,8 +92,7 @@ def gaps_everywhere(ours: Traces, theirs: Traces, *, where: Traces = ()) -> tupl
     """
     both = pairs(ours, theirs)
     places = _places(where or [trace for pair in both for trace in pair])
-    found = [[read(our, place) - read(their, place) for place in places] for our, their in both]
-    gaps = np.array(found).reshape(len(both), len(places))
+    gaps = np.array([read_all(our, places) - read_all(their, places) for our, their in both]).reshape(len(both), len(places))
     measured = [index for index in range(len(places)) if not np.isnan(gaps[:, index]).all()]
     return [places[index] for index in measured], gaps[:, measured] if measured else np.empty((0, 0))
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from fourfold.report.compare import departures, real_twin
-from fourfold.report.differences import Differences, differences
+from fourfold.report.compare import departures
+from fourfold.report.comparisons import comparisons
+from fourfold.report.differences import Differences
 from fourfold.report.experiments import Experiment
 from fourfold.report.scaling import scale_of
 
@@ -27,5 +28,4 @@ def _rank(experiment: Experiment) -> tuple[int, int, bool, bool, str]:
 
 
 def _differences(experiment: Experiment) -> list[Differences]:
-    twins = [(curve, real) for curve in experiment.tickets if (real := real_twin(curve, experiment)) is not None]
-    return [found for curve, real in twins if (found := differences(curve, real)) is not None]
+    return [one.found for one in comparisons(experiment) if one.found is not None]

@@ -1,15 +1,17 @@
 """What is drawn: series of numbers, before any drawing, so that a figure and its CSV cannot disagree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fourfold.record import TOP1, Metric
-from fourfold.report.compare import departures
-from fourfold.report.curves import Curve, Stat
+from fourfold.report.curves import Curve
 from fourfold.report.experiments import Experiment
-from fourfold.report.style import COLOURS, OTHER, Style, style
+from fourfold.report.series import Series, by_epoch, by_level, by_paper, preset_note, shade, trials_note
+from fourfold.report.style import style
 from fourfold.report.tables import Record
+from fourfold.report.verdicts import verdict
+from fourfold.report.wording import network_words
 from fourfold.report.words import MACS_CAPTION, percent
 
 Quantity = Literal["fraction_of_real", "macs", "epoch"]
@@ -20,24 +22,6 @@ _FRACTION = "Trainable parameters as a fraction of the real twin's"
 
 _LEVELS_SHOWN = 6
 """Training curves of more levels than this are not told apart by eye."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """One line of a plot."""
-
-    label: str
-    run: str
-    """The run's id; empty for a published curve."""
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    std: tuple[float | None, ...]
-    trials: tuple[int, ...]
-    levels: tuple[int | None, ...]
-    full: tuple[bool, ...]
-    """Whether a point has as many trials as its curve has anywhere; others are drawn hollow."""
-    style: Style
-    published: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +36,8 @@ class Plot:
     note: str
     series: tuple[Series, ...]
     metric: Metric = TOP1
+    finding: str = ""
+    """What the experiment found, to stand above the title; empty where a plot does not show it."""
 
     def records(self) -> list[Record]:
         """Return exactly the numbers drawn, one record a point."""
@@ -97,43 +83,36 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
     curves = experiment.tickets or experiment.curves
     if not curves:
         return []
-    trained = f"{_preset_note(experiment)} {_trials_note(curves)}"
+    trained = f"{preset_note(experiment)} {trials_note(curves)}"
     note = f"{trained} {MACS_CAPTION}"
-    ours = [_by_level(curve, "fraction_of_real") for curve in curves]
-    behind = [_published(curve.label, curve.algebra, curve.points, curve.trials) for curve in experiment.published]
-    macs = [_by_level(curve, "macs") for curve in curves]
-    return [
-        Plot(
-            name="accuracy-log",
-            title=f"{experiment.title}: {_measure(experiment)} against fraction of real",
-            quantity="fraction_of_real",
-            logarithmic=True,
-            x_label=f"{_FRACTION} (log scale; {_SIDES})",
-            note=note,
-            series=(*behind, *ours),
-            metric=experiment.metric,
-        ),
-        Plot(
-            name="accuracy-linear",
-            title=f"{experiment.title}: {_measure(experiment)} against fraction of real",
-            quantity="fraction_of_real",
-            logarithmic=False,
-            x_label=f"{_FRACTION} (linear scale; {_SIDES})",
-            note=note,
-            series=(*behind, *ours),
-            metric=experiment.metric,
-        ),
-        Plot(
-            name="accuracy-macs",
-            title=f"{experiment.title}: {_measure(experiment)} against MACs",
-            quantity="macs",
-            logarithmic=True,
-            x_label=f"Multiply-accumulates (MACs) for one image, kept weights only (log scale; {_SIDES})",
-            note=trained,
-            series=tuple(macs),
-            metric=experiment.metric,
-        ),
-    ]
+    ours = [by_level(curve, experiment, "fraction_of_real") for curve in curves]
+    behind = [by_paper(curve.label, curve.algebra, curve.points, curve.trials) for curve in experiment.published]
+    macs = [by_level(curve, experiment, "macs") for curve in curves]
+    said, said_by_macs = verdict(experiment).text, verdict(experiment, macs=True).text
+    against = f"{experiment.title}: {_measure(experiment)} against"
+    by_macs = Plot(
+        name="accuracy-macs",
+        title=f"{against} MACs",
+        quantity="macs",
+        logarithmic=True,
+        x_label=f"Multiply-accumulates (MACs) for one image, kept weights only (log scale; {_SIDES})",
+        note=trained,
+        series=tuple(macs),
+        metric=experiment.metric,
+        finding=said_by_macs,
+    )
+    logarithmic = replace(
+        by_macs,
+        name="accuracy-log",
+        title=f"{against} fraction of real",
+        quantity="fraction_of_real",
+        x_label=f"{_FRACTION} (log scale; {_SIDES})",
+        note=note,
+        series=(*behind, *ours),
+        finding=said,
+    )
+    linear = replace(logarithmic, name="accuracy-linear", logarithmic=False, x_label=f"{_FRACTION} (linear scale; {_SIDES})")
+    return [logarithmic, linear, by_macs]
 
 
 def control_plots(experiment: Experiment) -> list[Plot]:
@@ -149,8 +128,8 @@ def control_plots(experiment: Experiment) -> list[Plot]:
                     quantity="fraction_of_real",
                     logarithmic=True,
                     x_label=f"{_FRACTION} (log scale; {_SIDES})",
-                    note=f"{_preset_note(experiment)} {_trials_note(curves)}",
-                    series=tuple(_by_level(curve, "fraction_of_real") for curve in curves),
+                    note=f"{preset_note(experiment)} {trials_note(curves)}",
+                    series=tuple(by_level(curve, experiment, "fraction_of_real") for curve in curves),
                     metric=experiment.metric,
                 )
             )
@@ -159,7 +138,7 @@ def control_plots(experiment: Experiment) -> list[Plot]:
 
 def training_plots(experiment: Experiment) -> list[Plot]:
     """Return the training curves of the dense networks together, and those of pruned levels of each network."""
-    every = [_by_epoch(curve, 0, curve.label, style(curve)) for curve in experiment.tickets]
+    every = [by_epoch(curve, 0, curve.label, style(curve), network_words(curve, experiment)) for curve in experiment.tickets]
     dense = [series for series in every if series is not None]
     plots = []
     if dense:
@@ -170,7 +149,7 @@ def training_plots(experiment: Experiment) -> list[Plot]:
                 quantity="epoch",
                 logarithmic=False,
                 x_label="Epoch",
-                note=f"{_preset_note(experiment)} {_after_epochs(experiment)} {_trials_note(experiment.tickets)}",
+                note=f"{preset_note(experiment)} {_after_epochs(experiment)} {trials_note(experiment.tickets)}",
                 series=tuple(dense),
                 metric=experiment.metric,
             )
@@ -181,17 +160,17 @@ def training_plots(experiment: Experiment) -> list[Plot]:
         for position, level in enumerate(levels):
             point = next(point for point in curve.points if point.level == level)
             label = f"level {level}: density {percent(point.density)}"
-            shown.append(_by_epoch(curve, level, label, _shade(position, len(levels))))
+            shown.append(by_epoch(curve, level, label, shade(position, len(levels))))
         series = [one for one in shown if one is not None]
         if series:
             plots.append(
                 Plot(
                     name=f"training-levels-{_name(curve, experiment)}",
-                    title=f"{experiment.title}: training {curve.label} at several levels",
+                    title=f"{experiment.title}: training {network_words(curve, experiment)} at several levels",
                     quantity="epoch",
                     logarithmic=False,
                     x_label="Epoch",
-                    note=f"{_preset_note(experiment)} {_after_epochs(experiment)} {_trials_note([curve])}",
+                    note=f"{preset_note(experiment)} {_after_epochs(experiment)} {trials_note([curve])}",
                     series=tuple(series),
                     metric=experiment.metric,
                 )
@@ -206,7 +185,7 @@ def layer_plot(experiment: Experiment) -> Heat | None:
     return Heat(
         name="layers",
         title=f"{experiment.title}: density of each layer",
-        note=f"{_preset_note(experiment)} Kept weights / weights of the same layer, mean over trials, in percent.",
+        note=f"{preset_note(experiment)} Kept weights / weights of the same layer, mean over trials, in percent.",
         panels=experiment.tickets,
     )
 
@@ -227,83 +206,9 @@ def _name(ticket: Curve, experiment: Experiment) -> str:
     return ticket.algebra + (f"-{ticket.run.rpartition('-')[2]}" if same > 1 else "")
 
 
-def _by_level(curve: Curve, quantity: Literal["fraction_of_real", "macs"]) -> Series:
-    points = [point for point in curve.points if getattr(point, quantity) > 0]  # nothing is left of the others
-    return Series(
-        label=curve.label,
-        run=curve.run,
-        x=tuple(getattr(point, quantity) for point in points),
-        y=tuple(point.top1.mean for point in points),
-        std=tuple(point.top1.std for point in points),
-        trials=tuple(point.top1.n for point in points),
-        levels=tuple(point.level for point in points),
-        full=tuple(point.full for point in points),
-        style=style(curve),
-    )
-
-
-def _published(label: str, algebra: str, points: Sequence[tuple[float, float]], trials: int) -> Series:
-    light, dark = COLOURS.get(algebra, OTHER)
-    return Series(
-        label=f"{algebra.capitalize()}, {label}",
-        run="",
-        x=tuple(x for x, _ in points),
-        y=tuple(y for _, y in points),
-        std=(None,) * len(points),
-        trials=(trials,) * len(points),
-        levels=(None,) * len(points),
-        full=(True,) * len(points),
-        style=Style(light=light, dark=dark, marker="none", dash=(4, 2)),
-        published=True,
-    )
-
-
-def _by_epoch(curve: Curve, level: int, label: str, look: Style) -> Series | None:
-    training = next((training for training in curve.training if training.level == level and training.epochs), None)
-    if training is None:
-        return None
-    stats: tuple[Stat, ...] = training.top1
-    most = max(stat.n for stat in stats)
-    return Series(
-        label=label,
-        run=curve.run,
-        x=tuple(float(epoch) for epoch in training.epochs),
-        y=tuple(stat.mean for stat in stats),
-        std=tuple(stat.std for stat in stats),
-        trials=tuple(stat.n for stat in stats),
-        levels=(level,) * len(stats),
-        full=tuple(stat.n == most for stat in stats),
-        style=look,
-    )
-
-
 def _spread(levels: Sequence[int]) -> list[int]:
     """Return at most six of the levels, first and last among them, evenly spread."""
     if len(levels) <= _LEVELS_SHOWN:
         return list(levels)
     step = (len(levels) - 1) / (_LEVELS_SHOWN - 1)
     return [levels[round(step * index)] for index in range(_LEVELS_SHOWN)]
-
-
-def _shade(position: int, total: int) -> Style:
-    """Return a colour from dark violet to amber by level; the marker tells levels apart without it."""
-    ramp = ("#2d1160", "#721f81", "#b6377a", "#e0525f", "#e8833a", "#c99a00")
-    markers = ("circle", "square", "triangle", "diamond", "plus", "cross")
-    index = position if total <= 1 else round(position * (len(ramp) - 1) / (total - 1))
-    return Style(light=ramp[index], dark=ramp[index], marker=markers[position], dash=())
-
-
-def _preset_note(experiment: Experiment) -> str:
-    changed = departures(experiment)
-    return f"Preset {experiment.preset}{' with ' + ', '.join(changed) if changed else ''}."
-
-
-def _trials_note(curves: Sequence[Curve]) -> str:
-    if all(curve.most_trials == 1 for curve in curves):
-        return "One trial each." if len(curves) > 1 else "One trial."
-    most = {curve.most_trials for curve in curves}
-    each = "; ".join(f"{curve.label}: {curve.most_trials}" for curve in curves)
-    trials = f"{next(iter(most))} trials" if len(most) == 1 else f"trials ({each})"
-    some_ended = any(not point.full for curve in curves for point in curve.points)
-    hollow = " Hollow markers: fewer trials reached that level." if some_ended else ""
-    return f"Mean ± sample standard deviation of {trials}.{hollow}"

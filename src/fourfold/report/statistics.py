@@ -68,10 +68,10 @@ def interval(values: Sequence[float]) -> Interval:
     error = float(sample.std(ddof=1)) / count**0.5 if count > 1 else 0.0
     if error <= 1e-12 * max(1.0, abs(mean)):
         return Interval(mean=mean, low=None, high=None, trials=count)
-    tail = (1 - CONFIDENCE) / 2
     if count < FEWEST_RESAMPLED:
-        far = float(stats.t.ppf(1 - tail, count - 1))
+        far = _student(count)
         return Interval(mean=mean, low=mean - far * error, high=mean + far * error, trials=count)
+    tail = (1 - CONFIDENCE) / 2
     drawn = sample[_draws(count)]
     errors = drawn.std(axis=1, ddof=1) / count**0.5
     varied = errors > 1e-9 * error  # a resample of one value alone has no spread to be measured in
@@ -113,6 +113,12 @@ def crossing(places: Sequence[float], values: Array) -> Crossing | None:
         open=end is None,
         trials=trials,
     )
+
+
+@cache
+def _student(count: int) -> float:
+    """Return how many standard errors an interval of so many values reaches to either side."""
+    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2, count - 1))
 
 
 @cache

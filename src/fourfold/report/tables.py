@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from fourfold.record import TOP1, Metric
 from fourfold.report.compare import TARGETS, at_fraction, crossover, real_twin, smallest_within
+from fourfold.report.comparisons import Comparison, comparison_of
 from fourfold.report.curves import ALGEBRAS, Curve, Point
-from fourfold.report.differences import Side, differences
+from fourfold.report.differences import Side
 from fourfold.report.experiments import Experiment
 from fourfold.report.words import MISSING, NOT_RUN, accuracy, count, gap, gap_interval, percent, size, size_ranges, trials
 
@@ -190,7 +191,8 @@ def summary_records(experiment: Experiment) -> list[Record]:
         record["falls_behind_again_at_fraction_interpolated"] = found.behind_again if found else None
         within = smallest_within(curve, real.dense.top1.mean) if real is not None and real.dense else None
         record["smallest_fraction_within_1_point_of_dense_real"] = within.fraction_of_real if within else None
-        shown = differences(curve, real) if real is not None and real is not curve else None
+        held = comparison_of(curve, experiment)
+        shown = held.found if held else None
         record["paired_trials"] = shown.trials if shown else None
         record |= _side_record("ahead_of", shown.ahead if shown else None)
         record |= _side_record("behind", shown.behind if shown else None)
@@ -242,7 +244,7 @@ def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
     elif real is None:
         cells += [NOT_RUN, NOT_RUN]
     else:
-        cells += _shown_cells(curve, real)
+        cells += _shown_cells(comparison_of(curve, experiment))
     if real is None or real.dense is None:
         cells.append(NOT_RUN)
     else:
@@ -252,17 +254,17 @@ def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _shown_cells(curve: Curve, real: Curve) -> list[str]:
+def _shown_cells(held: Comparison | None) -> list[str]:
     """Return where a network is shown to be ahead of its real twin, and where behind."""
-    found = differences(curve, real)
-    if found is None:
+    if held is None or held.found is None:
         return [MISSING, MISSING]
+    found = held.found
     if found.trials == 1:
         return ["one trial", "one trial"]
     return [
         "none"
         if side is None
-        else f"{size_ranges(side)}: {gap_interval(side.gap, curve.metric, with_unit=False)} at {percent(side.at)}"
+        else f"{size_ranges(side)}: {gap_interval(side.gap, held.curve.metric, with_unit=False)} at {percent(side.at)}"
         for side in (found.ahead, found.behind)
     ]
 

@@ -3,9 +3,10 @@
 from math import isnan
 
 from fourfold.record import TOP1, Metric
-from fourfold.report.compare import TARGETS, real_twin
+from fourfold.report.compare import TARGETS
+from fourfold.report.comparisons import Comparison, comparisons
 from fourfold.report.curves import ALGEBRAS, Curve, Stat
-from fourfold.report.differences import Differences, Side, differences
+from fourfold.report.differences import Differences, Side
 from fourfold.report.experiments import Experiment
 from fourfold.report.gaps import pairs, read
 from fourfold.report.statistics import Crossing, Interval, interval
@@ -83,10 +84,10 @@ def sentences(experiment: Experiment) -> list[str]:
     tickets = experiment.tickets
     if not tickets:
         return ["No level of a ticket has finished yet."]
-    twins = [(curve, real) for curve in tickets if (real := real_twin(curve, experiment)) is not None]
-    said = [_difference(curve, real) for curve, real in twins]
+    twins = comparisons(experiment)
+    said = [_difference(one) for one in twins]
     said.append(_dense(tickets))
-    said += [sentence for curve, real in twins if (sentence := _at_sparsest_target(curve, real)) is not None]
+    said += [sentence for one in twins if (sentence := _at_sparsest_target(one.curve, one.real)) is not None]
     if all(curve.algebra == "real" for curve in tickets):
         said.append("No other algebra was run, so there is nothing to compare with.")
     if not any(curve.algebra == "real" for curve in tickets):
@@ -151,10 +152,10 @@ def size_ranges(side: Side) -> str:
     return " and ".join(percent(high) if high == low else f"{percent(high)} to {percent(low)}" for high, low in side.ranges)
 
 
-def _difference(curve: Curve, real: Curve) -> str:
+def _difference(one: Comparison) -> str:
     """Return at which sizes the intervals show one network to be better than the other."""
-    named, real_named = curve.label, _within(real.label)
-    found = differences(curve, real)
+    curve, found = one.curve, one.found
+    named, real_named = curve.label, _within(one.real.label)
     if found is None:
         return f"No trial has measured {named} and {real_named} at a common fraction of real yet."
     high, low = percent(found.sizes[0]), percent(found.sizes[-1])

@@ -1,7 +1,7 @@
 "use strict";
-/* What each experiment's charts show, and its switches. */
+/* What the charts to explore show, and their switches. */
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
+const DATA = JSON.parse(document.getElementById("data")?.textContent ?? "[]");
 
 const digits = (value) => value.toFixed(value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2);
 const trim = (text) => text.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
@@ -137,7 +137,9 @@ function legend(figure, series) {
 function levelSlider(section, experiment, updates) {
   const tickets = experiment.curves.filter((curve) => curve.ticket), panel = section.querySelector(".level");
   const input = panel.querySelector("input"), output = panel.querySelector("output");
-  const levels = [...new Set(tickets.flatMap((curve) => curve.points.map((point) => point.level)))].sort((a, b) => a - b);
+  const trained = tickets.flatMap((curve) => curve.training.map((training) => training.level)); // a page holds a dozen of them
+  const reached = tickets.flatMap((curve) => curve.points.map((point) => point.level));
+  const levels = [...new Set(trained.length ? trained : reached)].sort((a, b) => a - b);
   input.max = levels.length - 1;
   input.disabled = levels.length === 1;
   input.value = Math.floor(levels.length / 2); // level 0 stays in sight as thin lines, and its densities are all 100 %
@@ -156,21 +158,13 @@ function levelSlider(section, experiment, updates) {
   update();
 }
 
-for (const section of document.querySelectorAll(".experiment")) {
-  const experiment = DATA[Number(section.dataset.index)], charts = section.querySelector(".charts");
-  if (!charts) continue;
-  charts.hidden = false;
-  const figure = (name) => charts.querySelector(`[data-chart=${name}]`);
-  accuracyChart(figure("accuracy"), experiment, section.id);
+const explore = document.getElementById("explore");
+if (explore) {
+  const experiment = DATA[0];
+  explore.hidden = false;
+  const figure = (name) => explore.querySelector(`[data-chart=${name}]`);
+  accuracyChart(figure("accuracy"), experiment, explore.id);
   if (experiment.curves.some((curve) => curve.ticket))
-    levelSlider(section, experiment, [trainingChart(figure("training"), experiment), layersChart(figure("layers"), experiment)]);
-  else for (const part of charts.querySelectorAll(".level, .pair")) part.hidden = true;
+    levelSlider(explore, experiment, [trainingChart(figure("training"), experiment), layersChart(figure("layers"), experiment)]);
+  else for (const part of explore.querySelectorAll(".level, .pair")) part.hidden = true;
 }
-
-const theme = document.getElementById("theme"), dark = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
-const nameTheme = () => { theme.textContent = isDark() ? "Light theme" : "Dark theme"; };
-theme.hidden = false;
-theme.addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; nameTheme(); });
-dark.addEventListener("change", nameTheme);
-nameTheme();
