@@ -7,26 +7,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_report_findings import study
+from test_report_order import FULL, SINGLE
 
 import fourfold.report as report
+from fourfold.report.page import pages
 from headless_browser import Page
 
 
 @pytest.fixture
-def page(browser_page: Page, built: Path) -> Page:
-    """The report, opened afresh at 1400 pixels; a test fails on any error of its console."""
+def page(browser_page: Page, conv4: Path) -> Page:
+    """The page of Conv-4, opened afresh at 1400 pixels, its charts to explore unfolded."""
     browser_page.troubles.clear()
     browser_page.requests.clear()
-    browser_page.open(built / "index.html", width=1400)
+    browser_page.open(conv4, width=1400)
+    unfold(browser_page)
     return browser_page
 
 
 @pytest.fixture
-def at(built: Path) -> str:
-    """The selector of the section on Conv-4."""
-    match = re.search(r'id="(experiment-\d)-title">conv4-cifar10<', (built / "index.html").read_text(encoding="utf-8"))
-    assert match is not None
-    return f"#{match[1]}"
+def conv4(built: Path) -> Path:
+    return built / "experiments" / "conv4-cifar10.html"
+
+
+@pytest.fixture
+def at() -> str:
+    """The selector of the charts to explore."""
+    return "#explore"
+
+
+def unfold(page: Page) -> None:
+    page.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    page.settle()
 
 
 def drawn(page: Page, at: str, chart: str = "accuracy") -> dict[str, Any]:
@@ -46,14 +58,14 @@ def drawn(page: Page, at: str, chart: str = "accuracy") -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_it_draws_without_a_word_on_the_console_or_a_request(page: Page, at: str, built: Path) -> None:
+def test_it_draws_without_a_word_on_the_console_or_a_request(page: Page, at: str, conv4: Path) -> None:
     shown = drawn(page, at)
     assert (len(shown["lines"]), shown["bands"], shown["marks"], shown["hollow"]) == (4, 2, 14, 2)
     assert "100 %" in shown["ticks"]
     assert len(drawn(page, at, "training")["lines"]) == 4  # two networks at the middle level, and at level 0
     assert drawn(page, at, "layers")["marks"] == 14
     assert page.troubles == []
-    assert page.requests == [(built / "index.html").resolve().as_uri()]
+    assert page.requests == [conv4.resolve().as_uri()]
 
 
 def test_points_lie_where_the_numbers_say(page: Page, at: str, experiment: report.Experiment) -> None:
@@ -191,22 +203,38 @@ def test_the_theme_follows_the_system_and_the_button(page: Page, built: Path) ->
     def ground() -> str:
         return str(page.run("getComputedStyle(document.body).backgroundColor"))
 
-    assert (ground(), page.run("document.querySelector('#theme').textContent")) == ("rgb(246, 246, 243)", "Dark theme")
-    page.click("#theme")
-    assert (ground(), page.run("document.querySelector('#theme').textContent")) == ("rgb(18, 20, 23)", "Light theme")
+    for file in ("experiments/conv4-cifar10.html", "index.html"):
+        page.open(built / file)
+        assert (ground(), page.run("document.querySelector('#theme').textContent")) == ("rgb(246, 246, 243)", "Dark theme")
+        page.click("#theme")
+        assert (ground(), page.run("document.querySelector('#theme').textContent")) == ("rgb(18, 20, 23)", "Light theme")
     page.open(built / "index.html", dark=True)
     assert ground() == "rgb(18, 20, 23)"
     page.click("#theme")
     assert ground() == "rgb(246, 246, 243)"
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [360, 768, 1400])
-def test_it_fits_and_reads_at_every_width_light_and_dark(browser_page: Page, built: Path, width: int, dark: bool) -> None:
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with gaps and intervals: a pair that differs, a pair of one trial, and a study of two variants."""
+    folder = tmp_path_factory.mktemp("shown")
+    (folder / "experiments").mkdir()
+    for path, text in pages([FULL, SINGLE, study("units")]).items():
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["", "lenet-300-100-mnist", "digits-units"])
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (390, True), (768, False), (1280, True)])
+def test_it_fits_and_reads_at_every_width_light_and_dark(
+    browser_page: Page, shown: Path, name: str, width: int, dark: bool
+) -> None:
+    file = f"experiments/{name}.html" if name else "index.html"
     browser_page.troubles.clear()
-    browser_page.open(built / "index.html", width=width, height=800, dark=dark, touch=width < 500)
-    browser_page.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    browser_page.settle()
+    browser_page.open(shown / file, width=width, height=844, dark=dark, touch=width < 500)
+    assert browser_page.run("document.documentElement.scrollWidth") == width
+    assert browser_page.run(BUTTONS) == 1  # the theme's
+    unfold(browser_page)
     found = browser_page.run(MEASURE)
     assert found["page"] <= width, json.dumps(found["wide"])
     assert found["wide"] == []
@@ -217,9 +245,27 @@ def test_it_fits_and_reads_at_every_width_light_and_dark(browser_page: Page, bui
     assert browser_page.troubles == []
 
 
-def test_a_finger_reads_a_point_below_the_chart(browser_page: Page, built: Path, at: str) -> None:
+def test_the_overview_leads_to_every_page_and_back_by_keyboard(browser_page: Page, built: Path) -> None:
     browser_page.troubles.clear()
-    browser_page.open(built / "index.html", width=360, height=800, touch=True)
+    browser_page.requests.clear()
+    browser_page.open(built / "index.html")
+    links = browser_page.run("[...document.querySelectorAll('.who a')].map((a) => a.href)")
+    assert len(links) == 2
+    height = browser_page.run("document.documentElement.scrollHeight")
+    assert height < 1600
+    browser_page.run("document.querySelector('.who a').focus()")
+    browser_page.press("Enter", 13)
+    browser_page.run("new Promise((done) => setTimeout(done, 300))")
+    assert browser_page.run("location.href") == links[0]
+    assert browser_page.run("document.querySelector('.brand a').href") == (built / "index.html").resolve().as_uri()
+    assert browser_page.troubles == []
+    assert all(request.startswith("file://") for request in browser_page.requests)
+
+
+def test_a_finger_reads_a_point_below_the_chart(browser_page: Page, conv4: Path, at: str) -> None:
+    browser_page.troubles.clear()
+    browser_page.open(conv4, width=360, height=800, touch=True)
+    unfold(browser_page)
     browser_page.tap(f"{at} [data-chart=accuracy] g path.hollow")
     assert drawn(browser_page, at)["tip"].startswith("Quaternion")
     gap = browser_page.run(
@@ -230,18 +276,26 @@ def test_a_finger_reads_a_point_below_the_chart(browser_page: Page, built: Path,
     assert browser_page.troubles == []
 
 
-def test_without_scripts_the_tables_are_there(page: Page, built: Path) -> None:
-    page.open(built / "index.html", scripts=False)
-    assert page.run("document.querySelector('noscript').innerText").startswith("The charts need JavaScript.")
-    assert page.run("[...document.querySelectorAll('.charts')].every((c) => c.offsetHeight === 0)") is True
-    assert page.run("document.querySelectorAll('tbody tr').length") > 20
+def test_without_scripts_figures_and_tables_are_there(browser_page: Page, built: Path) -> None:
+    browser_page.open(built / "experiments" / "conv4-cifar10.html", scripts=False)
+    assert browser_page.run("document.querySelector('noscript').innerText").startswith("Charts to explore need JavaScript")
+    assert browser_page.run("document.querySelector('#explore').offsetHeight") == 0
+    assert browser_page.run("[...document.querySelectorAll('svg.panel')].map((s) => s.clientHeight > 100)") == [True, True]
+    assert browser_page.run("document.querySelectorAll('tbody tr').length") > 20
+    browser_page.open(built / "index.html", scripts=False)
+    assert browser_page.run("document.querySelectorAll('.row .says').length") == 2
 
+
+BUTTONS = """[...document.querySelectorAll('button, nav a, input, select')].filter((e) => {
+  const b = e.getBoundingClientRect();
+  return e.checkVisibility() && b.top < innerHeight && b.bottom > 0;
+}).length"""
 
 MEASURE = """(() => {
   const view = document.documentElement.clientWidth, box = (e) => e.getBoundingClientRect();
   const all = (q, from = document) => [...from.querySelectorAll(q)], wide = [], outside = [], overlap = [];
   for (const e of all('body *'))
-    if (!e.closest('.scroll, .skip, .sr, svg') && box(e).right > view + 1) wide.push(e.className || e.tagName);
+    if (!e.closest('.scroll, .skip, .sr, svg, .overview .head') && box(e).right > view + 1) wide.push(e.className || e.tagName);
   for (const svg of all('.plot > svg')) {
     const card = box(svg.closest('.card')), texts = all('text', svg).map((t) => [box(t), t.textContent, t]);
     for (const [b, text] of texts)
@@ -273,9 +327,15 @@ MEASURE = """(() => {
   };
   const contrast = {}, note = (name, value) => { contrast[name] = Math.min(contrast[name] ?? 99, value); };
   const words = ['h1', '.sub', '.findings li', '.note', 'legend', '.option', 'td', 'thead th', 'code', '.warning li',
-    'footer p', 'nav a', 'button'];
+    'footer p', 'button', '.row small', '.row b', '.row a', '.verdict', '.claim'];
   for (const q of words) for (const e of all(q)) note(q, ratio(getComputedStyle(e).color, behind(e)));
+  for (const e of all('.panel text')) note('panel', ratio(getComputedStyle(e).fill, behind(e.closest('.card'))));
   for (const e of all('.plot text')) note('chart', ratio(getComputedStyle(e).fill, behind(e.closest('.plot'))));
-  const lines = all('.plot path.series[opacity="1"]').map((e) => ratio(getComputedStyle(e).stroke, behind(e.closest('.plot'))));
+  const drawn = all('.plot path.series[opacity="1"], .panel .line:not(.pub), .spark .line');
+  const lines = drawn.map((e) => ratio(getComputedStyle(e).stroke, behind(e.closest('div'))));
+  for (const svg of all('svg.panel')) {
+    const card = box(svg.closest('.card')), texts = all('text', svg).map((t) => [box(t), t.textContent]);
+    for (const [b, text] of texts) if (b.left < card.left || b.right > card.right) outside.push(text);
+  }
   return { page: document.documentElement.scrollWidth, wide, outside, overlap, contrast, lines };
 })()"""

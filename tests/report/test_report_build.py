@@ -12,6 +12,7 @@ import synthetic_runs as synthetic
 
 import fourfold.report as report
 from fourfold.record import RunStore, UserError
+from fourfold.report.names import slugs
 
 
 def test_the_report_is_a_page_tables_and_figures(built: Path) -> None:
@@ -19,6 +20,7 @@ def test_the_report_is_a_page_tables_and_figures(built: Path) -> None:
         "claims.csv",
         "claims.json",
         "claims.md",
+        "experiments",
         "figures",
         "gaps.csv",
         "index.html",
@@ -31,6 +33,7 @@ def test_the_report_is_a_page_tables_and_figures(built: Path) -> None:
         levels = list(csv.DictReader(stream))
     assert len(levels) == 7 + 7 + 2
     assert {record["preset"] for record in levels} == {"conv4-cifar10", synthetic.EVIL}
+    assert len(list((built / "experiments").iterdir())) == 2
     tables = (built / "tables.md").read_text(encoding="utf-8")
     assert "## conv4-cifar10" in tables
     assert "| Quaternion | 6 |" in tables
@@ -45,7 +48,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
         report.build([tmp_path / name / "runs"], tmp_path / name / "report")
     one, two = (sorted((tmp_path / name / "report").rglob("*.*")) for name in ("one", "two"))
     assert [file.name for file in one] == [file.name for file in two]
-    assert len(one) == 8 + 3 * 7
+    assert len(one) == 8 + 3 * 8
     for first, second in zip(one, two, strict=True):
         assert first.read_bytes() == second.read_bytes(), first.name
 
@@ -74,6 +77,24 @@ def test_two_presets_of_one_slug_do_not_overwrite_each_other(tmp_path: Path, no_
         synthetic.write_as(tmp_path / "runs" / str(number), synthetic.spec("real", preset=preset), 1, 1)
     report.build([tmp_path / "runs"], tmp_path / "out")
     assert no_figures == ["a-b", "a-b-1", "preset"]
+
+
+def test_no_two_experiments_have_one_file_name() -> None:
+    names = ["A-B-2", "a b", "a-b", "a_b", "§", "¶"]
+    found = report.experiments_of_rows([synthetic.row(synthetic.spec("real", preset=name), 0, 0) for name in names])
+    assert len(set(slugs(found))) == len(names)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_what_was_written_is_said_in_a_few_lines(tmp_path: Path) -> None:
+    for number in range(10):
+        synthetic.write_as(tmp_path / "runs" / str(number), synthetic.spec("real", preset=f"name-{number}"), 1, 1)
+    written = report.write_report([tmp_path / "runs"], tmp_path / "out")
+    lines = written.lines(most=8)
+    assert lines[0] == f"wrote {tmp_path / 'out' / 'index.html'}: 10 experiments, figures and tables beside it"
+    assert len(lines) == 1 + 8 + 1
+    assert lines[1] == "  name-0    1 trial   Only the real network was run"
+    assert lines[-1] == "  and 2 more"
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:

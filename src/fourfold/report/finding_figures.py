@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -93,6 +94,7 @@ def framed(title: str, subtitle: str, note: str, width: float, height: float) ->
     notes = textwrap.wrap(note, int(width * 16.5))
     top, bottom = 0.2 + 0.2 * len(titles) + 0.22, 0.155 * len(notes) + 0.12
     figure = Figure(figsize=(width, height + top + bottom), facecolor="white")
+    FigureCanvasAgg(figure)
     whole = height + top + bottom
     place = 1 - 0.12 / whole
     figure.text(0.12 / width, place, plain_text("\n".join(titles)), fontsize=12, fontweight="bold", va="top")

@@ -49,7 +49,6 @@ class Entry:
     """Of a study."""
     basis: str
     trials: int
-    """Paired trials; of a single network, its own."""
     verdict: Verdict
     word: str
     compared: str
@@ -77,7 +76,7 @@ def _entry(experiment: Experiment, href: str) -> Entry:
         title=experiment.title,
         question=study.question if study else "",
         basis=basis_words(experiment),
-        trials=said.trials or max((curve.most_trials for curve in experiment.curves), default=0),
+        trials=said.trials,
         verdict=said,
         word=KIND_WORDS[said.kind],
         compared=heading(main, experiment) if main and several else "",

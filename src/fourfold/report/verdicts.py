@@ -29,7 +29,7 @@ class Verdict:
     kind: Kind
     text: str
     trials: int = 0
-    """Paired trials."""
+    """Paired trials; of networks that are compared with none, their own."""
 
 
 def kind_of(found: Differences | None) -> Kind:
@@ -50,7 +50,8 @@ def verdict_on(one: Comparison, *, macs: bool = False) -> Verdict:
     of = "the real network's MACs" if macs else "the real parameters"
     name = ALGEBRAS.get(one.curve.algebra, one.curve.algebra)
     if found is None:
-        return Verdict(kind=kind, text=f"{name} and real have no size in common yet")
+        most = one.curve.most_trials
+        return Verdict(kind=kind, text=f"{name} and real have no size in common yet", trials=most)
     share = one.curve.macs_real if macs else 1.0
     if kind == "one-trial":
         return Verdict(kind=kind, text=f"One trial shows no difference: {_mostly(found, name)}", trials=1)
@@ -75,7 +76,8 @@ def verdict(experiment: Experiment, *, macs: bool = False) -> Verdict:
     """Return the verdict on an experiment: on its one comparison, or on how many of its variants differ."""
     found = comparisons(experiment)
     if not found:
-        return Verdict(kind="nothing", text=_nothing(experiment))
+        most = max((curve.most_trials for curve in experiment.curves), default=0)
+        return Verdict(kind="nothing", text=_nothing(experiment), trials=most)
     if len(found) == 1:
         return verdict_on(found[0], macs=macs)
     return verdict_on_variants(experiment, macs=macs)
