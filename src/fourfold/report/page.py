@@ -31,7 +31,7 @@ def pages(found: Sequence[Experiment], judged: Sequence[Judged] = ()) -> dict[st
 
     The same experiments give the same pages, in whatever order they come.
     """
-    by_name = sorted(found, key=lambda one: (one.preset, one.dataset, one.model))
+    by_name = sorted(found, key=lambda one: (one.preset, one.dataset, one.model, one.metric.name, one.metric.label))
     names = dict(zip(map(id, by_name), slugs(by_name), strict=True))
     ordered = strongest_first(by_name)
     claims = _claims(judged)
