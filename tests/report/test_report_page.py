@@ -182,7 +182,7 @@ def test_what_runs_change_of_their_preset_stands_under_its_name_in_words() -> No
     for spec, told in ((preset, "reduced: 1 of 5 trials"), (short, "reduced: 2 epochs instead of 40, 1 of 5 trials")):
         (found,) = experiments([Run(id=spec.id, spec=spec, rows=(synthetic.row(spec, 0, 0),), failures={})])
         (text,) = pages([found]).values()
-        assert f"<strong>conv2-cifar10</strong>: Conv-2 on CIFAR-10; {told}." in text
+        assert f"<strong>conv2-cifar10</strong>: Conv-2 on CIFAR-10; 1 trial; {told}." in text
 
 
 def test_a_report_of_one_experiment_is_its_page_with_its_claims() -> None:
