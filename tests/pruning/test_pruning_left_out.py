@@ -11,6 +11,7 @@ from fourfold import models, pruning
 from fourfold import nn as fnn
 from fourfold.nn import named_weights
 from fourfold.pruning import Choice, choose, kept, prune
+from fourfold.record import UserError
 
 
 def network() -> nn.Module:
@@ -111,3 +112,12 @@ def test_a_weight_that_a_skipped_layer_shares_is_skipped() -> None:
     assert kept(masks) == {"0.weight": 16, "3.weight": 2}
     with pytest.raises(ValueError, match=r"^`skip` \(=\('\*',\)\) must leave a layer to prune"):
         prune(nn.Sequential(one, other), density=0.25, skip="*")
+
+
+def test_a_dict_of_densities_is_no_list_of_names():
+    """It would be read as its names, and its numbers be ignored."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(UserError, match=r"`skip` \(=\{'0': 0.5\}\) must be names, not a dict"):
+        pruning.prune(model, density=0.3, skip={"0": 0.5})
+    with pytest.raises(UserError, match=r"`skip` \(=\{'0': True\}\) must be names, patterns or classes of modules, not a dict"):
+        fnn.convert(model, skip={"0": True})

@@ -68,6 +68,8 @@ class Choice:
 
     def _check_layers(self) -> None:
         entries = (self.skip,) if isinstance(self.skip, str | type) else self.skip
+        if isinstance(entries, Mapping):
+            raise UserError(f"`skip` (={self.skip!r}) must be names, not a dict: densities by layer are `densities`")
         if not isinstance(entries, Collection) or not all(isinstance(entry, str | type) for entry in entries):
             raise UserError(f"`skip` (={self.skip!r}) must be names of modules, patterns or classes")
         object.__setattr__(self, "skip", tuple(entries))

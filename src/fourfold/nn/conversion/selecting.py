@@ -1,7 +1,7 @@
 """Which layers of a model are converted, and why the others are left."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -77,6 +77,8 @@ def modules_of(model: nn.Module, layers: dict[str, nn.Module], skip: Skip, argum
     Raises:
         ValueError: a name or pattern fits no module.
     """
+    if isinstance(skip, Mapping) and argument == "skip":
+        raise UserError(f"`skip` (={skip!r}) must be names, patterns or classes of modules, not a dict")
     entries = (skip,) if isinstance(skip, str | type) or not isinstance(skip, Iterable) else tuple(skip)
     for entry in entries:
         if not isinstance(entry, str | type):
