@@ -135,10 +135,12 @@ def _draws_in_training(case: Drawn) -> bool:
 def _unfit(case: Drawn) -> set[str]:
     """Return the layouts in which nothing can be compared.
 
-    Equal features have no variance for norms, so that rounding is all that is left; and without gradients torch's own
-    `MaxPool1d` takes a negated view for what it views.
+    Equal features, or equal images, have no variance for norms, and nearly none for attention, so that rounding is all that is
+    left; and without gradients torch's own `MaxPool1d` takes a negated view for what it views.
     """
-    if "Norm" in case.kind or "Transformer" in case.kind or "normalization" in case.options:
+    if "Norm" in case.kind or "normalization" in case.options:
+        return {"expanded features", "expanded"}
+    if "Attention" in case.kind or "Transformer" in case.kind:
         return {"expanded features"}
     return {"negated"} if case.kind == "MaxPool1d" else set()
 

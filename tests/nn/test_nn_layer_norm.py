@@ -182,6 +182,26 @@ def test_they_compile() -> None:
     torch.testing.assert_close(torch.compile(model, backend="aot_eager", fullgraph=True)(x), model(x))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["GroupNorm", "InstanceNorm2d", "LayerNorm", "RMSNorm"])
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_they_compile_with_gradients_in_every_memory_format(name: str, format: torch.memory_format) -> None:
+    make = {
+        "GroupNorm": partial(fnn.GroupNorm, 2, 16),
+        "InstanceNorm2d": partial(fnn.InstanceNorm2d, 16, affine=True),
+        "LayerNorm": partial(fnn.LayerNorm, 16),
+        "RMSNorm": partial(fnn.RMSNorm, 16),
+    }[name]
+    norm = make(algebra="quaternion").double()
+    x = draw(0, 2, 16, 3, 16).contiguous(memory_format=format).requires_grad_()
+    compiled = torch.compile(norm, backend="aot_eager", fullgraph=True)
+    outputs = [layer(x) for layer in (norm, compiled)]
+    gradients = [torch.autograd.grad(y, [x, *norm.parameters()], draw(1, *y.shape)) for y in outputs]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    for found, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, right)
+
+
 def test_momentum_none_averages_all_batches() -> None:
     layer = ours.InstanceNorm1d(4, momentum=None, track_running_stats=True, dtype=torch.float64, algebra="quaternion")
     batches = [draw(i, 2, 4, 5) for i in range(3)]

@@ -252,9 +252,13 @@ class InstanceNorm3d(_InstanceNorm, nn.InstanceNorm3d):
 
 
 def _by_group(centred: Tensor, eps: float) -> Tensor:
-    """Divide every group of elements by its standard deviation. Shapes: (N, n, groups, values) → the same."""
-    grouped = centred.transpose(1, 2)
-    return F.layer_norm(grouped, grouped.shape[2:], eps=eps).transpose(1, 2)
+    """Divide every group of elements by its standard deviation. Shapes: (N, n, groups, values) → the same.
+
+    The kernel sees a group as one row: its gradient is then dense in memory, as compilers expect it to be.
+    """
+    rows = centred.transpose(1, 2).flatten(2)
+    normed: Tensor = F.layer_norm(rows, rows.shape[2:], eps=eps)
+    return normed.view(centred.transpose(1, 2).shape).transpose(1, 2)
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
