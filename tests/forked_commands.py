@@ -84,7 +84,7 @@ class ForkedCommand:
 
     def _run(self, words: list[str], workers: int, prepare: Callable[[], None]) -> None:
         from fourfold import cli
-        from fourfold.execution import pool
+        from fourfold.execution import worker_process
 
         become(self._said)
         stock = [_ForkedWorker() for _ in range(workers)]
@@ -95,7 +95,7 @@ class ForkedCommand:
                 taken.write(f"{worker.pid}\n".encode())
                 return worker
 
-            pool.subprocess = SimpleNamespace(Popen=take, PIPE=subprocess.PIPE)
+            worker_process.subprocess = SimpleNamespace(Popen=take, PIPE=subprocess.PIPE)
             prepare()
             try:
                 cli.main(words)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import pytest
 
 from fourfold.execution import Event, tracking
+from fourfold.execution.events import event_of
 from fourfold.execution.jobs import Job, Trial
-from fourfold.execution.pool import event_of
 from fourfold.execution.serving import Clock, run_trial_here
 from fourfold.record import RunStore, UserError
 from lottery_samples import prepared, tiny_spec

@@ -15,8 +15,9 @@ from fourfold.cli.code import trusting
 from fourfold.cli.printing import count, make_console
 from fourfold.cli.streams import say
 from fourfold.record import RunStore, UserError, find_runs
+from fourfold.record.findings import Finding
 from fourfold.record.folders import name_of
-from fourfold.record.inspection import Finding, inspect
+from fourfold.record.inspection import inspect
 from fourfold.record.text import shortened
 
 STATES = ("ok", "damaged", "missing", "foreign")

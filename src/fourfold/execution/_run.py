@@ -11,8 +11,9 @@ import torch
 
 from fourfold import data, presets
 from fourfold.execution.checks import check
+from fourfold.execution.events import Event, OnEvent, event_of
 from fourfold.execution.jobs import Job, Trial
-from fourfold.execution.pool import LOCK_WAIT_SECONDS, Event, OnEvent, Pool, default_workers, event_of
+from fourfold.execution.pool import LOCK_WAIT_SECONDS, Pool, default_workers
 from fourfold.execution.ranks import run_together
 from fourfold.execution.ray.cluster import Connection
 from fourfold.execution.serving import BROKEN, Server, create_store

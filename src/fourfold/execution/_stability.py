@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fourfold import tasks
 from fourfold.execution._run import pool_of
+from fourfold.execution.events import OnEvent
 from fourfold.execution.jobs import Job, Trial
-from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS, OnEvent
+from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS
 from fourfold.execution.serving import BROKEN
 from fourfold.lottery._stability import Line, check_line, check_masks, missing, overlaps
 from fourfold.lottery.parts import load

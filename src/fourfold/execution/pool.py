@@ -1,38 +1,23 @@
 """Worker processes and the trials that they run: one process a core, or one for a whole GPU with several trials in flight."""
 
 import contextlib
-import json
 import os
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 
+from fourfold.execution.events import ENDINGS, Event, event_of
 from fourfold.execution.interrupts import on_interrupt
 from fourfold.execution.jobs import Trial
-from fourfold.record import TICKET, Row, Spec, UserError, launched
-
-ENDINGS = ("finished", "failed", "broken", "out-of-time", "stopped")
-"""The kinds of event after which a trial has no other."""
-
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-"""glibc would return large blocks to the system at every step and fault them in again; other allocators ignore this."""
-
-WORKER = [sys.executable, "-P", "-m", "fourfold.execution.worker"]
-"""Without the current folder on the path, where a file may have the name of a module of Python's."""
+from fourfold.execution.worker_process import WORKER, WorkerProcess
+from fourfold.record import UserError, launched
 
 LOCK_WAIT_SECONDS = 1
 """Long enough for `fourfold status`, which holds a lock for an instant to see whether it is held."""
-
-STOP = "stop\n"
-"""The line that tells a worker to end its trials at their next step."""
 
 STOP_SECONDS = 30.0
 """How long workers may take to come to their next step, which an evaluation may keep them from, and to write checkpoints."""
@@ -49,56 +34,6 @@ def default_workers(device: torch.device) -> int:
     if device.type == "cuda" or launched():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened in a trial."""
-
-    kind: str
-    """epoch, row, kept (a level that was done), connectivity, checkpoint (was written), resumed (a level, from one),
-    finished, failed (for good: the loss became nan), broken (by the user's code), out-of-time, stopped (by Ctrl-C), notice (of
-    data, machines or a checkpoint), or cluster (what it consists of from now on)."""
-    spec: Spec
-    trial: int | None = None
-    control: str = TICKET
-    """The control that an epoch is of."""
-    level: int | None = None
-    epoch: int | None = None
-    top1: float | None = None
-    value: float | None = None
-    """The task's metric after the epoch; None means `top1`."""
-    row: Row | None = None
-    message: str | None = None
-
-
-OnEvent = Callable[[Event], None]
-
-
-def event_of(trial: Trial, value: dict[str, Any]) -> Event:
-    """Return a message of a worker about a trial as an event.
-
-    Raises:
-        UserError: it met a mistake of the user's, which ends the run.
-        RuntimeError: it crashed.
-    """
-    if value["event"] == "error":
-        raise UserError(value["message"])
-    if value["event"] == "crash":
-        raise RuntimeError(f"trial {trial.number} of {trial.spec.id} crashed in its worker:\n{value['message']}")
-    row = Row.from_line(value["line"]) if "line" in value else None
-    return Event(
-        kind=value["event"],
-        spec=trial.spec,
-        trial=trial.number,
-        control=row.control if row else value.get("control", TICKET),
-        level=row.level if row else value.get("level"),
-        epoch=value.get("epoch"),
-        top1=value.get("top1"),
-        value=value.get("value"),
-        row=row,
-        message=value.get("message"),
-    )
 
 
 class Pool:
@@ -130,8 +65,8 @@ class Pool:
         self._lanes = lanes
         self._deadline = deadline
         self._worker = worker
-        self._shared = _Worker(worker, lanes) if shared and trials else None
-        self._workers: list[_Worker] = [self._shared] if self._shared else []
+        self._shared = WorkerProcess(worker, lanes) if shared and trials else None
+        self._workers: list[WorkerProcess] = [self._shared] if self._shared else []
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = self._stopping = False
@@ -182,7 +117,7 @@ class Pool:
         try:
             worker = self._shared
             if worker is None:
-                worker = _Worker(self._worker, 1)
+                worker = WorkerProcess(self._worker, 1)
                 self._workers.append(worker)
             while (trial := self._next(lane)) is not None:
                 with self._beside_others() as (lanes, alone):
@@ -254,81 +189,3 @@ class Pool:
                 message = f"the GPU's memory is full: from now on {self._lanes} at a time"
                 self._events.put(Event(kind="notice", spec=trial.spec, message=message))
         self._todo.put(trial)
-
-
-class _Worker:
-    """A worker process, and the trials that it is at."""
-
-    def __init__(self, command: Sequence[str], lanes: int) -> None:
-        self._process = subprocess.Popen(
-            [*command, *([str(lanes)] if lanes > 1 else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C reaches the parent alone
-            env={**KEEP_FREED_MEMORY, **os.environ},
-        )
-        self._lock = threading.Lock()
-        self._followers: dict[tuple[str, int], queue.SimpleQueue[str | None]] = {}
-        self._ended = False
-        self._router = threading.Thread(target=self._route, daemon=True)
-        self._router.start()
-
-    def run(self, trial: Trial) -> Iterator[dict[str, Any]]:
-        """Hand over a trial and yield what the worker says of it, for as long as it says anything."""
-        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        with self._lock:
-            self._followers[trial.key] = lines
-            if self._ended:
-                lines.put(None)
-            assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # the end of its output tells that a worker is gone
-                self._process.stdin.write(trial.to_line())
-                self._process.stdin.flush()
-        try:
-            while (line := lines.get()) is not None:
-                yield json.loads(line)
-        finally:
-            with self._lock:
-                del self._followers[trial.key]
-
-    def stop(self) -> None:
-        """Tell the process to end its trials at their next step."""
-        assert self._process.stdin is not None
-        with self._lock, contextlib.suppress(BrokenPipeError, ValueError):  # it may be gone
-            self._process.stdin.write(STOP)
-            self._process.stdin.flush()
-
-    def kill(self) -> int:
-        """End the process, and return how it ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.kill()
-        code = self._process.wait()
-        self._router.join()
-        self._process.stdout.close()
-        with self._lock, contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        return code
-
-    def _route(self) -> None:
-        """Give each line to the trial that it is of; a line that is not whole is the end."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if not line.endswith("\n"):
-                break
-            with self._lock:
-                for lines in self._of(line):
-                    lines.put(line)
-        with self._lock:
-            self._ended = True
-            for lines in self._followers.values():
-                lines.put(None)
-
-    def _of(self, line: str) -> "list[queue.SimpleQueue[str | None]]":
-        followers = list(self._followers.values())
-        if len(followers) > 1:
-            value = json.loads(line)
-            return [self._followers[value["run"], value["trial"]]]
-        return followers

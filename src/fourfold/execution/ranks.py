@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from fourfold.execution.events import Event, OnEvent, event_of
 from fourfold.execution.interrupts import on_interrupt
 from fourfold.execution.jobs import Job, Trial
-from fourfold.execution.pool import Event, OnEvent, event_of
 from fourfold.execution.serving import LOCK_WAIT_SECONDS, Clock, check_same_data, create_store, run_trial_here
 from fourfold.execution.shared_store import SharedStore
 from fourfold.lottery.building import build

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from fourfold.execution.pool import Event, OnEvent
+from fourfold.execution.events import Event, OnEvent
 from fourfold.record import TICKET, Row, Spec, UserError
 from fourfold.record.errors import unknown
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TextIO
 
 from fourfold.execution.jobs import Trial
-from fourfold.execution.pool import STOP
 from fourfold.execution.serving import Server
+from fourfold.execution.worker_process import STOP
 
 
 def main() -> None:

@@ -9,8 +9,9 @@ from fourfold.lottery.levels import Experiment, recovery_of
 from fourfold.record import Row, RunStore, UserError
 from fourfold.record.arrays import Arrays
 from fourfold.record.files import read_file, write_atomically
+from fourfold.record.findings import CUT, DROPPED, TRAINED_AGAIN, Finding
 from fourfold.record.folders import ASIDE, LARGEST_TEXT, move_aside, place_aside
-from fourfold.record.inspection import CUT, DROPPED, TRAINED_AGAIN, Finding, lines_before
+from fourfold.record.inspection import lines_before
 
 Say = Callable[[str], None]
 """Called with a sentence for everything that is done."""

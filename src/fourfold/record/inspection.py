@@ -7,27 +7,19 @@ import codecs
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, most_bytes, unpack
 from fourfold.record.checkpoints import Training, UnusableCheckpointError, verify
 from fourfold.record.errors import LostSpecError, UserError
 from fourfold.record.files import read_file
+from fourfold.record.findings import CUT, DROPPED, MOVED, TRAINED_AGAIN, WRITTEN, Finding, damaged, ok
 from fourfold.record.folders import ASIDE, FOLDERS, LARGEST_TEXT, name_of, runs_named
 from fourfold.record.journal import BadLineError
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import CONTROLS, TICKET, Row
 from fourfold.record.store import RunStore
-
-State = Literal["ok", "damaged", "missing", "foreign"]
-
-TRAINED_AGAIN = "--repair trains it again"
-CUT = "--repair keeps the lines before it, and the same command runs the rest"
-MOVED = "--repair moves it aside"
-DROPPED = "--repair removes it"
-WRITTEN = "the command that began the run writes it again"
 
 _LARGEST_OF_NO_ROWS = 2**32
 """Bytes of a file of arrays of a trial that has no rows, by which its network would be known."""
@@ -46,36 +38,6 @@ _NAMES = {
     "passing": re.compile(r"\.run\.lock|\.trial-\d+\.lock|(?:.*/)?\.[^/]*\.part"),
 }
 """Paths of the files of a run; those that pass are locks, and what a crash left of a file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What became of a file of a run."""
-
-    file: str
-    """Its path below the run's folder."""
-    state: State
-    what: str = ""
-    """What is wrong with it."""
-    remedy: str = ""
-    """What `fourfold check --repair` does."""
-    kind: str = ""
-    """`spec`, or one of those by which files are named: `rows`, `masks`, …"""
-    trial: int = 0
-    level: int = 0
-    control: str = TICKET
-    line: int = 0
-    """The first bad one of a file of lines, from 1."""
-
-    @property
-    def mendable(self) -> bool:
-        """Whether there is something to do about it: a torn line is not wrong, and may be removed."""
-        return bool(self.remedy)
-
-    @property
-    def wrong(self) -> bool:
-        """Whether it must be mended; files of other names harm nothing."""
-        return self.state in ("damaged", "missing")
 
 
 def inspect(store: RunStore) -> list[Finding]:
@@ -113,7 +75,7 @@ class _Inspection:
                 yield self._other(name, kind, match)
         for name in names:
             if name in FOLDERS:
-                yield _damaged(name, "it is not a folder", MOVED, "folder")
+                yield damaged(name, "it is not a folder", MOVED, "folder")
             elif name not in matched and name != "spec.json" and name != "overlaps.jsonl":
                 yield Finding(file=name, state="foreign", what="no file of a run has this name")
         if "overlaps.jsonl" in names:
@@ -152,7 +114,7 @@ class _Inspection:
         else:
             if spec_id != named and not runs_named(self._path) and _ID.fullmatch(named):
                 what = f"expected the spec of {named}, found that of {spec_id}"
-        return _damaged(file.name, what, f"{MOVED}, and {WRITTEN}", "spec") if what else _ok(file.name)
+        return damaged(file.name, what, f"{MOVED}, and {WRITTEN}", "spec") if what else ok(file.name)
 
     def _rows_file(self, name: str, trial: int, control: str) -> Finding:
         if control != TICKET and control not in CONTROLS:
@@ -191,18 +153,18 @@ class _Inspection:
         if bad is None:
             return self._end_of(name, content, kind, trial, control)
         what = str(bad).removeprefix(f"{file}:").rpartition("; ")[0]
-        return replace(_damaged(name, f"line {what}", CUT, kind, trial, control=control), line=bad.number)
+        return replace(damaged(name, f"line {what}", CUT, kind, trial, control=control), line=bad.number)
 
     @staticmethod
     def _end_of(name: str, content: bytes, kind: str, trial: int, control: str) -> Finding:
         """Return what a file of whole lines ends in."""
         end = content[content.rfind(b"\n") + 1 :]
         if not end:
-            return _ok(name)
+            return ok(name)
         torn = _is_torn(end)
         what = "it ends in a torn line, which the next run drops" if torn else f"it ends in {len(end)} bytes that are no line"
         line = content.count(b"\n") + 1
-        finding = replace(_damaged(name, what, DROPPED, kind, trial, control=control), line=line)
+        finding = replace(damaged(name, what, DROPPED, kind, trial, control=control), line=line)
         return replace(finding, state="ok") if torn else finding
 
     def _other(self, name: str, kind: str, match: "re.Match[str]") -> Finding:
@@ -225,9 +187,9 @@ class _Inspection:
             expected = self._promised_state(trial, level), digest_of
         what = self._damage(self._path / name, self._most_bytes(trial), *expected)
         if what is None:
-            return _ok(name)
+            return ok(name)
         needed = {"weights": level < levels, "masks": level <= levels, "states": level == levels}[kind]
-        return _damaged(name, what, TRAINED_AGAIN if needed else MOVED, kind, trial, level, control)
+        return damaged(name, what, TRAINED_AGAIN if needed else MOVED, kind, trial, level, control)
 
     def _most_bytes(self, trial: int) -> int:
         """Return how long the files of a trial's arrays may be."""
@@ -278,7 +240,7 @@ class _Inspection:
             what = str(error).removeprefix(f"{name}: ")
         except (OSError, KeyError) as error:
             what = f"it cannot be read ({error})"
-        return _damaged(name, what, f"{MOVED}; its level starts over", "checkpoints", training.trial) if what else _ok(name)
+        return damaged(name, what, f"{MOVED}; its level starts over", "checkpoints", training.trial) if what else ok(name)
 
     def _missing(self, names: set[str]) -> Iterator[Finding]:
         """Yield the masks and states that rows promise, of a run that has folders of them."""
@@ -309,14 +271,6 @@ class _Inspection:
                 level=level,
                 control=control,
             )
-
-
-def _ok(file: str) -> Finding:
-    return Finding(file=file, state="ok")
-
-
-def _damaged(file: str, what: str, remedy: str, kind: str, trial: int = 0, level: int = 0, control: str = TICKET) -> Finding:
-    return Finding(file=file, state="damaged", what=what, remedy=remedy, kind=kind, trial=trial, level=level, control=control)
 
 
 def _is_name_of_file(name: str) -> bool:

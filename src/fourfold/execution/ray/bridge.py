@@ -24,8 +24,8 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
+from fourfold.execution.events import ENDINGS
 from fourfold.execution.jobs import Trial
-from fourfold.execution.pool import ENDINGS
 from fourfold.execution.ray import chain, code, parcels
 from fourfold.execution.ray.joining import Joined, Nodes, join, members, probe
 from fourfold.execution.serving import disk_failure

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fourfold.execution.events import ENDINGS, Event, event_of
 from fourfold.execution.jobs import Trial
-from fourfold.execution.pool import ENDINGS, Event, event_of
 from fourfold.record import Cluster, NoAnswerError, UserError
 
 BRIDGE = [sys.executable, "-P", "-m", "fourfold.execution.ray.bridge"]

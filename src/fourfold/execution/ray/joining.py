@@ -8,8 +8,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fourfold.execution.pool import KEEP_FREED_MEMORY
 from fourfold.execution.ray import chain
+from fourfold.execution.worker_process import KEEP_FREED_MEMORY
 from fourfold.record import UserError
 
 PROBE_SECONDS = 150

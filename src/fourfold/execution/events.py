@@ -1,0 +1,61 @@
+"""`Event`: something that happened in a trial, as workers and clusters tell it in lines of JSON."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fourfold.execution.jobs import Trial
+from fourfold.record import TICKET, Row, Spec, UserError
+
+ENDINGS = ("finished", "failed", "broken", "out-of-time", "stopped")
+"""The kinds of event after which a trial has no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened in a trial."""
+
+    kind: str
+    """epoch, row, kept (a level that was done), connectivity, checkpoint (was written), resumed (a level, from one),
+    finished, failed (for good: the loss became nan), broken (by the user's code), out-of-time, stopped (by Ctrl-C), notice (of
+    data, machines or a checkpoint), or cluster (what it consists of from now on)."""
+    spec: Spec
+    trial: int | None = None
+    control: str = TICKET
+    """The control that an epoch is of."""
+    level: int | None = None
+    epoch: int | None = None
+    top1: float | None = None
+    value: float | None = None
+    """The task's metric after the epoch; None means `top1`."""
+    row: Row | None = None
+    message: str | None = None
+
+
+OnEvent = Callable[[Event], None]
+
+
+def event_of(trial: Trial, value: dict[str, Any]) -> Event:
+    """Return a message of a worker about a trial as an event.
+
+    Raises:
+        UserError: it met a mistake of the user's, which ends the run.
+        RuntimeError: it crashed.
+    """
+    if value["event"] == "error":
+        raise UserError(value["message"])
+    if value["event"] == "crash":
+        raise RuntimeError(f"trial {trial.number} of {trial.spec.id} crashed in its worker:\n{value['message']}")
+    row = Row.from_line(value["line"]) if "line" in value else None
+    return Event(
+        kind=value["event"],
+        spec=trial.spec,
+        trial=trial.number,
+        control=row.control if row else value.get("control", TICKET),
+        level=row.level if row else value.get("level"),
+        epoch=value.get("epoch"),
+        top1=value.get("top1"),
+        value=value.get("value"),
+        row=row,
+        message=value.get("message"),
+    )
