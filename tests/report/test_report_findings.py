@@ -50,6 +50,10 @@ def test_bars_lie_exactly_where_all_intervals_exclude_zero(found: Experiment) ->
         band = gap_band(one, quantity)
         assert band is not None
         assert list(band.x) == sorted(band.x, reverse=True)
+        found_there = one.by_macs if quantity == "macs" else one.found
+        assert found_there is not None
+        assert bool(band.better) is (found_there.ahead is not None)
+        assert bool(band.worse) is (found_there.behind is not None)
         for ranges, sign in ((band.better, 1), (band.worse, -1)):
             for big, small in ranges:
                 inside = [one for x, one in zip(band.x, band.gaps, strict=True) if small <= x <= big]
