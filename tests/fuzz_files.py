@@ -4,6 +4,8 @@
 
 tries so many of each parser, in one process, and ends with exit code 0 and a line for each. A failure is printed with the seed
 and the number that make it again (`--only P --seed S --first N --count 1`), and `--keep FOLDER` puts its file there.
+
+No parser may take more than its `most_bytes`: 64 MiB, and of pictures 512 MiB or, where they are cut to a size, 1 GiB.
 """
 
 import argparse
