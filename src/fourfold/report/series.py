@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fourfold.report.compare import departures
 from fourfold.report.curves import Curve, Stat
 from fourfold.report.experiments import Experiment
 from fourfold.report.style import COLOURS, OTHER, Style, style
-from fourfold.report.wording import network_words
+from fourfold.report.wording import changes_in_words, network_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ def shade(position: int, total: int) -> Style:
 
 def preset_note(experiment: Experiment) -> str:
     """Return which preset was run, and what was changed of it."""
-    changed = departures(experiment)
+    changed = changes_in_words(experiment)
     return f"Preset {experiment.preset}{' with ' + ', '.join(changed) if changed else ''}."
 
 
