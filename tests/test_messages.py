@@ -26,7 +26,7 @@ FORMS = {
 }
 """The forms of the glossary; an unknown name that lists those that are known; and what the system refused, with its reason."""
 
-MOST_OTHERS = 120
+MOST_OTHERS = 121
 """Messages of no form: no more may come."""
 
 
