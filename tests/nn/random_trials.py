@@ -36,7 +36,8 @@ class Trial:
         if self.transform == "second derivatives" and self.precision != "float64":
             self.precision = "float32"  # half types have no digits left for squares of gradients
         if "Norm" in self.case.kind and self.training and self.precision != "float64":
-            self.precision = "float32"  # of two images of nearly equal numbers, half types keep no digit of the gradient
+            # Of two images of nearly equal numbers, rounding leaves few digits of the gradient, and in half types none.
+            self.precision = "float64" if self.case.shapes[0][0] <= 2 else "float32"
         if "'relu'" in self.case.options and self.precision in ("float16", "bfloat16", "autocast"):
             self.precision = "float32"  # what rounding moves over zero has another gradient
         if (
