@@ -104,10 +104,33 @@ def test_numbers_that_no_level_has_are_refused(changes):
         Row.from_line(json.dumps(json.loads(ROW.to_line()) | changes), "file:1")
 
 
+def test_files_of_names_that_are_almost_those_of_trials_are_not_ours(tmp_path):
+    store = RunStore.create(tmp_path, make_spec())
+    for name in ("rows-007", "rows-\u0663", f"rows-{'9' * 200}", "rows-0-nonsense", "rows-01-inverted", "rows--1"):
+        (store.path / f"{name}.jsonl").write_text(ROW.to_line() + "\n")
+    (store.path / "failed-\u0663.json").write_text("{}")
+    assert (store.trials(), store.controls()) == ([], [])
+
+
 DEEP = "[" * 100_000
 
 
-@pytest.mark.parametrize("text", ["", "garbage", "[]", "{}", '{"level": "x"}', '{"level": NaN, "reason": 1}', DEEP, "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "garbage",
+        "[]",
+        "{}",
+        '{"level": "x"}',
+        '{"level": NaN, "reason": 1}',
+        DEEP,
+        "\udcff",
+        '{"level": 1e300, "reason": "x"}',
+        '{"level": 1, "reason": ["x"]}',
+        '{"level": -1, "reason": "x"}',
+    ],
+)
 def test_a_failure_that_cannot_be_read_is_one_sentence(text, tmp_path):
     store = RunStore.create(tmp_path, make_spec())
     (store.path / "failed-0.json").write_text(text, errors="surrogateescape")

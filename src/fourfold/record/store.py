@@ -24,14 +24,17 @@ from fourfold.record.files import append_line, make_folder, read_file, write_ato
 from fourfold.record.folders import LARGEST_TEXT, move_aside, run_folders, runs_named
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
-from fourfold.record.reading import READING_ERRORS, parse_object
+from fourfold.record.reading import LARGEST, READING_ERRORS, parse_object
 from fourfold.record.references import Trust
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
-from fourfold.record.rows import TICKET, Row
+from fourfold.record.rows import CONTROLS, TICKET, Row
 from fourfold.record.same_run import check_code, check_data, code_of_last_row
 from fourfold.record.spec import Spec
 from fourfold.record.spec_file import SpecFile
 from fourfold.record.stability import ConnectivityRow, OverlapRow
+
+TRIAL = r"0|[1-9][0-9]{0,17}"
+"""The number of a trial as files have it: in no other digits, and without zeros before it."""
 
 __all__ = ["Arrays", "RunStore", "find_runs"]
 
@@ -169,7 +172,7 @@ class RunStore:
 
     def trials(self) -> list[int]:
         """Return the trials that have rows or failed, in order."""
-        names = (re.fullmatch(r"(?:rows-(\d+)\.jsonl|failed-(\d+)\.json)", file.name) for file in self.path.iterdir())
+        names = (re.fullmatch(rf"(?:rows-({TRIAL})\.jsonl|failed-({TRIAL})\.json)", file.name) for file in self.path.iterdir())
         return sorted({int(name[1] or name[2]) for name in names if name})
 
     def rows(self, trial: int) -> list[Row]:
@@ -182,8 +185,8 @@ class RunStore:
 
     def controls(self) -> list[tuple[int, str]]:
         """Return the trials and names of the controls that have rows, in order."""
-        names = (re.fullmatch(r"rows-(\d+)-([a-z-]+)\.jsonl", file.name) for file in self.path.iterdir())
-        return sorted((int(name[1]), name[2]) for name in names if name)
+        names = (re.fullmatch(rf"rows-({TRIAL})-([a-z-]+)\.jsonl", file.name) for file in self.path.iterdir())
+        return sorted((int(name[1]), name[2]) for name in names if name and name[2] in CONTROLS)
 
     def control_rows(self, trial: int, control: str) -> list[Row]:
         """Return the rows of a trial's control by level; a line torn off by a crash is left out.
@@ -379,7 +382,9 @@ class RunStore:
         file = self._failure_file(trial, control)
         try:
             value = parse_object(self._read(file).decode())
-            return f"level {int(value['level'])}: {value['reason']}"
+            if type(value["level"]) is not int or not isinstance(value["reason"], str) or not 0 <= value["level"] < LARGEST:
+                raise ValueError("no level and reason")
+            return f"level {value['level']}: {value['reason']}"
         except FileNotFoundError:
             return None
         except (OSError, *READING_ERRORS) as error:
