@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from record_samples import make_row, make_spec
 
 from fourfold.record import Row, RunStore, UserError
 from fourfold.record.checkpoints import Training
+from fourfold.record.files import make_folder
 from fourfold.record.folders import move_aside
 from fourfold.record.journal import sealed
 
@@ -72,6 +74,20 @@ def test_the_name_of_every_folder_that_is_made_is_synced(tmp_path, monkeypatch):
     move_aside(store.path, "masks/0-1.safetensors")
     assert unsynced == set()
     assert len([folder for folder in store.path.rglob("*") if folder.is_dir()]) == 6
+
+
+def test_a_folder_of_any_depth_is_made_or_refused_by_the_system(tmp_path):
+    deep = tmp_path / Path(*["y"] * 1500)
+    with pytest.raises(FileNotFoundError):
+        make_folder(deep)
+    make_folder(deep, parents=True)
+    assert deep.is_dir()
+    make_folder(deep)
+    while deep != tmp_path:  # which `shutil.rmtree` cannot
+        deep.rmdir()
+        deep = deep.parent
+    with pytest.raises(OSError, match="File name too long"):
+        make_folder(tmp_path / Path(*["y"] * 3000), parents=True)
 
 
 def test_a_mask_is_synced_whole_before_it_has_its_name(store, monkeypatch):

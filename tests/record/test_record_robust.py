@@ -56,6 +56,18 @@ def test_files_of_other_names_are_no_trials(tmp_path):
     assert store.trials() == [2, 4]
 
 
+def test_the_sweep_removes_states_that_their_levels_have_outlived(tmp_path):
+    store = RunStore.create(tmp_path, make_spec())
+    for level in range(2):
+        store.append(make_row(level=level))
+        store.save_state(0, level + 1, {})
+    store.save_state(1, 1, {})
+    (store.path / "masks").mkdir()
+    (store.path / "masks" / ".x.part").mkdir()  # a folder, which is nobody's
+    store.sweep()
+    assert sorted(file.name for file in (store.path / "states").iterdir()) == ["0-2.safetensors", "1-1.safetensors"]
+
+
 def test_the_sweep_removes_what_cut_short_writes_left_and_nothing_else(tmp_path):
     store = RunStore.create(tmp_path, make_spec())
     store.save_mask(0, 1, {})

@@ -101,12 +101,12 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    if folder.is_dir():
-        return
-    if parents and not folder.parent.exists():
-        make_folder(folder.parent, parents=True)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    missing = [folder] if not folder.is_dir() else []
+    while parents and missing and not missing[-1].parent.exists():  # not by recursion: a path may have two thousand parts
+        missing.append(missing[-1].parent)
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        sync_folder(new.parent)
 
 
 def sync_folder(folder: Path) -> None:

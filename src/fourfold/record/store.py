@@ -385,7 +385,7 @@ class RunStore:
             if type(value["level"]) is not int or not isinstance(value["reason"], str) or not 0 <= value["level"] < LARGEST:
                 raise ValueError("no level and reason")
             return f"level {value['level']}: {value['reason']}"
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, *READING_ERRORS) as error:
             raise UserError(f"{file} does not say how the trial failed ({error!r}); delete it to try again") from error
@@ -410,7 +410,8 @@ class RunStore:
         For who holds the run's lock.
         """
         for left in self.path.rglob(".*.part"):
-            left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder of such a name is nobody's, and harms nothing
+                left.unlink()
         for training in self.checkpoints.positions():
             rows = (
                 self.rows(training.trial) if training.control == TICKET else self.control_rows(training.trial, training.control)
