@@ -137,8 +137,8 @@ def value_changed(value: Any, draw: random.Random) -> Any:
         inner[last] = copy.deepcopy(draw.choice(OTHERS))
     elif how == 3:
         del inner[last]
-    elif how == 4 and isinstance(inner[last], int | float):
-        inner[last] = draw.choice([inner[last] + 1, -inner[last], inner[last] * 2, inner[last] / 3])
+    elif how == 4 and type(inner[last]) in (int, float) and abs(inner[last]) < 1e300:
+        inner[last] = draw.choice([inner[last] + 1, -inner[last], inner[last] * 2, inner[last] // 3])
     elif how == 5 and isinstance(inner[last], list):
         inner[last] = inner[last] * draw.choice([2, 50])
     elif isinstance(inner, dict):

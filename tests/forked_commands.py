@@ -49,6 +49,7 @@ class ForkedCommand:
         self._said, self._taken = folder / "said", folder / "taken"
         for file in (self._said, self._taken):
             file.write_bytes(b"")
+        self._ended = False
         self.pid = _fork()
         if self.pid == 0:
             _end(lambda: self._run([str(word) for word in words], workers, prepare))
@@ -63,6 +64,7 @@ class ForkedCommand:
         while True:
             ended, status = os.waitpid(self.pid, os.WNOHANG)
             if ended:
+                self._ended = True
                 return Ended(os.waitstatus_to_exitcode(status), self._said.read_text(encoding="utf-8"))
             if time.monotonic() > end:
                 assert seconds is not None, f"the command has hung: {self._said.read_text(encoding='utf-8')}"
@@ -77,10 +79,10 @@ class ForkedCommand:
             time.sleep(0.002)
 
     def kill(self) -> None:
-        """Leave nothing running."""
-        for pid in (self.pid, *self.workers()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """Leave nothing running; a command that was waited for has left nothing, and its number may be another's by now."""
+        if not self._ended:
+            for pid in (self.pid, *self.workers()):
+                end(pid)
 
     def _run(self, words: list[str], workers: int, prepare: Callable[[], None]) -> None:
         from fourfold import cli
@@ -155,6 +157,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def end(pid: int) -> None:
+    """Kill one process, and never a group of them."""
+    assert pid > 1
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def become(said: Path) -> None:
     """Let this process write to a file, in a session of its own."""
     os.setsid()
@@ -176,8 +185,7 @@ def kill_some(command: ForkedCommand, draw: random.Random) -> str | None:
         victim = "command"
     pids = [command.pid, *workers] if victim == "all" else [command.pid if victim == "command" else draw.choice(workers)]
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        end(pid)
     ended = command.wait()
     assert ended is not None
     command.wait_for_workers()  # without their command they end by themselves
