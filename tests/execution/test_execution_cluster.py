@@ -104,7 +104,7 @@ def test_flags_that_do_not_go_together_are_one_sentence(words, sentence, tmp_pat
 
 def test_without_ray_there_is_one_sentence_and_nothing_is_written(monkeypatch, tmp_path):
     find_ray(monkeypatch, None)
-    with pytest.raises(UserError, match=r"^Ray is not installed; `pip install 'fourfold\[scale\]'` adds it$"):
+    with pytest.raises(UserError, match=r"^Ray is not installed; `pip install 'fourfold\[ray\]'` adds it$"):
         run(tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 

@@ -410,7 +410,7 @@ class RunStore:
         For who holds the run's lock.
         """
         for left in self.path.rglob(".*.part"):
-            with contextlib.suppress(OSError):  # a folder of such a name is nobody's, and harms nothing
+            with contextlib.suppress(OSError):  # a folder of such a name is not ours, and harmless
                 left.unlink()
         for training in self.checkpoints.positions():
             rows = (
