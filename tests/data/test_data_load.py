@@ -206,7 +206,7 @@ def test_a_changed_pixel_fails_gzips_own_checksum(tmp_path):
 
 def test_a_file_that_cannot_be_opened(tmp_path):
     (tmp_path / "labels").mkdir()
-    with pytest.raises(UserError, match=r"labels cannot be read \(Is a directory\); a readable file is right"):
+    with pytest.raises(UserError, match=r"labels cannot be read \(it is not a file\); a readable file is right"):
         read_idx(tmp_path / "labels", ())
 
 

@@ -190,5 +190,5 @@ def test_mistakes_are_said_in_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot write .*a.onnx"):
         deploy.to_onnx(program, tmp_path / "none" / "a.onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UserError, match=r"needs the package onnx; `pip install 'fourfold\[deploy\]'`"):
+    with pytest.raises(UserError, match=r"needs the package onnx; `pip install 'fourfold\[onnx\]'`"):
         deploy.to_onnx(program, tmp_path / "a.onnx")
