@@ -241,7 +241,10 @@ def _measured(spec: Spec, network: nn.Module) -> models.Sizes:
     with user_code(spec, "a network that takes a batch"), torch.no_grad():
         args, kwargs = arguments_of(inputs)
         network.eval()(*args, **kwargs)  # whose error has the line of the user's code, as that of measuring has not
-        return models.measure(network, inputs)
+        try:
+            return models.measure(network, inputs)
+        except UserError as error:  # raised as it was, what the network raises has the line of the user's code
+            raise error.__cause__ or error from None
 
 
 def sizes_of_real_twin(spec: Spec) -> models.Sizes | None:

@@ -45,16 +45,17 @@ def measure(model: nn.Module, shape: Inputs) -> Sizes:
         if stored_weights(module, name) and rule_of(module) is None:
             kinds = "linear, convolution, recurrent and attention layers alone"
             raise UserError(f"cannot count the MACs of {name!r} ({type(module).__name__}): {kinds}")
-    reason = ""
+    reason: str = ""
+    cause: Exception | None = None
     for on_meta in (False, True) if _is_small(model, inputs) else (True, False):
         try:
             return run_once(model, inputs, on_meta=on_meta)
         except UserError:
             raise
         except Exception as error:  # the forward mixes in tensors of its own, or asks for a value
-            reason = reason if on_meta else str(error).partition("\n")[0]
+            reason, cause = (reason, cause) if on_meta else (str(error).partition("\n")[0], error)
     shapes = map_tensors(lambda tensor: tensor[0], shape) if shape is inputs else shape
-    raise UserError(f"`model` (={type(model).__name__}) does not run on `shape` (={shapes}): {reason}")
+    raise UserError(f"`model` (={type(model).__name__}) does not run on `shape` (={shapes}): {reason}") from cause
 
 
 def _is_small(model: nn.Module, inputs: Inputs) -> bool:
