@@ -133,7 +133,7 @@ def test_what_was_reported_is_there_after_a_power_loss(kind, tmp_path):
                 if rows:
                     kept = [level for level in KEEP if level < len(rows)]
                     assert store.kept_levels(0)[: len(kept)] == kept
-                assert [finding for finding in inspect(store) if finding.wrong] == [] or not rows
+                assert not rows or [finding for finding in inspect(store) if finding.wrong] == []
                 serve(SPEC, out, send=lambda kind, **about: told.append(f"{kind} {about}"), keep=KEEP)  # noqa: B023
                 assert results(store.rows(0)) == expected
             assert not any("trained again" in event for event in told), told
