@@ -3,6 +3,7 @@
 from fourfold.record.cluster import Cluster, NoAnswerError
 from fourfold.record.combinations import KEEPS_TRAINED, SCORED_AT_START
 from fourfold.record.errors import RankError, UserError
+from fourfold.record.finding_runs import find_runs
 from fourfold.record.launch import Launch, launched
 from fourfold.record.metric import TOP1, Metric
 from fourfold.record.prune_spec import PruneSpec
@@ -11,7 +12,7 @@ from fourfold.record.rows import CONTROLS, TICKET, Epoch, Promised, Provenance, 
 from fourfold.record.settings import Value, get_field, is_number, parse_value, split_words, with_fields
 from fourfold.record.spec import SPEC_VERSION, DataSpec, ModelSpec, Spec, StopSpec
 from fourfold.record.stability import Connectivity, ConnectivityRow, Overlap, OverlapRow
-from fourfold.record.store import RunStore, find_runs
+from fourfold.record.store import RunStore
 from fourfold.record.task_spec import TaskSpec
 from fourfold.record.train_spec import EarlyStopping, TrainSpec
 

@@ -16,12 +16,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, digest_of, mask_digest, most_bytes, pack, unpack
+from fourfold.record.array_files import ArrayFiles, ending
+from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, most_bytes, unpack
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
-from fourfold.record.errors import LostFileError, UserError
-from fourfold.record.files import append_line, make_folder, read_file, write_atomically
-from fourfold.record.folders import LARGEST_TEXT, move_aside, run_folders, runs_named
+from fourfold.record.errors import UserError
+from fourfold.record.files import append_line, make_folder, write_atomically
+from fourfold.record.folders import move_aside, runs_named
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
 from fourfold.record.reading import LARGEST, READING_ERRORS, parse_object
@@ -36,17 +37,17 @@ from fourfold.record.stability import ConnectivityRow, OverlapRow
 TRIAL = r"0|[1-9][0-9]{0,17}"
 """The number of a trial as files have it: in no other digits, and without zeros before it."""
 
-__all__ = ["Arrays", "RunStore", "find_runs"]
+__all__ = ["Arrays", "RunStore"]
 
 
-class RunStore:
+class RunStore(ArrayFiles):
     """One run's folder below `out`: reads anything, writes one level at a time."""
 
     _trust: Trust | None = None
     """Permission to import the code that the spec names; none unless `trusted` was asked."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._held = HeldLocks(path)
         self._spec_file = SpecFile(path, self._read)
 
@@ -266,54 +267,6 @@ class RunStore:
             "end one of them, and run the same command again"
         )
 
-    def save_mask(self, trial: int, level: int, masks: Arrays, control: str = TICKET) -> None:
-        """Write the bit-packed mask that `level` is trained under."""
-        self._write(self._arrays_file("masks", trial, level, control), pack(masks))
-
-    def mask(
-        self, trial: int, level: int, control: str = TICKET, *, digest: str | None = None, most_bytes: int = LARGEST_ARRAYS
-    ) -> Arrays:
-        """Return the bit-packed mask that `level` is trained under.
-
-        Args:
-            trial: The trial.
-            level: The level.
-            control: The control whose mask it is.
-            digest: SHA-256 that it must have; None takes any.
-            most_bytes: How long its file may be.
-
-        Raises:
-            LostFileError: it is missing, damaged, too long, or another.
-        """
-        file = self._arrays_file("masks", trial, level, control)
-        return self._kept_by_training(file, digest, mask_digest, most_bytes)
-
-    def has_mask(self, trial: int, level: int) -> bool:
-        """Whether a level's mask is on disk; rows that were copied without their masks have none."""
-        return self._arrays_file("masks", trial, level).is_file()
-
-    def save_state(self, trial: int, level: int, arrays: Arrays) -> None:
-        """Write what `level` needs of the levels before it, beside its mask."""
-        self._write(self._arrays_file("states", trial, level), pack(arrays))
-
-    def state(self, trial: int, level: int, *, digest: str | None = None, most_bytes: int = LARGEST_ARRAYS) -> Arrays:
-        """Return what `level` needs of the levels before it; the arguments are those of `mask`.
-
-        Raises:
-            LostFileError: it is missing, damaged, too long, or another.
-        """
-        return self._kept_by_training(self._arrays_file("states", trial, level), digest, digest_of, most_bytes)
-
-    def drop_states(self, trial: int, before: int) -> None:
-        """Remove the states of a trial's levels before one whose own state is there."""
-        for level in self._levels_in("states", trial):
-            if level < before:
-                self._arrays_file("states", trial, level).unlink(missing_ok=True)
-
-    def save_weights(self, trial: int, level: int, arrays: Arrays) -> None:
-        """Write what `level` was trained to, pruned weights left out."""
-        self._write(self._arrays_file("weights", trial, level), pack(arrays, sealed=True))
-
     def weights(self, trial: int, level: int) -> Arrays:
         """Return what `level` was trained to, pruned weights left out.
 
@@ -357,15 +310,6 @@ class RunStore:
                 f"the weights of {of} were not kept ({instead}); the command that ran it, with `--keep {level}`, "
                 "trains it again and keeps them"
             )
-
-    def kept_levels(self, trial: int) -> list[int]:
-        """Return the levels of a trial whose weights were kept, in order."""
-        return self._levels_in("weights", trial)
-
-    def _levels_in(self, kind: str, trial: int) -> list[int]:
-        """Return the levels of a trial that have a file in a folder, in order; files of other names are not ours."""
-        files = (self.path / kind).glob(f"{trial}-*.safetensors")
-        return sorted(int(name[1]) for file in files if (name := re.fullmatch(rf"{trial}-(\d+)\.safetensors", file.name)))
 
     @property
     def checkpoints(self) -> CheckpointFolder:
@@ -431,71 +375,11 @@ class RunStore:
         except OSError as error:
             raise UserError(f"{file} cannot be read ({error})") from error
 
-    def _read(self, file: Path, most_bytes: int = LARGEST_TEXT) -> bytes:
-        return read_file(file, most_bytes)
-
-    def _write(self, file: Path, content: bytes) -> None:
-        make_folder(file.parent)
-        write_atomically(file, content)
-
-    def _kept_by_training(
-        self, file: Path, digest: str | None, digest_of_arrays: Callable[[Arrays], str], most_bytes: int
-    ) -> Arrays:
-        """Return the arrays of a file that training makes again."""
-        try:
-            arrays = unpack(self._read(file, most_bytes))
-        except (OSError, ArraysError) as error:
-            raise LostFileError(f"{file} cannot be read ({error})", self.path) from error
-        if digest is not None and digest_of_arrays(arrays) != digest:
-            actual = digest_of_arrays(arrays)
-            raise LostFileError(f"{file}: expected the SHA-256 {digest[:8]} of its row, found {actual[:8]}", self.path)
-        return arrays
-
     def _rows_file(self, trial: int, control: str = TICKET) -> Path:
-        return self.path / f"rows-{trial}{_ending(control)}.jsonl"
+        return self.path / f"rows-{trial}{ending(control)}.jsonl"
 
     def _connectivity_file(self, trial: int) -> Path:
         return self.path / f"connectivity-{trial}.jsonl"
 
-    def _arrays_file(self, kind: str, trial: int, level: int, control: str = TICKET) -> Path:
-        return self.path / kind / f"{trial}-{level}{_ending(control)}.safetensors"
-
     def _failure_file(self, trial: int, control: str = TICKET) -> Path:
-        return self.path / f"failed-{trial}{_ending(control)}.json"
-
-
-def _ending(control: str) -> str:
-    """Return what the names of a control's files have more than those of its ticket."""
-    return "" if control == TICKET else f"-{control}"
-
-
-def find_runs(*paths: Path, without_spec: bool = False, unread: list[str] | None = None) -> list[RunStore]:
-    """Return every run at or below the paths, ordered by path; what was moved aside to `damaged/` of a run is none.
-
-    Links are followed, and a run that is reached in several ways is returned once.
-
-    Args:
-        paths: The paths.
-        without_spec: Whether to return those that have lost their spec, too.
-        unread: Gets a sentence for each folder below the paths that cannot be read; None refuses such folders.
-
-    Raises:
-        UserError: a path does not exist, or cannot be read.
-    """
-
-    def refuse(folder: Path, error: OSError) -> None:
-        sentence = f"cannot look for runs in {folder} ({error.strerror or error})"
-        if unread is None or folder in paths:
-            raise UserError(sentence) from error
-        unread.append(sentence)
-
-    folders: dict[Path, Path] = {}
-    for path in paths:
-        try:
-            if not path.exists():
-                raise UserError(f"there is no {path}; name a run's folder or one that holds runs")
-        except OSError as error:
-            raise UserError(f"cannot look for runs in {path} ({error.strerror})") from error
-        for folder in run_folders(path, refuse, without_spec=without_spec):
-            folders.setdefault(folder.resolve(), folder)
-    return [RunStore(path) for path in sorted(folders.values())]
+        return self.path / f"failed-{trial}{ending(control)}.json"
