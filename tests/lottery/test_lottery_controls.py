@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fourfold import execution, lottery, pruning
 from fourfold.lottery import control_masks, controls, derive_seed, levels, training
-from fourfold.lottery.building import measure
+from fourfold.lottery.examining import measure
 from fourfold.nn import named_weights
 from fourfold.pruning import Units, kept
 from fourfold.record import CONTROLS, TICKET, PruneSpec, RunStore, StopSpec, UserError

@@ -8,8 +8,8 @@ from fourfold import data
 from fourfold.execution.jobs import Job
 from fourfold.execution.pool import MOST_WORKERS
 from fourfold.execution.ranks import check_launch
-from fourfold.lottery.building import check_fit, measure
 from fourfold.lottery.controls import check_controls
+from fourfold.lottery.examining import check_fit, measure
 from fourfold.lottery.parts import facts, is_own_data, look_in
 from fourfold.lottery.saving import check_checkpoint
 from fourfold.record import Cluster, Spec, UserError, launched

@@ -13,8 +13,9 @@ from torch import nn
 
 from fourfold import pruning
 from fourfold.lottery import parts, rewinding
-from fourfold.lottery.building import build, measure, splits_of
+from fourfold.lottery.building import build, splits_of
 from fourfold.lottery.control_masks import MASKS, masks_of_groups
+from fourfold.lottery.examining import measure
 from fourfold.lottery.levels import Experiment, OnRow, recovery_of
 from fourfold.lottery.recovery import Recovery, check_same, tell_nobody, tell_once_more
 from fourfold.lottery.rewinding import Begin

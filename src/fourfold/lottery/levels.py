@@ -14,7 +14,8 @@ from torch import nn
 from fourfold import data, models, pruning, tasks
 from fourfold.data.items import Items
 from fourfold.lottery import parts
-from fourfold.lottery.building import build, measure, sizes_of_real_twin, splits_of
+from fourfold.lottery.building import build, splits_of
+from fourfold.lottery.examining import measure, sizes_of_real_twin
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
 from fourfold.lottery.rows import masks_of_row, promised

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from fourfold import data
-from fourfold.lottery.building import sizes_of_real_twin
 from fourfold.lottery.controls import controls_left, controls_of, is_ticket
+from fourfold.lottery.examining import sizes_of_real_twin
 from fourfold.models import Sizes
 from fourfold.record import RunStore, Spec
 from fourfold.timing.clock import Clock, is_perceptron, sizes_of
