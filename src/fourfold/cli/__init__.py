@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from fourfold.cli.streams import prepare_streams, say
-from fourfold.record.errors import RankError, UserError, nearest, unknown
+from fourfold.record.errors import RankError, UserError, nearest, suggesting, unknown
 from fourfold.record.launch import launched
 from fourfold.record.text import sentence, shortened
 
@@ -170,11 +170,10 @@ def _parse(command: Callable[..., None], program: str, words: list[str]) -> Call
     except SystemExit as ending:
         if not ending.code:
             raise
-        said = _first_sentence(complaint.getvalue())
+        near, said = list[str](), _first_sentence(complaint.getvalue())
         if unrecognized := re.match(r"Unrecognized options: (--[^\s,=]+)", said):
-            near = nearest(unrecognized[1], _options(later, style))
-            said = f"unknown option {unrecognized[1]}" + (f"; did you mean {' or '.join(near)}?" if near else "")
-        raise UserError(f"{said}; `{program} --help` describes all options".replace("?;", "?")) from None
+            near, said = nearest(unrecognized[1], _options(later, style)), f"unknown option {unrecognized[1]}"
+        raise UserError(suggesting(said, near, f"`{program} --help` describes all options")) from None
 
 
 def _options(command: Callable[..., Any], style: tuple[Any, ...]) -> set[str]:

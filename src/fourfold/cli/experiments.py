@@ -140,15 +140,15 @@ def one_sentence(specs: Sequence[Spec]) -> Iterator[None]:
 
     A debugger stops where it was raised, and `--traceback` shows the way there.
     """
-    from fourfold.lottery.building import explained
+    from fourfold.lottery.user_errors import explained
 
     try:
         yield
     except Exception as error:
-        told = next((told for spec in specs if (told := explained(error, spec))), None)
-        if told is None:
+        sentence = next(filter(None, (explained(error, spec) for spec in specs)), None)
+        if sentence is None:
             raise
-        raise UserError(f"{told}; all rows so far are safe, the same command resumes") from error
+        raise UserError(f"{sentence}; all rows so far are safe, the same command resumes") from error
 
 
 def _stem(name: str) -> str:

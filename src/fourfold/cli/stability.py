@@ -15,15 +15,13 @@ from fourfold.cli.printing import WIDTH, count, make_console, print_table
 from fourfold.record import RunStore, UserError, find_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fourfold.lottery import Line
 
-    Missing = Callable[[RunStore, int, Line], list[tuple[int, int]]]
 
-
-def _work(store: RunStore, missing: "Missing", line: "Line") -> tuple[int, float]:
+def _work(store: RunStore, line: "Line") -> tuple[int, float]:
     """Return how many measurements of a run are missing, and the seconds that their trainings take as its levels did."""
+    from fourfold.lottery._stability import missing
+
     number, seconds = 0, 0.0
     for trial in store.trials():
         rows = store.rows(trial)
@@ -68,7 +66,7 @@ def command(
     budget_seconds = None if budget is None else parse_duration(budget)
 
     from fourfold import execution, lottery, report
-    from fourfold.lottery._stability import check_line, missing
+    from fourfold.lottery._stability import check_line
 
     stores = trusting(find_runs(*runs), code, trust_code)
     if not stores:
@@ -79,7 +77,7 @@ def command(
     console = make_console(WIDTH)
     total, seconds = 0, 0.0
     for store in stores:
-        steps_of_run, seconds_of_run = _work(store, missing, line)
+        steps_of_run, seconds_of_run = _work(store, line)
         console.print(f"  {store.path.name}: {count(steps_of_run, 'measurement')} of two trainings each")
         total, seconds = total + steps_of_run, seconds + seconds_of_run
     if total:

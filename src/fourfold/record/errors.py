@@ -70,14 +70,17 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Us
     """
     names = sorted(known)
     near = nearest(str(name), names)
-    parts = [f"unknown {kind} {shortened(str(name), 100)!r}"]
-    if near:
-        parts.append(f"did you mean {' or '.join(near)}?")
-    if len(names) <= LISTED or not (near or hint):
-        parts.append(f"known: {', '.join(names)}")
-    error = UserError("; ".join([*parts, hint] if hint else parts).replace("?;", "?"))
+    listed = f"known: {', '.join(names)}" if len(names) <= LISTED or not (near or hint) else ""
+    error = UserError(suggesting(f"unknown {kind} {shortened(str(name), 100)!r}", near, listed, hint))
     error.longest = None
     return error
+
+
+def suggesting(mistake: str, near: Iterable[str], *hints: str) -> str:
+    """Return a sentence of a mistake, the names that may have been meant, and hints, of which empty ones are left out."""
+    meant = " or ".join(near)
+    tail = "; ".join(filter(None, hints))
+    return f"{mistake}; did you mean {meant}? {tail}".rstrip() if meant else "; ".join(filter(None, (mistake, tail)))
 
 
 def canonical(name: str, known: Iterable[str]) -> str:

@@ -46,8 +46,8 @@ class Report:
         said = f"wrote {self.page}: {count} experiment{'' if count == 1 else 's'}, figures and tables beside it"
         shown = strongest_first(self.experiments)[:most]
         width = max(len(one.preset) for one in shown)
-        found = [(one.preset, verdict(one)) for one in shown]
-        lines = [said, *(f"  {name:{width}}  {_trials(one.trials)}  {one.text}" for name, one in found)]
+        verdicts = [(one.preset, verdict(one)) for one in shown]
+        lines = [said, *(f"  {name:{width}}  {_trials(one.trials)}  {one.text}" for name, one in verdicts)]
         if count > most:
             lines.append(f"  and {count - most} more")
         return [*lines, *([count_sentence(self.judged)] if self.judged else [])]

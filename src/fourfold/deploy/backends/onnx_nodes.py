@@ -72,12 +72,12 @@ class _Chain:
         from onnx import helper
 
         self.count += 1
-        made = [f"{self.output}/largest{self.count}", f"{self.output}/places{self.count}"]
+        outputs = [f"{self.output}/largest{self.count}", f"{self.output}/places{self.count}"]
         settings: dict[str, Any] = {"kernel_shape": operation.kernel, "strides": operation.stride}
         settings["dilations"] = operation.dilation
-        node = helper.make_node("MaxPool", [source], made, name=f"{self.name}/{self.count}/MaxPool", **settings)
+        node = helper.make_node("MaxPool", [source], outputs, name=f"{self.name}/{self.count}/MaxPool", **settings)
         self.graph.nodes.append(node)
-        return made[1]
+        return outputs[1]
 
     def last(self, kind: str, *inputs: str, **attributes: Any) -> None:
         """Add the node that makes the value."""
@@ -89,7 +89,7 @@ def _norm_pool(graph: Graph, operation: NormPool, shape: Shape) -> None:
     chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
     channels, height, width = shape
     n, numbers = operation.n, channels // operation.n
-    made = operation.output_shape(shape)
+    pooled = operation.output_shape(shape)
     (top, bottom), (left, right) = window_margins(operation, shape)
     split = chain.add("Reshape", chain.add("Mul", x, x), chain.constant([0, n, numbers, height, width], np.int64))
     norms = chain.add("ReduceSum", split, chain.constant([1], np.int64), keepdims=0)
@@ -102,10 +102,10 @@ def _norm_pool(graph: Graph, operation: NormPool, shape: Shape) -> None:
     flat = chain.add("Mod", places, chain.constant((height + top + bottom) * (width + left + right), np.int64))
     everywhere = chain.add("Unsqueeze", flat, chain.constant([1], np.int64))
     everywhere = chain.add("Expand", everywhere, chain.constant([1, n, 1, 1, 1], np.int64))
-    everywhere = chain.add("Reshape", everywhere, chain.constant([0, channels, made[1] * made[2]], np.int64))
+    everywhere = chain.add("Reshape", everywhere, chain.constant([0, channels, pooled[1] * pooled[2]], np.int64))
     rows = chain.add("Reshape", around, chain.constant([0, channels, -1], np.int64))
     picked = chain.add("GatherElements", rows, everywhere, axis=2)
-    chain.last("Reshape", picked, chain.constant([0, *made], np.int64))
+    chain.last("Reshape", picked, chain.constant([0, *pooled], np.int64))
 
 
 def _activation(graph: Graph, operation: Activation, shape: Shape) -> None:

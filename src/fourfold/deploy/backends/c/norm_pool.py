@@ -7,9 +7,9 @@ from fourfold.deploy.ir.ops import NormPool
 
 def add_norm_pool(draft: Draft, operation: NormPool) -> None:
     """Append the step of a pooling by norm."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     zero = draft.zero(operation.inputs[0])
-    kind, numbers = "int32_t" if draft.quantized else "float", made.shape[0] // operation.n
+    kind, numbers = "int32_t" if draft.quantized else "float", target.shape[0] // operation.n
     names = indices(3)
     step = numbers * source.strides[0]
     value = f"x[at + k * {step}]" + (f" - {zero}" if zero else "")
@@ -25,7 +25,7 @@ def add_norm_pool(draft: Draft, operation: NormPool) -> None:
         "    best = at, largest = norm;",
     ]
     body = ["int best = -1;", f"{kind} largest = 0;", *loops(["r", "c"], list(operation.kernel), lines)]
-    place = made.at(*names)
-    body += loops(["k"], [operation.n], [f"y[{place} + k * {numbers * made.strides[0]}] = x[best + k * {step}];"])
-    work = operation.work(made.shape)
-    append(draft, operation, shared(names, (numbers, *made.shape[1:]), body), by_channel=False, work=work)
+    place = target.at(*names)
+    body += loops(["k"], [operation.n], [f"y[{place} + k * {numbers * target.strides[0]}] = x[best + k * {step}];"])
+    work = operation.work(target.shape)
+    append(draft, operation, shared(names, (numbers, *target.shape[1:]), body), by_channel=False, work=work)

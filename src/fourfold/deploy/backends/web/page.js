@@ -50,7 +50,7 @@ function softmax(logits) {
 // Red, green and blue of a rectangle of the canvas as width × height pixels, each the mean of what lies under it.
 function scaled(left, top, wide, high) {
   const pixels = pen.getImageData(0, 0, side, side).data;
-  const made = new Float64Array(width * height * 3);
+  const means = new Float64Array(width * height * 3);
   for (let row = 0; row < height; row++) {
     for (let column = 0; column < width; column++) {
       const x0 = left + (column * wide) / width, x1 = left + ((column + 1) * wide) / width;
@@ -65,10 +65,10 @@ function scaled(left, top, wide, high) {
           for (let c = 0; c < 3; c++) sum[c] += part * pixels[4 * (y * side + x) + c];
         }
       }
-      for (let c = 0; c < 3; c++) made[3 * (row * width + column) + c] = sum[c] / weight;
+      for (let c = 0; c < 3; c++) means[3 * (row * width + column) + c] = sum[c] / weight;
     }
   }
-  return made;
+  return means;
 }
 
 // The square that a drawing fills when it is centred: its longer side takes DRAWN_SHARE of it, and its centre of mass is the middle.

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from fourfold.deploy.artifact.file import opened
 from fourfold.deploy.backends.c.emit import generate
-from fourfold.deploy.backends.web.wasm import NAME, compile_wasm
+from fourfold.deploy.backends.web.wasm import NAME, compile_generated
 from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.ir.program import Encoding, Program
 from fourfold.record.errors import UserError
@@ -53,8 +53,8 @@ def to_web(
     """
     path = Path(path)
     program = opened(network, shape=shape, encoding=encoding)
-    check_classifier(program)
-    page = _page(program, compile_wasm(program), title or _title(program) or path.stem)
+    _check_classifier(program)
+    page = _page(program, title or _title(program) or path.stem)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, page.encode())
@@ -63,7 +63,7 @@ def to_web(
     return path
 
 
-def check_classifier(program: Program) -> None:
+def _check_classifier(program: Program) -> None:
     """Raise unless a page can show what the network takes and gives.
 
     Raises:
@@ -79,9 +79,10 @@ def check_classifier(program: Program) -> None:
         raise UserError(f"a network for the browser must classify: it gives numbers of shape {outputs}, not one a class")
 
 
-def _page(program: Program, module: bytes, title: str) -> str:
+def _page(program: Program, title: str) -> str:
     assert program.encoding is not None
     generated = generate(program, NAME)
+    module = compile_generated(generated)
     channels, height, width = program.encoding.shape
     kept, weights = int(generated.words["STORED"]), int(generated.words["WEIGHTS"])
     arithmetic = "8-bit integers" if program.ranges else "float32"

@@ -6,7 +6,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from fourfold.deploy.backends.c.emit import generate
+from fourfold.deploy.backends.c.emit import Generated, generate
 from fourfold.deploy.ir.program import Program
 from fourfold.native import NoCompilerError, run_tool
 from fourfold.record.errors import UserError
@@ -41,7 +41,11 @@ def compile_wasm(program: Program) -> bytes:
     Raises:
         UserError: clang and its linker are not here, or fail.
     """
-    generated = generate(program, NAME)
+    return compile_generated(generate(program, NAME))
+
+
+def compile_generated(generated: Generated) -> bytes:
+    """Return the WebAssembly module of a network that is C already; see `compile_wasm`."""
     exports = _file("exports.c")
     for word, replacement in generated.words.items():
         exports = exports.replace(f"@{word}@", replacement)
