@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import synthetic_runs as synthetic
@@ -17,7 +18,7 @@ from fourfold.report.dots import dot_plot
 from fourfold.report.experiments import experiments
 from fourfold.report.findings import findings, gap_band, informative_span
 from fourfold.report.panels import draw_panel, gap_range
-from fourfold.report.runs import Run
+from fourfold.report.runs import Run, read_runs
 from fourfold.report.scales import Scale, linear_ticks
 from fourfold.report.sections import TASK_SECTIONS, Section, sections
 from fourfold.report.svg import element, spread
@@ -64,6 +65,18 @@ def test_bars_lie_exactly_where_all_intervals_exclude_zero(found: Experiment) ->
         assert all(low <= small and big <= high for big, small in (*band.better, *band.worse))
         bottom, top = gap_range(band, (low, high))
         assert bottom < 0 < top
+
+
+def test_where_two_networks_have_few_sizes_in_common_all_sizes_are_shown(tmp_path: Path) -> None:
+    for algebra in ("real", "quaternion"):
+        synthetic.write(tmp_path, synthetic.spec(algebra), 1, 8)
+    (found,) = experiments(read_runs([tmp_path]))
+    (one,) = comparisons(found)
+    shares = [point.fraction_of_real for curve in (one.real, one.curve) for point in curve.points]
+    low, high = informative_span(one, "fraction_of_real")
+    assert one.found is not None
+    assert one.found.sizes[0] < 1.1 * one.found.sizes[-1]
+    assert (low, high) == pytest.approx((min(shares), max(shares)))
 
 
 def test_a_finding_of_one_pair_shows_equal_parameters_beside_equal_macs_and_its_csv_has_every_number() -> None:

@@ -30,6 +30,9 @@ X_LABELS: dict[Shares, str] = {
 
 HEADINGS: dict[Shares, str] = {"fraction_of_real": "At equal parameters", "macs": "At equal MACs"}
 
+NARROWEST = 1.5
+"""Largest over smallest size of a figure: where both networks were measured in less, all sizes are shown."""
+
 LOST = 0.8
 """Part of its best accuracy below which a network has lost its task: sizes at which all have are not informative, unless a
 difference is shown there."""
@@ -165,13 +168,14 @@ def gap_band(one: Comparison, quantity: Shares) -> GapBand | None:
 
 def informative_span(one: Comparison, quantity: Shares) -> tuple[float, float]:
     """Return the smallest and the largest size, as shares, that say something: both networks were measured, and one of them
-    still has its task or a difference is shown."""
-    found = one.by_macs if quantity == "macs" else one.found
-    unit = _unit(one.curve, quantity)
-    if found is None:
-        shares = [getattr(point, quantity) / unit for curve in (one.curve, one.real) for point in curve.points]
-        return min(share for share in shares if share > 0), max(shares)
-    return _smallest(one, found, quantity) / unit, found.sizes[0] / unit
+    still has its task or a difference is shown. All sizes where that is too few for a figure."""
+    found, unit = one.by_macs if quantity == "macs" else one.found, _unit(one.curve, quantity)
+    if found is not None:
+        low, high = _smallest(one, found, quantity) / unit, found.sizes[0] / unit
+        if high >= NARROWEST * low:
+            return low, high
+    shares = [getattr(point, quantity) / unit for curve in (one.curve, one.real) for point in curve.points]
+    return min(share for share in shares if share > 0), max(shares)
 
 
 def _smallest(one: Comparison, found: Differences, quantity: Shares) -> float:
