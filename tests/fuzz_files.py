@@ -25,6 +25,7 @@ from pathlib import Path
 
 from file_parsers import PARSERS, REFUSALS, Parser, mutated, prepare
 from fourfold.data.own.image_files import quiet
+from peak_memory import peak, start_anew
 
 SECONDS = 10
 """Of the processor that one file may take."""
@@ -67,7 +68,7 @@ def fuzz(name: str, parser: Parser, folder: Path, seed: int, numbers: range) -> 
     path, counts, failures = folder / parser.name, Counter[str](), list[str]()
     prepare(path)
     with quiet():
-        before = peak()
+        before = start_anew()
         for number in numbers:
             path.write_bytes(mutated(parser, random.Random(f"{name} {seed} {number}")))
             try:
@@ -76,7 +77,7 @@ def fuzz(name: str, parser: Parser, folder: Path, seed: int, numbers: range) -> 
                 failures.append(f"{name}, seed {seed}, number {number}: {type(error).__name__}: {error!s:.200}")
             if peak() - before > parser.most_bytes:
                 failures.append(f"{name}, seed {seed}, number {number}: took {(peak() - before) >> 20} MiB")
-                before = peak()
+                before = start_anew()
             if len(failures) >= MOST_FAILURES:
                 break
     counts["MiB"] = (peak() - before) >> 20
@@ -100,11 +101,6 @@ def deadline() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
         for number, handler in before:
             signal.signal(number, handler)
-
-
-def peak() -> int:
-    """Return the most bytes of memory that this process has had since they were last counted anew."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def limit_memory() -> None:
