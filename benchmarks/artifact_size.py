@@ -19,10 +19,9 @@ import safetensors.numpy
 import torch
 from torch import nn
 
-from fourfold import deploy, lottery, models, pruning
+from fourfold import deploy, lottery, models, parts, pruning
 from fourfold import nn as fnn
 from fourfold.deploy.artifact.values import VALUES
-from fourfold.lottery import building
 from fourfold.record import find_runs
 from fourfold.train import single_thread, versions
 
@@ -58,7 +57,7 @@ def train_on_noise(network: nn.Module, shape: tuple[int, ...], steps: int) -> No
 def kept(runs: list[Path], trial: int) -> Iterator[Network]:
     for store in find_runs(*runs):
         for level in store.kept_levels(trial):
-            shape = building.input_shape(store.spec())
+            shape = parts.input_shape(store.spec())
             yield f"{store.spec().id}, level {level}", lottery.load_trained(store, trial, level), shape
 
 

@@ -21,10 +21,10 @@ import torch
 
 from fourfold import data, lottery, presets, pruning
 from fourfold.execution.serving import Clock
-from fourfold.lottery.building import build, splits_of
 from fourfold.lottery.levels import run_level
 from fourfold.lottery.saving import Rule, Saving
 from fourfold.nn import named_weights
+from fourfold.parts import build, splits_of
 from fourfold.record import RunStore, Spec
 from fourfold.timing import clock
 from fourfold.train import OutOfTimeError, Wanted, describe_device, single_thread, train, versions

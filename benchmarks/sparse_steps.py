@@ -16,9 +16,9 @@ from collections.abc import Callable
 import torch
 
 from fourfold import data, presets, pruning
-from fourfold.lottery.building import build, input_shape
 from fourfold.native import compiler
 from fourfold.nn import algebra_of, layers_with_weights, named_weights
+from fourfold.parts import build, input_shape
 from fourfold.record import DataSpec, Spec
 from fourfold.train import describe_device, single_thread, versions
 from fourfold.train.engines import Eager, Native, Setup

@@ -1,4 +1,4 @@
-"""Import paths of version 0.1 that have moved: importing the old one gives the module of the new one."""
+"""Import paths that have moved: importing the old one gives the module of the new one."""
 
 import sys
 from collections.abc import Sequence
@@ -9,9 +9,11 @@ from types import ModuleType
 
 _EXECUTION = {name: f"execution.{name}" for name in ("interrupts", "pool", "serving", "shared_store", "tracking", "worker")}
 _RAY = {name: f"execution.ray.{name}" for name in ("bridge", "chain", "cluster", "joining", "parcels")}
+_PARTS = {name: f"parts.{name}" for name in ("building", "examining", "fitting", "user_errors")}
 _TIMING = {name: f"timing.{name}" for name in ("clock", "plain", "planning", "throughput")}
 _OTHERS = {
     "local": "execution._run",
+    "parts": "parts.named",
     "optuna_study": "tuning.optuna_study",
     "presets": "presets",
     "protocols": "presets.released",
@@ -20,7 +22,9 @@ _OTHERS = {
     "together": "execution.ranks",
 }
 
-MOVED = {f"fourfold.lottery.{old}": f"fourfold.{new}" for old, new in (_EXECUTION | _RAY | _TIMING | _OTHERS).items()} | {
+MOVED = {
+    f"fourfold.lottery.{old}": f"fourfold.{new}" for old, new in (_EXECUTION | _RAY | _PARTS | _TIMING | _OTHERS).items()
+} | {
     "fourfold.deploy.packing": "fourfold.deploy.artifact",
     "fourfold.deploy.program": "fourfold.deploy.ir.program",
 }

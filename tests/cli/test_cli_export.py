@@ -22,8 +22,8 @@ from fourfold.cli import predict
 from fourfold.cli.export import TARGETS
 from fourfold.cli.tickets import program_of
 from fourfold.deploy.backends import numpy as reference
-from fourfold.lottery.building import build
 from fourfold.nn import named_weights
+from fourfold.parts import build
 from fourfold.record import RunStore, UserError
 
 

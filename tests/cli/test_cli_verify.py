@@ -11,8 +11,8 @@ from cli_samples import call, make_row, make_spec
 from fourfold import data, lottery, pruning
 from fourfold.cli.export import TARGETS
 from fourfold.deploy.backends.c import emit
-from fourfold.lottery.building import build
 from fourfold.native import compiling
+from fourfold.parts import build
 from fourfold.record import RunStore, UserError
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not here")

@@ -17,7 +17,7 @@ import pytest
 from fourfold import data, execution
 from fourfold.cli import main
 from fourfold.execution.ray import cluster
-from fourfold.lottery.examining import measure
+from fourfold.parts import measure
 from fourfold.record import Cluster, NoAnswerError, UserError
 from fourfold.timing.planning import PROCESS_BYTES, trial_memory
 from lottery_samples import tiny_spec

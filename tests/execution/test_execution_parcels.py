@@ -17,7 +17,7 @@ from fourfold import presets
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.ray import chain, code, parcels
 from fourfold.execution.serving import Server
-from fourfold.lottery.parts import pinned
+from fourfold.parts import pinned
 from fourfold.record import PruneSpec, Row, RunStore, Trust, UserError
 from fourfold.record.checkpoints import Training
 from fourfold.train import versions

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fourfold import execution, lottery, pruning
 from fourfold.lottery import control_masks, controls, derive_seed, levels, training
-from fourfold.lottery.examining import measure
 from fourfold.nn import named_weights
+from fourfold.parts import measure
 from fourfold.pruning import Units, kept
 from fourfold.record import CONTROLS, TICKET, PruneSpec, RunStore, StopSpec, UserError
 from fourfold.train import TrainingFailedError, single_thread, train

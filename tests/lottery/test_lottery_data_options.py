@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fourfold import data, models, presets
-from fourfold.lottery.building import input_shape, splits_of
+from fourfold.parts import input_shape, splits_of
 from fourfold.record import DataSpec, UserError
 from fourfold.timing import clock
 from lottery_samples import tiny_spec

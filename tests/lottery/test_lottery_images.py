@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fourfold.lottery import derive_seed
-from fourfold.lottery.building import build, input_shape
+from fourfold.parts import build, input_shape
 from fourfold.record import DataSpec
 from lottery_samples import prepared, run_alone, tiny_spec
 

@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fourfold import nn as fnn
 from fourfold import presets
-from fourfold.lottery.building import build
+from fourfold.parts import build
 from fourfold.presets import studies
 from fourfold.record import Spec, UserError
 from fourfold.report.experiments import flat

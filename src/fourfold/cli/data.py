@@ -67,7 +67,7 @@ def _list(data_dir: Path | None) -> None:
 
 def _list_own(name: str) -> None:
     """Print the data of the user's own experiments, which are made for it."""
-    from fourfold.lottery.parts import facts, load
+    from fourfold.parts import facts, load
 
     if not is_own(name):
         raise UserError(f"`NAME` (={name!r}) must be left out of `fourfold data list`, or be an experiment such as roads.py")

@@ -140,7 +140,7 @@ def one_sentence(specs: Sequence[Spec]) -> Iterator[None]:
 
     A debugger stops where it was raised, and `--traceback` shows the way there.
     """
-    from fourfold.lottery.user_errors import explained
+    from fourfold.parts import explained
 
     try:
         yield

@@ -91,8 +91,7 @@ def command(
         lottery.export_torch(network, path, lottery.example_of(store))
         say(_written(path))
         return
-    from fourfold import deploy
-    from fourfold.lottery import parts
+    from fourfold import deploy, parts
 
     program = program_of(store, network, trial, level)
     dataset = store.spec().data.name

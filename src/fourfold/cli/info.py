@@ -73,8 +73,7 @@ def _sizes(
 
 def _of_file(console: Console, file: str, algebras: tuple[str, ...]) -> None:
     """Print the networks of an experiment of the user's own, and what of them is not counted."""
-    from fourfold.lottery.building import input_shape
-    from fourfold.lottery.examining import measure, uncounted
+    from fourfold.parts import input_shape, measure, uncounted
 
     specs = own_specs(file)
     if len(specs) == 1:

@@ -19,9 +19,8 @@ CALIBRATION_IMAGES = 100
 
 def program_of(store: "RunStore", network: "nn.Module", trial: int, level: int) -> "Program":
     """Return the program of a level's network, which knows where it comes from, and of images how to encode their bytes."""
-    from fourfold import data, deploy
+    from fourfold import data, deploy, parts
     from fourfold.deploy.ir.encoding import encoded_shape
-    from fourfold.lottery import parts
 
     spec = store.spec()
     own: Any = parts.prepared(spec) if parts.is_own_data(spec) else None
@@ -46,7 +45,7 @@ def _encoding(spec: "Spec") -> "Encoding":
     """Return how the spec's images reach its network; the `learned` encoding is a part of the network."""
     from fourfold import data, deploy
     from fourfold.data.encoding import normalization
-    from fourfold.lottery.building import components
+    from fourfold.parts import components
 
     info = data.info_for(spec.data)
     mean, std = normalization(spec.inputs, info)
@@ -64,7 +63,7 @@ def _own_encoding(spec: "Spec", own: Any) -> "Encoding | None":
     from fourfold import deploy
     from fourfold.data.resident import Resident
     from fourfold.data.streamed import Streamed
-    from fourfold.lottery.building import components
+    from fourfold.parts import components
 
     if type(own.train) not in (Resident, Streamed):
         return None
@@ -83,7 +82,7 @@ def own_calibration(store: "RunStore") -> "NDArray[np.float32]":
     Raises:
         UserError: an item is several tensors, or of integers.
     """
-    from fourfold.lottery.building import example
+    from fourfold.parts import example
 
     inputs, _ = example(store.spec(), CALIBRATION_IMAGES)
     if not hasattr(inputs, "is_floating_point") or not inputs.is_floating_point():
@@ -126,7 +125,7 @@ def own_test_set(store: "RunStore") -> "tuple[NDArray[np.uint8], NDArray[np.int6
     Raises:
         UserError: they are no images of classes, which C reads as bytes.
     """
-    from fourfold.lottery import parts
+    from fourfold import parts
 
     spec = store.spec()
     own = parts.prepared(spec)

@@ -13,7 +13,7 @@ from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS
 from fourfold.execution.serving import BROKEN
 from fourfold.lottery._stability import Line, check_line, check_masks, missing, overlaps
-from fourfold.lottery.parts import load
+from fourfold.parts import load
 from fourfold.record import RunStore, UserError
 from fourfold.record.checks import check_number_of
 from fourfold.record.same_run import check_metric

@@ -13,11 +13,10 @@ from fourfold.execution.interrupts import on_interrupt
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.serving import LOCK_WAIT_SECONDS, Clock, check_same_data, create_store, run_trial_here
 from fourfold.execution.shared_store import SharedStore
-from fourfold.lottery.building import build
 from fourfold.lottery.levels import Experiment
-from fourfold.lottery.parts import load
 from fourfold.lottery.rows import all_rows
 from fourfold.nn import is_batch_norm
+from fourfold.parts import build, load
 from fourfold.record import Launch, Row, Spec, UserError, launched
 from fourfold.train import Ranks, join, single_thread, versions
 

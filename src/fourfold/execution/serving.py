@@ -19,7 +19,7 @@ from fourfold.lottery._stability import Line, run_stability
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
 from fourfold.lottery.saving import Rule, Saving
-from fourfold.lottery.user_errors import explained
+from fourfold.parts import explained
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.code_errors import UserCodeError
 from fourfold.record.same_run import check_metric

@@ -15,11 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fourfold import pruning
 from fourfold.data import Resident, Splits
-from fourfold.lottery.building import build
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.training import drawing
 from fourfold.nn import named_weights
+from fourfold.parts import build
 from fourfold.pruning import Masks
 from fourfold.record import Connectivity, UserError
 from fourfold.record.store import Arrays

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
 
-from fourfold import pruning
-from fourfold.lottery import parts
+from fourfold import parts, pruning
 from fourfold.lottery._connectivity import connectivity
 from fourfold.lottery.levels import Experiment
 from fourfold.lottery.rows import mask_of_row
-from fourfold.lottery.user_errors import in_a_trial
+from fourfold.parts import in_a_trial
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
 from fourfold.record.checks import check_number_of
 from fourfold.train import describe_device, steps_per_epoch, versions

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from fourfold import pruning
-from fourfold.lottery.building import shares
+from fourfold.parts import shares
 from fourfold.pruning import Masks, Units, units_of
 from fourfold.record import Spec
 

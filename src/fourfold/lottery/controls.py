@@ -11,11 +11,9 @@ from time import perf_counter
 
 from torch import nn
 
-from fourfold import pruning
-from fourfold.lottery import parts, rewinding
-from fourfold.lottery.building import build, splits_of
+from fourfold import parts, pruning
+from fourfold.lottery import rewinding
 from fourfold.lottery.control_masks import MASKS, masks_of_groups
-from fourfold.lottery.examining import measure
 from fourfold.lottery.levels import Experiment, OnRow, recovery_of
 from fourfold.lottery.recovery import Recovery, check_same, tell_nobody, tell_once_more
 from fourfold.lottery.rewinding import Begin
@@ -24,6 +22,7 @@ from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.training import OnEpoch, Round
 from fourfold.nn import named_weights
+from fourfold.parts import build, measure, splits_of
 from fourfold.pruning import Masks, units_of
 from fourfold.record import CONTROLS, TICKET, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.arrays import Arrays

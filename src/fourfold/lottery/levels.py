@@ -11,11 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fourfold import data, models, pruning, tasks
+from fourfold import data, models, parts, pruning, tasks
 from fourfold.data.items import Items
-from fourfold.lottery import parts
-from fourfold.lottery.building import build, splits_of
-from fourfold.lottery.examining import measure, sizes_of_real_twin
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
 from fourfold.lottery.rows import masks_of_row, promised
@@ -24,6 +21,7 @@ from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.strategies import strategy_of
 from fourfold.lottery.training import OnEpoch, Round
 from fourfold.nn import named_weights
+from fourfold.parts import build, measure, sizes_of_real_twin, splits_of
 from fourfold.record import Row, RunStore, Spec, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import ALONE, Ranks, Trained, TrainingFailedError, steps_per_epoch, train

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from fourfold.lottery import parts
-from fourfold.lottery.building import example, input_shape, is_ours
+from fourfold import parts
 from fourfold.lottery.levels import load_trained
 from fourfold.lottery.rows import masks_of_row
 from fourfold.nn import named_weights, to_real
 from fourfold.nn.inputs import arguments_of
+from fourfold.parts import example, input_shape, is_ours
 from fourfold.record import RunStore, Trust, UserError, find_runs
 from fourfold.record.files import replacing
 

@@ -10,15 +10,12 @@ import torch
 from torch import nn
 
 from fourfold import pruning
-from fourfold.lottery.building import build
-from fourfold.lottery.examining import check_weights
-from fourfold.lottery.parts import is_own_model
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row
 from fourfold.lottery.saving import Saving, TrainingSaver, Watching
 from fourfold.lottery.seeds import derive_seed
-from fourfold.lottery.user_errors import in_a_trial
 from fourfold.nn import named_weights
+from fourfold.parts import build, check_weights, in_a_trial, is_own_model
 from fourfold.pruning import Choice, Masks
 from fourfold.record import SCORED_AT_START, TICKET, Epoch, Row
 from fourfold.record.store import Arrays

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fourfold.lottery.examining import sizes_of_real_twin
+from fourfold.parts import sizes_of_real_twin
 from fourfold.record import RunStore, Spec
 from fourfold.report.published import published_curves
 from fourfold.timing.clock import Clock, sizes_of

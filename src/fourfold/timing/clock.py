@@ -14,16 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from fourfold import data, pruning
+from fourfold import data, parts, pruning
 from fourfold.data.images import Images, Labels
 from fourfold.data.subset import chosen_classes
-from fourfold.lottery import parts
-from fourfold.lottery.building import build, splits_of
-from fourfold.lottery.examining import measure
 from fourfold.lottery.levels import training_task
-from fourfold.lottery.user_errors import user_code
 from fourfold.models import Sizes
 from fourfold.nn import named_weights
+from fourfold.parts import build, measure, splits_of, user_code
 from fourfold.record import PruneSpec, Spec, StopSpec, TrainSpec
 from fourfold.train import single_thread, steps_per_epoch, train
 from fourfold.train.engines import Setup, start_engine

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fourfold import data
 from fourfold.data.trees import mapped
-from fourfold.lottery.building import components
+from fourfold.parts import components
 from fourfold.record import Spec, TrainSpec
 from fourfold.tasks import Task, values_of
 from fourfold.train.engines.optimizer import optimizer_class

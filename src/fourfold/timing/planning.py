@@ -11,8 +11,8 @@ import torch
 
 from fourfold import data
 from fourfold.lottery.controls import controls_left, controls_of, is_ticket
-from fourfold.lottery.examining import sizes_of_real_twin
 from fourfold.models import Sizes
+from fourfold.parts import sizes_of_real_twin
 from fourfold.record import RunStore, Spec
 from fourfold.timing.clock import Clock, is_perceptron, sizes_of
 from fourfold.train import multiplies_bf16

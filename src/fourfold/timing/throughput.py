@@ -13,10 +13,9 @@ from torch.utils.data import Dataset
 
 from fourfold import data, pruning
 from fourfold.data.trees import mapped
-from fourfold.lottery.building import build, splits_of
 from fourfold.lottery.levels import Experiment
-from fourfold.lottery.parts import Source, load
 from fourfold.nn import named_weights
+from fourfold.parts import Source, build, load, splits_of
 from fourfold.record import DataSpec, Spec, TrainSpec, UserError
 from fourfold.record.train_spec import Precision
 from fourfold.timing import plain

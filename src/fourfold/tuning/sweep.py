@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fourfold import tasks
-from fourfold.lottery import parts
+from fourfold import parts, tasks
 from fourfold.record import (
     TICKET,
     TOP1,

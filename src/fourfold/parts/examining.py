@@ -8,12 +8,12 @@ from torch import nn
 
 from fourfold import models, tasks
 from fourfold.algebra import LearnedAlgebra
-from fourfold.lottery import parts
-from fourfold.lottery.building import build, example, input_shape, shares
-from fourfold.lottery.fitting import check_kind, check_outputs
-from fourfold.lottery.user_errors import user_code
 from fourfold.nn import named_weights
 from fourfold.nn.inputs import arguments_of, map_tensors
+from fourfold.parts import named
+from fourfold.parts.building import build, example, input_shape, shares
+from fourfold.parts.fitting import check_kind, check_outputs
+from fourfold.parts.user_errors import user_code
 from fourfold.record import Spec, StopSpec, TrainSpec, UserError
 
 
@@ -23,7 +23,7 @@ def measure(spec: Spec, *, width: float = 1.0) -> models.Sizes:
     Raises:
         UserError: unknown names, also of layers that are not pruned as the others, or sizes that do not fit each other.
     """
-    if not (parts.is_own_model(spec) or parts.is_own_data(spec)):
+    if not (named.is_own_model(spec) or named.is_own_data(spec)):
         network = build(spec, None, device="meta", width=width)
         shares(spec, network)
         return models.measure(network, input_shape(spec))
@@ -32,7 +32,7 @@ def measure(spec: Spec, *, width: float = 1.0) -> models.Sizes:
 
 def uncounted(spec: Spec) -> list[str]:
     """Return the names of matrices that the user's network multiplies by itself, outside of layers: not pruned or counted."""
-    return _examined(spec, 1.0)[1] if parts.is_own_model(spec) else []
+    return _examined(spec, 1.0)[1] if named.is_own_model(spec) else []
 
 
 _known: dict[Any, tuple[models.Sizes, list[str]]] = {}
@@ -45,8 +45,8 @@ _fitting: set[Any] = set()
 
 def _key(spec: Spec) -> tuple[Any, ...]:
     """Return all that a network, its data and its task depend on, but for where they are used."""
-    code = tuple(sorted(parts.digests(spec).items()))
-    data = id(parts.load(spec)) if parts.is_own_data(spec) else None
+    code = tuple(sorted(named.digests(spec).items()))
+    data = id(named.load(spec)) if named.is_own_data(spec) else None
     return replace(spec, preset="any", train=TrainSpec(), stop=StopSpec()), code, data
 
 
@@ -61,7 +61,7 @@ def _examined(spec: Spec, width: float) -> tuple[models.Sizes, list[str]]:
 
 
 def _measured(spec: Spec, network: nn.Module) -> models.Sizes:
-    inputs = example(spec, 2)[0] if parts.is_own_data(spec) else torch.zeros(2, *input_shape(spec))
+    inputs = example(spec, 2)[0] if named.is_own_data(spec) else torch.zeros(2, *input_shape(spec))
     with user_code(spec, "a network that takes a batch"), torch.no_grad():
         args, kwargs = arguments_of(inputs)
         network.eval()(*args, **kwargs)  # on what it is given in training, where measuring may run it on zeros
@@ -70,7 +70,7 @@ def _measured(spec: Spec, network: nn.Module) -> models.Sizes:
 
 def sizes_of_real_twin(spec: Spec) -> models.Sizes | None:
     """Return the sizes of the real network of the same neurons; None if the user's code makes none."""
-    if not parts.is_own_model(spec):
+    if not named.is_own_model(spec):
         return measure(spec.real_twin)
     try:
         return measure(spec.real_twin)
@@ -85,14 +85,14 @@ def check_fit(spec: Spec) -> None:
         UserError: network, data and task do not fit each other.
     """
     check_kind(spec)
-    if not (parts.is_own_model(spec) or parts.is_own_data(spec) or spec.task.name not in tasks.TASKS):
+    if not (named.is_own_model(spec) or named.is_own_data(spec) or spec.task.name not in tasks.TASKS):
         return
     key = _key(spec)
     if key in _fitting:
         return
-    task = parts.task_of(spec)
+    task = named.task_of(spec)
     network = build(spec, 0).eval()
-    if parts.is_own_data(spec):
+    if named.is_own_data(spec):
         inputs, targets = example(spec, 2)
     else:
         inputs, targets = torch.zeros(2, *input_shape(spec)), torch.zeros(2, dtype=torch.int64)
@@ -131,7 +131,7 @@ def _is_table(network: nn.Module, name: str) -> bool:
 
 def check_weights(spec: Spec, network: nn.Module, sizes: models.Sizes) -> None:
     """Raise `UserError` unless a network of the user's own has the weights of the one that was measured."""
-    if not parts.is_own_model(spec):
+    if not named.is_own_model(spec):
         return
     measured = {layer.weight_key: layer.weights for layer in sizes.layers if layer.weights}
     weights = {name: weight.numel() for name, weight in named_weights(network).items()}

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from fourfold.data import Splits
-from fourfold.lottery import parts
+from fourfold.parts import named
 from fourfold.record import Spec, UserError
 from fourfold.record.task_spec import BOXES, GRID
 
@@ -38,7 +38,7 @@ def check_kind(spec: Spec) -> None:
     kinds = KINDS.get(spec.task.name)
     if kinds is None:
         return
-    splits = parts.prepared(spec) if parts.is_own_data(spec) else None
+    splits = named.prepared(spec) if named.is_own_data(spec) else None
     kind = splits.kind if splits else "classes"
     if kind in kinds or (kind == "values" and spec.task.name == "multilabel" and _are_zeros_and_ones(splits)):
         return
@@ -59,7 +59,7 @@ def check_outputs(spec: Spec, outputs: Any) -> None:
         _check_cells(spec, outputs)
     if spec.task.name not in ("classification", "segmentation", "language") or not isinstance(outputs, Tensor):
         return
-    classes = parts.facts(spec).outputs
+    classes = named.facts(spec).outputs
     if classes is not None and (outputs.dim() < 2 or outputs.shape[1] != classes):
         raise UserError(
             f"the network's output (of shape {tuple(outputs.shape)}) must be (batch, classes, …) with the {classes} classes of "
@@ -69,7 +69,7 @@ def check_outputs(spec: Spec, outputs: Any) -> None:
 
 def _check_cells(spec: Spec, outputs: Any) -> None:
     """Refuse a detector that has not the outputs of the grid that the task asks for."""
-    classes = parts.facts(spec).outputs
+    classes = named.facts(spec).outputs
     grid, boxes = spec.task.grid or GRID, spec.task.boxes or BOXES
     if classes is None or not isinstance(outputs, Tensor):
         return

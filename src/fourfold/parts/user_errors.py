@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fourfold.lottery import parts
+from fourfold.parts import named
 from fourfold.record import Spec, UserError
 from fourfold.record.code_errors import UserCodeError, line_in, user_error
 from fourfold.record.errors import LostFileError
@@ -55,7 +55,7 @@ def explained(
     for file in _files_of(spec):
         if line_in(error, file):
             return user_error(error, file, expected)
-    if anywhere and parts.is_own_model(spec) and (files := _files_of(spec)):
+    if anywhere and named.is_own_model(spec) and (files := _files_of(spec)):
         return user_error(error, files[0], expected)
     return None
 
@@ -67,5 +67,5 @@ _files: dict[str, list[Path]] = {}
 def _files_of(spec: Spec) -> list[Path]:
     if spec.trust is not None:
         with contextlib.suppress(UserError):
-            _files[spec.id] = parts.code_files(spec)
+            _files[spec.id] = named.code_files(spec)
     return _files.get(spec.id, []) if spec.trust else []

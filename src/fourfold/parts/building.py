@@ -11,20 +11,11 @@ from torch import nn
 
 from fourfold import data, models, pruning
 from fourfold.algebra import Algebra, LearnedAlgebra
-from fourfold.lottery import parts
-from fourfold.lottery.parts import Facts, components
 from fourfold.models import LearnedChannel
 from fourfold.nn import convert, initialize, layers_with_weights, named_weights
+from fourfold.parts import named
+from fourfold.parts.named import Facts, Source, components
 from fourfold.record import Code, Spec, UserError
-
-__all__ = [
-    "build",
-    "components",
-    "example",
-    "input_shape",
-    "shares",
-    "splits_of",
-]
 
 
 def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu", *, width: float = 1.0) -> nn.Module:
@@ -33,9 +24,9 @@ def build(spec: Spec, seed: int | None = None, device: torch.device | str = "cpu
     Raises:
         UserError: unknown names, sizes that do not fit each other, or code of the user's that cannot be imported or fails.
     """
-    facts = parts.facts(spec)
-    if parts.is_own_model(spec):
-        network = _own(parts.model_code(spec), spec, facts, seed, width).to(device)
+    facts = named.facts(spec)
+    if named.is_own_model(spec):
+        network = _own(named.model_code(spec), spec, facts, seed, width).to(device)
     else:
         network = models.build(
             spec.model.name,
@@ -126,7 +117,7 @@ def _item_shape(shape: Any, spec: Spec) -> tuple[int, ...]:
 
 def _takes_tokens(spec: Spec) -> bool:
     """Whether the inputs of a spec's data are integers."""
-    inputs = example(spec)[0] if parts.is_own_data(spec) else None
+    inputs = example(spec)[0] if named.is_own_data(spec) else None
     return isinstance(inputs, torch.Tensor) and not inputs.is_floating_point()
 
 
@@ -160,7 +151,7 @@ def _scale_(network: nn.Module, spec: Spec) -> None:
                 layer.weight.mul_(factor**0.5)
 
 
-def splits_of(source: parts.Source, spec: Spec, device: torch.device) -> data.Splits:
+def splits_of(source: Source, spec: Spec, device: torch.device) -> data.Splits:
     """Return data as the spec's network takes them.
 
     Raises:
@@ -171,12 +162,12 @@ def splits_of(source: parts.Source, spec: Spec, device: torch.device) -> data.Sp
 
 def input_shape(spec: Spec) -> Any:
     """Return the shape of an item in the spec's batches: channels, height and width of images."""
-    return parts.facts(spec).batch_shape
+    return named.facts(spec).batch_shape
 
 
 def example(spec: Spec, count: int = 1) -> tuple[Any, Any]:
     """Return the first training items of the user's own data, as a batch: inputs and targets."""
-    train: Any = parts.prepared(spec).train
+    train: Any = named.prepared(spec).train
     inputs, targets = train.batch(train.in_order(), slice(0, count))
     return inputs, targets
 
