@@ -3,7 +3,7 @@
     python benchmarks/checkpoints.py [--preset conv4-cifar10 lenet-300-100-mnist] [--out FOLDER] [--seconds 10]
 
 A network trains on random images of the data set's size for some seconds, in which it is saved again and again. How long
-a level takes `fourfold.timing.clock` says, and how many checkpoints it has by default, `fourfold.lottery.saving.Rule`.
+a level takes `fourfold.timing.clock` says, and how many checkpoints it has by default, `fourfold.train.saving.Rule`.
 Then levels of the digits, which last about a second, are timed with checkpoints (of which such a level has none) and
 without, in turns.
 """
@@ -22,12 +22,12 @@ import torch
 from fourfold import data, lottery, presets, pruning
 from fourfold.execution.serving import Clock
 from fourfold.lottery.levels import run_level
-from fourfold.lottery.saving import Rule, Saving
 from fourfold.nn import named_weights
 from fourfold.parts import build, splits_of
 from fourfold.record import RunStore, Spec
 from fourfold.timing import clock
 from fourfold.train import OutOfTimeError, Wanted, describe_device, single_thread, train, versions
+from fourfold.train.saving import Rule, Saving
 
 CPU = torch.device("cpu")
 ROUNDS = 9

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from fourfold import lottery, presets
 from fourfold.lottery.controls import run_controls
-from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import DataSpec, EarlyStopping, PruneSpec, RunStore, Spec
 from fourfold.train import OutOfTimeError, single_thread
+from fourfold.train.saving import Rule, Saving
 from lottery_samples import prepared, tiny_spec
 
 LEVELS = 3

@@ -9,9 +9,9 @@ import torch
 
 from fourfold import lottery, presets
 from fourfold.execution import Job, serving
-from fourfold.lottery.saving import CheckpointEvery
 from fourfold.record import PruneSpec, Row, RunStore, Spec, StopSpec
 from fourfold.train import Trained, single_thread, train
+from fourfold.train.saving import CheckpointEvery
 
 BOTH = ("real", "quaternion")
 

@@ -10,10 +10,10 @@ import pytest
 
 from fourfold import lottery
 from fourfold.lottery.controls import run_controls
-from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import PruneSpec, RunStore
 from fourfold.train import OutOfTimeError, single_thread
 from fourfold.train import checkpoint as pauses
+from fourfold.train.saving import Rule, Saving
 from lottery_samples import prepared, results, tiny_spec
 
 LEVELS = 4

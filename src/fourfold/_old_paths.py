@@ -17,6 +17,7 @@ _OTHERS = {
     "optuna_study": "tuning.optuna_study",
     "presets": "presets",
     "protocols": "presets.released",
+    "saving": "train.saving",
     "studies": "presets.studies",
     "sweep": "tuning.sweep",
     "together": "execution.ranks",

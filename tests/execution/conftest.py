@@ -1,3 +1,3 @@
-from run_fixtures import alone, ran
+from run_fixtures import alone, begun, ran
 
-__all__ = ["alone", "ran"]
+__all__ = ["alone", "begun", "ran"]

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from checkpoint_samples import CONTROLS, EndsAtSteps, run, run_in_pieces, specs
-from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import RunStore
 from fourfold.record.checkpoints import where
 from fourfold.train import OutOfTimeError
 from fourfold.train import checkpoint as pauses
+from fourfold.train.saving import Rule, Saving
 from lottery_samples import prepared, results, tiny_spec
 
 

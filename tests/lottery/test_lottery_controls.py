@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fourfold import execution, lottery, pruning
 from fourfold.lottery import control_masks, controls, derive_seed, levels, training
+from fourfold.lottery.control_training import small_width
 from fourfold.nn import named_weights
 from fourfold.parts import measure
 from fourfold.pruning import Units, kept
@@ -33,11 +34,11 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
-@given(st.floats(0, 1), st.integers(0, 99), st.sampled_from(sorted(controls.MASKS)))
+@given(st.floats(0, 1), st.integers(0, 99), st.sampled_from(sorted(control_masks.MASKS)))
 def test_masks_of_controls_keep_as_many_weights_and_are_drawn_from_the_generator(density, seed, control):
     masks, units = masks_at(density, seed)
-    made = controls.MASKS[control](masks, units, generator(seed), [pruning.dense(masks)])
-    again = controls.MASKS[control](masks, units, generator(seed), [pruning.dense(masks)])
+    made = control_masks.MASKS[control](masks, units, generator(seed), [pruning.dense(masks)])
+    again = control_masks.MASKS[control](masks, units, generator(seed), [pruning.dense(masks)])
     assert sum(kept(made).values()) == sum(kept(masks).values())
     assert all(torch.equal(made[name], again[name]) and made[name].shape == masks[name].shape for name in masks)
     if control in ("shuffled-layer", "random-layer"):
@@ -45,13 +46,13 @@ def test_masks_of_controls_keep_as_many_weights_and_are_drawn_from_the_generator
 
 
 @pytest.mark.parametrize("unit", ["element", "row"])
-@pytest.mark.parametrize("control", controls.MASKS)
+@pytest.mark.parametrize("control", control_masks.MASKS)
 @pytest.mark.parametrize("density", [0.15, 0.4, 0.7])
 def test_masks_of_controls_are_made_of_the_units_that_the_ticket_prunes(density, control, unit):
     network = levels.build(WIDE, 0)
     weights, units = named_weights(network), pruning.units_of(network, unit)
     ticket = pruning.select(pruning.random_scores(weights, units, generator()), pruning.dense(weights), density, units)
-    made, other = (controls.MASKS[control](ticket, units, generator(seed), [pruning.dense(weights)]) for seed in (1, 2))
+    made, other = (control_masks.MASKS[control](ticket, units, generator(seed), [pruning.dense(weights)]) for seed in (1, 2))
     for name, mask in made.items():
         parts = units.split(name, mask)
         assert torch.equal(parts.any(1), parts.all(1))
@@ -69,8 +70,8 @@ def test_controls_of_a_run_that_prunes_rows_prune_rows(tmp_path):
     spec = replace(WIDE, prune=PruneSpec(fraction=0.5, unit="row"), stop=StopSpec(accuracy=0, max_level=1))
     store = run_alone(spec, tmp_path)
     with single_thread():
-        lottery.run_controls(prepared(spec), store, 0, [*controls.MASKS, "equal-macs"])
-    for control in (*controls.MASKS, "equal-macs"):
+        lottery.run_controls(prepared(spec), store, 0, [*control_masks.MASKS, "equal-macs"])
+    for control in (*control_masks.MASKS, "equal-macs"):
         row = store.control_rows(0, control)[1]
         (_, first), (_, second), (_, output) = row.layers.items()
         assert output[0] == output[1]  # of every class
@@ -118,7 +119,7 @@ def test_an_inverted_mask_keeps_what_was_pruned_first():
 def test_a_small_network_has_the_nearest_number_of_weights(algebra, weights):
     spec = tiny_spec(algebra)
     sizes = [measure(spec, width=width / 12).weights for width in range(1, 13)]
-    found = measure(spec, width=controls.small_width(spec, weights)).weights
+    found = measure(spec, width=small_width(spec, weights)).weights
     assert found == min(sizes, key=lambda size: abs(size - weights))
 
 
@@ -167,11 +168,11 @@ def test_controls_start_where_their_ticket_does_but_for_what_they_are_named_for(
     initial = levels.build(SPEC, derive_seed(0, "weights")).state_dict()
     trained = [row for row in rows if row.level or row.control in ("random-init", "equal-macs")]
     for row, (state, named) in zip(trained, seen, strict=True):
-        rewound = row.level > 0 and row.control in controls.MASKS
+        rewound = row.level > 0 and row.control in control_masks.MASKS
         assert named["first_step"] == (5 if rewound else 0)
         assert [named["seed_of_epoch"](epoch) for epoch in (0, 1)] == [derive_seed(0, "images", row.level, e) for e in (0, 1)]
         assert row.steps == 24 - named["first_step"]
-        if row.control in controls.MASKS:
+        if row.control in control_masks.MASKS:
             mask = named["masks"]["fc1.weight"]
             start = torch.from_numpy(point["fc1.weight"]) if rewound else initial["fc1.weight"]
             assert torch.equal(state["fc1.weight"], torch.where(mask, start, 0))
@@ -189,7 +190,7 @@ def test_controls_that_differ_from_nothing_are_given_the_row_of_the_dense_level(
     assert same == set(CONTROLS) - {"random-init", "equal-macs"}
 
 
-@pytest.mark.parametrize("control", [*controls.MASKS, "small-dense"])
+@pytest.mark.parametrize("control", [*control_masks.MASKS, "small-dense"])
 def test_trained_again_they_would_have_come_to_the_same(tmp_path, monkeypatch, control):
     spec = replace(SPEC, prune=PruneSpec(fraction=0.4))
     store = RunStore.create(tmp_path, spec)
@@ -249,7 +250,7 @@ def test_an_inverted_mask_is_made_from_all_levels_before(tmp_path, monkeypatch):
         return masks
 
     store = RunStore.create(tmp_path, SPEC)
-    monkeypatch.setitem(controls.MASKS, "inverted", record)
+    monkeypatch.setitem(control_masks.MASKS, "inverted", record)
     with single_thread():
         lottery.run_trial(prepared(SPEC), store, 0)
         lottery.run_controls(prepared(SPEC), store, 0, ["inverted"], [3])

@@ -7,10 +7,10 @@ import pytest
 
 from checkpoint_samples import EndsAtSteps
 from fourfold import lottery, presets
-from fourfold.lottery.saving import Rule, Saving
 from fourfold.record import RunStore, Trust
 from fourfold.train import OutOfTimeError, resolve_device, single_thread
 from fourfold.train import checkpoint as pauses
+from fourfold.train.saving import Rule, Saving
 
 FILE = """
 import numpy as np

@@ -16,9 +16,9 @@ import reference_rows
 
 import fourfold
 from checkpoint_samples import EndsAtSteps
-from fourfold.lottery.saving import Rule, Saving
 from fourfold.train import OutOfTimeError
 from fourfold.train import checkpoint as pauses
+from fourfold.train.saving import Rule, Saving
 
 REFERENCE = os.environ.get("FOURFOLD_REFERENCE")
 CASES = reference_rows.cases()

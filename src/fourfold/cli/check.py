@@ -71,8 +71,8 @@ def _repair(store: RunStore, findings: list[Finding], device: str, data_dir: Pat
     if not any(finding.mendable for finding in findings):
         return
 
+    from fourfold.execution._repair import repair
     from fourfold.lottery import Experiment
-    from fourfold.lottery._repair import repair
     from fourfold.train import resolve_device, single_thread
 
     def prepare() -> Experiment:

@@ -18,11 +18,11 @@ from fourfold.execution.ranks import run_together
 from fourfold.execution.ray.cluster import Connection
 from fourfold.execution.serving import BROKEN, Server, create_store
 from fourfold.lottery.rows import all_rows
-from fourfold.lottery.saving import AUTO, CheckpointEvery
 from fourfold.parts import is_own_data, load, pinned, uncounted
 from fourfold.record import Cluster, Row, Spec, UserError, launched
 from fourfold.timing.planning import trial_memory
 from fourfold.train import resolve_device, versions
+from fourfold.train.saving import AUTO, CheckpointEvery
 
 Workers = Callable[[Job, Sequence[Trial]], Pool]
 

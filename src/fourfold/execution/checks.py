@@ -9,13 +9,13 @@ from fourfold.execution.jobs import Job
 from fourfold.execution.pool import MOST_WORKERS
 from fourfold.execution.ranks import check_launch
 from fourfold.lottery.controls import check_controls
-from fourfold.lottery.saving import check_checkpoint
 from fourfold.parts import check_fit, facts, is_own_data, look_in, measure
 from fourfold.record import Cluster, Spec, UserError, launched
 from fourfold.record.checks import check_file_name, check_number_of
 from fourfold.train import resolve_device, steps_per_epoch
 from fourfold.train.engines.optimizer import check_optimizer
 from fourfold.train.precision import check_precision
+from fourfold.train.saving import check_checkpoint
 
 MOST_TRIALS = 1_000_000
 """More can only be a slip of the keyboard, and would take days to be planned."""

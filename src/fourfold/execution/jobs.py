@@ -9,8 +9,8 @@ from typing import Any
 from fourfold.lottery._stability import Line
 from fourfold.lottery.controls import controls_left
 from fourfold.lottery.keeping import not_kept
-from fourfold.lottery.saving import AUTO, CheckpointEvery
 from fourfold.record import Cluster, RunStore, Spec, Trust
+from fourfold.train.saving import AUTO, CheckpointEvery
 
 
 @dataclass(frozen=True, kw_only=True)

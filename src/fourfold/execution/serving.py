@@ -18,12 +18,12 @@ from fourfold.execution.jobs import Job, Trial
 from fourfold.lottery._stability import Line, run_stability
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
-from fourfold.lottery.saving import Rule, Saving
 from fourfold.parts import explained
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.code_errors import UserCodeError
 from fourfold.record.same_run import check_metric
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
+from fourfold.train.saving import Rule, Saving
 
 BROKEN = "broken"
 """The kind of event that ends a trial whose user code has failed; others continue, and the trial can be resumed."""

@@ -16,7 +16,6 @@ from fourfold.data.items import Items
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
 from fourfold.lottery.rows import masks_of_row, promised
-from fourfold.lottery.saving import Saving
 from fourfold.lottery.seeds import derive_seed
 from fourfold.lottery.strategies import strategy_of
 from fourfold.lottery.training import OnEpoch, Round
@@ -25,6 +24,7 @@ from fourfold.parts import build, measure, sizes_of_real_twin, splits_of
 from fourfold.record import Row, RunStore, Spec, UserError
 from fourfold.record.store import Arrays
 from fourfold.train import ALONE, Ranks, Trained, TrainingFailedError, steps_per_epoch, train
+from fourfold.train.saving import Saving
 
 OnRow = Callable[[Row], None]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fourfold import models, pruning
 from fourfold.lottery.rows import made_by, mask_of_level, mask_of_row
-from fourfold.lottery.saving import Tell
 from fourfold.lottery.strategies import strategy_of
 from fourfold.record import TICKET, Row, RunStore, UserError
 from fourfold.record.arrays import Arrays, most_bytes
 from fourfold.record.errors import LostFileError
 from fourfold.train import TrainingFailedError
+from fourfold.train.saving import Tell
 
 if TYPE_CHECKING:
     from fourfold.lottery.levels import Level

@@ -12,7 +12,6 @@ from torch import nn
 from fourfold import pruning
 from fourfold.lottery.rewinding import Begin
 from fourfold.lottery.rows import make_row
-from fourfold.lottery.saving import Saving, TrainingSaver, Watching
 from fourfold.lottery.seeds import derive_seed
 from fourfold.nn import named_weights
 from fourfold.parts import build, check_weights, in_a_trial, is_own_model
@@ -20,6 +19,7 @@ from fourfold.pruning import Choice, Masks
 from fourfold.record import SCORED_AT_START, TICKET, Epoch, Row
 from fourfold.record.store import Arrays
 from fourfold.train import OutOfTimeError, Trained
+from fourfold.train.saving import Saving, TrainingSaver, Watching
 
 if TYPE_CHECKING:
     from fourfold.lottery.levels import Experiment

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 
-from fourfold.lottery.controls import equal_macs_mask
+from fourfold.lottery.control_training import equal_macs_mask
 from fourfold.lottery.keeping import keep_done
 from fourfold.lottery.levels import Experiment, recovery_of
 from fourfold.record import Row, RunStore, UserError

@@ -2,7 +2,7 @@
 
 Every kind of run × every file × every damage, on demand (five minutes):
 
-    FOURFOLD_SWEEP=1 pytest tests/lottery/test_lottery_repair.py
+    FOURFOLD_SWEEP=1 pytest tests/execution/test_execution_repair.py
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from fourfold.lottery._repair import repair
+from fourfold.execution._repair import repair
 from fourfold.record import RunStore, UserError
 from fourfold.record.inspection import Finding, inspect
 from fourfold.train import single_thread
