@@ -1,10 +1,5 @@
-"""Importing code of the user's: a file under a name of its own, or a module; and which files beside it are imported with it.
+"""Importing code of the user's: a file under a name of its own, or a module."""
 
-What is imported is seen by reading the code and never by running it, so that a change is noticed before anything runs, and in
-every process alike, also of what a function imports when it is called. Modules by names that are made at run time are not seen.
-"""
-
-import ast
 import hashlib
 import importlib
 import importlib.util
@@ -14,21 +9,15 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from fourfold.record.code_errors import in_code, user_error
 from fourfold.record.errors import UserError
 from fourfold.record.files import read_file
+from fourfold.record.imported_files import INSTALLED, LARGEST_CODE, Helper, files_of, helpers_of
 
 Check = Callable[[Mapping[str, str]], None]
 """Called with the SHA-256 of all files before one is executed; it raises for one that may not be."""
-
-_LARGEST_CODE = 2**26
-"""Bytes of a file of code."""
-
-INSTALLED = ("site-packages", "dist-packages")
-"""Folders of installed packages, of which only the package that was named is the user's code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +30,6 @@ class Imported:
     """Of the file's content."""
     helpers: Mapping[str, tuple[Path, str]]
     """Other files with their SHA-256, by path from where the source is named, or by module."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Helper:
-    """A file that is imported by another one."""
-
-    module: str
-    """Under which Python imports it."""
-    file: Path
-    sha256: str
 
 
 _importing = threading.RLock()
@@ -78,11 +57,11 @@ def import_code(source: str, folder: Path, named: str, check: Check) -> Imported
             return _module(source, folder, check)
         file = (folder / source).absolute()
         try:
-            content = read_file(file, _LARGEST_CODE)
+            content = read_file(file, LARGEST_CODE)
         except OSError as error:
             raise UserError(f"{file}: expected a file of Python code, found none ({error.strerror or error})") from error
         _look_in(file.parent)
-        helpers = _helpers_of(file, content, file.parent, None)
+        helpers = helpers_of(file, content, file.parent, None)
         names = {str(Path(named).parent / helper.file.relative_to(file.parent)): helper for helper in helpers}
         digest = hashlib.sha256(content).hexdigest()
         check({named: digest} | {name: helper.sha256 for name, helper in names.items()})
@@ -99,7 +78,7 @@ def source_file(source: str, folder: Path) -> tuple[str, Path] | None:
     if source.endswith(".py"):
         path = Path(source)
         return None if path.is_absolute() or ".." in path.parts else (path.as_posix(), folder / path)
-    for module, file in _files_of(source, folder):
+    for module, file in files_of(source, folder):
         if module == source:
             return file.relative_to(folder).as_posix(), file
     return None
@@ -108,12 +87,12 @@ def source_file(source: str, folder: Path) -> tuple[str, Path] | None:
 def digest_of(file: Path) -> str | None:
     """Return the SHA-256 of a file; None if it cannot be read."""
     try:
-        return hashlib.sha256(read_file(file, _LARGEST_CODE)).hexdigest()
+        return hashlib.sha256(read_file(file, LARGEST_CODE)).hexdigest()
     except OSError:
         return None
 
 
-def _files_and_digests(names: Mapping[str, _Helper]) -> dict[str, tuple[Path, str]]:
+def _files_and_digests(names: Mapping[str, Helper]) -> dict[str, tuple[Path, str]]:
     return {name: (helper.file, helper.sha256) for name, helper in names.items()}
 
 
@@ -149,11 +128,11 @@ def _module(name: str, folder: Path, check: Check) -> Imported:
         content = file.read_bytes()
         root = file.parents[name.count(".") + (file.name == "__init__.py")]
         only = name.partition(".")[0] if set(root.parts) & set(INSTALLED) else None
-        helpers = _helpers_of(file, content, root, only)
+        helpers = helpers_of(file, content, root, only)
         digest = hashlib.sha256(content).hexdigest()
         names = {helper.module: helper for helper in helpers if helper.file != file}
         check({name: digest} | {module: helper.sha256 for module, helper in names.items()})
-        every = [*names.values(), _Helper(module=name, file=file, sha256=digest)]
+        every = [*names.values(), Helper(module=name, file=file, sha256=digest)]
         _forget_changed(every)
         with _without_bytecode():
             module = importlib.import_module(name)
@@ -179,7 +158,7 @@ def _located(name: str) -> Path:
     """
     top = importlib.util.find_spec(name.partition(".")[0])
     for place in (top.submodule_search_locations or ()) if top else ():
-        for module, file in _files_of(name, Path(place).parent):
+        for module, file in files_of(name, Path(place).parent):
             if module == name:
                 return file
     spec = importlib.util.find_spec(name)
@@ -211,7 +190,7 @@ def _without_bytecode() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _forget_changed(helpers: list[_Helper]) -> None:
+def _forget_changed(helpers: list[Helper]) -> None:
     """Let modules be imported anew if the file of one has changed since this process imported it: others have its names."""
     if all(_loaded.get(helper.module, helper.sha256) == helper.sha256 for helper in helpers):
         return
@@ -221,100 +200,6 @@ def _forget_changed(helpers: list[_Helper]) -> None:
     importlib.invalidate_caches()
 
 
-def _remember(helpers: list[_Helper]) -> None:
+def _remember(helpers: list[Helper]) -> None:
     for helper in helpers:
         _loaded.setdefault(helper.module, helper.sha256)
-
-
-def _helpers_of(file: Path, content: bytes, root: Path, only: str | None) -> list[_Helper]:
-    """Return the files below a folder that a file imports, and those that they import, each once, by path.
-
-    Args:
-        file: The file.
-        content: What it holds.
-        root: The folder in which the first part of a module's name is looked up.
-        only: The one such part that counts; None means all but those of installed packages and of Python's own.
-
-    Raises:
-        UserError: Python would find another module than the one that lies there.
-    """
-    helpers: dict[Path, _Helper] = {}
-    waiting = [(file, content)]
-    while waiting:
-        importer, text = waiting.pop()
-        for name in _names(text, _package_of(importer, root)):
-            top = name.partition(".")[0]
-            if (only is not None and top != only) or not _is_beside(top, root, file):
-                continue
-            for module, path in _files_of(name, root):
-                if path == file or path in helpers:
-                    continue
-                try:
-                    code = read_file(path, _LARGEST_CODE)
-                except OSError:
-                    continue  # which importing it will tell
-                waiting.append((path, code))
-                if code.strip():
-                    helpers[path] = _Helper(module=module, file=path, sha256=hashlib.sha256(code).hexdigest())
-    return [helpers[path] for path in sorted(helpers)]
-
-
-@lru_cache(maxsize=1024)
-def _names(content: bytes, package: str) -> tuple[str, ...]:
-    """Return the modules that code imports wherever it does, by their whole names; of code with a mistake, none."""
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ()
-    names: dict[str, None] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(dict.fromkeys(alias.name for alias in node.names))
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level and package else []
-            base = ".".join(filter(None, [*parents, node.module or ""]))
-            names.update(dict.fromkeys(filter(None, [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)])))
-    return tuple(names)
-
-
-def _package_of(file: Path, root: Path) -> str:
-    """Return the package whose module a file is, as seen from a folder; nothing if that is the folder itself."""
-    return ".".join(file.parent.relative_to(root).parts) if file.is_relative_to(root) else ""
-
-
-def _files_of(name: str, root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the modules, and their files below a folder, that Python executes for the name of one: its packages first."""
-    words = name.split(".")
-    for count in range(1, len(words) + 1):
-        path = root.joinpath(*words[:count])
-        for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if candidate.is_file():
-                yield ".".join(words[:count]), candidate
-                break
-
-
-def _is_beside(top: str, root: Path, file: Path) -> bool:
-    """Whether a module by this name lies in a folder, and is what Python imports by it.
-
-    Raises:
-        UserError: another folder of somebody's own has one, too, which Python would take.
-    """
-    path = root / top
-    lies_there = path.with_suffix(".py").is_file() or path.is_dir()
-    if not lies_there or top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
-        return False
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):
-        return False
-    if spec is None:
-        return False
-    places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin and spec.has_location else [])]
-    if any(Path(place).resolve().is_relative_to(root.resolve()) for place in places):
-        return True
-    if places and not any(set(Path(place).parts) & set(INSTALLED) for place in places) and path.with_suffix(".py").is_file():
-        raise UserError(
-            f"{file}: expected `{top}` to be {path.with_suffix('.py')}, found {places[-1]}, which Python imports by this name; "
-            "rename one of them"
-        )
-    return False

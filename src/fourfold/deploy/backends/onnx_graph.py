@@ -55,6 +55,30 @@ def emit(graph: Graph, operation: Operation, kind: str, inputs: list[str], **att
         graph.add(kind, inputs, output, name, **attributes)
 
 
+class Chain:
+    """Nodes one after the other, of which the last makes an operation's value."""
+
+    def __init__(self, graph: Graph, operation: Operation) -> None:
+        self.graph, self.operation, self.count = graph, operation, 0
+        self.output, self.name = graph.value(operation.output), f"{operation.output}/{operation.name}"
+
+    def constant(self, array: Any, kind: Any = np.float32) -> str:
+        """Return the name of a new constant."""
+        self.count += 1
+        return self.graph.constant(np.array(array, kind), f"{self.output}/constant{self.count}")
+
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node on the way, and return the name of what it makes."""
+        self.count += 1
+        made = f"{self.output}/{kind}{self.count}"
+        self.graph.add(kind, list(inputs), made, f"{self.name}/{self.count}", **attributes)
+        return made
+
+    def last(self, kind: str, *inputs: str, **attributes: Any) -> None:
+        """Add the node that makes the value."""
+        emit(self.graph, self.operation, kind, list(inputs), **attributes)
+
+
 def inputs_of(graph: Graph, operation: Operation) -> list[str]:
     """Return what an operation's inputs are called."""
     return [graph.value(number) for number in operation.inputs]

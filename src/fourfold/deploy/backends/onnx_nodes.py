@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.deploy.backends.onnx_graph import Graph, emit, inputs_of
+from fourfold.deploy.backends.onnx_graph import Chain, Graph, emit, inputs_of
+from fourfold.deploy.backends.onnx_windows import adaptive_pool, insert_zeros, norm_pool, resize
 from fourfold.deploy.ir.operation import Operation, Shape
 from fourfold.deploy.ir.ops import (
     Activation,
@@ -29,7 +30,6 @@ from fourfold.deploy.ir.ops import (
     Slice,
     Softmax,
 )
-from fourfold.deploy.ir.ops.windows import window_margins
 
 Node = Callable[[Graph, Any, Shape], None]
 
@@ -48,68 +48,8 @@ _PLAIN = {
 """Functions that are a node without settings."""
 
 
-class _Chain:
-    """Nodes one after the other, of which the last makes an operation's value."""
-
-    def __init__(self, graph: Graph, operation: Operation) -> None:
-        self.graph, self.operation, self.count = graph, operation, 0
-        self.output, self.name = graph.value(operation.output), f"{operation.output}/{operation.name}"
-
-    def constant(self, array: Any, kind: Any = np.float32) -> str:
-        """Return the name of a new constant."""
-        self.count += 1
-        return self.graph.constant(np.array(array, kind), f"{self.output}/constant{self.count}")
-
-    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node on the way, and return the name of what it makes."""
-        self.count += 1
-        made = f"{self.output}/{kind}{self.count}"
-        self.graph.add(kind, list(inputs), made, f"{self.name}/{self.count}", **attributes)
-        return made
-
-    def largest_places(self, source: str, operation: NormPool) -> str:
-        """Add a max pooling, and return the name of the places of its maxima in all numbers of the map, one after the other."""
-        from onnx import helper
-
-        self.count += 1
-        outputs = [f"{self.output}/largest{self.count}", f"{self.output}/places{self.count}"]
-        settings: dict[str, Any] = {"kernel_shape": operation.kernel, "strides": operation.stride}
-        settings["dilations"] = operation.dilation
-        node = helper.make_node("MaxPool", [source], outputs, name=f"{self.name}/{self.count}/MaxPool", **settings)
-        self.graph.nodes.append(node)
-        return outputs[1]
-
-    def last(self, kind: str, *inputs: str, **attributes: Any) -> None:
-        """Add the node that makes the value."""
-        emit(self.graph, self.operation, kind, list(inputs), **attributes)
-
-
-def _norm_pool(graph: Graph, operation: NormPool, shape: Shape) -> None:
-    """Pool the squared norms with their places, and gather all components there."""
-    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
-    channels, height, width = shape
-    n, numbers = operation.n, channels // operation.n
-    pooled = operation.output_shape(shape)
-    (top, bottom), (left, right) = window_margins(operation, shape)
-    split = chain.add("Reshape", chain.add("Mul", x, x), chain.constant([0, n, numbers, height, width], np.int64))
-    norms = chain.add("ReduceSum", split, chain.constant([1], np.int64), keepdims=0)
-    around = x
-    if top or bottom or left or right:
-        padding = chain.constant([0, 0, top, left, 0, 0, bottom, right], np.int64)
-        norms = chain.add("Pad", norms, padding, chain.constant(-1.0), mode="constant")
-        around = chain.add("Pad", x, padding, chain.constant(0.0), mode="constant")
-    places = chain.largest_places(norms, operation)
-    flat = chain.add("Mod", places, chain.constant((height + top + bottom) * (width + left + right), np.int64))
-    everywhere = chain.add("Unsqueeze", flat, chain.constant([1], np.int64))
-    everywhere = chain.add("Expand", everywhere, chain.constant([1, n, 1, 1, 1], np.int64))
-    everywhere = chain.add("Reshape", everywhere, chain.constant([0, channels, pooled[1] * pooled[2]], np.int64))
-    rows = chain.add("Reshape", around, chain.constant([0, channels, -1], np.int64))
-    picked = chain.add("GatherElements", rows, everywhere, axis=2)
-    chain.last("Reshape", picked, chain.constant([0, *pooled], np.int64))
-
-
 def _activation(graph: Graph, operation: Activation, shape: Shape) -> None:
-    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    chain, (x,) = Chain(graph, operation), inputs_of(graph, operation)
     alpha, beta = operation.alpha, operation.beta
     match operation.function:
         case "gelu" | "gelu_tanh" as function:
@@ -139,7 +79,7 @@ def _activation(graph: Graph, operation: Activation, shape: Shape) -> None:
 
 
 def _prelu(graph: Graph, operation: PRelu, shape: Shape) -> None:
-    chain = _Chain(graph, operation)
+    chain = Chain(graph, operation)
     chain.last("PRelu", *inputs_of(graph, operation), chain.constant(operation.slope.reshape(-1, *[1] * (len(shape) - 1))))
 
 
@@ -156,14 +96,14 @@ def _concat(graph: Graph, operation: Concat, shape: Shape) -> None:
 
 def _constant(graph: Graph, operation: Constant, shape: Shape) -> None:
     """As many times as there are images."""
-    chain = _Chain(graph, operation)
+    chain = Chain(graph, operation)
     images = chain.add("Shape", graph.value(0), start=0, end=1)
     sizes = chain.add("Concat", images, chain.constant(operation.shape, np.int64), axis=0)
     chain.last("Expand", chain.constant(operation.numbers.reshape(1, *operation.shape)), sizes)
 
 
 def _reshape(graph: Graph, operation: Reshape, shape: Shape) -> None:
-    chain = _Chain(graph, operation)
+    chain = Chain(graph, operation)
     chain.last("Reshape", *inputs_of(graph, operation), chain.constant([0, *operation.shape], np.int64))
 
 
@@ -172,7 +112,7 @@ def _permute(graph: Graph, operation: Permute, shape: Shape) -> None:
 
 
 def _slice(graph: Graph, operation: Slice, shape: Shape) -> None:
-    chain, step = _Chain(graph, operation), -operation.step if operation.reverse else operation.step
+    chain, step = Chain(graph, operation), -operation.step if operation.reverse else operation.step
     end = operation.start + (operation.size - 1) * step + (-1 if operation.reverse else 1)
     ends = [-(2**63) if end < 0 else end]
     settings = ([operation.start], ends, [operation.axis + 1], [step])
@@ -180,76 +120,21 @@ def _slice(graph: Graph, operation: Slice, shape: Shape) -> None:
 
 
 def _pad(graph: Graph, operation: Pad, shape: Shape) -> None:
-    chain = _Chain(graph, operation)
+    chain = Chain(graph, operation)
     pads = chain.constant([0, *operation.before, 0, *operation.after], np.int64)
     mode = {"replicate": "edge", "circular": "wrap"}.get(operation.mode, operation.mode)
     value = [chain.constant(operation.value)] if mode == "constant" else []
     chain.last("Pad", *inputs_of(graph, operation), pads, *value, mode=mode)
 
 
-def _insert_zeros(graph: Graph, operation: InsertZeros, shape: Shape) -> None:
-    """A transposed convolution of each channel with a kernel of a single one."""
-    chain = _Chain(graph, operation)
-    ones = chain.constant(np.ones((shape[0], 1, 1, 1)))
-    chain.last(
-        "ConvTranspose", *inputs_of(graph, operation), ones, group=shape[0], strides=operation.factors, kernel_shape=[1, 1]
-    )
-
-
-def _sandwiched(chain: _Chain, x: str, rows: NDArray[Any], columns: NDArray[Any]) -> None:
-    """Add rows · x · columns, of matrices (rows made, rows) and (columns, columns made)."""
-    chain.last("MatMul", chain.constant(rows), chain.add("MatMul", x, chain.constant(columns)))
-
-
-def _resize(graph: Graph, operation: Resize, shape: Shape) -> None:
-    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
-    if operation.mode == "nearest":
-        rows, columns = (operation.neighbours(axis, shape[axis + 1])[0] for axis in (0, 1))
-        chain.last(
-            "Gather", chain.add("Gather", x, chain.constant(rows, np.int64), axis=2), chain.constant(columns, np.int64), axis=3
-        )
-        return
-    matrices = []
-    for axis in (0, 1):
-        first, second, share = operation.neighbours(axis, shape[axis + 1])
-        matrix, places = np.zeros((operation.size[axis], shape[axis + 1])), np.arange(operation.size[axis])
-        np.add.at(matrix, (places, first), 1 - share)
-        np.add.at(matrix, (places, second), share)
-        matrices.append(matrix)
-    _sandwiched(chain, x, matrices[0], matrices[1].T)
-
-
-def _adaptive_pool(graph: Graph, operation: AdaptivePool, shape: Shape) -> None:
-    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
-    spans = [list(zip(*operation.windows(axis, shape[axis + 1]), strict=True)) for axis in (0, 1)]
-    if operation.function == "mean":
-        matrices = []
-        for axis in (0, 1):
-            matrix = np.zeros((operation.size[axis], shape[axis + 1]))
-            for row, (start, end) in enumerate(spans[axis]):
-                matrix[row, start:end] = 1 / (end - start)
-            matrices.append(matrix)
-        _sandwiched(chain, x, matrices[0], matrices[1].T)
-        return
-    for axis in (0, 1):  # windows of one length, the shorter ones with their last place twice
-        longest = max(end - start for start, end in spans[axis])
-        places = [[min(start + k, end - 1) for k in range(longest)] for start, end in spans[axis]]
-        seen = chain.add("Gather", x, chain.constant(places, np.int64), axis=axis + 2)
-        reduced = ("ReduceMax", seen, chain.constant([axis + 3], np.int64))
-        if axis == 0:
-            x = chain.add(*reduced, keepdims=0)
-        else:
-            chain.last(*reduced, keepdims=0)
-
-
 def _reduce(graph: Graph, operation: Reduce, shape: Shape) -> None:
-    chain = _Chain(graph, operation)
+    chain = Chain(graph, operation)
     axes = chain.constant([axis + 1 for axis in operation.axes], np.int64)
     chain.last(f"Reduce{operation.function.capitalize()}", *inputs_of(graph, operation), axes, keepdims=1)
 
 
 def _normalize(graph: Graph, operation: Normalize, shape: Shape) -> None:
-    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    chain, (x,) = Chain(graph, operation), inputs_of(graph, operation)
     axes = chain.constant([2], np.int64)
     rows = chain.add("Reshape", x, chain.constant([0, operation.blocks, -1], np.int64))
     if operation.center:
@@ -272,7 +157,7 @@ _GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "tanh": (0,)}
 
 
 def _recurrent(graph: Graph, operation: Recurrent, shape: Shape) -> None:
-    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    chain, (x,) = Chain(graph, operation), inputs_of(graph, operation)
     gates, hidden = _GATES[operation.cell], operation.hidden
 
     def ordered(numbers: NDArray[Any], width: int) -> NDArray[Any]:
@@ -298,7 +183,7 @@ def _recurrent(graph: Graph, operation: Recurrent, shape: Shape) -> None:
 
 
 def _embedding(graph: Graph, operation: Embedding, shape: Shape) -> None:
-    chain, (x,) = _Chain(graph, operation), inputs_of(graph, operation)
+    chain, (x,) = Chain(graph, operation), inputs_of(graph, operation)
     within = chain.add("Clip", x, chain.constant(0), chain.constant(operation.rows - 1))
     table = chain.constant(operation.numbers.reshape(operation.rows, -1))
     chain.last("Gather", table, chain.add("Cast", within, to=7), axis=0)  # 7: int64
@@ -314,15 +199,15 @@ NODES: dict[type[Operation], Node] = {
     Permute: _permute,
     Slice: _slice,
     Pad: _pad,
-    InsertZeros: _insert_zeros,
-    Resize: _resize,
-    AdaptivePool: _adaptive_pool,
+    InsertZeros: insert_zeros,
+    Resize: resize,
+    AdaptivePool: adaptive_pool,
     Reduce: _reduce,
     Normalize: _normalize,
     Softmax: _softmax,
     MatMul: _matmul,
     Recurrent: _recurrent,
     Embedding: _embedding,
-    NormPool: _norm_pool,
+    NormPool: norm_pool,
 }
 """By the class of the operation."""
