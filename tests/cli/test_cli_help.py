@@ -54,7 +54,10 @@ def test_help_names_every_command(words):
     [
         ("run", "--algebra --trials --device --out --data-dir --workers --budget --keep --dry-run --epochs --learning-rate"),
         ("run", "--precision --prune-fraction --max-level --track --track-dir"),
-        ("sweep", "--set --algebra --trials --level --study --seed --validation --out --data-dir --workers --budget --dry-run"),
+        (
+            "sweep",
+            "--set --algebra --trials --level --optuna --seed --validation --out --data-dir --workers --budget --dry-run",
+        ),
         ("info", "--algebra --classes --head --tables"),
         ("report", "--out"),
         ("data", "--data-dir"),
@@ -64,7 +67,7 @@ def test_help_names_every_command(words):
 def test_help_of_a_command_describes_every_flag(name, flags):
     ended = call(*name.split(), "--help")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith(f"usage: fourfold {name} ")
+    assert ended.out.startswith(f"Usage: fourfold {name} ")
     for flag in flags.split():
         assert flag in ended.out.replace(",", " ").split()
 

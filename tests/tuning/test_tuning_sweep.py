@@ -175,7 +175,7 @@ def test_words_that_are_no_space_are_one_sentence(words, sentence):
         (
             "train.learning_rate=1e-4:1e-2",
             False,
-            r"`train\.learning_rate` is a range, from which a study chooses: add --study N",
+            r"`train\.learning_rate` is a range, from which a study chooses: add --optuna N",
         ),
         ("train.epochs=3", False, r"there is nothing to sweep: give a field more than one value"),
         ("train.epochs=3", True, r"there is nothing to sweep"),

@@ -1,19 +1,13 @@
 """The command line: one thin file a command, imported only when the command is given."""
 
-import contextlib
-import functools
-import io
-import itertools
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
 
 from fourfold.cli.streams import prepare_streams, say
-from fourfold.record.errors import RankError, UserError, nearest, suggesting, unknown
+from fourfold.record.errors import RankError, UserError, unknown
 from fourfold.record.launch import launched
 from fourfold.record.text import sentence, shortened
 
@@ -31,7 +25,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "status": "Show how far runs have come.",
         "report": "Write figures, tables and one HTML page.",
         "stability": "Measure whether other orders and trials find the same tickets.",
-        "reproduce": "Redo a figure or table of the papers, or judge their claims.",
+        "reproduce": "Redo a figure or a table of the papers.",
+        "claims": "Judge the papers' claims by the rows there are.",
         "check": "Verify every file of a run; `--repair` trains lost ones again.",
     },
     "Deployment": {
@@ -81,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             time.sleep(HEAR_SECONDS)
         if shows_traceback:
             traceback.print_exception(error)
-        told = error.shown
-        say(f"fourfold: rank {rank}: {told}" if rank else f"fourfold: {told}", sys.stderr)
+        say(f"fourfold: rank {rank}: {error.shown}" if rank else f"fourfold: {error.shown}", sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if not _rank():
@@ -98,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(words: list[str]) -> None:
-    """Run a command, and write what it has printed while somebody can still see that nobody reads it."""
+    """Run a command, and write what it has printed while a reader that has gone can still be noticed."""
     try:
         _dispatch(words)
     except SystemExit:  # --help ends so, too
@@ -135,63 +129,18 @@ def _dispatch(words: list[str]) -> None:
         raise unknown("command", " ".join(words[:2]) if family else name, COMMANDS, "`fourfold --help` describes all")
     if launched() and name != "run":
         raise UserError(f"`fourfold {name}` runs in one process: start it without torchrun")
-    _check_no_empty(rest)
     command = import_module(f"fourfold.cli.{name.replace(' ', '_')}").command
-    _parse(command, f"fourfold {name}", rest)()
+    if "-h" in rest or "--help" in rest:
+        from fourfold.cli.help import help_of
+
+        print(help_of(name, command), end="")
+        return
+    from fourfold.cli.parsing import parse
+
+    parse(command, f"fourfold {name}", rest)()
 
 
 def _described(title: str, commands: Mapping[str, str]) -> str:
     """Return a group of commands with a line for each."""
     width = max(map(len, COMMANDS))
     return "\n".join([f"{title}:", *(f"  {name:{width}}  {text}" for name, text in commands.items())])
-
-
-def _check_no_empty(words: list[str]) -> None:
-    """Raise `UserError` for an option whose value is empty, such as a variable of a script that was never set."""
-    for option, word in itertools.pairwise(["", *words]):
-        if word == "" or (word.startswith("--") and word.endswith("=")):
-            raise UserError(f"`{word.rstrip('=') or option or 'an argument'}` (='') must not be empty")
-
-
-def _parse(command: Callable[..., None], program: str, words: list[str]) -> Callable[[], None]:
-    """Return the command with its arguments; what the parser has against them becomes one sentence."""
-    import tyro
-
-    @functools.wraps(command)
-    def later(*positional: Any, **named: Any) -> Callable[[], None]:
-        return functools.partial(command, *positional, **named)
-
-    complaint = io.StringIO()
-    style = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)  # `--workers None` and `--no-dry-run` help nobody
-    try:
-        with contextlib.redirect_stderr(complaint):
-            parsed: Callable[[], None] = tyro.cli(later, prog=program, args=words, config=style)
-            return parsed
-    except SystemExit as ending:
-        if not ending.code:
-            raise
-        near, said = list[str](), _first_sentence(complaint.getvalue())
-        if unrecognized := re.match(r"Unrecognized options: (--[^\s,=]+)", said):
-            near, said = nearest(unrecognized[1], _options(later, style)), f"unknown option {unrecognized[1]}"
-        raise UserError(suggesting(said, near, f"`{program} --help` describes all options")) from None
-
-
-def _options(command: Callable[..., Any], style: tuple[Any, ...]) -> set[str]:
-    """Return the options of a command, as its help names them."""
-    import tyro
-
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        tyro.cli(command, args=["--help"], config=style)
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text.getvalue()))
-
-
-def _first_sentence(box: str) -> str:
-    """Return what the parser's framed complaint says between its title and its first rule."""
-    lines = [line.strip("│╭╮╰╯|+ ") for line in box.strip().splitlines()[1:]]
-    said = itertools.takewhile(_is_text, itertools.dropwhile(lambda line: not _is_text(line), lines))
-    return " ".join(said).rstrip(".") or "wrong arguments"
-
-
-def _is_text(line: str) -> bool:
-    return line.strip("─-") != ""

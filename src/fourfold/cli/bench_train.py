@@ -39,11 +39,10 @@ def command(
 
     Args:
         presets: Experiments of `fourfold presets`, or of your own, such as roads.py.
-        algebra: Algebras to measure: real, complex, quaternion, octonion, phm (learned); default real and quaternion, or what a
-            file with several experiments names.
+        algebra: Algebras to measure; default real and quaternion, or what a file with several experiments names.
         density: Kept weights / weights; below 1 by magnitude of the initial weights.
         rounds: Rounds of about two seconds and what the plain loop takes.
-        precision: Of ours and of the matrix product: float32, tf32 (on a GPU) or bf16; default as the preset.
+        precision: Of ours and of the matrix product, tf32 on a GPU alone; default as the preset.
         device: auto (CUDA where there is one), cpu, cuda or cuda:N.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache, with download.
     """

@@ -28,8 +28,8 @@ def command(
     `list` names those of installed packages, too, and with an experiment of your own those of its data alone.
 
     Args:
-        action: list, get (download with checksums), check (read every file and compare it with the official one) or pack
-            (convert an ImageNet's batches into files that are mapped into memory; the same command resumes after a stop).
+        action: get downloads a data set and verifies its checksums, check reads every file and compares it with the official
+            one, and pack converts an ImageNet's batches into files that are mapped into memory, and resumes after a stop.
         name: A data set of `fourfold data list`; for list, an experiment of your own, such as roads.py.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
     """

@@ -50,15 +50,15 @@ def command(
         run: A run's folder, or the id of one in ./runs.
         level: The level, 0 being the dense network.
         trial: The trial.
-        to: artifact (one small file, docs/artifact.md), c (one .c and one .h), web (one HTML page that classifies images in any
-            browser, offline; takes clang and lld), onnx (dense), or torch (the state dict of the
-            network that `fourfold.models` builds, as safetensors), or pt2 (a torch.export program, which torch loads without
-            fourfold and without the network's code).
+        to: artifact is one small file (docs/artifact.md), c one .c and one .h, web an HTML page that classifies images in any
+            browser, offline, and takes clang and lld; onnx is dense, torch the state dict of the network that `fourfold.models`
+            builds, as safetensors, and pt2 a torch.export program, which torch loads without fourfold and without the network's
+            code.
         out: The file, or for c the folder, to write; default: named by run, trial and level.
-        values: Weights of an artifact: fp32, fp16, int8 (with ranges from training images, where they lie here) or codebook.
-            Of c and web: fp32, or int8, for which the training images must lie here.
+        values: Of an artifact's weights; int8 takes ranges from training images, where they lie here. Of c and web: fp32, or
+            int8, for which the training images must lie here.
         entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
-        ranges: Of int8 arithmetic, by the training images' values: max, percentile (99.99 %) or mse.
+        ranges: Of int8 arithmetic, by the training images' values; percentile is that of 99.99 %.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
         code: The file of your own code that the run names, such as roads.py.
         trust_code: Import the code that the run names, from the current folder, whatever it is.

@@ -30,9 +30,9 @@ def command(
 
     Args:
         model: A model's name; or an experiment of your own, such as roads.py; without one, all models are listed.
-        algebra: real, complex, quaternion or octonion; several are printed below each other.
+        algebra: Algebras, which are printed below each other.
         classes: Outputs of the network, of detectors the classes of boxes; default 10, of detectors 20, of texts 256.
-        head: Output layer: real (paper 1) or algebra (paper 2).
+        head: The output layer: real as in paper 1, or of the algebra as in paper 2.
         tables: Print the papers' tables of parameters instead.
     """
     for name in algebra:

@@ -35,7 +35,7 @@ class Machines:
     """When a level is saved while it is trained: epoch, off, or a time such as 5m; default after every epoch and every 5m
     inside one, as long as that takes no more than a hundredth of the time."""
     executor: str = "local"
-    """local, or ray: a cluster, or without an address a Ray of its own on this machine."""
+    """Whether this machine runs the trials, or Ray: a cluster, or without an address a Ray of its own on this machine."""
     address: Maybe[str] = None
     """HOST:PORT of the head of a Ray cluster that this machine is part of; default $RAY_ADDRESS."""
     gpus_per_trial: Maybe[float] = None
@@ -67,10 +67,10 @@ class Machines:
         return None
 
     @property
-    def first_given(self) -> str | None:
+    def first_flag(self) -> str | None:
         """The first flag with another value than its default, for commands that train sometimes; None if there is none."""
-        given = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
-        return next((f"--{name.replace('_', '-')}" for name in given), None)
+        names = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
+        return next((f"--{name.replace('_', '-')}" for name in names), None)
 
     @property
     def place(self) -> "torch.device":

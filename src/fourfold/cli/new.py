@@ -24,8 +24,7 @@ def command(
 
     Args:
         file: The file, such as roads.py; one that is there is left alone.
-        task: classification, segmentation, detection, sequences, multilabel, regression, or custom
-            for a loss and a metric of your own.
+        task: What the network is asked; custom has a loss and a metric of its own.
     """
     if task not in TASKS:
         raise unknown("task", task, TASKS)

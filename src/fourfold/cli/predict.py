@@ -40,8 +40,8 @@ def command(
         images: PNG, JPEG and what else Pillow reads; or .npy, or .npz with arrays, of uint8, (height, width, channels) or
             several of them.
         top: Classes to print for each.
-        resize: What becomes of pictures of another size than the network was trained on: crop (scaled, and the middle taken),
-            fit (scaled as a whole, black beside it) or stretch. Without it they are refused.
+        resize: What becomes of images of another size than the network was trained on: crop scales them and takes the middle,
+            fit scales them as a whole and puts black beside them. Without it they are refused.
     """
     if not images:
         raise UserError("`fourfold predict` needs an image after the artifact")

@@ -11,61 +11,65 @@ from rich.console import Console
 from rich.table import Table
 
 from fourfold.cli.arguments import AnyNumber, Flag, Maybe
+from fourfold.cli.claims import command as claims
 from fourfold.cli.duration import format_duration
 from fourfold.cli.experiments import is_own, one_sentence, specs_for
 from fourfold.cli.machines import HERE, Flags, Machines
+from fourfold.cli.options import HIDDEN
 from fourfold.cli.printing import make_console
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.record.errors import unknown
 
 CLAIMS = "claims"
+"""The name that `fourfold claims` had here, and that still works."""
 
 
 def command(
-    what: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="FIGURE|TABLE|PRESET|claims")] = None,
-    runs: Annotated[AnyNumber[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN…")] = (),
+    what: Annotated[Maybe[str], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    runs: Annotated[AnyNumber[Path], tyro.conf.Positional, HIDDEN] = (),
     scale: float = 1.0,
     dry_run: Flag = False,
     out: Maybe[Path] = None,
     machines: Flags = HERE,
 ) -> None:
-    """Reproduce a figure or a table of the two papers, or judge their claims by the rows there are.
+    """Reproduce a figure or a table of the two papers.
 
     A figure runs what is missing of its experiments (the same command resumes after an interruption) and draws our
     counterpart with the published curve behind it. A preset or an experiment of your own is run as its figure would be, which
     --scale makes smaller. Without a name, all names are listed.
 
     Args:
-        what: A figure such as p1-fig4c, a table (p1-table1, p2-params), claims, a preset, or an experiment of your own, such as
+        what: A figure such as p1-fig4c, a table (p1-table1, p2-params), a preset, or an experiment of your own, such as
             roads.py.
-        runs: For claims: folders of runs, or folders that hold them; default runs.
+        runs: Of claims, which earlier versions had here.
         scale: A smaller version of a figure, such as 0.1: fewer trials, epochs and levels, under names of their own.
         dry_run: Say how long each figure will take on this machine, and stop.
-        out: Folder of the runs, and of the report below it (default runs); for claims, of the report (default report).
+        out: Folder of the runs, and of the report below it; default runs.
         machines: What runs trials, and how long it may.
     """
     from fourfold.report.paper_figures import FIGURES, TABLES
 
-    given = next((f"--{name}" for name, is_given in {"scale": scale != 1, "dry-run": dry_run}.items() if is_given), None)
-    given = given or machines.first_given
+    flags = {"--scale": scale != 1, "--dry-run": dry_run}
+    first_flag = next((name for name, is_set in flags.items() if is_set), None) or machines.first_flag
     console = make_console(None if sys.stdout.isatty() else 200)
     if what == CLAIMS:
-        if given:
-            raise UserError(f"`claims` are judged by rows that are there: {given} is for figures")
-        _claims(console, runs or (Path("runs"),), out or Path("report"))
+        if first_flag:
+            raise UserError(f"`{first_flag}` cannot be combined with claims, which are judged by the rows there are")
+        claims(runs or (Path("runs"),), out or Path("report"))
         return
     if runs:
         raise UserError(
-            f"{what} takes no folders of runs (={', '.join(map(str, runs))}): they are for `claims`, --out is for figures"
+            f"`{what}` cannot be combined with folders of runs (={', '.join(map(str, runs))}): `fourfold claims` takes them, "
+            "and --out names that of a figure"
         )
     if what in TABLES:
-        if given or out is not None:
-            raise UserError(f"{what} is computed from the models: {given or '--out'} is for figures")
+        if first_flag or out is not None:
+            raise UserError(f"`{first_flag or '--out'}` cannot be combined with {what}, which is computed from the models")
         _table(console, what)
         return
     if what is None and not dry_run:
-        if given or out is not None:
-            raise UserError(f"{given or '--out'} needs a figure; `fourfold reproduce` lists them")
+        if first_flag or out is not None:
+            raise UserError(f"`{first_flag or '--out'}` must come with a figure; `fourfold reproduce` lists them")
         _list(console)
         return
     from fourfold.report.scaling import check_scale
@@ -81,7 +85,7 @@ def command(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
+class _FigureRuns:
     """The experiments of a figure, scaled."""
 
     name: str
@@ -101,7 +105,7 @@ class _Wanted:
         return [spec if self.last_level is None else _bounded(spec, self.last_level) for spec in self.whole]
 
 
-def _named(name: str, scale: float) -> _Wanted:
+def _named(name: str, scale: float) -> _FigureRuns:
     """Return what a figure, a preset or an experiment of the user's own asks for.
 
     Raises:
@@ -114,19 +118,19 @@ def _named(name: str, scale: float) -> _Wanted:
     if name in FIGURES:
         return _of_figure(name, scale)
     if name not in PRESETS and not is_own(name):
-        known = [*FIGURES, *TABLES, CLAIMS]
+        known = [*FIGURES, *TABLES]
         raise unknown("figure or table", name, known, "`fourfold reproduce` describes them")
     specs = [scaled(spec, scale) for spec in specs_for(name, None, "text", {})]
-    return _Wanted(name=name, label=specs[0].preset, whole=specs, trials=scaled_trials(TRIALS[1], scale))
+    return _FigureRuns(name=name, label=specs[0].preset, whole=specs, trials=scaled_trials(TRIALS[1], scale))
 
 
-def _of_figure(name: str, scale: float) -> _Wanted:
+def _of_figure(name: str, scale: float) -> _FigureRuns:
     from fourfold import presets
     from fourfold.report.paper_figures import FIGURES
     from fourfold.report.scaling import scaled, scaled_trials
 
     figure = FIGURES[name]
-    return _Wanted(
+    return _FigureRuns(
         name=name,
         label=name if scale == 1 else f"{name}-scale-{scale:g}",
         whole=[scaled(presets.get(preset, algebra=algebra), scale) for preset in figure.presets for algebra in figure.algebras],
@@ -136,44 +140,44 @@ def _of_figure(name: str, scale: float) -> _Wanted:
     )
 
 
-def _run(console: Console, wanted: _Wanted, out: Path, machines: Machines) -> None:
+def _run(console: Console, figure: _FigureRuns, out: Path, machines: Machines) -> None:
     """Run what is missing of a figure, write its report and say where its pictures are."""
     from fourfold import execution, report
     from fourfold.cli.live import follow
 
-    trials = wanted.trials
-    to_run, there = _split(wanted, out)
+    trials = figure.trials
+    to_run, there = _split(figure, out)
     rows = []
     if to_run:
         with follow(console, to_run, trials, out) as on_event, one_sentence(to_run):
             rows = execution.run_job(machines.job(to_run, trials=trials, out=out), on_event)
     if rows or there:
         folders = [out / spec.id for spec in (*there, *to_run)]
-        page = report.build(folders, out / f"{wanted.label}-report")
+        page = report.build(folders, out / f"{figure.label}-report")
         console.print(report.summary(row for run in report.read_runs(folders) for row in run.rows))
         for picture in sorted((page.parent / "figures").glob("*.png")):
-            if not wanted.pictures or any(picture.stem.endswith(f"-{kind}") for kind in wanted.pictures):
+            if not figure.pictures or any(picture.stem.endswith(f"-{kind}") for kind in figure.pictures):
                 console.print(f"figure  {picture}")
         console.print(f"page    {page}")
     if any(RunStore.expecting(out, spec).failure(trial) for spec in to_run for trial in range(trials)):
         sys.exit(1)
 
 
-def _forecast(console: Console, chosen: Sequence[_Wanted], out: Path, machines: Machines) -> None:
+def _forecast(console: Console, chosen: Sequence[_FigureRuns], out: Path, machines: Machines) -> None:
     """Print how much of each figure is left and about how long it takes."""
     from fourfold.report.forecast import forecast
     from fourfold.timing.clock import Clock
 
     clock, workers = Clock(machines.place), machines.at_a_time
-    for wanted in chosen:
-        trials = wanted.trials
-        to_run, there = _split(wanted, out)
+    for figure in chosen:
+        trials = figure.trials
+        to_run, there = _split(figure, out)
         left = forecast(to_run, trials=trials, out=out, clock=clock, workers=workers)
         done = f", {left.levels_done} done already" if left.levels_done else ""
         presets = ", ".join(dict.fromkeys(spec.preset for spec in (*to_run, *there)))
-        algebras = " and ".join(dict.fromkeys(spec.model.algebra for spec in wanted.whole))
+        algebras = " and ".join(dict.fromkeys(spec.model.algebra for spec in figure.whole))
         console.print(
-            f"{wanted.name:13}  about {format_duration(left.seconds)} for {left.levels} levels{done}, {workers} at a time: "
+            f"{figure.name:13}  about {format_duration(left.seconds)} for {left.levels} levels{done}, {workers} at a time: "
             f"{presets}; {trials} trial{'s' if trials > 1 else ''} of each, {algebras}",
         )
 
@@ -182,32 +186,17 @@ def _bounded(spec: Spec, last_level: int) -> Spec:
     return replace(spec, stop=replace(spec.stop, max_level=last_level))
 
 
-def _split(wanted: _Wanted, out: Path) -> tuple[list[Spec], list[Spec]]:
+def _split(figure: _FigureRuns, out: Path) -> tuple[list[Spec], list[Spec]]:
     """Return the experiments that have to be run, and those whose longer run has every level that the figure needs."""
     to_run: list[Spec] = []
     there: list[Spec] = []
-    for whole, spec in zip(wanted.whole, wanted.specs, strict=True):
+    for whole, spec in zip(figure.whole, figure.specs, strict=True):
         store = RunStore.expecting(out, whole)
-        enough = wanted.last_level is not None and all(
-            len(store.rows(trial)) > wanted.last_level for trial in range(wanted.trials)
+        enough = figure.last_level is not None and all(
+            len(store.rows(trial)) > figure.last_level for trial in range(figure.trials)
         )
         (there if enough else to_run).append(whole if enough else spec)
     return to_run, there
-
-
-def _claims(console: Console, runs: tuple[Path, ...], out: Path) -> None:
-    from fourfold import report
-    from fourfold.report.claims import count_sentence, judge, ours_in_words, theirs_in_words
-
-    page = report.build(runs, out, every_claim=True)
-    judged = judge(report.experiments(report.read_runs(runs)))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("claim", "our rows", "what they say", "their data", "command for more rows"):
-        table.add_column(column)
-    for one in judged:
-        table.add_row(one.name, one.verdict, ours_in_words(one), theirs_in_words(one), one.command or "")
-    console.print(table)
-    console.print(f"\n{count_sentence(judged)}\nclaims  {out / 'claims.md'}\npage    {page}")
 
 
 def _table(console: Console, name: str) -> None:
@@ -226,5 +215,4 @@ def _list(console: Console) -> None:
         table.add_row(name, figure.shows, ", ".join(figure.presets), str(figure.trials))
     for name, shows in TABLES.items():
         table.add_row(name, shows, "", "")
-    table.add_row(CLAIMS, "every claim of both papers that rows can test, by the rows there are", "", "")
     console.print(table)

@@ -62,7 +62,7 @@ def command(
         preset: An experiment of `fourfold presets`; a file whose function `experiment` returns one, as `fourfold new` writes
             it; or classify or regress, with --data and --model.
         settings: Any field of its spec, by its name in spec.json: prune.score=synflow, data.crop=2.
-        algebra: Algebras to compare: real, complex, quaternion, octonion, phm (learned); default real and quaternion.
+        algebra: Algebras to compare, of which phm is learned; default real and quaternion.
         trials: Trials (seeds) of each algebra.
         out: Folder of the runs; the report is written below it too.
         parts: Under torchrun, parts of each batch, which the processes share; more need less memory.
@@ -70,22 +70,21 @@ def command(
         data: Data of your own: photos/ (a folder of class folders, with --size where images differ in size), data.npz, or
             roads.py:data.
         model: A network of `fourfold info`, or one of your own, as roads.py:net.
-        task: classification, segmentation, detection, language, multilabel, regression, or one of your own, as roads.py:task.
+        task: What the network is asked: a task by name, or one of your own, as roads.py:task.
         size: Height and width that the images of a folder are brought to, by --set data.resize=crop, fit or stretch.
-        bad_images: What becomes of damaged images of a folder: refuse (name one and stop) or skip; default refuse.
-        accept_changed_code: Go on although the code of your own has changed since the run began.
+        bad_images: What becomes of damaged images of a folder; refuse, the default, names one and stops.
+        accept_changed_code: Resume although the code of your own has changed since the run began.
         dry_run: Print the plan and stop.
         epochs: Epochs of each training; default as the preset.
         learning_rate: Step size at the start; default as the preset.
-        precision: Of the networks' products: float32, tf32 (on a GPU) or bf16; default as the preset.
+        precision: Of the networks' products, tf32 on a GPU alone; default as the preset.
         prune_fraction: Part of the remaining weights that each level removes; default as the preset.
         max_level: The last level in any case; default as the preset.
-        protocol: text, as the paper has it, or released, as its released code does it.
-        controls: What to hold the tickets against once a trial has ended: random-init, shuffled-layer, shuffled-global,
-            random-layer, erk-random, inverted, small-dense, equal-macs.
+        protocol: Whether to follow the paper's text or its released code.
+        controls: What to hold the tickets against once a trial has ended.
         control_levels: Levels that controls are run for, or all.
         classes: Some classes alone: a number of them, drawn once and for all, or two labels and more.
-        track: Trackers that get the figures too: tensorboard, wandb, mlflow, trackio.
+        track: Trackers that get the metrics, too.
         track_dir: Where trackers put their files; default `tracking` below the runs' folder.
         machines: What runs trials, and how long it may.
     """

@@ -26,7 +26,7 @@ def command(
     algebra: tuple[str, ...] = ("real", "quaternion"),
     trials: int = 3,
     level: int = 0,
-    study: Maybe[int] = None,
+    optuna: Annotated[Maybe[int], tyro.conf.arg(aliases=("--study",))] = None,
     seed: Maybe[int] = None,
     validation: Maybe[int] = None,
     protocol: str = "text",
@@ -41,21 +41,21 @@ def command(
 
     Args:
         preset: An experiment of `fourfold presets`, or one of your own, such as roads.py.
-        settings: A field of the spec and its values: train.learning_rate=3e-4,1e-3 or, with --study, a range low:high or
+        settings: A field of the spec and its values: train.learning_rate=3e-4,1e-3 or, with --optuna, a range low:high or
             low:high:log. One value fixes a field. Once a field.
         algebra: Algebras to find settings for.
         trials: Trials (seeds) of each point.
         level: The level whose accuracy counts (or the metric of another task), and to which every point is trained; 0 is dense.
-        study: Evaluations that an Optuna study makes in each algebra, instead of a grid; more of them go on with it.
+        optuna: Points that a study of Optuna evaluates in each algebra, instead of a grid; a larger number extends the study.
         seed: Decides what the study chooses; default 0.
         validation: Training images to hold out; default as the preset, or a tenth; of data with their own part, none.
-        protocol: text, as the paper has it, or released, as its released code does it.
+        protocol: Whether to follow the paper's text or its released code.
         out: Folder of the runs.
         dry_run: Print the plan and stop.
         machines: What runs trials, and how long it may.
     """
-    if study is None and seed is not None:
-        raise UserError(f"`--seed` (={seed}) decides what a study chooses: add --study N, or leave it out of a grid")
+    if optuna is None and seed is not None:
+        raise UserError(f"`--seed` (={seed}) cannot be combined with a grid: it decides what a study chooses; add --optuna N")
     machines.check_early(dry_run=dry_run)
 
     from fourfold import execution, timing
@@ -66,16 +66,16 @@ def command(
 
     space = sweep.parse_space(settings)
     bases = [sweep.base_of(spec, level=level, validation=validation) for spec in specs_for(preset, algebra, protocol, {})]
-    sweep.check_space(bases, space, study=study is not None)
-    if study is None:
+    sweep.check_space(bases, space, study=optuna is not None)
+    if optuna is None:
         grid = sweep.grid(sweep.lists_of(space))
         points, known = len(grid), [sweep.at_point(base, each) for each in grid for base in bases]
     else:
-        check_study(study)
-        points, known = study, bases
+        check_study(optuna)
+        points, known = optuna, bases
     job = machines.job(known, trials=trials, out=out)
     console = make_console()
-    _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, study is not None)
+    _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, optuna is not None)
     plans = timing.plan(known[: len(bases)], trials=trials, out=out, device=machines.place)
     _print_time(console, plans, points * trials * (level + 1), machines.at_a_time, out)
     if dry_run:
@@ -90,10 +90,10 @@ def command(
                 with one_sentence(specs):
                     execution.run_job(replace(job, specs=tuple(specs), budget_seconds=left), on_event)
 
-        if study is None:
+        if optuna is None:
             found = sweep.run_grid(bases, sweep.lists_of(space), trials=trials, out=out, run=run)
         else:
-            found = run_study(bases, space, evaluations=study, trials=trials, seed=seed or 0, out=out, run=run)
+            found = run_study(bases, space, evaluations=optuna, trials=trials, seed=seed or 0, out=out, run=run)
     print_result(found, space, points)
 
 

@@ -31,7 +31,7 @@ FOLDER = "studies"
 def check_study(evaluations: int) -> None:
     """Raise `UserError` for a study of no evaluations, or if Optuna is not installed."""
     if evaluations < 1:
-        raise UserError(f"`study` (={evaluations}) must be at least 1 evaluation")
+        raise UserError(f"`optuna` (={evaluations}) must be at least 1 evaluation")
     try:
         import optuna  # noqa: F401
     except ImportError:

@@ -180,7 +180,7 @@ def check_space(bases: Sequence[Spec], space: Space, *, study: bool) -> None:
             raise UserError("`data.classes` must have one value, as accuracies on other classes are not comparable")
         if isinstance(values, Range):
             if not study:
-                raise UserError(f"`{name}` is a range, from which a study chooses: add --study N, or list its values")
+                raise UserError(f"`{name}` is a range, from which a study chooses: add --optuna N, or list its values")
         elif len(set(values)) < len(values):
             raise UserError(f"`{name}` names a value twice")
     if not any(isinstance(values, Range) or len(values) > 1 for values in space.values()):
