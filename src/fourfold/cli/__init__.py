@@ -47,6 +47,9 @@ COMMANDS = {name: text for group in GROUPS.values() for name, text in group.item
 TRACEBACK = "--traceback"
 """Anywhere in a command: print where an error came from, such as the lines of the user's code that it passed through."""
 
+SHOW = "--show-completion"
+COMPLETION = (SHOW, "--install-completion")
+
 HEAR_SECONDS = 5
 """How long a rank keeps its mistake to itself: if rank 0 makes the same one and says so, the launcher ends all before."""
 
@@ -56,9 +59,11 @@ Train, prune and deploy real, complex, quaternion and octonion networks.
 
 {commands}
 
-fourfold COMMAND --help        describes a command
-fourfold COMMAND --traceback   shows where an error came from
-fourfold --version             prints the version
+fourfold COMMAND --help                describes a command
+fourfold COMMAND --traceback           shows where an error came from
+fourfold --install-completion [SHELL]  completes commands in bash, zsh or fish
+fourfold --show-completion [SHELL]     prints the script that does so
+fourfold --version                     prints the version
 """
 
 
@@ -119,6 +124,9 @@ def _dispatch(words: list[str]) -> None:
 
         print(__version__)
         return
+    if words[0] in COMPLETION:
+        _complete(*words)
+        return
     length = 2 if " ".join(words[:2]) in COMMANDS else 1
     name, rest = " ".join(words[:length]), words[length:]
     family = {each: text for each, text in COMMANDS.items() if each.startswith(f"{words[0]} ")}
@@ -138,6 +146,16 @@ def _dispatch(words: list[str]) -> None:
     from fourfold.cli.parsing import parse
 
     parse(command, f"fourfold {name}", rest)()
+
+
+def _complete(flag: str, *words: str) -> None:
+    """Print a shell's completion script, or write it to where the shell looks for it."""
+    from fourfold.cli.completion import install, script_of, shell_of
+
+    if len(words) > 1:
+        raise UserError(f"`{flag}` (={' '.join(words)}) must be one shell")
+    shell = shell_of(*words)
+    say(script_of(shell, COMMANDS).rstrip() if flag == SHOW else "\n".join(install(shell, COMMANDS)))
 
 
 def _described(title: str, commands: Mapping[str, str]) -> str:

@@ -45,11 +45,16 @@ def choices_of(command: str, name: str) -> tuple[str, ...]:
 
 
 def _presets() -> Iterable[str]:
-    from fourfold.cli.experiments import TASKS
     from fourfold.presets import PRESETS
     from fourfold.record.references import entry_point_names
 
-    return [*PRESETS, *TASKS, *entry_point_names("preset")]
+    return [*PRESETS, *entry_point_names("preset")]
+
+
+def _presets_and_tasks() -> Iterable[str]:
+    from fourfold.cli.experiments import TASKS
+
+    return [*_presets(), *TASKS]
 
 
 def _models() -> Iterable[str]:
@@ -86,6 +91,7 @@ _NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "STUDY": _studies,
     "data NAME": _data_sets,
     "reproduce NAME": _figures,
+    "run PRESET": _presets_and_tasks,
 }
 """Names that are too many for help, or that other packages add."""
 
