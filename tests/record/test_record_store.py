@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from record_samples import make_row, make_spec
 
-from fourfold.record import Epoch, Metric, ModelSpec, PruneSpec, Row, RunStore, Spec, StopSpec, UserError, find_runs
+from fourfold.record import Epoch, Metric, ModelSpec, PruneSpec, Row, RunStore, Spec, StopSpec, UserError, find_runs, spec_file
 
 
 @pytest.fixture
@@ -281,3 +281,21 @@ def test_trials_end_by_the_metric_and_its_direction():
     for values, ended in (([1, 3], False), ([1, 3, 2.5], True), ([3, 3, 1], False), ([2, 2], False)):
         assert spec.finished(values, 10**9, None, rmse) == ended
     assert not make_spec(stop=StopSpec(levels=1)).finished([0.0, 0.0], 10**9, None, rmse)  # a percentage bounds no error
+
+
+def test_a_spec_is_parsed_once_and_a_change_of_its_file_is_noticed(store):
+    spec, file = make_spec(), store.path / "spec.json"
+    before = spec_file._parsed.cache_info().misses
+    for _ in range(20):
+        assert store.spec() == spec
+        store.rows(0)
+    assert spec_file._parsed.cache_info().misses <= before + 1
+    text = file.read_text()
+    for other in (text[:-9], text.replace('"spec_version": ', '"spec_version": 9')):
+        file.write_text(other)
+        with pytest.raises(UserError):
+            store.spec()
+    file.write_text(text)
+    assert store.spec() == spec
+    assert store.code().clear() is None  # what is given out is the caller's
+    assert dataclasses.replace(spec, preset="other").id.startswith("other-")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fourfold import tasks
+from fourfold.execution.disk_failures import told_of
 from fourfold.execution.jobs import Job, Trial
 from fourfold.lottery._stability import Line, run_stability
 from fourfold.lottery.controls import run_controls
@@ -130,17 +131,6 @@ def check_same_data(experiment: Experiment, expected: str | None) -> None:
         )
 
 
-def disk_failure(store: RunStore, error: OSError) -> UserError:
-    """Return the sentence for a run that cannot be written."""
-    if not (store.path / "spec.json").exists():
-        return UserError(
-            f"{store.path} was removed while it was written; the same command runs what is missing, from its start"
-        )
-    return UserError(
-        f"cannot write to {store.path} ({error.strerror}); all rows so far are safe: free some space, then run the same command"
-    )
-
-
 class Clock:
     """Says when work ends: at a deadline, or when somebody stops it; the first of several ranks decides.
 
@@ -219,7 +209,7 @@ def run_trial_here(
     saving = Saving(store=store, trial=trial, ends=clock, rule=rule, data=experiment.data, tell=send)
     try:
         clock.tick()
-        with _held(store, trial):
+        with _held(store, experiment.spec, trial):
             run_trial(experiment, store, trial, on_row, on_epoch, job.keep, on_kept, saving)
             run_controls(experiment, store, trial, job.controls, job.control_levels, on_row, on_control_epoch, saving)
     except OutOfTimeError as ending:
@@ -246,7 +236,7 @@ def run_stability_here(
 
     try:
         clock.tick()
-        with _held(store, trial):
+        with _held(store, experiment.spec, trial):
             run_stability(experiment, store, trial, line, on_row)
     except OutOfTimeError:
         _send_ending(clock, send, None)
@@ -262,13 +252,10 @@ def _send_ending(clock: Clock, send: Callable[..., None], where: str | None) -> 
 
 
 @contextlib.contextmanager
-def _held(store: RunStore, trial: int) -> Iterator[None]:
-    """Hold a trial's lock; a disk that cannot be written becomes a sentence."""
-    try:
-        with store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
-            yield
-    except OSError as error:
-        raise disk_failure(store, error) from error
+def _held(store: RunStore, spec: Spec, trial: int) -> Iterator[None]:
+    """Hold a trial's lock; what the disk refuses becomes a sentence."""
+    with told_of(store, spec), store.lock(f"trial-{trial}", LOCK_WAIT_SECONDS):
+        yield
 
 
 def own_stream() -> contextlib.AbstractContextManager[object]:

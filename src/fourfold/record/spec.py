@@ -204,8 +204,12 @@ class Spec:
     @property
     def id(self) -> str:
         """A readable name and a hash of all fields, defaults included."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return f"{self.preset}-{self.model.algebra}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        known: str | None = vars(self).get("_id")  # a cached property takes a lock, which a forked process may find held
+        if known is None:
+            text = json.dumps(self.to_json(), sort_keys=True)
+            known = f"{self.preset}-{self.model.algebra}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+            object.__setattr__(self, "_id", known)
+        return known
 
     @property
     def inputs(self) -> DataSpec:

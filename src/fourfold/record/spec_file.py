@@ -1,6 +1,7 @@
 """`spec.json` of a run: the spec, and what stands beside it without being part of the run's id."""
 
 import errno
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -44,7 +45,7 @@ class SpecFile:
             LostSpecError: it is missing or damaged.
             UserError: it is of another version, or was altered: the folder and its rows have the name of another.
         """
-        spec = Spec.from_json(_without_extras(self._value()), source=str(self.path))
+        spec = self._spec()
         name = name_of(self.path.parent)
         if spec.id != name and name in runs_named(self.path.parent):
             raise UserError(
@@ -67,7 +68,7 @@ class SpecFile:
         digests = self._value().get(CODE, {})
         if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
             raise UserError(f"{self.path}: expected `{CODE}` to be digests by file, found {digests!r}")
-        return digests
+        return dict(digests)
 
     def lost(self) -> LostSpecError | None:
         """Return what is wrong with the spec of a folder that had one; None where nothing is, or there is no run yet."""
@@ -86,34 +87,52 @@ class SpecFile:
         value = spec.to_json() | ({} if data is None else {DATA: data}) | ({CODE: dict(code)} if code else {})
         write_atomically(self.path, (json.dumps(value, indent=1) + "\n").encode())
 
-    def _value(self) -> dict[str, Any]:
+    def _value(self) -> Mapping[str, Any]:
         try:
-            return self._on_disk()
+            return self._on_disk()[0]
         except LostSpecError:
             if self.expected is None:
                 raise
             return self.expected.to_json()
 
-    def _on_disk(self) -> dict[str, Any]:
-        """Return what the file holds: a spec, or one of another version.
+    def _spec(self) -> Spec:
+        try:
+            value, spec = self._on_disk()
+        except LostSpecError:
+            if self.expected is None:
+                raise
+            return self.expected
+        return spec or Spec.from_json(_without_extras(value), source=str(self.path))  # which names the other version
+
+    def _on_disk(self) -> tuple[Mapping[str, Any], Spec | None]:
+        """Return what the file holds, and the spec; None where it is one of another version.
 
         Raises:
             LostSpecError: it is missing or damaged.
             UserError: it cannot be read for another reason.
         """
         try:
-            value = parse_object(self._read(self.path).decode())
-            if type(value.get("spec_version")) is not int:
-                raise ValueError("it has no spec_version")
-            if value["spec_version"] == SPEC_VERSION:
-                Spec.from_json(_without_extras(value), source="it")
+            return _parsed(self._read(self.path))
         except OSError as error:
             if error.errno in _LOST:
                 raise LostSpecError(self.path, error) from error
             raise UserError(f"{self.path} cannot be read as a spec ({error})") from error
         except ValueError as error:
             raise LostSpecError(self.path, error) from error
-        return value
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(content: bytes) -> tuple[Mapping[str, Any], Spec | None]:
+    """Return what `SpecFile._on_disk` does; a run reads its file with every row, and parses it once.
+
+    Raises:
+        ValueError: it is no spec.
+    """
+    value = parse_object(content.decode())
+    if type(value.get("spec_version")) is not int:
+        raise ValueError("it has no spec_version")
+    is_ours = value["spec_version"] == SPEC_VERSION
+    return value, Spec.from_json(_without_extras(value), source="it") if is_ours else None
 
 
 def _without_extras(value: Mapping[str, Any]) -> dict[str, Any]:

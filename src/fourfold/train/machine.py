@@ -1,6 +1,7 @@
 """The device that trains: choosing it, describing it, and computing reproducibly on it."""
 
 import contextlib
+import functools
 import platform
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -60,7 +61,12 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 def versions() -> dict[str, str]:
     """Return the versions that a row's numbers depend on."""
-    return {"fourfold": version("fourfold"), "torch": torch.__version__, "python": platform.python_version()}
+    return {"fourfold": _own_version(), "torch": torch.__version__, "python": platform.python_version()}
+
+
+@functools.cache  # each row asks, and the answer is parsed from a long text
+def _own_version() -> str:
+    return version("fourfold")
 
 
 @contextlib.contextmanager

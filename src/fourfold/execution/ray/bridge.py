@@ -24,11 +24,11 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
+from fourfold.execution.disk_failures import disk_failure
 from fourfold.execution.events import ENDINGS
 from fourfold.execution.jobs import Trial
 from fourfold.execution.ray import chain, code, parcels
 from fourfold.execution.ray.joining import Joined, Nodes, join, members, probe
-from fourfold.execution.serving import disk_failure
 from fourfold.execution.worker import take_standard_output
 from fourfold.record import TICKET, Row, RunStore, UserError
 
