@@ -3,6 +3,7 @@
 import pytest
 from cli_samples import call
 
+from fake_files import write_mnist
 from fourfold.data import DATASETS
 from fourfold.presets.papers import PRESETS
 
@@ -88,7 +89,7 @@ def test_presets_lists_every_experiment_with_its_settings():
 
 def test_data_lists_every_data_set_and_where_it_lies(here):
     table = lines("data", "list", "--data-dir", "nowhere")
-    assert [line[0] for line in table[1:]] == list(DATASETS)
+    assert [line[0] for line in table[1 : 1 + len(DATASETS)]] == list(DATASETS)
     assert table[1] == ["digits", "1,437", "360", "1×8×8", "10", "part", "of", "scikit-learn"]
     assert table[2] == ["mnist", "60,000", "10,000", "1×28×28", "10", "not", "here"]
     assert list(here.iterdir()) == []
@@ -100,3 +101,34 @@ def test_data_check_says_what_is_missing_and_ends_with_1(here):
     assert ended.out.count("missing") == 4
     assert call("data", "check", "digits").code == 0
     assert list(here.iterdir()) == []
+
+
+def test_data_list_names_every_built_in_set(here):
+    from fourfold.data import DATASETS
+    from fourfold.data.named import READERS
+
+    lines = call("data", "list", "--data-dir", here).out.splitlines()
+    names = [line.split()[0] for line in lines if line.strip()]
+    assert names == ["name", *DATASETS, "name", *READERS]
+
+
+def test_data_that_are_named_can_be_checked(here):
+    assert call("data", "check", "copy-memory").out == "copy-memory can be read: computed\n"
+    for action in ("get", "check"):
+        ended = call("data", action, "camvid", "--data-dir", here)
+        assert (ended.code, "camvid is not in" in ended.err) == (2, True)
+
+
+@pytest.mark.usefixtures("quick_plan")
+def test_a_plan_says_which_data_are_missing_or_fewer(here):
+    words = ["run", "lenet-300-100-mnist", "--dry-run", "--algebra", "real", "--data-dir"]
+    assert f"\n  mnist is not in {here}: it is downloaded first" in call(*words, here).out
+    assert (
+        f"\n  imagenet64 is not in {here} (train_data_batch_1 is missing); get "
+        in call("run", "resnet18-imagenet64", *words[2:], here).out
+    )
+    write_mnist(here, train=600, test=100)
+    said = f"\n  600 training and 100 test images of mnist are in {here}, of 60,000 and 10,000 official ones\n"
+    assert said in call(*words, here).out
+    assert said in call("sweep", words[1], "--set", "train.epochs=1,2", "--validation", "60", *words[2:], here).out
+    assert "is downloaded first" not in call("run", "digits", *words[2:], here).out

@@ -13,6 +13,8 @@ from fourfold.cli.presets import print_entry_points
 from fourfold.cli.printing import WIDTH, make_console
 from fourfold.cli.streams import say
 from fourfold.data.datasets import DATASETS
+from fourfold.data.named import NAMED, read_named, where_named
+from fourfold.data.official import NAMED_ARCHIVES
 from fourfold.record.errors import UserError, canonical, unknown
 
 ACTIONS = ("list", "get", "check", "pack")
@@ -36,7 +38,7 @@ def command(
     if action not in ACTIONS:
         raise unknown("action", action, ACTIONS)
     if name is not None and action != "list":
-        name = canonical(name, DATASETS)
+        name = canonical(name, [*DATASETS, *NAMED])
     if action == "list" and name is not None:
         _list_own(name)
     elif action == "list":
@@ -62,6 +64,13 @@ def _list(data_dir: Path | None) -> None:
         table.add_row(info.name, f"{info.train_images:,}", f"{info.test_images:,}", image, str(info.num_classes), where)
     console = make_console(WIDTH)
     console.print(table)
+    others = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "what it holds", "where"):
+        others.add_column(column, no_wrap=True)
+    for name, about in NAMED.items():
+        others.add_row(name, about.title, where_named(name, data_dir))
+    console.print()
+    console.print(others)
     print_entry_points(console, "data")
 
 
@@ -86,11 +95,18 @@ def _list_own(name: str) -> None:
 def _get(name: str, data_dir: Path | None) -> None:
     from fourfold import data
 
-    written = data.download(name, data_dir)
+    if name in NAMED and name not in NAMED_ARCHIVES:
+        if where_named(name, data_dir) == "not here":
+            read_named(name, data_dir)  # which says where to get it
+        written = []
+    else:
+        written = data.download(name, data_dir)
     say("\n".join(f"downloaded {path}" for path in written) or f"{name} is here already; nothing was downloaded")
 
 
 def _pack(name: str, data_dir: Path | None) -> None:
+    if name in NAMED:
+        raise UserError(f"`NAME` (={name!r}) must be an ImageNet: other data are read as they are")
     from rich.progress import MofNCompleteColumn, Progress
 
     from fourfold import data
@@ -105,6 +121,10 @@ def _pack(name: str, data_dir: Path | None) -> None:
 def _check(name: str, data_dir: Path | None) -> None:
     from fourfold import data
 
+    if name in NAMED:
+        read_named(name, data_dir)
+        say(f"{name} can be read: {where_named(name, data_dir)}")
+        return
     findings = data.check(name, data_dir)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("file", "bytes", "state", "finding"):

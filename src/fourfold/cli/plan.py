@@ -1,6 +1,7 @@
 """The plan of a run on a terminal: what is trained, how far, and about how long that takes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from fourfold.timing import Plan
 
 
-def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], trials: int, workers: int) -> None:
+def print_plan(
+    console: Console, plans: "Sequence[Plan]", names: Sequence[str], trials: int, workers: int, data_dir: Path | None = None
+) -> None:
     """Print the plans of specs that share preset, network and data, a line each under its name, and the time of all."""
     spec = plans[0].spec
     said = (
@@ -21,6 +24,8 @@ def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], 
         f"{100 * spec.prune.fraction:g} % of the remaining weights pruned a level, {_until(spec)}"
     )
     console.print(titled(spec.preset, said))
+    for sentence in data_sentences(spec, plans[0].items, data_dir):
+        console.print(f"  {sentence}")
     end = "" if spec.stop.max_level is not None else " to 2 % of real"
     width = max(10, *map(len, names))
     for plan, name in zip(plans, names, strict=True):
@@ -41,6 +46,35 @@ def print_plan(console: Console, plans: "Sequence[Plan]", names: Sequence[str], 
             f"  this processor multiplies bfloat16: --precision bf16 would take {part:.2f} of that; "
             "docs/studies.md says what it costs in accuracy",
         )
+
+
+def data_sentences(spec: Spec, items: tuple[int, int], data_dir: Path | None = None) -> list[str]:
+    """Return what is to be said of a spec's data: that they are not there, or are not as many as the official ones.
+
+    Args:
+        spec: The experiment.
+        items: Training and test items that there are, see `Plan.items`.
+        data_dir: Where data sets lie; None means `$FOURFOLD_DATA`, else the cache.
+    """
+    from fourfold import data
+    from fourfold.data.official import SOURCES
+    from fourfold.data.places import absence, archives_here, missing
+
+    name = spec.data.name
+    if name not in SOURCES:
+        return []
+    directory = data.data_directory(data_dir)
+    if absent := missing(name, directory):
+        if archives_here(name, directory):
+            return [f"{name} is unpacked in {directory} first"]
+        if SOURCES[name].url is None:
+            return [f"{absence(name, directory, absent[0].name)}; nothing can be trained without it"]
+        return [f"{name} is not in {directory}: it is downloaded first, and the time assumes the official sizes"]
+    official = data.info_for(spec.data)
+    if items != (official.train_images, official.test_images):
+        here = f"{items[0]:,} training and {items[1]:,} test images of {name} are in {directory}"
+        return [f"{here}, of {official.train_images:,} and {official.test_images:,} official ones"]
+    return []
 
 
 def _until(spec: Spec) -> str:

@@ -16,7 +16,8 @@ from fourfold.cli.duration import format_duration
 from fourfold.cli.experiments import is_own, one_sentence, specs_for
 from fourfold.cli.machines import HERE, Flags, Machines
 from fourfold.cli.options import HIDDEN
-from fourfold.cli.printing import make_console
+from fourfold.cli.plan import data_sentences
+from fourfold.cli.printing import count, make_console
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.record.errors import unknown
 
@@ -168,7 +169,8 @@ def _forecast(console: Console, chosen: Sequence[_FigureRuns], out: Path, machin
     from fourfold.report.forecast import forecast
     from fourfold.timing.clock import Clock
 
-    clock, workers = Clock(machines.place), machines.at_a_time
+    clock, workers = Clock(machines.place, machines.data_dir), machines.at_a_time
+    sentences: list[str] = []
     for figure in chosen:
         trials = figure.trials
         to_run, there = _split(figure, out)
@@ -178,8 +180,11 @@ def _forecast(console: Console, chosen: Sequence[_FigureRuns], out: Path, machin
         algebras = " and ".join(dict.fromkeys(spec.model.algebra for spec in figure.whole))
         console.print(
             f"{figure.name:13}  about {format_duration(left.seconds)} for {left.levels} levels{done}, {workers} at a time: "
-            f"{presets}; {trials} trial{'s' if trials > 1 else ''} of each, {algebras}",
+            f"{presets}; {count(trials, 'trial')} of each, {algebras}",
         )
+        sentences += [line for spec in to_run for line in data_sentences(spec, clock.items(spec), machines.data_dir)]
+    for sentence in dict.fromkeys(sentences):
+        console.print(f"  {sentence}")
 
 
 def _bounded(spec: Spec, last_level: int) -> Spec:

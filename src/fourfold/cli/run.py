@@ -135,9 +135,16 @@ def command(
     is_first = launch is None or launch.rank == 0
     console = make_console()
     if is_first:
-        place = machines.place
-        plans = timing.plan(specs, trials=trials, out=out, device=place, controls=controls, control_levels=levels)
-        print_plan(console, plans, list(names_of(specs).values()), trials, machines.at_a_time)
+        plans = timing.plan(
+            specs,
+            trials=trials,
+            out=out,
+            device=machines.place,
+            data_dir=machines.data_dir,
+            controls=controls,
+            control_levels=levels,
+        )
+        print_plan(console, plans, list(names_of(specs).values()), trials, machines.at_a_time, machines.data_dir)
         if settings:
             console.print(f"  with {', '.join(settings)}")
         if controls:

@@ -76,8 +76,8 @@ def command(
         else:
             variants.append(variant)
     job = machines.job(variants, trials=trials, out=out)
-    plans = timing.plan(variants, trials=trials, out=out, device=machines.place)
-    print_plan(console, plans, list(names_of(variants).values()), trials, machines.at_a_time)
+    plans = timing.plan(variants, trials=trials, out=out, device=machines.place, data_dir=machines.data_dir)
+    print_plan(console, plans, list(names_of(variants).values()), trials, machines.at_a_time, machines.data_dir)
     if dry_run:
         return
     with follow(console, variants, trials, out) as on_event, one_sentence(variants):

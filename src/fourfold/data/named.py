@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,42 @@ READERS: dict[str, str] = {
     "spoken-digits": "fourfold.data.sequences.sets:spoken_digits",
 }
 """The function that reads each set from the data directory, by module and name, imported when it is first asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What is known of a set of `READERS` without reading it."""
+
+    title: str
+    """What it holds, in a few words."""
+    places: tuple[str, ...] = ()
+    """What lies below the data directory where the set is there, any of them; empty where it is computed."""
+
+
+NAMED: dict[str, Named] = {
+    "camvid": Named(title="CamVid: road scenes with a class of every pixel", places=("CamVid/train",)),
+    "voc": Named(title="Pascal VOC: photos with boxes", places=("VOCdevkit/VOC2007/ImageSets/Main/trainval.txt",)),
+    "bccd": Named(title="BCCD: blood cells with boxes", places=("BCCD/Annotations",)),
+    "wikitext-2": Named(title="WikiText-2: text as bytes", places=("wikitext-2/valid.txt",)),
+    "copy-memory": Named(title="The copy-memory task: symbols to recall"),
+    "basic-motions": Named(
+        title="BasicMotions: recordings of a watch's sensors", places=("timeseries/BasicMotions", "BasicMotions")
+    ),
+    "japanese-vowels": Named(
+        title="JapaneseVowels: recordings of speech, as coefficients", places=("timeseries/JapaneseVowels", "JapaneseVowels")
+    ),
+    "spoken-digits": Named(title="Free Spoken Digit Dataset: recordings of digits", places=("fsdd/recordings", "recordings")),
+}
+"""The sets of `READERS`, for lists."""
+
+
+def where_named(name: str, directory: Path | None = None) -> str:
+    """Return where a set of `READERS` is found: a path, `computed` or `not here`."""
+    places = NAMED[name].places
+    if not places:
+        return "computed"
+    paths = (data_directory(directory) / place for place in places)
+    return next((str(path) for path in paths if path.exists()), "not here")
 
 
 def read_named(name: str, directory: Path | None = None) -> "Splits":

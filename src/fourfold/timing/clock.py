@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fourfold import data, parts, pruning
+from fourfold.data.counting import Counts, counts_here
 from fourfold.data.images import Images, Labels
 from fourfold.data.subset import chosen_classes
 from fourfold.lottery.levels import training_task
@@ -47,9 +48,12 @@ class Clock:
     """Times networks, each one once."""
 
     device: torch.device
+    data_dir: Path | None = None
+    """Where data sets lie, of which levels take as many images as are there; None means `$FOURFOLD_DATA`, else the cache."""
     _known: dict[str, float] = field(default_factory=dict)
     _own: dict[str, tuple[float, float]] = field(default_factory=dict)
     _engines: dict[Spec, str] = field(default_factory=dict)
+    _counts: dict[str, Counts | None] = field(default_factory=dict)
 
     def level_seconds(self, spec: Spec, density: float = 1.0) -> float:
         """Return the time of one level of a network that keeps a density of its weights: training and evaluation.
@@ -76,11 +80,11 @@ class Clock:
             return self._epoch_seconds_of(spec, density)
 
     def _epoch_seconds_of(self, spec: Spec, density: float) -> float:
-        items = parts.facts(spec).train_items - spec.data.validation
-        steps = steps_per_epoch(items, spec.train.batch_size)
+        train_items, test_items = self.items(spec)
+        steps = steps_per_epoch(max(1, train_items - spec.data.validation), spec.train.batch_size)
         if parts.is_own_data(spec):
             step, of_a_test_item = self._own_seconds(spec, density)
-            return steps * step + parts.facts(spec).test_items * of_a_test_item
+            return steps * step + test_items * of_a_test_item
         affordable = max(1, _PROBE_MACS // (3 * sizes_of(spec).macs)) if self.device.type == "cpu" else spec.train.batch_size
         if affordable >= spec.train.batch_size:
             return steps * self._step_seconds(spec, spec.train.batch_size, density)
@@ -90,6 +94,22 @@ class Clock:
         first, second = (self._step_seconds(spec, size, density) for size in (small, large))
         an_image = max(second - first, second / 4) / (large - small)
         return steps * (max(0.0, first - small * an_image) + spec.train.batch_size * an_image)
+
+    def items(self, spec: Spec) -> tuple[int, int]:
+        """Return how many training and test items a spec has: of the files that lie there, else of the official data.
+
+        Of some classes, those in proportion.
+        """
+        facts = parts.facts(spec)
+        if parts.is_own_data(spec) or spec.data.name not in data.DATASETS:
+            return facts.train_items, facts.test_items
+        if spec.data.name not in self._counts:
+            self._counts[spec.data.name] = counts_here(spec.data.name, self.data_dir)
+        counts = self._counts[spec.data.name]
+        if counts is None:
+            return facts.train_items, facts.test_items
+        part = facts.train_items / data.info(spec.data.name).train_images
+        return max(1, round(part * counts.train)), max(1, round(part * counts.test))
 
     def _now(self) -> float:
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
@@ -154,7 +174,9 @@ class Clock:
             affordable = _PROBE_MACS // (3 * sizes_of(spec).macs * batch_size) if self.device.type == "cpu" else _BATCHES
             most = _BATCHES if is_perceptron(spec) or self.device.type != "cpu" else _BATCHES_OF_MAPS
             count = batch_size * min(max(1, affordable), most)
-            splits = splits_of(_random_images(spec, count), probe, self.device)
+            train_items, test_items = self.items(spec)
+            tests = max(1, round(count * test_items / train_items))
+            splits = splits_of(_random_images(spec, count, tests), probe, self.device)
             network = build(probe, seed=0, device=self.device)
             weights = named_weights(network)
             masks = pruning.magnitude(weights, pruning.dense(weights), density)
@@ -203,11 +225,10 @@ def _sizes(spec: Spec) -> Sizes:
     return measure(spec)
 
 
-def _random_images(spec: Spec, count: int) -> data.ImageSet:
+def _random_images(spec: Spec, count: int, tests: int) -> data.ImageSet:
     info, random = data.info_for(spec.data), np.random.default_rng(0)
     classes = chosen_classes(spec.data)
     labels = np.arange(info.num_classes) if classes is None else classes  # as the files count them
-    tests = max(1, round(count * info.test_images / info.train_images))
 
     def draw(number: int) -> tuple[Images, Labels]:
         shape = (number, info.channels, info.size, info.size)

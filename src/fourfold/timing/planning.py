@@ -53,6 +53,8 @@ class Plan:
     control_seconds: float
     """The same of their controls."""
     folder: Path
+    items: tuple[int, int] = (0, 0)
+    """Training and test items that the time is estimated for."""
 
 
 def plan(
@@ -63,10 +65,11 @@ def plan(
     device: torch.device,
     controls: Collection[str] = (),
     control_levels: Collection[int] | None = None,
+    data_dir: Path | None = None,
     clock: Clock | None = None,
 ) -> list[Plan]:
     """Return the plan of each spec; nothing is written. The arguments are those of `lottery.run`, and what times the steps."""
-    plans, clock = [], clock or Clock(device)
+    plans, clock = [], clock or Clock(device, data_dir)
     for spec in specs:
         sizes = sizes_of(spec)
         sizes_real = sizes_of_real_twin(spec) or sizes
@@ -96,6 +99,7 @@ def plan(
                     for control, level in _controls_left(store, spec, trial, levels, controls, control_levels)
                 ),
                 folder=store.path,
+                items=clock.items(spec),
             )
         )
     return plans
