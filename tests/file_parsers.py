@@ -329,12 +329,33 @@ def _parsers() -> dict[str, Parser]:
             samples=(pack({"fc1.weight": RANDOM.normal(size=(3, 4)).astype("f4"), "n": np.array(3)}, sealed=True),),
             mutations=arrays,
         ),
+        "examples": Parser(
+            name="examples/0-0.safetensors",
+            parse=lambda path: RunStore(path.parent.parent).examples(0),
+            samples=(pack(example_maps(), sealed=True), pack(example_boxes(), sealed=True)),
+            mutations=arrays,
+        ),
         "checkpoints": Parser(
             name="checkpoints/0-2.safetensors",
             parse=read_checkpoint,
             samples=(checkpoint(),),
             mutations=(bytes_changed, header_changed, checkpoint_changed, checkpoint_changed),
         ),
+    }
+
+
+def example_maps() -> dict[str, Any]:
+    """Return the examples of a dense network that segments."""
+    labels = RANDOM.integers(0, 3, (2, 4, 5)).astype("u1")
+    return {"map": labels, "truth.map": labels, "images": RANDOM.integers(0, 256, (2, 3, 4, 5)).astype("u1")}
+
+
+def example_boxes() -> dict[str, Any]:
+    """Return the examples of a ticket that detects."""
+    return {
+        "boxes": RANDOM.random((2, 3, 4)).astype("f4"),
+        "scores": RANDOM.random((2, 3)).astype("f4"),
+        "labels": np.array([[0, 1, -1], [2, -1, -1]], "i2"),
     }
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from fourfold.lottery.control_training import equal_macs_mask
 from fourfold.lottery.keeping import keep_done
 from fourfold.lottery.levels import Experiment, recovery_of
+from fourfold.lottery.recovery import Recovery
+from fourfold.lottery.rows import made_by
 from fourfold.record import Row, RunStore, UserError
 from fourfold.record.arrays import Arrays
 from fourfold.record.files import read_file, write_atomically
@@ -79,12 +81,22 @@ class _Mender:
         recovery = recovery_of(self._experiment, store, trial, lambda level, epoch: None, None)
         if finding.kind == "weights":
             self._keep(trial, level)
+        elif finding.kind == "examples":
+            self._leave_examples(recovery, store.rows(trial)[level])
         elif finding.control != "ticket":
             equal_macs_mask(self._experiment, store, trial, level)
         elif level < len(store.rows(trial)) and finding.kind == "masks":
             recovery.mask(level)
         else:
             recovery.needs(level)
+
+    def _leave_examples(self, recovery: Recovery, row: Row) -> None:
+        again = recovery.again(row.level)
+        if not again.examples or not again.row.same_result(row):
+            raise UserError(
+                f"trained again, level {row.level} has another row than that on disk, which was made by {made_by(row)}"
+            )
+        self._store.save_examples(row.level, again.examples)
 
     def _keep(self, trial: int, level: int) -> None:
         recovery = recovery_of(self._experiment, self._store, trial, lambda level, epoch: None, None)

@@ -13,6 +13,7 @@ from torch import nn
 
 from fourfold import data, models, parts, pruning, tasks
 from fourfold.data.items import Items
+from fourfold.lottery.examples import examples_of
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
 from fourfold.lottery.rows import masks_of_row, promised
@@ -104,6 +105,8 @@ class Level:
     """The next level's mask; None where training itself makes it."""
     carried: Arrays
     """What the next level needs beside its mask; empty where that is nothing."""
+    examples: Arrays = field(default_factory=dict)
+    """What the network says of a few items of the test set; empty for tasks and trials that leave none."""
 
 
 def run_trial(
@@ -148,6 +151,8 @@ def run_trial(
             store.save_mask(trial, level + 1, done.successor)
         elif level:
             store.save_mask(trial, level, done.mask)
+        if done.examples:
+            store.save_examples(level, done.examples)
         store.append(done.row)
         store.checkpoints.drop(trial, level)
         store.drop_states(trial, before=level + 1)
@@ -155,7 +160,10 @@ def run_trial(
 
     def train_again(row: Row) -> tuple[Row, Arrays]:
         state: Arrays = {}
-        return recovery.again(row.level, state.update).row, state
+        again = recovery.again(row.level, state.update)
+        if again.examples and again.row.same_result(row):
+            store.save_examples(row.level, again.examples)
+        return again.row, state
 
     keep_done(store, trial, keep, train_again, on_kept)
 
@@ -226,7 +234,8 @@ def run_level(
     begin = strategy.start(this)
     trained = this.train(begin)
     on_trained(pruning.compress(this.network.state_dict(), this.masks))
+    examples = examples_of(experiment, trial, level, this.network)
     left = strategy.finish(this, begin, trained)
     successor = None if left.successor is None else pruning.pack(left.successor)
     row = replace(this.row(trained), promised=promised(successor, left.carried))
-    return Level(row=row, mask=pruning.pack(this.masks), successor=successor, carried=left.carried)
+    return Level(row=row, mask=pruning.pack(this.masks), successor=successor, carried=left.carried, examples=examples)

@@ -1,18 +1,19 @@
-"""`ArrayFiles`: the masks, states and weights of a run, one file a level."""
+"""`ArrayFiles`: the masks, states, weights and examples of a run, one file a level."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, digest_of, mask_digest, pack, unpack
-from fourfold.record.errors import LostFileError
+from fourfold.record.errors import LostFileError, UserError
+from fourfold.record.examples import EXAMPLE_TRIAL, MOST_BYTES, Examples
 from fourfold.record.files import make_folder, read_file, write_atomically
 from fourfold.record.folders import LARGEST_TEXT
 from fourfold.record.rows import TICKET
 
 
 class ArrayFiles:
-    """What a run keeps in `masks/`, `states/` and `weights/`."""
+    """What a run keeps in `masks/`, `states/`, `weights/` and `examples/`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,6 +69,26 @@ class ArrayFiles:
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
         return self._levels_in("weights", trial)
+
+    def save_examples(self, level: int, arrays: Arrays) -> None:
+        """Write what a level says of a few items of the test set; see `fourfold.record.examples`."""
+        self._write(self._arrays_file("examples", EXAMPLE_TRIAL, level), pack(arrays, sealed=True))
+
+    def example_levels(self) -> list[int]:
+        """Return the levels that have left examples, in order."""
+        return self._levels_in("examples", EXAMPLE_TRIAL)
+
+    def examples(self, level: int) -> Examples:
+        """Return what a level says of a few items of the test set.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        file = self._arrays_file("examples", EXAMPLE_TRIAL, level)
+        try:
+            return Examples.of(unpack(self._read(file, MOST_BYTES)))
+        except (OSError, ArraysError) as error:
+            raise UserError(f"{file} cannot be read ({error}); `fourfold check --repair {self.path}` makes it again") from error
 
     def _levels_in(self, kind: str, trial: int) -> list[int]:
         """Return the levels of a trial that have a file in a folder, in order; files of other names are not ours."""

@@ -15,7 +15,7 @@ from fourfold.record.rows import Row
 ASIDE = "damaged"
 """The folder of a run into which `fourfold check --repair` moves what cannot be made again."""
 
-FOLDERS = ("masks", "states", "weights", "checkpoints")
+FOLDERS = ("masks", "states", "weights", "examples", "checkpoints")
 """The folders of a run."""
 
 LARGEST_TEXT = 2**28

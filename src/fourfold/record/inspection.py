@@ -13,6 +13,7 @@ from pathlib import Path
 from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, most_bytes, unpack
 from fourfold.record.checkpoints import Training, UnusableCheckpointError, verify
 from fourfold.record.errors import LostSpecError, UserError
+from fourfold.record.examples import EXAMPLE_TRIAL, MOST_BYTES, Examples
 from fourfold.record.files import read_file
 from fourfold.record.findings import CUT, DROPPED, MOVED, TRAINED_AGAIN, WRITTEN, Finding, damaged, ok
 from fourfold.record.folders import ASIDE, FOLDERS, LARGEST_TEXT, name_of, runs_named
@@ -34,6 +35,7 @@ _NAMES = {
     "masks": re.compile(r"masks/(0|[1-9]\d*)-([1-9]\d*)(?:-(equal-macs))?\.safetensors"),
     "states": re.compile(r"states/(0|[1-9]\d*)-([1-9]\d*)\.safetensors"),
     "weights": re.compile(r"weights/(0|[1-9]\d*)-(0|[1-9]\d*)\.safetensors"),
+    "examples": re.compile(rf"examples/({EXAMPLE_TRIAL})-(0|[1-9]\d*)\.safetensors"),
     "checkpoints": re.compile(r"checkpoints/([^/]+)\.safetensors"),
     "passing": re.compile(r"\.run\.lock|\.trial-\d+\.lock|(?:.*/)?\.[^/]*\.part"),
 }
@@ -185,10 +187,13 @@ class _Inspection:
             expected = self._promised_mask(trial, level, control), mask_digest
         elif kind == "states":
             expected = self._promised_state(trial, level), digest_of
-        what = self._damage(self._path / name, self._most_bytes(trial), *expected)
+        longest = MOST_BYTES if kind == "examples" else self._most_bytes(trial)
+        what = self._damage(self._path / name, longest, *expected, read=Examples.of if kind == "examples" else None)
         if what is None:
             return ok(name)
-        needed = {"weights": level < levels, "masks": level <= levels, "states": level == levels}[kind]
+        needed = {"weights": level < levels, "examples": level < levels, "masks": level <= levels, "states": level == levels}[
+            kind
+        ]
         return damaged(name, what, TRAINED_AGAIN if needed else MOVED, kind, trial, level, control)
 
     def _most_bytes(self, trial: int) -> int:
@@ -196,9 +201,18 @@ class _Inspection:
         rows = self._rows.get((trial, TICKET), ())
         return most_bytes(max(rows[0].parameters_total, rows[0].parameters_real)) if rows else _LARGEST_OF_NO_ROWS
 
-    def _damage(self, file: Path, longest: int, expected: str | None, digest: Callable[[Arrays], str]) -> str | None:
+    def _damage(
+        self,
+        file: Path,
+        longest: int,
+        expected: str | None,
+        digest: Callable[[Arrays], str],
+        read: Callable[[Arrays], object] | None = None,
+    ) -> str | None:
         try:
             arrays = unpack(read_file(file, longest))
+            if read is not None:
+                read(arrays)
         except (OSError, ArraysError) as error:
             return f"it cannot be read ({error})"
         if expected is not None and digest(arrays) != expected:

@@ -89,9 +89,18 @@ class PerClass:
     """Of the classes, in the order of their labels."""
     values: tuple[float | None, ...]
     """In percent: of classification, how many of the class's items are right; of segmentation, its intersection over union; of
-    multilabel, its F1. None for a class that does not occur."""
+    multilabel, its F1; of detection, its average precision at an IoU of 0.5. None for a class that does not occur."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """How often each class (row) was taken for each (column); None of labels, and above `MOST_CONFUSED` classes."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is a value for each name and, in a square of counts, a row and a column."""
+        classes = len(self.names)
+        square = self.confusion or ((0,) * classes,) * classes
+        return len(self.values) == classes == len(square) and all(
+            len(counts) == classes and min(counts) >= 0 for counts in square
+        )
 
 
 MOST_CONFUSED = 100
@@ -227,7 +236,7 @@ class Row:
             ("density", 0 <= self.density <= 1),
             ("parameters_real", self.parameters_real > 0),
             ("weights, parameters or macs", min(*counts, self.macs_real, self.stored_bytes, self.steps) >= 0),
-            ("per_class", self.per_class is None or len(self.per_class.names) == len(self.per_class.values)),
+            ("per_class", self.per_class is None or self.per_class.fits),
             ("epochs", all(epoch.epoch > 0 and (epoch.top1, epoch.metric) != (None, None) for epoch in self.epochs)),
         ):
             if not holds:

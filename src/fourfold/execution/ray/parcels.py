@@ -11,7 +11,7 @@ Files = dict[str, bytes]
 """Contents of files by their paths below the run's folder."""
 
 _NAME = re.compile(
-    r"(rows|failed)-\d+(-[a-z-]+)?\.jsonl?|(masks|states|weights)/\d+-\d+(-[a-z-]+)?\.safetensors|"
+    r"(rows|failed)-\d+(-[a-z-]+)?\.jsonl?|(masks|states|weights|examples)/\d+-\d+(-[a-z-]+)?\.safetensors|"
     r"checkpoints/\d+-\d+(-[a-z-]+)?(\.search)?\.safetensors"
 )
 
@@ -45,7 +45,7 @@ def checkpoints(store: RunStore, trial: int) -> Files:
 
 def new_files(store: RunStore, trial: int, known: Collection[str]) -> Files:
     """Return the files that a trial has made beside its rows, but for those whose names are known."""
-    kinds = (f"{kind}/{trial}-*.safetensors" for kind in ("masks", "states", "weights"))
+    kinds = (f"{kind}/{trial}-*.safetensors" for kind in ("masks", "states", "weights", "examples"))
     return _read(store.path, f"failed-{trial}.json", f"failed-{trial}-*.json", *kinds, known=known)
 
 
