@@ -10,15 +10,18 @@ from synthetic_runs import row, spec
 
 from fourfold.record import TOP1, Metric, TaskSpec
 from fourfold.report import curves
-from fourfold.report.build import slugs
+from fourfold.report.build import slugs, tables
 from fourfold.report.compare import crossover, smallest_within
+from fourfold.report.dots import dot_plot
 from fourfold.report.experiments import experiments, experiments_of_rows
 from fourfold.report.figures import draw
 from fourfold.report.finding_figures import draw_finding
 from fourfold.report.findings import findings
+from fourfold.report.gap_tables import all_tables
 from fourfold.report.page import pages
-from fourfold.report.plots import accuracy_plots, training_plots
+from fourfold.report.plots import accuracy_plots, control_plots, training_plots
 from fourfold.report.runs import Run
+from fourfold.report.study import study_records, study_tables
 from fourfold.report.tables import level_records, level_table, summary_records, summary_table, to_csv
 from fourfold.report.verdicts import verdict
 from fourfold.report.words import sentences
@@ -129,3 +132,43 @@ def test_runs_of_different_metrics_are_different_experiments_whatever_their_name
 )
 def test_values_are_printed_with_their_unit(metric, value, text):
     assert metric.text(value) == text
+
+
+IOU = Metric(name="miou", unit="%", title="mean IoU")
+
+
+def of_overlap(row):
+    """The row of a task that is judged by a mean IoU as large as its accuracy was."""
+    epochs = tuple(replace(epoch, top1=None, metric=epoch.top1) for epoch in row.epochs)
+    return replace(row, top1=None, top5=None, metric=IOU, metrics={"miou": row.top1, "loss": row.loss}, epochs=epochs)
+
+
+def words_of(experiment):
+    """All words of a report: tables, sentences, titles and notes of figures, pages, and tables of a study."""
+    words = [tables([experiment]), pages([experiment])["index.html"]]
+    words += [table.to_markdown() for table in study_tables(experiment, experiment.tickets[0].run, "macs")]
+    for plot in (*accuracy_plots(experiment), *control_plots(experiment), *training_plots(experiment)):
+        words += [plot.title, plot.note, plot.x_label, plot.finding or ""]
+    for finding in findings(experiment):
+        words += [finding.title, finding.subtitle, finding.note, *(f"{panel.heading} {panel.text}" for panel in finding.panels)]
+    dots = dot_plot(experiment)
+    words += [dots.title, dots.note]
+    text = re.sub(r"(?s)<script.*?</script>|<style.*?</style>|data-chart=\"accuracy\"", "", "\n".join(words))
+    return set(re.findall(r"top-?1|accurac\w+|\bpoints?\b|\bpercent\b", text, re.IGNORECASE))
+
+
+@pytest.mark.parametrize(("changed", "allowed"), [(of_error, set()), (of_overlap, {"point", "points", "Points", "percent"})])
+def test_no_word_of_a_report_is_about_another_metric_or_unit(changed, allowed):
+    controls = [row(spec(algebra), trial, level, control="random-init")
+                for algebra in ("real", "quaternion") for trial in range(3) for level in range(12)]  # fmt: skip
+    (found,) = experiments_of_rows(map(changed, [*ROWS, *controls]))
+    assert words_of(found) == allowed
+    assert "accuracy" in words_of(experiments_of_rows([*ROWS, *controls])[0])
+
+
+def test_gaps_and_studies_are_in_the_unit_of_the_metric(experiment):
+    gaps = next(table for table in all_tables(experiment) if table.title == "Gaps")
+    assert "in m (below 0 is better)" in gaps.note
+    (by_macs, _) = study_tables(experiment, experiment.tickets[0].run, "macs")
+    assert by_macs.note.startswith("Root mean squared error (less is better), in m, mean over trials")
+    assert {record["rmse_mean"] is None for record in study_records(experiment, experiment.tickets[0].run)} == {True, False}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fourfold.record import Row, UserError
 from fourfold.record.files import write_atomically
 from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge
+from fourfold.report.classes import class_records, class_results, class_table, confusion_records, measure_of
 from fourfold.report.comparisons import comparisons
 from fourfold.report.dots import dot_plot
 from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
@@ -19,6 +20,7 @@ from fourfold.report.order import strongest_first
 from fourfold.report.plots import accuracy_plots, control_plots, layer_plot, training_plots
 from fourfold.report.runs import read_runs
 from fourfold.report.stability import stability_records
+from fourfold.report.strips import strip_of
 from fourfold.report.tables import Record, level_records, markdown, summary_records, to_csv
 from fourfold.report.verdicts import verdict
 from fourfold.report.words import MACS_NOTE, sentences
@@ -62,9 +64,10 @@ def write_report(paths: Sequence[Path], out: Path, *, every_claim: bool = False)
     """Write the report on every run at or below the paths.
 
     Writes `index.html` (an overview, and below `experiments/` one self-contained page an experiment; of one experiment that is
-    the only page), `tables.md`, `levels.csv`, `summary.csv`, `gaps.csv`, `stability.csv` if any was measured, and below
-    `figures/` every figure as PNG and SVG with the numbers drawn as CSV; with an experiment of the papers also their claims, as
-    `claims.md`, `claims.csv` and `claims.json` (with `every_claim` in any case). The same rows give the same bytes.
+    the only page), `tables.md`, `levels.csv`, `summary.csv`, `gaps.csv`, `classes.csv` and `stability.csv` if any was
+    measured, and below `figures/` every figure as PNG and SVG with the numbers drawn as CSV; with an experiment of the papers
+    also their claims, as `claims.md`, `claims.csv` and `claims.json` (with `every_claim` in any case). The same rows give the
+    same bytes.
 
     Raises:
         UserError: there are no runs or no rows, a run cannot be read, or `out` cannot be written.
@@ -87,6 +90,9 @@ def write_report(paths: Sequence[Path], out: Path, *, every_claim: bool = False)
         for name, records in (("levels", level_records), ("summary", summary_records), ("gaps", gap_records)):
             rows = [record for experiment in found for record in records(experiment)]
             _write(out / f"{name}.csv", to_csv(rows))
+        classes = [record for experiment in found for record in class_records(experiment)]
+        if classes:
+            _write(out / "classes.csv", to_csv(classes))
         stability = [record for experiment in found for record in stability_records(experiment)]
         if stability:
             _write(out / "stability.csv", to_csv(stability))
@@ -106,7 +112,8 @@ def tables(found: Iterable[Experiment]) -> str:
     parts = ["# Tables", "", MACS_NOTE, ""]
     for experiment in strongest_first(found):
         parts += [f"## {markdown(experiment.preset)}", "", " ".join(sentences(experiment)).replace("<", "\\<"), ""]
-        parts += [table.to_markdown() for table in all_tables(experiment)]
+        classes = class_table(experiment)
+        parts += [table.to_markdown() for table in (*([classes] if classes else []), *all_tables(experiment))]
     return "\n".join(parts)
 
 
@@ -132,8 +139,10 @@ def _write_claims(judged: Sequence[Judged], out: Path) -> None:
 
 
 def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
+    from fourfold.report.class_figures import draw_classes, draw_confusions, drawn_records
     from fourfold.report.figures import draw, draw_heat, png, svg
     from fourfold.report.finding_figures import draw_dot_plot, draw_finding
+    from fourfold.report.strip_figure import draw_strip
 
     def write(name: str, figure: "Figure", records: Sequence[Record]) -> None:
         file = folder / f"{slug}-{name}"
@@ -141,6 +150,14 @@ def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
         write_atomically(Path(f"{file}.svg"), svg(figure))
         _write(Path(f"{file}.csv"), to_csv(records))
 
+    results = class_results(experiment)
+    if results:
+        write("classes", draw_classes(results, measure_of(experiment)), drawn_records(results))
+    if any(one.counts is not None for one in results):
+        write("confusion", draw_confusions(results), confusion_records(results))
+    strip = strip_of(experiment)
+    if strip is not None:
+        write("examples", draw_strip(strip), strip.records())
     for finding in findings(experiment):
         write(finding.name, draw_finding(finding), finding.records())
     dots = dot_plot(experiment)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fourfold.record import TICKET, TOP1, ConnectivityRow, Metric, OverlapRow, Row, Spec
+from fourfold.record.examples import Examples
 from fourfold.report.curves import Curve, curves
 from fourfold.report.published import DATASETS, EARLY_STOPPING, MODELS, PublishedCurve, published_curves
 from fourfold.report.runs import Run, check_same_data, read_runs
@@ -35,6 +36,8 @@ class Experiment:
     """By run and trial; runs without failures are left out."""
     connectivity: tuple[ConnectivityRow, ...] = ()
     overlaps: tuple[OverlapRow, ...] = ()
+    examples: Mapping[tuple[str, int], Examples] = field(default_factory=dict)
+    """What networks say of a few items of the test set, by run and level."""
 
     @property
     def metric(self) -> Metric:
@@ -79,6 +82,7 @@ def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:
             failures={run.id: run.failures for run in group if run.failures},
             connectivity=tuple(row for run in group for row in run.connectivity),
             overlaps=tuple(row for run in group for row in run.overlaps),
+            examples={(run.id, level): one for run in group for level, one in run.examples.items()},
         )
         for key, group in sorted(groups.items(), key=_order)
     )
@@ -139,7 +143,7 @@ def _experiment(preset: str, dataset: str, model: str, *, rows: tuple[Row, ...])
         dataset=dataset,
         model=model,
         curves=curves(rows),
-        published=published_curves(dataset, model, preset),
+        published=published_curves(dataset, model, preset) if all(row.metric == TOP1 for row in rows) else (),
         rows=rows,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fourfold.record import Metric
 from fourfold.report.compare import real_twin
 from fourfold.report.comparisons import comparison_of
 from fourfold.report.curves import Curve
@@ -10,7 +11,7 @@ from fourfold.report.gaps import Quantity, gap_at, survival
 from fourfold.report.stability import stability_table
 from fourfold.report.statistics import Crossing, Interval
 from fourfold.report.tables import Record, Table, level_table, summary_table
-from fourfold.report.words import MISSING, count, crossing_interval, gap, percent, size
+from fourfold.report.words import MISSING, capital, count, crossing_interval, difference_words, gap, metric_words, percent, size
 
 OPERATING_POINTS = (1.0, 0.5, 0.25, 0.125, 0.06, 0.03, 0.01, 0.003)
 """Fractions of the dense real network at which gaps are said."""
@@ -25,25 +26,31 @@ _INTERVALS = (
     "each for its own place. Trials of one number are compared with each other: they see the same images in the same order."
 )
 
-GAPS_NOTE = (
-    f"Top-1 accuracy of the network minus that of the other, in points, where both have the same share of the dense real "
-    f"network's parameters, stored bytes or MACs; interpolated linearly in the logarithm, “–” where not both were measured. "
-    f"{_INTERVALS}"
-)
 
-SURVIVAL_NOTE = (
-    "The fraction of real at which the mean accuracy has first fallen so many points below the dense network's of the same "
-    "trial, interpolated; stored bytes and MACs at the last measured level before it, and how many times smaller they are than "
-    f"the dense real network's. {_INTERVALS}"
-)
+def gaps_note(metric: Metric) -> str:
+    """Return what is to be read below gaps of a metric."""
+    return (
+        f"{capital(metric_words(metric))} of the network minus that of the other, {difference_words(metric)}, where both have "
+        "the same share of the dense real network's parameters, stored bytes or MACs; interpolated linearly in the logarithm, "
+        f"“–” where not both were measured. {_INTERVALS}"
+    )
+
+
+def survival_note(metric: Metric) -> str:
+    """Return what is to be read below how far networks can be pruned before they lose points of a metric."""
+    return (
+        f"The fraction of real at which the {metric_words(metric)} has first fallen so many points below the dense network's "
+        "of the same trial, interpolated; stored bytes and MACs at the last measured level before it, and how many times "
+        f"smaller they are than the dense real network's. {_INTERVALS}"
+    )
 
 
 def all_tables(experiment: Experiment) -> list[Table]:
     """Return every table of an experiment, the shortest answer first."""
-    in_points = experiment.metric.is_percent and experiment.metric.higher_is_better  # what these two say means nothing else
+    in_points = experiment.metric.is_percent and experiment.metric.higher_is_better  # which alone can be lost
     tables = (
         summary_table(experiment),
-        gap_table(experiment) if in_points else None,
+        gap_table(experiment),
         survival_table(experiment) if in_points else None,
         stability_table(experiment),
         level_table(experiment),
@@ -56,11 +63,13 @@ def gap_table(experiment: Experiment) -> Table | None:
     rows = []
     for curve, other, at, found in _gaps(experiment):
         if any(one is not None for one in found.values()):
-            rows.append((curve.label, other.label, percent(at), *(_cell(found[quantity]) for quantity in _QUANTITIES)))
+            rows.append(
+                (curve.label, other.label, percent(at), *(_cell(found[quantity], curve.metric) for quantity in _QUANTITIES))
+            )
     if not rows:
         return None
     columns = ("Network", "Against", "At, of dense real", *(f"Equal {name}" for name in _QUANTITIES.values()))
-    return Table(title="Gaps", columns=columns, rows=tuple(rows), note=GAPS_NOTE)
+    return Table(title="Gaps", columns=columns, rows=tuple(rows), note=gaps_note(experiment.metric))
 
 
 def gap_records(experiment: Experiment) -> list[Record]:
@@ -94,7 +103,8 @@ def survival_table(experiment: Experiment) -> Table | None:
             found = survival([trace for trace in curve.traces if trace.density[0] == 1], points)
             rows.append((curve.label, f"{points:g}", *_survival_cells(curve, real, found)))
     columns = ("Network", "Points lost", "At fraction of real", "Stored before", "Smaller", "MACs before", "Fewer")
-    return Table(title="Compression", columns=columns, rows=tuple(rows), note=SURVIVAL_NOTE) if rows else None
+    note = survival_note(experiment.metric)
+    return Table(title="Compression", columns=columns, rows=tuple(rows), note=note) if rows else None
 
 
 def _gaps(experiment: Experiment) -> Iterator[tuple[Curve, Curve, float, dict[Quantity, Interval | None]]]:
@@ -119,12 +129,12 @@ def _gaps(experiment: Experiment) -> Iterator[tuple[Curve, Curve, float, dict[Qu
                 yield curve, other, at, found
 
 
-def _cell(found: Interval | None) -> str:
-    if found is None:
+def _cell(difference: Interval | None, metric: Metric) -> str:
+    if difference is None:
         return MISSING
-    if found.low is None or found.high is None:
-        return f"{gap(found.mean)} ({found.trials} trial{'s' if found.trials > 1 else ''})"
-    return f"{gap(found.mean)} [{gap(found.low)}, {gap(found.high)}]"
+    if difference.low is None or difference.high is None:
+        return f"{gap(difference.mean, metric)} ({difference.trials} trial{'s' if difference.trials > 1 else ''})"
+    return f"{gap(difference.mean, metric)} [{gap(difference.low, metric)}, {gap(difference.high, metric)}]"
 
 
 def _survival_cells(curve: Curve, real: Curve | None, found: Crossing | None) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """Runs on disk, each read once: its spec, its rows, its failures."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fourfold.record import TICKET, ConnectivityRow, OverlapRow, Row, Spec, UserError, find_runs
+from fourfold.record.examples import Examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class Run:
     """By trial, level and step."""
     overlaps: tuple[OverlapRow, ...] = ()
     """Of trials of one folder."""
+    examples: Mapping[int, Examples] = field(default_factory=dict)
+    """What trial 0 says of a few items of the test set, by level."""
 
 
 def check_same_data(dataset: str, named: Iterable[tuple[str, str | None]]) -> None:
@@ -65,6 +68,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     failures: dict[str, dict[int, str]] = {}
     connectivity: dict[tuple[str, int, int, int], ConnectivityRow] = {}
     overlaps: dict[tuple[str, tuple[int, int], int], OverlapRow] = {}
+    examples: dict[str, dict[int, Examples]] = {}
     for store in find_runs(*paths):
         spec = store.spec()
         run = spec.id
@@ -80,6 +84,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
         for line in (line for trial in store.trials() for line in store.connectivity(trial)):
             connectivity[run, line.trial, line.level, line.connectivity.step] = line
         overlaps |= {(run, pair.trials, pair.level): pair for pair in store.overlaps()}
+        examples.setdefault(run, {}).update({level: store.examples(level) for level in store.example_levels()})
         reasons = {trial: store.failure(trial) for trial in store.trials()}
         failures.setdefault(run, {}).update({trial: reason for trial, reason in reasons.items() if reason is not None})
     for run, known in rows.items():
@@ -94,6 +99,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
             failures=dict(sorted(failures[run].items())),
             connectivity=tuple(row for key, row in sorted(connectivity.items(), key=lambda item: item[0]) if key[0] == run),
             overlaps=tuple(row for key, row in sorted(overlaps.items(), key=lambda item: item[0]) if key[0] == run),
+            examples=examples[run],
         )
         for run in sorted(specs)
     )

@@ -1,7 +1,6 @@
 """The sections of an experiment's page: each is a template and what it is filled with, in the order of the page."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from fourfold.record import TOP1
@@ -13,24 +12,14 @@ from fourfold.report.findings import findings
 from fourfold.report.gap_tables import all_tables
 from fourfold.report.panels import draw_panel
 from fourfold.report.scales import tick
+from fourfold.report.section import Builder, Section
 from fourfold.report.tables import Table
+from fourfold.report.task_sections import SECTIONS
 from fourfold.report.wording import network_words
 from fourfold.report.words import NOT_RUN, percent, seconds, sentences
 
 WIDE, NARROW = 440, 380
 """Widths of a panel's drawing: of one or two panels, and of small multiples. Wider drawings have smaller type on a phone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One part of a page."""
-
-    template: str
-    """Below `templates/sections/`."""
-    values: dict[str, Any] = field(default_factory=dict)
-
-
-Builder = Callable[[Experiment], Section | None]
 
 
 def _said(experiment: Experiment) -> Section:
@@ -114,7 +103,7 @@ def _how(experiment: Experiment) -> Section:
     )
 
 
-TASK_SECTIONS: dict[str, tuple[Builder, ...]] = {}
+TASK_SECTIONS: dict[str, tuple[Builder, ...]] = dict(SECTIONS)
 """By `task.name`: sections that only one task has, such as accuracies of classes or strips of example images. They stand
 between the figures and the tables; a builder returns None where rows have nothing for it."""
 

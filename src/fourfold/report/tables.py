@@ -11,23 +11,51 @@ from fourfold.report.comparisons import Comparison, comparison_of
 from fourfold.report.curves import ALGEBRAS, Curve, Point
 from fourfold.report.differences import Side
 from fourfold.report.experiments import Experiment
-from fourfold.report.words import MISSING, NOT_RUN, accuracy, count, gap, gap_interval, percent, size, size_ranges, trials
+from fourfold.report.words import (
+    MISSING,
+    NOT_RUN,
+    accuracy,
+    capital,
+    count,
+    difference_words,
+    gap,
+    gap_interval,
+    metric_words,
+    percent,
+    size,
+    size_ranges,
+    trials,
+    unit_words,
+)
 
 Value = str | int | float | None
 Record = dict[str, Value]
 
-LEVELS_NOTE = (
-    "Top-1: mean ± sample standard deviation over trials, percent. Gap to real, in points: at the same level (equal density) "
-    "and at the same fraction of real (the real curve interpolated linearly in the logarithm of the fraction)."
-)
+_WITHIN = " Within 1 point: the smallest measured fraction whose mean is at most 1 point below the dense real network's."
 
-SUMMARY_NOTE = (
-    "Accuracies at a fraction of real are interpolated linearly in its logarithm; “–” lies outside what was measured. "
-    "Shown ahead of real, or behind: the measured fractions at which the whole 95 % interval of the gap over paired trials "
-    "excludes zero, at least three in a row (or all), and the largest mean gap there with its interval. Chosen as the largest "
-    "of several, it is more likely too large than too small. Within 1 point: the smallest measured fraction whose mean is at "
-    "most 1 point below the dense real network's."
-)
+
+def levels_note(metric: Metric) -> str:
+    """Return what is to be read below the levels of networks that are judged by a metric."""
+    return (
+        f"{capital(metric_words(metric))}: mean ± sample standard deviation over trials, {unit_words(metric)}. Gap to real, "
+        f"{difference_words(metric)}: at the same level (equal density) and at the same fraction of real (the real curve "
+        "interpolated linearly in the logarithm of the fraction)."
+    )
+
+
+def summary_note(metric: Metric) -> str:
+    """Return what is to be read below the summary of networks that are judged by a metric."""
+    return (
+        f"{capital(metric_words(metric))} at a fraction of real is interpolated linearly in its logarithm; “–” lies outside "
+        "what was measured. Shown ahead of real, or behind: the measured fractions at which the whole 95 % interval of the gap "
+        "over paired trials excludes zero, at least three in a row (or all), and the largest mean gap there with its interval. "
+        f"Chosen as the largest of several, it is more likely too large than too small.{_WITHIN if _has_points(metric) else ''}"
+    )
+
+
+def _has_points(metric: Metric) -> bool:
+    """Whether a network can be within a point of another: percentages of which more is better."""
+    return metric.is_percent and metric.higher_is_better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,24 +172,12 @@ def level_table(experiment: Experiment) -> Table:
         "Gap, same level",
         "Gap, same fraction",
     )
-    return Table(title="Levels", columns=columns, rows=tuple(rows), note=_note(LEVELS_NOTE, experiment.metric))
+    return Table(title="Levels", columns=columns, rows=tuple(rows), note=levels_note(experiment.metric))
 
 
 def _column(metric: Metric) -> str:
     """Return the head of the column of a metric."""
     return f"{'Top-1' if metric == TOP1 else metric.title or metric.name}{f' ({metric.unit})' if metric.unit else ''}"
-
-
-def _note(note: str, metric: Metric) -> str:
-    """Return a note about accuracies as one about another metric."""
-    if metric == TOP1:
-        return note
-    less = "" if metric.higher_is_better else " (less is better: a gap below 0 is in favour of the network)"
-    unit = f"in {metric.unit}" if metric.unit else "without a unit"
-    return note.replace(
-        "Top-1: mean ± sample standard deviation over trials, percent. Gap to real, in points:",
-        f"{metric.title or metric.name}{less}: mean ± sample standard deviation over trials, {unit}. Gap to real:",
-    )
 
 
 def summary_records(experiment: Experiment) -> list[Record]:
@@ -221,13 +237,13 @@ def summary_table(experiment: Experiment) -> Table:
         *(f"At {100 * target:g} % of real" for target in TARGETS),
         "Shown ahead of real at",
         "Shown behind real at",
-        "Within 1 point of dense real",
+        *(["Within 1 point of dense real"] if _has_points(experiment.metric) else []),
     )
     rows = [_summary_row(curve, experiment) for curve in experiment.tickets]
     for algebra in ("real", "quaternion"):
         if all(curve.algebra != algebra for curve in experiment.tickets):
             rows.append((ALGEBRAS[algebra], *([NOT_RUN] * (len(columns) - 1))))
-    return Table(title="Summary", columns=columns, rows=tuple(rows), note=SUMMARY_NOTE)
+    return Table(title="Summary", columns=columns, rows=tuple(rows), note=summary_note(experiment.metric))
 
 
 def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
@@ -245,13 +261,17 @@ def _summary_row(curve: Curve, experiment: Experiment) -> tuple[str, ...]:
         cells += [NOT_RUN, NOT_RUN]
     else:
         cells += _shown_cells(comparison_of(curve, experiment))
-    if real is None or real.dense is None:
-        cells.append(NOT_RUN)
-    else:
-        within = smallest_within(curve, real.dense.top1.mean)
-        never = "never" if curve.metric.is_percent and curve.metric.higher_is_better else MISSING
-        cells.append(never if within is None else f"{percent(within.fraction_of_real)} (level {within.level})")
+    if _has_points(curve.metric):
+        cells.append(_within_cell(curve, real))
     return tuple(cells)
+
+
+def _within_cell(curve: Curve, real: Curve | None) -> str:
+    """Return the smallest size at which a network is within a point of its dense real twin."""
+    if real is None or real.dense is None:
+        return NOT_RUN
+    within = smallest_within(curve, real.dense.top1.mean)
+    return "never" if within is None else f"{percent(within.fraction_of_real)} (level {within.level})"
 
 
 def _shown_cells(held: Comparison | None) -> list[str]:

@@ -52,6 +52,27 @@ def accuracy(stat: Stat, metric: Metric = TOP1) -> str:
     return mean if stat.std is None else f"{mean} ± {metric.number(stat.std)}"
 
 
+def metric_words(metric: Metric) -> str:
+    """Return a metric's name within a sentence, such as `top-1 accuracy`, and that less is better where it is."""
+    return f"{metric.title or metric.name}{'' if metric.higher_is_better else ' (less is better)'}"
+
+
+def unit_words(metric: Metric) -> str:
+    """Return what a metric's values are in, such as `in percent`."""
+    return "in percent" if metric.is_percent else f"in {metric.unit}" if metric.unit else "without a unit"
+
+
+def difference_words(metric: Metric) -> str:
+    """Return what differences of a metric's values are in, such as `in points`, and which sign is better where less is."""
+    unit = "in points" if metric.is_percent else unit_words(metric)
+    return unit if metric.higher_is_better else f"{unit} (below 0 is better)"
+
+
+def capital(text: str) -> str:
+    """Return a text as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
 def gap(points: float, metric: Metric = TOP1) -> str:
     """Return a difference, of percentages in points, with its sign."""
     return (f"{points:+.2f}" if metric.is_percent else f"{points:+.4g}").replace("-", "−")
