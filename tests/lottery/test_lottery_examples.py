@@ -7,7 +7,7 @@ from PIL import Image
 
 import fourfold as ff
 from fourfold import lottery, presets
-from fourfold.lottery._repair import repair
+from fourfold.execution._repair import repair
 from fourfold.record import RunStore, with_fields
 from fourfold.record.examples import LONGEST_SIDE, MOST_BYTES, VOID
 from fourfold.record.inspection import inspect

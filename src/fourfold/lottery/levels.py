@@ -13,7 +13,6 @@ from torch import nn
 
 from fourfold import data, models, parts, pruning, tasks
 from fourfold.data.items import Items
-from fourfold.lottery.examples import examples_of
 from fourfold.lottery.keeping import OnKept, keep_done
 from fourfold.lottery.recovery import OnTrained, Recovery, tell_nobody
 from fourfold.lottery.rows import masks_of_row, promised
@@ -23,8 +22,10 @@ from fourfold.lottery.training import OnEpoch, Round
 from fourfold.nn import named_weights
 from fourfold.parts import build, measure, sizes_of_real_twin, splits_of
 from fourfold.record import Row, RunStore, Spec, UserError
+from fourfold.record.examples import EXAMPLE_TRIAL
 from fourfold.record.store import Arrays
 from fourfold.train import ALONE, Ranks, Trained, TrainingFailedError, steps_per_epoch, train
+from fourfold.train.examples import examples_of
 from fourfold.train.saving import Saving
 
 OnRow = Callable[[Row], None]
@@ -234,8 +235,16 @@ def run_level(
     begin = strategy.start(this)
     trained = this.train(begin)
     on_trained(pruning.compress(this.network.state_dict(), this.masks))
-    examples = examples_of(experiment, trial, level, this.network)
+    examples = _examples(experiment, trial, level, this.network)
     left = strategy.finish(this, begin, trained)
     successor = None if left.successor is None else pruning.pack(left.successor)
     row = replace(this.row(trained), promised=promised(successor, left.carried))
     return Level(row=row, mask=pruning.pack(this.masks), successor=successor, carried=left.carried, examples=examples)
+
+
+def _examples(experiment: Experiment, trial: int, level: int, network: nn.Module) -> Arrays:
+    """Return what a trained network says of a few test items; one trial alone leaves that."""
+    if trial != EXAMPLE_TRIAL:
+        return {}
+    of = experiment
+    return examples_of(of.task, of.splits, of.spec, network, of.device, with_items=level == 0)

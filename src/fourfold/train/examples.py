@@ -1,7 +1,7 @@
 """What a trained network says of a few items of the test set, for the strips of examples in reports."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,40 +9,41 @@ from torch.nn import functional as F
 
 from fourfold import tasks
 from fourfold.data import Splits
+from fourfold.record import Spec
 from fourfold.record.arrays import Arrays
-from fourfold.record.examples import EXAMPLE_TRIAL, LEAST_SCORE, LONGEST_SIDE, MOST_BOXES, NUM_EXAMPLES, VOID
+from fourfold.record.examples import LEAST_SCORE, LONGEST_SIDE, MOST_BOXES, NUM_EXAMPLES, VOID
 from fourfold.train.evaluation import evaluating, forward
 from fourfold.train.memory_format import laid_out
 from fourfold.train.precision import computing
 
-if TYPE_CHECKING:
-    from fourfold.lottery.levels import Experiment
 
-
-def examples_of(experiment: "Experiment", trial: int, level: int, network: nn.Module) -> Arrays:
+def examples_of(
+    task: tasks.Task, splits: Splits, spec: Spec, network: nn.Module, device: torch.device, *, with_items: bool
+) -> Arrays:
     """Return the arrays of `fourfold.record.examples`; empty for other tasks than segmentation and detection of images.
 
     Args:
-        experiment: Its task and its test set.
-        trial: The trial; one alone leaves examples.
-        level: The level; the dense one also has the items and what is right.
+        task: What the network is asked.
+        splits: Of whose test set the examples are.
+        spec: Of the run.
         network: The trained network.
+        device: Where it is.
+        with_items: Whether to return the items and what is right, too, as the dense level has them.
     """
-    task, splits = experiment.task, experiment.splits
-    if trial != EXAMPLE_TRIAL or splits.source is None or not splits.source.images or not len(splits.test):
+    if splits.source is None or not splits.source.images or not len(splits.test):
         return {}
     if not isinstance(task, tasks.Segmentation | tasks.Detection):
         return {}
-    precision = experiment.spec.train.precision
-    with computing(precision, experiment.device), laid_out(network, splits, precision) as batches, evaluating(network):
+    precision = spec.train.precision
+    with computing(precision, device), laid_out(network, splits, precision) as batches, evaluating(network):
         pairs = [batches.test.batch(batches.test.in_order(), slice(item, item + 1)) for item in _items(len(splits.test))]
         outputs = torch.cat([forward(network, inputs) for inputs, _ in pairs])
     truths = [targets for _, targets in pairs]
     arrays = _maps(task, outputs, torch.cat(truths)) if isinstance(task, tasks.Segmentation) else _boxes(task, outputs, truths)
-    if level:
+    if not with_items:
         arrays = {name: array for name, array in arrays.items() if not name.startswith("truth.")}
     elif arrays:
-        arrays["images"] = _images(experiment)
+        arrays["images"] = _images(splits, spec)
     return {name: tensor.cpu().contiguous().numpy() for name, tensor in arrays.items()}
 
 
@@ -93,9 +94,9 @@ def _filled(values: Tensor, empty: float) -> Tensor:
     return torch.cat([values, rest])
 
 
-def _images(experiment: "Experiment") -> Tensor:
+def _images(encoded: Splits, spec: Spec) -> Tensor:
     """Return the examples as images that can be looked at, uint8 (N, 1 or 3, H, W), small enough for a page."""
-    splits = _as_given(experiment)
+    splits = _as_given(encoded, spec)
     test = splits.test
     images = torch.cat([test.batch(test.in_order(), slice(item, item + 1))[0] for item in _items(len(test))]).cpu().float()
     if splits.mean:
@@ -109,8 +110,7 @@ def _images(experiment: "Experiment") -> Tensor:
     return (small * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def _as_given(experiment: "Experiment") -> Splits:
+def _as_given(encoded: Splits, spec: Spec) -> Splits:
     """Return the data as a real network sees them: other networks get their channels encoded."""
-    source = experiment.splits.source
-    assert source is not None, "built-in images have neither label maps nor boxes"
-    return source.splits(replace(experiment.spec.data, encoding="none"), 1, torch.device("cpu"))
+    assert encoded.source is not None, "built-in images have neither label maps nor boxes"
+    return encoded.source.splits(replace(spec.data, encoding="none"), 1, torch.device("cpu"))
