@@ -29,6 +29,7 @@ compilers = [name for name in ("gcc", "clang") if shutil.which(name)]
 pytestmark = pytest.mark.skipif("gcc" not in compilers, reason="gcc is not here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
 def test_an_emulated_processor_computes_what_the_reference_does(tmp_path, machine):
     if not shutil.which("bochs"):

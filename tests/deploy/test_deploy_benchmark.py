@@ -34,9 +34,13 @@ def program() -> Program:
     return random_program(1)
 
 
-def test_all_runtimes_compute_the_same_network(program):
+@pytest.fixture(scope="module")
+def runtimes(program) -> dict[str, benchmark.Contender]:
+    return benchmark.contenders(program)[0]
+
+
+def test_all_runtimes_compute_the_same_network(program, runtimes):
     pytest.importorskip("onnxruntime")
-    runtimes, _ = benchmark.contenders(program)
     images = benchmark.noise(program, 3)
     wanted = reference.run(program, images)
     for name, runtime in runtimes.items():
@@ -105,6 +109,7 @@ def test_macs_are_those_that_the_models_room_counts():
     assert benchmark.macs(deploy.lower(model, shape)) == models.measure(model, shape).kept_macs(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not peers.STATUS.exists(), reason="this system does not tell a process's peak of memory")
 def test_the_peak_of_a_peer_is_what_its_network_adds(tmp_path):
     pytest.importorskip("onnxruntime")
@@ -118,8 +123,7 @@ def test_the_peak_of_a_peer_is_what_its_network_adds(tmp_path):
     assert peaks[2048] - peaks[64] > 4 * 2048**2  # at least once in memory
 
 
-def test_our_peak_is_the_memory_that_a_run_works_in_with_code_and_weights(program):
-    runtimes, _ = benchmark.contenders(program)
+def test_our_peak_is_the_memory_that_a_run_works_in_with_code_and_weights(program, runtimes):
     header = generate(program, "network").header
     (arena,) = re.findall(r"NETWORK_ARENA (\d+)", header)
     assert runtimes["fourfold float32"].peak_bytes == int(arena) + runtimes["fourfold float32"].model_bytes
@@ -149,6 +153,7 @@ def artifact(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_one_table_and_one_picture_of_all_artifacts(artifact, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     words = [str(artifact), str(artifact), "--batch", "1", "2", "--rounds", "1", "--out", str(tmp_path / "b")]
@@ -170,6 +175,7 @@ def test_one_table_and_one_picture_of_all_artifacts(artifact, tmp_path, capsys):
     assert b"<svg" in (tmp_path / "b" / "deploy.svg").read_bytes()
 
 
+@pytest.mark.slow
 def test_without_a_data_set_there_is_no_accuracy_and_a_sentence(artifact, tmp_path, capsys, monkeypatch):
     pytest.importorskip("onnxruntime")
     words = ["--batch", "1", "--rounds", "1"]

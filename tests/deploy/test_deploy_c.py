@@ -72,6 +72,7 @@ ARM = ("aarch64-linux-gnu-gcc", "qemu-aarch64")
 ARM_MACHINES = {"NEON": ("-march=armv8-a",), "SDOT": ("-march=armv8.2-a+dotprod",)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ARM_MACHINES)
 def test_arm_gives_what_the_reference_does_in_int8_bit_for_bit(tmp_path, machine):
     missing = [tool for tool in ARM if not shutil.which(tool)]

@@ -71,7 +71,7 @@ def rigl_densities(shapes: list[tuple[int, ...]], density: float) -> list[float]
 
 @pytest.mark.parametrize("density", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.01])
 def test_erk_is_that_of_the_paper_with_the_exact_total(density):
-    model = fourfold.models.build("conv4", seed=0)
+    model = fourfold.models.build("resnet-20", seed=0)
     masks = prune(model, density=density, scope="erk")
     shapes = [tuple(w.shape) for w in named_weights(model).values()]
     counts = list(kept(masks).values())
@@ -211,8 +211,8 @@ def test_n_of_m_never_brings_back_what_was_pruned():
 @pytest.mark.parametrize("density", [1.0, 0.6, 0.2, 0.03])
 @pytest.mark.parametrize("unit", ["weight", "element"])
 def test_a_budget_of_macs_is_held_and_used_up_by_the_best_score_per_mac(density, unit):
-    model = fourfold.models.build("conv2", algebra="quaternion", seed=0)
-    sizes = fourfold.models.measure(model, fourfold.models.input_shape("conv2", "quaternion"))
+    model = fourfold.models.build("resnet-20", algebra="quaternion", seed=0)
+    sizes = fourfold.models.measure(model, fourfold.models.input_shape("resnet-20", "quaternion"))
     before = {name: weight.clone() for name, weight in named_weights(model).items()}
     choice = Choice(density=density, budget="macs", unit=unit)
     masks = choose(model, choice, macs_per_weight=sizes.macs_per_weight)

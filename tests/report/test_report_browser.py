@@ -14,6 +14,8 @@ import fourfold.report as report
 from fourfold.report.page import pages
 from headless_browser import Page
 
+pytestmark = pytest.mark.slow  # a browser starts in seconds
+
 
 @pytest.fixture
 def page(browser_page: Page, conv4: Path) -> Page:
@@ -57,7 +59,6 @@ def drawn(page: Page, at: str, chart: str = "accuracy") -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 def test_it_draws_without_a_word_on_the_console_or_a_request(page: Page, at: str, conv4: Path) -> None:
     shown = drawn(page, at)
     assert (len(shown["lines"]), shown["bands"], shown["marks"], shown["hollow"]) == (4, 2, 14, 2)
