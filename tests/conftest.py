@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import headless_browser
+from forked_workers import Forker, in_place_of_subprocess
 
 MEMORY, MEMORY_BYTES = Path("/dev/shm"), 4 * 2**30
 """A file system in memory, and how much of it must be free for the suite."""
@@ -50,3 +51,19 @@ def browser_page() -> Iterator[headless_browser.Page]:
         pytest.skip("no chromium, chromium-browser or google-chrome on this machine")
     with headless_browser.browser(binary) as page:
         yield page
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """The process that workers are forked from."""
+    forker = Forker()
+    yield forker
+    forker.close()
+
+
+@pytest.fixture
+def forked_workers(forker: Forker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork workers in place of starting them."""
+    from fourfold.execution import worker_process
+
+    monkeypatch.setattr(worker_process, "subprocess", in_place_of_subprocess(forker))

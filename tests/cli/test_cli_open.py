@@ -224,6 +224,7 @@ def test_a_network_that_ends_its_process_is_a_sentence_and_not_a_hang(roads):
 
 
 @pytest.mark.slow
+@pytest.mark.started_workers
 def test_a_file_with_the_name_of_a_module_of_python_s_hides_nothing(roads):
     (roads.parent / "random.py").write_text("raise RuntimeError('this is not the random that was meant')\n")
     assert call("run", "roads.py", "--trials", 1, "--workers", 1, "--algebra", "real", "--max-level", 0).code == 0

@@ -67,6 +67,7 @@ def test_a_time_of_day_is_taken_over_once_and_setting_the_clock_changes_nothing(
         clock.tick()
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 @pytest.mark.parametrize("jump", [-7200, 7200])
 def test_a_run_has_its_whole_budget_where_the_clock_is_set(jump, monkeypatch, tmp_path):

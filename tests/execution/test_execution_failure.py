@@ -15,6 +15,7 @@ from fourfold.record import RunStore, UserError
 from lottery_samples import results, serve, tiny_spec, workers_of
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_a_failed_trial_is_told_recorded_and_does_not_stop_the_others(tmp_path):
     specs = [replace(tiny_spec("quaternion", optimizer="sgd", learning_rate=99.0), preset="wild"), tiny_spec()]

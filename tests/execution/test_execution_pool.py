@@ -28,6 +28,7 @@ def run(made):
     return [(event.kind, event.spec and event.spec.preset, event.trial) for event in made.events()]
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(tmp_path):

@@ -58,6 +58,7 @@ def test_workers_give_the_rows_that_one_process_gives(ran, alone):
     assert results(ran.rows) == results(expected)
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_the_number_of_trials_and_workers_changes_no_row(ran, tmp_path):
     spec = ran.specs[1]
@@ -65,6 +66,7 @@ def test_the_number_of_trials_and_workers_changes_no_row(ran, tmp_path):
     assert results(rows) == results([row for row in ran.rows if (row.algebra, row.trial) == ("quaternion", 0)])
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_a_complete_run_called_again_starts_nothing(tmp_path, alone):
     spec = tiny_spec()

@@ -315,6 +315,7 @@ def test_mistakes_are_one_sentence(specs, names, wanted, sentence):
         controls.check_controls(specs, names, wanted)
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_workers_run_controls_after_their_trials(tmp_path):
     spec, events = tiny_spec("quaternion", levels=2), []

@@ -132,6 +132,7 @@ def test_weights_that_do_not_give_the_row_are_not_kept(tmp_path):
     assert "on disk (99.50 %), which was made by fourfold " in message
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_a_run_that_is_done_keeps_levels_in_its_workers(tmp_path):
     spec, told = tiny_spec(levels=2), []

@@ -24,6 +24,7 @@ def store(tmp_path) -> RunStore:
     return run_alone(SPEC, tmp_path, trial=1)
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_workers_measure_what_is_missing_and_nothing_twice(store):
     events = []
@@ -62,6 +63,7 @@ def test_overlaps_are_those_of_the_masks(store):
     assert 0 < found[1].expected < either
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_rows_without_masks_keep_their_overlaps_and_their_dense_level_can_be_measured(store, tmp_path):
     dense = dataclasses.replace(LINE, levels=(0,))
@@ -106,6 +108,7 @@ def test_masks_of_another_training_are_refused(store):
     assert pruning.fingerprint(store.mask(1, 2)) == store.rows(1)[2].mask
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_spent_budget_leaves_the_rest_for_later(store):
     events = []
     execution.stability([store], LINE, workers=1, budget_seconds=1e-3, on_event=events.append)

@@ -1,0 +1,143 @@
+"""Workers that are forked from a process that has imported what they need, as each would import torch for seconds.
+
+The process forks nothing but what it is asked for and has one thread, so that a worker is as good as a started one: it has its
+own session, current folder, environment and pipes, and runs `fourfold.execution.worker.main`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+LARGEST_REQUEST = 2**20
+
+
+class Forker:
+    """The process that forks; it is started when it is asked for the first worker, and ends with this one."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def popen(self, command: Sequence[str], *, env: Mapping[str, str], **settings: object) -> "subprocess.Popen[str] | Forked":
+        """Fork a worker in place of starting it; any other command is started."""
+        from fourfold.execution.worker_process import WORKER
+
+        if list(command[: len(WORKER)]) != WORKER:
+            return subprocess.Popen(command, env=env, **settings)  # type: ignore[call-overload, no-any-return]
+        with self._lock:
+            if self._channel is None:
+                self._channel, its_end = socket.socketpair()
+                start = [sys.executable, "-P", __file__, str(its_end.fileno())]
+                self._process = subprocess.Popen(start, env=env, pass_fds=[its_end.fileno()], start_new_session=True)
+                its_end.close()
+            return Forked(self._channel, command[len(WORKER) :], env)
+
+    def close(self) -> None:
+        """End the process; workers end with their standard input."""
+        if self._channel is not None and self._process is not None:
+            self._channel.close()
+            self._process.wait()
+
+
+class Forked:
+    """What `subprocess.Popen` of a worker is to a pool."""
+
+    def __init__(self, channel: socket.socket, words: Sequence[str], env: Mapping[str, str]) -> None:
+        its_input, to_it = os.pipe()
+        from_it, its_output = os.pipe()
+        self._ending, its_ending = os.pipe()
+        request = json.dumps({"words": list(words), "env": dict(env), "folder": str(Path.cwd())})
+        socket.send_fds(channel, [request.encode()], [its_input, its_output, 2, its_ending])
+        for descriptor in (its_input, its_output, its_ending):
+            os.close(descriptor)
+        self.stdin = os.fdopen(to_it, "w", encoding="utf-8")
+        self.stdout = os.fdopen(from_it, encoding="utf-8")
+        self.pid = int(os.read(self._ending, 20))
+        self._code: int | None = None
+        self._waiting = threading.Lock()
+
+    def kill(self) -> None:
+        """Kill it; its parent waits for it, so that its number is its own until `wait` has returned."""
+        if self._code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Return how it ended."""
+        with self._waiting:
+            if self._code is None:
+                self._code = int(os.read(self._ending, 20))
+                os.close(self._ending)
+            return self._code
+
+
+def in_place_of_subprocess(forker: Forker) -> SimpleNamespace:
+    """Return what `fourfold.execution.worker_process` takes for the module `subprocess`."""
+    return SimpleNamespace(Popen=forker.popen, PIPE=subprocess.PIPE)
+
+
+def _serve(channel: socket.socket) -> None:
+    """Fork what is asked for, until nobody can ask any more."""
+    from fourfold.execution import worker
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(channel, LARGEST_REQUEST, 4)
+        if not request:
+            return
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            channel.close()
+            _watch(json.loads(request), descriptors, worker.main)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _watch(request: dict[str, object], descriptors: Sequence[int], main: Callable[[], None]) -> None:
+    """Fork a worker, and tell its number and how it ended."""
+    its_input, its_output, its_errors, ending = descriptors
+    pid = os.fork()
+    if pid:
+        os.write(ending, f"{pid}".encode())
+        for descriptor in (its_input, its_output, its_errors):
+            os.close(descriptor)
+        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(ending, f"{os.waitstatus_to_exitcode(status)}".encode())
+        os._exit(0)
+    os.setsid()
+    for number, descriptor in enumerate((its_input, its_output, its_errors)):
+        os.dup2(descriptor, number)
+    os.closerange(3, max(descriptors) + 1)
+    os.chdir(str(request["folder"]))
+    os.environ.clear()
+    os.environ.update(request["env"])  # type: ignore[call-overload]
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [path for path in paths if path and path not in sys.path]  # as Python has done with those of this process
+    sys.argv = ["worker", *request["words"]]  # type: ignore[misc]
+    code = 1
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))
