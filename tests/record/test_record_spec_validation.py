@@ -1,6 +1,7 @@
 """Every setting of a `Spec` is checked, and the sentence says which, its value and what would be right."""
 
 import contextlib
+import dataclasses
 import itertools
 import re
 from typing import get_args
@@ -227,3 +228,23 @@ def test_the_learning_rate_of_a_step():
     cosine = TrainSpec(learning_rate=0.8, warmup_steps=4, cosine_steps=10)
     assert [cosine.rate(step, 0) for step in range(5)] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     assert [cosine.rate(4 + step, 0) for step in (5, 10, 15, 20)] == pytest.approx([0.4, 0, 0.4, 0.8])
+
+
+JUNK = [None, 3, "lenet-12", [], {}, TrainSpec]
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("name", ["data", "model", "train", "prune", "stop", "task"])
+def test_a_part_of_a_spec_is_its_settings_and_nothing_else(name, junk):
+    with pytest.raises(UserError, match=rf"^`spec\.{name}` \(=.* must be of type "):
+        dataclasses.replace(make_spec(), **{name: junk})
+    with pytest.raises(UserError, match="spec"):
+        Spec.from_json(make_spec().to_json() | {name: junk if isinstance(junk, int | str | list | dict) else None})
+
+
+@pytest.mark.parametrize("junk", JUNK[1:])
+def test_so_are_what_may_be_left_out(junk):
+    with pytest.raises(UserError, match=r"^`spec\.trust` \(=.* must be of type Trust$"):
+        dataclasses.replace(make_spec(), trust=junk)
+    with pytest.raises(UserError, match=r"^`train\.early_stopping` \(=.* must be of type EarlyStopping$"):
+        TrainSpec(early_stopping=junk)

@@ -33,6 +33,13 @@ def check_file_name(name: str, value: str) -> None:
         )
 
 
+def check_part(settings: Any, owner: str, name: str, kind: type) -> None:
+    """Check that a field is settings of a kind."""
+    value = getattr(settings, name)
+    if not isinstance(value, kind):
+        raise UserError(f"`{owner}.{name}` (={_printable(value)}) must be of type {kind.__name__}")
+
+
 def check_flag(settings: Any, owner: str, name: str) -> None:
     """Check that a field is True or False."""
     value = getattr(settings, name)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from fourfold.record.checks import check_choice, check_count, check_flag, check_number, check_text, check_whole
+from fourfold.record.checks import check_choice, check_count, check_flag, check_number, check_part, check_text, check_whole
 from fourfold.record.combinations import WHOLE, check_combinations
 from fourfold.record.errors import UserError
 from fourfold.record.metric import TOP1, Metric
@@ -192,6 +192,11 @@ class Spec:
 
     def __post_init__(self) -> None:
         check_text(self, "spec", "preset")
+        for part in fields(self):
+            if part.name in _NESTED:
+                check_part(self, "spec", part.name, _NESTED[part.name])
+        if self.trust is not None:
+            check_part(self, "spec", "trust", Trust)
         if self.train.early_stopping and not self.data.validation:
             raise UserError("`train.early_stopping` needs `data.validation` (=0) images to look at")
         check_combinations(WHOLE, lambda name: operator.attrgetter(name)(self))

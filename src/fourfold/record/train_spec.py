@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fourfold.record.checks import check_choice, check_count, check_flag, check_number, check_whole
+from fourfold.record.checks import check_choice, check_count, check_flag, check_number, check_part, check_whole
 from fourfold.record.errors import UserError, unknown
 
 OPTIMIZERS = (
@@ -105,6 +105,8 @@ class TrainSpec:
         check_number(self, "train", "weight_decay", 0, 1, "[)")
         check_number(self, "train", "decay", 0, 1, "(]")
         check_count(self, "train", "warmup_steps", 0)
+        if self.early_stopping is not None:
+            check_part(self, "train", "early_stopping", EarlyStopping)
         if self.precision is not None:
             check_choice(self, "train", "precision", Precision)
             if self.precision == "float32":
