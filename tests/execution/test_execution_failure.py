@@ -71,9 +71,7 @@ def test_a_run_that_is_removed_under_way_is_not_said_to_be_safe(what, tmp_path, 
     with pytest.raises(UserError) as caught:
         serve(spec, tmp_path, send=remove)
     assert "safe" not in str(caught.value)
-    told = (
-        "was removed while it was written" if what == "the folder" else "expected the lock that this process holds, found none"
-    )
+    told = "(it was removed)" if what == "the folder" else "expected the lock that this process holds, found none"
     assert told in str(caught.value)
     assert len(store.rows(0)) == (0 if what == "the folder" else 2)
     serve(spec, tmp_path)

@@ -30,7 +30,7 @@ def disk_failure(store: RunStore, error: OSError) -> UserError:
     """Return the sentence for what the disk refuses to a run: to write its files, or to read those of others."""
     if not (store.path / "spec.json").exists():
         return UserError(
-            f"{store.path} was removed while it was written; the same command runs what is missing, from its start"
+            f"cannot write to {store.path} (it was removed): the same command runs what is missing, from its start"
         )
     folder = store.path.absolute()
     file = Path(os.fsdecode(error.filename)).absolute() if isinstance(error.filename, str | bytes | os.PathLike) else None
