@@ -34,7 +34,10 @@ def disk_failure(store: RunStore, error: OSError) -> UserError:
         )
     folder = store.path.absolute()
     file = Path(os.fsdecode(error.filename)).absolute() if isinstance(error.filename, str | bytes | os.PathLike) else None
-    why = error.strerror or error
+    is_gone = not (store.path / "spec.json").exists()
+    why = "it was removed" if is_gone else error.strerror or error
+    if is_gone:
+        return UserError(f"cannot write to {store.path} ({why}); the same command runs what is missing, from its start")
     if error.errno in FULL:
         return UserError(f"cannot write to {store.path} ({why}); {SAFE}: free some space, then run the same command")
     if file is None:
