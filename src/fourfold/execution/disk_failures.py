@@ -28,15 +28,11 @@ def told_of(store: RunStore, spec: Spec) -> Iterator[None]:
 
 def disk_failure(store: RunStore, error: OSError) -> UserError:
     """Return the sentence for what the disk refuses to a run: to write its files, or to read those of others."""
-    if not (store.path / "spec.json").exists():
-        return UserError(
-            f"cannot write to {store.path} (it was removed): the same command runs what is missing, from its start"
-        )
     folder = store.path.absolute()
     file = Path(os.fsdecode(error.filename)).absolute() if isinstance(error.filename, str | bytes | os.PathLike) else None
-    is_gone = not (store.path / "spec.json").exists()
-    why = "it was removed" if is_gone else error.strerror or error
-    if is_gone:
+    why = error.strerror or error
+    if not (store.path / "spec.json").exists():
+        why = "it was removed"
         return UserError(f"cannot write to {store.path} ({why}); the same command runs what is missing, from its start")
     if error.errno in FULL:
         return UserError(f"cannot write to {store.path} ({why}); {SAFE}: free some space, then run the same command")
