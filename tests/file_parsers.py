@@ -59,6 +59,7 @@ from fourfold.record.arrays import ArraysError, pack
 from fourfold.record.checkpoints import Part, Training, UnusableCheckpointError, verify, where, write
 from fourfold.record.files import read_file
 from fourfold.record.journal import sealed_lines
+from fourfold.record.packing import compressed
 
 REFUSALS = (UserError, ArraysError, UnusableCheckpointError, BadImageError)
 """What a parser raises for a file that it does not take, with a sentence."""
@@ -308,6 +309,13 @@ def _parsers() -> dict[str, Parser]:
             lambda path: stored(path).failure(0),
         ),
         "rows": rows("rows-0.jsonl", (lines_of(row(0), row(1), row(2)),), lambda path: written_again(stored(path).rows(0))),
+        "packed rows": Parser(
+            name="rows-0.jsonl.xz",
+            parse=lambda path: written_again(stored(path).rows(0)),
+            samples=(lines_of(row(0), row(1), row(2)),),
+            mutations=(bytes_changed,),
+            wrap=compressed,
+        ),
         "rows of a control": rows(
             "rows-0-inverted.jsonl",
             (lines_of(*(replace(row(level), control="inverted", promised=None) for level in (1, 2))),),
@@ -368,7 +376,7 @@ def written_again(entries: list[Any]) -> None:
 def prepare(path: Path) -> None:
     """Make the folder of a file; where it is that of a run, with its spec."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".jsonl":
+    if ".jsonl" in path.suffixes:
         (path.parent / "spec.json").write_text(json.dumps(SPEC.to_json()))
 
 

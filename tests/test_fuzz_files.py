@@ -51,7 +51,7 @@ def test_what_is_no_file_is_refused_at_once(name, how, tmp_path):
         path.touch()
     elif how == "a device":
         path.symlink_to("/dev/zero")
-    harmless = {"missing": (".jsonl", "failed-0.json", "0-2.safetensors"), "empty": (".jsonl",)}
+    harmless = {"missing": (".jsonl", ".jsonl.xz", "failed-0.json", "0-2.safetensors"), "empty": (".jsonl",)}
     with quiet():
         assert try_one(parser, path) == path.name.endswith(harmless.get(how, ()))  # where there need be none
 

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 import synthetic_runs as synthetic
 
 import fourfold.report as report
-from fourfold.record import RunStore, UserError
+from fourfold.record import RunStore, UserError, find_runs
+from fourfold.record.packed_runs import pack_run
 from fourfold.report.names import slugs
 
 
@@ -140,3 +142,14 @@ def test_a_run_that_is_torn_or_of_another_version_is_named(tmp_path: Path) -> No
     (store.path / "spec.json").write_text(json.dumps(value | {"spec_version": 0}), encoding="utf-8")
     with pytest.raises(UserError, match=r"spec\.json was written with spec version 0"):
         report.build([tmp_path], tmp_path / "out")
+
+
+def test_packed_runs_give_the_same_report_byte_for_byte(runs: Path, built: Path, tmp_path: Path) -> None:
+    packed = shutil.copytree(runs, tmp_path / "runs")
+    stores = find_runs(packed)
+    assert sum(len(pack_run(store)) for store in stores) == len(list(runs.rglob("*.jsonl")))
+    assert not list(packed.rglob("*.jsonl"))
+    out = report.build([packed], tmp_path / "report").parent
+    files = {file.relative_to(built) for file in built.rglob("*") if file.is_file()}
+    assert files == {file.relative_to(out) for file in out.rglob("*") if file.is_file()}
+    assert [file for file in sorted(files) if (built / file).read_bytes() != (out / file).read_bytes()] == []

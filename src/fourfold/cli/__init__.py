@@ -28,6 +28,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "reproduce": "Redo a figure or a table of the papers.",
         "claims": "Judge the papers' claims by the rows there are.",
         "check": "Verify every file of a run; `--repair` trains lost ones again.",
+        "pack": "Compress the rows of finished runs.",
     },
     "Deployment": {
         "export": "Write a ticket as an artifact, C, a web page, ONNX or for torch.",

@@ -13,7 +13,8 @@ from fourfold.record.arrays import Arrays
 from fourfold.record.files import read_file, write_atomically
 from fourfold.record.findings import CUT, DROPPED, TRAINED_AGAIN, Finding
 from fourfold.record.folders import ASIDE, LARGEST_TEXT, move_aside, place_aside
-from fourfold.record.inspection import lines_before
+from fourfold.record.journal import lines_before
+from fourfold.record.packing import decompressed, is_packed, plain_form
 
 Say = Callable[[str], None]
 """Called with a sentence for everything that is done."""
@@ -115,11 +116,14 @@ class _Mender:
 
 def _cut(store: RunStore, finding: Finding, say: Say) -> None:
     """Keep the lines of a file before the first bad one; the file as it is aside, unless that is a line a crash tore off."""
-    file = store.path / finding.file
-    content = read_file(file, LARGEST_TEXT)
+    there = store.path / finding.file
+    content, file = read_file(there, LARGEST_TEXT), plain_form(there)
     if finding.wrong:
         write_atomically(place_aside(store.path, finding.file), content)
-    write_atomically(file, lines_before(content, finding.line))
+    lines = decompressed(content, LARGEST_TEXT) if is_packed(there) else content
+    write_atomically(file, lines_before(lines, finding.line))
+    if is_packed(there):
+        there.unlink()
     if finding.remedy == CUT:
         say(f"{file} now ends before line {finding.line}, and lies as it was in {ASIDE}/: the same command runs the rest again")
     else:

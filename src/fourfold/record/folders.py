@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fourfold.record.errors import UserError
 from fourfold.record.files import make_folder, read_file, sync_folder
+from fourfold.record.packing import decompressed, is_packed
 from fourfold.record.rows import Row
 
 ASIDE = "damaged"
@@ -21,7 +22,7 @@ FOLDERS = ("masks", "states", "weights", "examples", "checkpoints")
 LARGEST_TEXT = 2**28
 """Bytes of a file of JSON that is read: a row has some thousands, and a trial some hundred rows."""
 
-_ROWS = re.compile(r"rows-\d+(-[a-z-]+)?\.jsonl")
+_ROWS = re.compile(r"rows-\d+(-[a-z-]+)?\.jsonl(\.xz)?")
 _MASK = re.compile(r"\d+-\d+(-[a-z-]+)?\.safetensors")
 
 
@@ -32,7 +33,7 @@ def name_of(path: Path) -> str:
 
 def runs_named(path: Path) -> set[str]:
     """Return the runs that the rows of a folder name: one for each file, by its first line that can be read."""
-    files = sorted(file for file in path.glob("rows-*.jsonl") if _ROWS.fullmatch(file.name))
+    files = sorted(file for file in path.glob("rows-*.jsonl*") if _ROWS.fullmatch(file.name))
     return {run for file in files for run in _run_of(file)}
 
 
@@ -139,7 +140,8 @@ def _is_aside(folder: Path) -> bool:
 def _run_of(file: Path) -> Iterator[str]:
     """Yield the run that the first readable row of a file names, if there is one."""
     with contextlib.suppress(OSError):
-        for line in read_file(file, LARGEST_TEXT).split(b"\n"):
+        content = read_file(file, LARGEST_TEXT)
+        for line in (decompressed(content, LARGEST_TEXT) if is_packed(file) else content).split(b"\n"):
             with contextlib.suppress(UserError, UnicodeDecodeError):
                 yield Row.from_line(line.decode()).run
                 return

@@ -3,7 +3,6 @@
 Nothing is trained and nothing written. A run whose rows alone were copied is whole: masks that no folder has are not missed.
 """
 
-import codecs
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +16,8 @@ from fourfold.record.examples import EXAMPLE_TRIAL, MOST_BYTES, Examples
 from fourfold.record.files import read_file
 from fourfold.record.findings import CUT, DROPPED, MOVED, TRAINED_AGAIN, WRITTEN, Finding, damaged, ok
 from fourfold.record.folders import ASIDE, FOLDERS, LARGEST_TEXT, name_of, runs_named
-from fourfold.record.journal import BadLineError
+from fourfold.record.journal import BadLineError, is_torn, lines_before
+from fourfold.record.packing import PACKED, decompressed, is_packed, plain_form
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import CONTROLS, TICKET, Row
 from fourfold.record.store import RunStore
@@ -25,12 +25,14 @@ from fourfold.record.store import RunStore
 _LARGEST_OF_NO_ROWS = 2**32
 """Bytes of a file of arrays of a trial that has no rows, by which its network would be known."""
 
+_OVERLAPS = ("overlaps.jsonl", f"overlaps.jsonl{PACKED}")
+
 _ID = re.compile(r"[A-Za-z0-9._-]+-[a-z]+-[0-9a-f]{8}")
 """Ids of runs, by which their folders go."""
 
 _NAMES = {
-    "rows": re.compile(r"rows-(0|[1-9]\d*)(?:-([a-z-]+))?\.jsonl"),
-    "connectivity": re.compile(r"connectivity-(0|[1-9]\d*)\.jsonl"),
+    "rows": re.compile(r"rows-(0|[1-9]\d*)(?:-([a-z-]+))?\.jsonl(?:\.xz)?"),
+    "connectivity": re.compile(r"connectivity-(0|[1-9]\d*)\.jsonl(?:\.xz)?"),
     "failed": re.compile(r"failed-(0|[1-9]\d*)(?:-([a-z-]+))?\.json"),
     "masks": re.compile(r"masks/(0|[1-9]\d*)-([1-9]\d*)(?:-(equal-macs))?\.safetensors"),
     "states": re.compile(r"states/(0|[1-9]\d*)-([1-9]\d*)\.safetensors"),
@@ -78,10 +80,10 @@ class _Inspection:
         for name in names:
             if name in FOLDERS:
                 yield damaged(name, "it is not a folder", MOVED, "folder")
-            elif name not in matched and name != "spec.json" and name != "overlaps.jsonl":
+            elif name not in matched and name not in ("spec.json", *_OVERLAPS):
                 yield Finding(file=name, state="foreign", what="no file of a run has this name")
-        if "overlaps.jsonl" in names:
-            yield self._lines("overlaps.jsonl", "overlaps", lambda file, content: read_overlaps(file, content, self._run))
+        for name in (name for name in _OVERLAPS if name in names):
+            yield self._lines(name, "overlaps", lambda file, content: read_overlaps(file, content, self._run))
         yield from self._missing(set(names))
 
     def _listed(self) -> list[str]:
@@ -141,6 +143,10 @@ class _Inspection:
         bad: BadLineError | None = None
         try:
             content = read_file(file, LARGEST_TEXT)
+            if is_packed(file):
+                content = decompressed(content, LARGEST_TEXT)
+                if os.path.lexists(plain_form(file)):
+                    return self._beside(name, content, kind, trial)
         except OSError as error:
             return Finding(
                 file=name, state="damaged", what=f"it cannot be read ({error})", remedy=MOVED, kind=kind, trial=trial
@@ -157,13 +163,24 @@ class _Inspection:
         what = str(bad).removeprefix(f"{file}:").rpartition("; ")[0]
         return replace(damaged(name, f"line {what}", CUT, kind, trial, control=control), line=bad.number)
 
+    def _beside(self, name: str, content: bytes, kind: str, trial: int) -> Finding:
+        """Return what a packed file is whose plain form is there, too: what counts is that."""
+        plain = plain_form(self._path / name)
+        try:
+            same = read_file(plain, LARGEST_TEXT).startswith(content)
+        except OSError:
+            same = True  # the plain one is reported by itself
+        if same:
+            return Finding(file=name, state="ok", what=f"{plain.name} counts, which the next line that is written leaves alone")
+        return damaged(name, f"expected what {plain.name} holds, found other lines", MOVED, kind, trial)
+
     @staticmethod
     def _end_of(name: str, content: bytes, kind: str, trial: int, control: str) -> Finding:
         """Return what a file of whole lines ends in."""
         end = content[content.rfind(b"\n") + 1 :]
         if not end:
             return ok(name)
-        torn = _is_torn(end)
+        torn = is_torn(end)
         what = "it ends in a torn line, which the next run drops" if torn else f"it ends in {len(end)} bytes that are no line"
         line = content.count(b"\n") + 1
         finding = replace(damaged(name, what, DROPPED, kind, trial, control=control), line=line)
@@ -289,20 +306,6 @@ class _Inspection:
 
 def _is_name_of_file(name: str) -> bool:
     """Whether a file of a run may have a name: a folder that has it is in its way."""
-    return name in ("spec.json", "overlaps.jsonl") or any(
+    return name in ("spec.json", *_OVERLAPS) or any(
         pattern.fullmatch(name) for kind, pattern in _NAMES.items() if kind != "passing"
     )
-
-
-def _is_torn(end: bytes) -> bool:
-    """Whether the end of a file is the beginning of a line, which a crash cut off; it may end inside of a character."""
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(end)
-    except UnicodeDecodeError:
-        return False
-    return '{"'.startswith(text[:2]) and not any(ord(character) < 32 for character in text)
-
-
-def lines_before(content: bytes, number: int) -> bytes:
-    """Return the lines of a file before one of them, counted from 1."""
-    return b"".join(line + b"\n" for line in content.split(b"\n")[: number - 1])

@@ -4,6 +4,7 @@ So a line that was altered, taken out, doubled or moved is noticed when the file
 digests; they are read as they are, and the chain begins with the first line that is written after them.
 """
 
+import codecs
 import hashlib
 import re
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 from fourfold.record.errors import UserError
+from fourfold.record.packing import is_packed
 
 MEND = "remove that line and those after it, and run the same command again"
+MEND_PACKED = "`fourfold check --repair` keeps the lines before it, and the same command runs the rest"
 
 _SEAL = re.compile(r',"previous":(?:null|"([0-9a-f]{64})"),"sha256":"([0-9a-f]{64})"\}$')
 _SIGNS = (',"previous":', ',"sha256":')
@@ -37,7 +40,7 @@ class BadLineError(UserError):
     """A line of a file that is not the one that belongs there."""
 
     def __init__(self, file: Path, number: int, what: str) -> None:
-        super().__init__(f"{file}:{number}{what}; {MEND}")
+        super().__init__(f"{file}:{number}{what}; {MEND_PACKED if is_packed(file) else MEND}")
         self.file, self.number = file, number
 
     @classmethod
@@ -114,6 +117,20 @@ def read_entries(file: Path, content: bytes, kind: type[E], misplaced: "Misplace
         entries.append(entry)
         before, has_sealed = text, has_sealed or seal is not None
     return entries
+
+
+def is_torn(end: bytes) -> bool:
+    """Whether the end of a file is the beginning of a line, which a crash cut off; it may end inside of a character."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(end)
+    except UnicodeDecodeError:
+        return False
+    return '{"'.startswith(text[:2]) and not any(ord(character) < 32 for character in text)
+
+
+def lines_before(content: bytes, number: int) -> bytes:
+    """Return the lines of a file before one of them, counted from 1."""
+    return b"".join(line + b"\n" for line in content.split(b"\n")[: number - 1])
 
 
 def _digest(text: str) -> str:

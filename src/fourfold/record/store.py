@@ -5,7 +5,8 @@ the spec, the trial number, one bit-packed mask and, where weights pass from lev
 ever changed, but a state is removed when its successor's row is there, and a line that a crash tore off is dropped by the
 next writer. A level that is being trained has a checkpoint, which is replaced by later ones and removed when its row is there.
 Controls have rows of their own, `rows-<trial>-<control>.jsonl`, in the order in which they were run, and so
-has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overlaps.jsonl`.
+has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overlaps.jsonl`. Files of lines may be packed
+(`fourfold.record.packing`): they are read as they are, and unpacked before a line is written.
 """
 
 import contextlib
@@ -22,9 +23,10 @@ from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
 from fourfold.record.errors import UserError
 from fourfold.record.files import append_line, make_folder, write_atomically
-from fourfold.record.folders import move_aside, runs_named
+from fourfold.record.folders import LARGEST_TEXT, move_aside, runs_named
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
 from fourfold.record.locks import HeldLocks
+from fourfold.record.packing import packed_form, read_either, unpack_lines
 from fourfold.record.reading import LARGEST, READING_ERRORS, parse_object
 from fourfold.record.references import Trust
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
@@ -36,6 +38,8 @@ from fourfold.record.stability import ConnectivityRow, OverlapRow
 
 TRIAL = r"0|[1-9][0-9]{0,17}"
 """The number of a trial as files have it: in no other digits, and without zeros before it."""
+
+_MEND = "`fourfold check --repair` moves it aside"
 
 __all__ = ["Arrays", "RunStore"]
 
@@ -173,7 +177,10 @@ class RunStore(ArrayFiles):
 
     def trials(self) -> list[int]:
         """Return the trials that have rows or failed, in order."""
-        names = (re.fullmatch(rf"(?:rows-({TRIAL})\.jsonl|failed-({TRIAL})\.json)", file.name) for file in self.path.iterdir())
+        names = (
+            re.fullmatch(rf"(?:rows-({TRIAL})\.jsonl(?:\.xz)?|failed-({TRIAL})\.json)", file.name)
+            for file in self.path.iterdir()
+        )
         return sorted({int(name[1] or name[2]) for name in names if name})
 
     def rows(self, trial: int) -> list[Row]:
@@ -186,8 +193,8 @@ class RunStore(ArrayFiles):
 
     def controls(self) -> list[tuple[int, str]]:
         """Return the trials and names of the controls that have rows, in order."""
-        names = (re.fullmatch(rf"rows-({TRIAL})-([a-z-]+)\.jsonl", file.name) for file in self.path.iterdir())
-        return sorted((int(name[1]), name[2]) for name in names if name and name[2] in CONTROLS)
+        names = (re.fullmatch(rf"rows-({TRIAL})-([a-z-]+)\.jsonl(?:\.xz)?", file.name) for file in self.path.iterdir())
+        return sorted({(int(name[1]), name[2]) for name in names if name and name[2] in CONTROLS})
 
     def control_rows(self, trial: int, control: str) -> list[Row]:
         """Return the rows of a trial's control by level; a line torn off by a crash is left out.
@@ -199,8 +206,7 @@ class RunStore(ArrayFiles):
 
     def connectivity(self, trial: int) -> list[ConnectivityRow]:
         """Return what is known of the connectivity of a trial's levels; a line torn off by a crash is left out."""
-        file = self._connectivity_file(trial)
-        content = self._content(file)
+        file, content = self._content(self._connectivity_file(trial))
         rows = read_connectivity(file, content, self._id(), trial) if content else []
         return sorted(rows, key=lambda row: (row.level, row.connectivity.step))
 
@@ -218,19 +224,19 @@ class RunStore(ArrayFiles):
 
     def overlaps(self) -> list[OverlapRow]:
         """Return how much the trials' masks agree, as it was last found."""
-        file = self.path / "overlaps.jsonl"
-        content = self._content(file)
+        file, content = self._content(self.path / "overlaps.jsonl")
         return read_overlaps(file, content, self._id()) if content else []
 
     def save_overlaps(self, rows: Iterable[OverlapRow]) -> None:
         """Write how much the trials' masks agree, in place of what was known."""
         lines = sealed_lines([row.to_line() for row in rows])
-        write_atomically(self.path / "overlaps.jsonl", "".join(line + "\n" for line in lines).encode())
+        file = self.path / "overlaps.jsonl"
+        write_atomically(file, "".join(line + "\n" for line in lines).encode())
+        packed_form(file).unlink(missing_ok=True)
 
     def _read_rows(self, trial: int, control: str) -> list[Row]:
         """Return the rows of a file in its order."""
-        file = self._rows_file(trial, control)
-        content = self._content(file)
+        file, content = self._content(self._rows_file(trial, control))
         return read_rows(file, content, self._id(), trial, control) if content else []
 
     def finished(self, trial: int) -> bool:
@@ -257,7 +263,11 @@ class RunStore(ArrayFiles):
         there._append_line(file, row.to_line())
 
     def _append_line(self, file: Path, line: str) -> None:
-        before = whole_lines(file, self._content(file))
+        try:
+            unpack_lines(file, LARGEST_TEXT)
+        except OSError as error:
+            raise UserError(f"{packed_form(file)} cannot be unpacked ({error}); {_MEND}") from error
+        before = whole_lines(*self._content(file))
         append_line(file, sealed(line, before[-1] if before else None))
 
     @staticmethod
@@ -366,14 +376,15 @@ class RunStore(ArrayFiles):
             if len(self._levels_in("states", trial)) > 1:
                 self.drop_states(trial, before=len(self.rows(trial)))
 
-    def _content(self, file: Path) -> bytes:
-        """Return the content of a file of lines; one that is not there has none."""
+    def _content(self, file: Path) -> tuple[Path, bytes]:
+        """Return which form of a file of lines is there, and its content; one that is not there has none."""
         try:
-            return self._read(file)
+            return read_either(file, LARGEST_TEXT, self._read)
         except (FileNotFoundError, NotADirectoryError):
-            return b""
+            return file, b""
         except OSError as error:
-            raise UserError(f"{file} cannot be read ({error})") from error
+            there = file if file.exists() or not packed_form(file).exists() else packed_form(file)
+            raise UserError(f"{there} cannot be read ({error})") from error
 
     def _rows_file(self, trial: int, control: str = TICKET) -> Path:
         return self.path / f"rows-{trial}{ending(control)}.jsonl"

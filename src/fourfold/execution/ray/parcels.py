@@ -6,6 +6,8 @@ from pathlib import Path
 
 from fourfold.record import TICKET, Row, RunStore, UserError
 from fourfold.record.files import make_folder, write_atomically
+from fourfold.record.folders import LARGEST_TEXT
+from fourfold.record.packing import decompressed, is_packed, plain_form
 
 Files = dict[str, bytes]
 """Contents of files by their paths below the run's folder."""
@@ -28,8 +30,8 @@ def pack(store: RunStore, trial: int, *, every_mask: bool) -> Files:
     level = "*" if every_mask else f"{len(store.rows(trial))}"
     return _read(
         store.path,
-        f"rows-{trial}.jsonl",
-        f"rows-{trial}-*.jsonl",
+        f"rows-{trial}.jsonl*",
+        f"rows-{trial}-*.jsonl*",
         f"failed-{trial}.json",
         f"failed-{trial}-*.json",
         f"masks/{trial}-{level}.safetensors",
@@ -90,4 +92,9 @@ def _checkpoints(trial: int) -> tuple[str, ...]:
 
 def _read(folder: Path, *patterns: str, known: Collection[str] = ()) -> Files:
     files = {file.relative_to(folder).as_posix(): file for pattern in patterns for file in folder.glob(pattern)}
-    return {name: file.read_bytes() for name, file in sorted(files.items()) if name not in known}
+    packed = {
+        plain_form(file).name: file for file in files.values() if is_packed(file)
+    }  # a machine that adds lines gets them plain
+    plain = {name: file.read_bytes() for name, file in sorted(files.items()) if name not in known and not is_packed(file)}
+    lines = {name: decompressed(file.read_bytes(), LARGEST_TEXT) for name, file in sorted(packed.items()) if name not in plain}
+    return dict(sorted((lines | plain).items()))
