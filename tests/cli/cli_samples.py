@@ -24,7 +24,7 @@ def call(*words) -> Ended:
     """Run a command in this process. Its figures have no content, as drawing them takes longer than a short run."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
-    figures = mock.patch("matplotlib.figure.Figure.savefig", _save_nothing)
+    figures = mock.patch("matplotlib.figure.Figure.savefig", save_nothing)
     with figures, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main([str(word) for word in words])
@@ -33,7 +33,7 @@ def call(*words) -> Ended:
     return Ended(code, out.getvalue(), err.getvalue())
 
 
-def _save_nothing(figure: object, stream: BinaryIO, *, format: str, **options: object) -> None:
+def save_nothing(figure: object, stream: BinaryIO, *, format: str, **options: object) -> None:
     stream.write(format.encode())
 
 

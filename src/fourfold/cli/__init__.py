@@ -6,7 +6,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from fourfold.cli.streams import prepare_streams, say
+from fourfold.cli.signals import stoppable
+from fourfold.cli.streams import prepare_streams, say, show_passing
 from fourfold.record.errors import RankError, UserError, unknown
 from fourfold.record.launch import launched
 from fourfold.record.text import sentence, shortened
@@ -74,8 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shows_traceback = TRACEBACK in words
     words = [word for word in words if word != TRACEBACK]
     prepare_streams()
+    signals: list[int] = []
     try:
-        _run(words)
+        with stoppable(signals):
+            _run(words)
     except UserError as error:
         rank = 0 if isinstance(error, RankError) else _rank()
         if rank:
@@ -87,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         if not _rank():
             say("\nfourfold: stopped; all finished levels are on disk, the same command resumes", sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + signals[-1] if signals else 130)
     except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
         sys.stderr.close()
         sys.exit(0)
@@ -138,6 +141,8 @@ def _dispatch(words: list[str]) -> None:
         raise unknown("command", " ".join(words[:2]) if family else name, COMMANDS, "`fourfold --help` describes all")
     if launched() and name != "run":
         raise UserError(f"`fourfold {name}` runs in one process: start it without torchrun")
+    if "-h" not in rest and "--help" not in rest:
+        show_passing("starting …")
     command = import_module(f"fourfold.cli.{name.replace(' ', '_')}").command
     if "-h" in rest or "--help" in rest:
         from fourfold.cli.help import help_of

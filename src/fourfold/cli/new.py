@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from fourfold.cli.streams import say
 from fourfold.record import UserError
 from fourfold.record.errors import unknown
 from fourfold.record.files import write_atomically
@@ -38,4 +39,4 @@ def command(
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from error
     name = shlex.quote(str(file))
-    print(f"{file} is an experiment that runs as it is:\n  fourfold info {name}\n  fourfold run {name} --trials 3")
+    say(f"{file} is an experiment that runs as it is:\n  fourfold info {name}\n  fourfold run {name} --trials 3")

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fourfold.cli.streams import clear_passing
 from fourfold.record.text import plain
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class _Plain(Console):
 
 def make_console(width: int | None = None, *, soft_wrap: bool = True) -> Console:
     """Return a console on standard output that prints strings as they are."""
+    clear_passing()
     return _Plain(width=width, soft_wrap=soft_wrap, highlight=False, markup=False, emoji=False)
 
 

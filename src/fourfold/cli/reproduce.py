@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -18,8 +18,12 @@ from fourfold.cli.machines import HERE, Flags, Machines
 from fourfold.cli.options import HIDDEN
 from fourfold.cli.plan import data_sentences
 from fourfold.cli.printing import count, make_console
+from fourfold.cli.streams import passing
 from fourfold.record import RunStore, Spec, UserError
 from fourfold.record.errors import unknown
+
+if TYPE_CHECKING:
+    from fourfold.timing.clock import Clock
 
 CLAIMS = "claims"
 """The name that `fourfold claims` had here, and that still works."""
@@ -74,15 +78,17 @@ def command(
         _list(console)
         return
     from fourfold.report.scaling import check_scale
+    from fourfold.timing.clock import Clock
 
     check_scale(scale)
     machines.check_early(dry_run=dry_run)
     folder = out or Path("runs")
     chosen = [_of_figure(name, scale) for name in FIGURES] if what is None else [_named(what, scale)]
     machines.job(chosen[0].specs, trials=chosen[0].trials)
-    _forecast(console, chosen, folder, machines)
+    clock = Clock(machines.place, machines.data_dir)
+    _forecast(console, chosen, folder, machines, clock)
     if what is not None and not dry_run:
-        _run(console, chosen[0], folder, machines)
+        _run(console, chosen[0], folder, machines, clock)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,17 +147,20 @@ def _of_figure(name: str, scale: float) -> _FigureRuns:
     )
 
 
-def _run(console: Console, figure: _FigureRuns, out: Path, machines: Machines) -> None:
+def _run(console: Console, figure: _FigureRuns, out: Path, machines: Machines, clock: "Clock") -> None:
     """Run what is missing of a figure, write its report and say where its pictures are."""
-    from fourfold import execution, report
+    from fourfold import execution, report, timing
     from fourfold.cli.live import follow
 
     trials = figure.trials
     to_run, there = _split(figure, out)
     rows = []
     if to_run:
-        with follow(console, to_run, trials, out) as on_event, one_sentence(to_run):
-            rows = execution.run_job(machines.job(to_run, trials=trials, out=out), on_event)
+        job = machines.job(to_run, trials=trials, out=out)
+        plans = timing.plan(to_run, trials=trials, out=out, device=machines.place, clock=clock)
+        shown = follow(console, to_run, trials, out, job=job, plans=plans, workers=machines.at_a_time)
+        with shown as on_event, one_sentence(to_run):
+            rows = execution.run_job(job, on_event)
     if rows or there:
         folders = [out / spec.id for spec in (*there, *to_run)]
         page = report.build(folders, out / f"{figure.label}-report")
@@ -164,17 +173,17 @@ def _run(console: Console, figure: _FigureRuns, out: Path, machines: Machines) -
         sys.exit(1)
 
 
-def _forecast(console: Console, chosen: Sequence[_FigureRuns], out: Path, machines: Machines) -> None:
+def _forecast(console: Console, chosen: Sequence[_FigureRuns], out: Path, machines: Machines, clock: "Clock") -> None:
     """Print how much of each figure is left and about how long it takes."""
     from fourfold.report.forecast import forecast
-    from fourfold.timing.clock import Clock
 
-    clock, workers = Clock(machines.place, machines.data_dir), machines.at_a_time
+    workers = machines.at_a_time
     sentences: list[str] = []
     for figure in chosen:
         trials = figure.trials
         to_run, there = _split(figure, out)
-        left = forecast(to_run, trials=trials, out=out, clock=clock, workers=workers)
+        with passing("measuring speed …"):
+            left = forecast(to_run, trials=trials, out=out, clock=clock, workers=workers)
         done = f", {left.levels_done} done already" if left.levels_done else ""
         presets = ", ".join(dict.fromkeys(spec.preset for spec in (*to_run, *there)))
         algebras = " and ".join(dict.fromkeys(spec.model.algebra for spec in figure.whole))

@@ -15,10 +15,14 @@ from fourfold.cli.levels import parse_levels
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import count, make_console
+from fourfold.cli.streams import passing
 from fourfold.record import TICKET, RunStore, UserError, launched
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fourfold.execution import Event
+    from fourfold.timing import Plan
 
 MOST_LEVELS = 1000
 """That `--keep all` keeps of an experiment without a last level: all that there can be."""
@@ -91,7 +95,8 @@ def command(
     machines.check_early(dry_run=dry_run)
 
     from fourfold import execution, presets, report, timing
-    from fourfold.cli.live import follow, names_of
+    from fourfold.cli.event_text import names_of
+    from fourfold.cli.live import follow
 
     changes = {
         "epochs": epochs,
@@ -134,16 +139,18 @@ def command(
     launch = launched()
     is_first = launch is None or launch.rank == 0
     console = make_console()
+    plans: Sequence[Plan] = ()
     if is_first:
-        plans = timing.plan(
-            specs,
-            trials=trials,
-            out=out,
-            device=machines.place,
-            data_dir=machines.data_dir,
-            controls=controls,
-            control_levels=levels,
-        )
+        with passing("measuring speed …"):
+            plans = timing.plan(
+                specs,
+                trials=trials,
+                out=out,
+                device=machines.place,
+                data_dir=machines.data_dir,
+                controls=controls,
+                control_levels=levels,
+            )
         print_plan(console, plans, list(names_of(specs).values()), trials, machines.at_a_time, machines.data_dir)
         if settings:
             console.print(f"  with {', '.join(settings)}")
@@ -156,8 +163,9 @@ def command(
             console.print(f"  {count(launch.world, 'rank')} share each training; the estimate is that of one")
     if dry_run:
         return
+    following = follow(console, specs, trials, out, job=job, plans=plans, workers=machines.at_a_time)
     with (
-        follow(console, specs, trials, out) if is_first else nullcontext(_say_nothing) as show,
+        following if is_first else nullcontext(_say_nothing) as show,
         execution.tracked(track if is_first else (), track_dir or out / "tracking", show) as on_event,
         one_sentence(specs),
     ):

@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import TextIO
 
 from fourfold.record.text import plain
@@ -39,4 +40,37 @@ def prepare_streams() -> None:
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print lines of text."""
+    clear_passing()
     print(plain(text), file=stream)
+
+
+_is_passing = False
+"""Whether the terminal's last line is text that the next is to take the place of."""
+
+
+def show_passing(text: str) -> None:
+    """Show on a terminal what is going on, until something else is printed."""
+    global _is_passing
+    if sys.stdout.isatty():
+        _is_passing = True
+        sys.stdout.write(f"\r{text}\x1b[K\r")
+        sys.stdout.flush()
+
+
+def clear_passing() -> None:
+    """Remove what `show_passing` shows."""
+    global _is_passing
+    if _is_passing:
+        _is_passing = False
+        sys.stdout.write("\x1b[K")
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def passing(text: str) -> Iterator[None]:
+    """Show on a terminal what is going on while a block runs."""
+    show_passing(text)
+    try:
+        yield
+    finally:
+        clear_passing()

@@ -11,6 +11,7 @@ from fourfold.cli.experiments import one_sentence, one_spec
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import print_plan
 from fourfold.cli.printing import WIDTH, make_console, print_table, titled
+from fourfold.cli.streams import passing
 from fourfold.record import UserError
 from fourfold.record.errors import canonical, unknown
 
@@ -46,7 +47,8 @@ def command(
         machines.check_early(dry_run=dry_run)
 
     from fourfold import execution, report, timing
-    from fourfold.cli.live import follow, names_of
+    from fourfold.cli.event_text import names_of
+    from fourfold.cli.live import follow
     from fourfold.presets import studies
 
     console = make_console(WIDTH)
@@ -76,11 +78,13 @@ def command(
         else:
             variants.append(variant)
     job = machines.job(variants, trials=trials, out=out)
-    plans = timing.plan(variants, trials=trials, out=out, device=machines.place, data_dir=machines.data_dir)
+    with passing("measuring speed …"):
+        plans = timing.plan(variants, trials=trials, out=out, device=machines.place, data_dir=machines.data_dir)
     print_plan(console, plans, list(names_of(variants).values()), trials, machines.at_a_time, machines.data_dir)
     if dry_run:
         return
-    with follow(console, variants, trials, out) as on_event, one_sentence(variants):
+    shown = follow(console, variants, trials, out, job=job, plans=plans, workers=machines.at_a_time)
+    with shown as on_event, one_sentence(variants):
         rows = execution.run_job(job, on_event)
     if not rows:
         return

@@ -15,6 +15,7 @@ from fourfold.cli.experiments import one_sentence, specs_for
 from fourfold.cli.machines import HERE, Flags
 from fourfold.cli.plan import data_sentences
 from fourfold.cli.printing import count, make_console, titled
+from fourfold.cli.streams import passing
 from fourfold.record import TOP1, Spec, UserError
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def command(
     job = machines.job(known, trials=trials, out=out)
     console = make_console()
     _print_budget(console, known[: len(bases)], sweep.epochs_of(bases[0], space), points, trials, level, optuna is not None)
-    plans = timing.plan(known[: len(bases)], trials=trials, out=out, device=machines.place, data_dir=machines.data_dir)
+    with passing("measuring speed …"):
+        plans = timing.plan(known[: len(bases)], trials=trials, out=out, device=machines.place, data_dir=machines.data_dir)
     for sentence in data_sentences(plans[0].spec, plans[0].items, machines.data_dir):
         console.print(f"  {sentence}")
     _print_time(console, plans, points * trials * (level + 1), machines.at_a_time, out)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from fourfold.cli.live import short
+from fourfold.cli.event_text import short
 from fourfold.cli.printing import WIDTH, make_console
 from fourfold.record import TOP1
 from fourfold.tuning.sweep import Outcome, Space, at_the_edge, ranked, worst_of

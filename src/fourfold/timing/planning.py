@@ -53,6 +53,8 @@ class Plan:
     control_seconds: float
     """The same of their controls."""
     folder: Path
+    level_costs: tuple[float, ...] = ()
+    """Estimated seconds of a worker for each of those levels."""
     items: tuple[int, int] = (0, 0)
     """Training and test items that the time is estimated for."""
 
@@ -99,6 +101,7 @@ def plan(
                     for control, level in _controls_left(store, spec, trial, levels, controls, control_levels)
                 ),
                 folder=store.path,
+                level_costs=tuple(clock.level_seconds(spec, spec.prune.density(level)) for level in range(levels)),
                 items=clock.items(spec),
             )
         )
