@@ -251,6 +251,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_workers_start_while_another_thread_waits_for_standard_input():
     """As the processes that run trials do; a forked child that closed that input would wait for its lock for ever."""
     with subprocess.Popen([sys.executable, "-c", BESIDE_A_READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

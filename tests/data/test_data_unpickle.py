@@ -33,7 +33,7 @@ def read(tmp_path, content):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.dictionaries(st.text(max_size=5), plain, max_size=5))
 def test_plain_values_are_read_as_python_reads_them(tmp_path, protocol, value):
     assert read(tmp_path, pickle.dumps(value, protocol=protocol)) == value

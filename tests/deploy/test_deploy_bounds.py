@@ -351,6 +351,7 @@ def test_the_documented_table_is_the_one_that_is_checked():
     assert (FREE_WEIGHTS, WEIGHTS_PER_BYTE) == (2**24, 2**12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("values", "density"), [("codebook", 1), ("int8", 0.5), ("int8", 0.001)])
 def test_reading_takes_at_most_the_documented_bytes_for_each_weight(values, density):
     """Of weights that entropy coding brings to a 500th of a byte, too."""

@@ -53,6 +53,7 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", TOOLS)
 def test_logits_and_instructions(project, machine):
     missing = [tool for tool in TOOLS[machine] if not shutil.which(tool)]

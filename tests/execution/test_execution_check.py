@@ -56,6 +56,7 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(specs, arguments, sentence
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_missing_data_are_one_sentence_and_write_nothing(tmp_path):
     spec = presets.get("resnet18-imagenet64")
     with pytest.raises(UserError, match=r"^imagenet64 is not in .*nowhere .* is missing") as caught:

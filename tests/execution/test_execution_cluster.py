@@ -180,6 +180,7 @@ if again:
     ]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_lost_again_and_again_ends_the_run(pretend, tmp_path):
     pretend("list(tasks())")
     told = []
@@ -198,6 +199,7 @@ with open({note!r}, "a+") as stream:
 """
 
 
+@pytest.mark.slow
 def test_a_level_that_was_finished_gives_a_cluster_its_chances_back(pretend, alone, tmp_path):
     line = alone(SPECS[0]).rows(0)[0].to_line()
     pretend(

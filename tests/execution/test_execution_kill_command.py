@@ -137,6 +137,7 @@ def test_of_two_commands_on_one_run_one_works_and_ctrl_c_ends_it(started, tmp_pa
     assert not store.locked("run")
 
 
+@pytest.mark.slow
 def test_a_worker_ends_when_its_standard_input_does():
     process = subprocess.Popen(
         [sys.executable, "-m", "fourfold.execution.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

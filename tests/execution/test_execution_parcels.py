@@ -282,6 +282,7 @@ def test_a_node_without_the_data_is_one_sentence(tmp_path):
     assert told.startswith(f"on node {platform.node()}, mnist is not in {tmp_path} (")
 
 
+@pytest.mark.slow
 def test_nothing_of_ray_is_imported_without_being_asked_for():
     program = "import fourfold.cli.run, fourfold.lottery, sys; print('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"

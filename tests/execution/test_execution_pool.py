@@ -43,8 +43,9 @@ def test_trials_side_by_side_in_one_worker_have_the_rows_of_trials_alone(tmp_pat
 
 MIXED = """
 import json, sys
-from fourfold.execution.jobs import Trial
-tasks = [dict(zip(("run", "trial"), Trial.from_line(sys.stdin.readline()).key)) for _ in range(3)]
+from fourfold.record import Spec
+lines = [json.loads(sys.stdin.readline()) for _ in range(3)]
+tasks = [{"run": Spec.from_json(line["spec"]).id, "trial": line["trial"]} for line in lines]
 for kind in ("epoch", "finished"):
     for task in reversed(tasks):
         print(json.dumps({"event": kind, "top1": task["trial"], **task}), flush=True)
@@ -63,7 +64,7 @@ def test_events_of_a_shared_worker_find_their_trial():
 
 MEMORY = """
 import json, sys, threading, time
-from fourfold.execution.jobs import Trial
+from fourfold.record import Spec
 room, lock, here = int(sys.argv[1]) if len(sys.argv) > 1 else 1, threading.Lock(), 0
 ROOM = {room}
 def work(task):
@@ -76,7 +77,8 @@ def work(task):
         here -= 1
         print(json.dumps({{"event": "finished" if fits else "out-of-memory", **task}}), flush=True)
 for line in sys.stdin:
-    threading.Thread(target=work, args=(dict(zip(("run", "trial"), Trial.from_line(line).key)),)).start()
+    trial = json.loads(line)
+    threading.Thread(target=work, args=({{"run": Spec.from_json(trial["spec"]).id, "trial": trial["trial"]}},)).start()
 """
 
 

@@ -193,6 +193,7 @@ def test_a_process_that_reads_other_data_than_the_run_does_not_begin(images, oth
     assert [json.loads(line)["event"] for line, _ in parcel] == ["error"]
 
 
+@pytest.mark.slow
 def test_the_report_compares_no_rows_of_different_data(store, images, others, tmp_path):
     real = spec_of("real")
     run(others, tmp_path / "elsewhere", real)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 from dataclasses import replace
@@ -15,6 +17,7 @@ print(len(rows), *sorted(name for name in ("torch._dynamo", "sklearn", "scipy", 
 """
 
 
+@pytest.mark.slow
 def test_a_run_of_the_native_engine_imports_no_compiler_and_no_scikit_learn(tmp_path):
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

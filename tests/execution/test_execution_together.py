@@ -125,6 +125,7 @@ def test_one_two_and_four_ranks_give_the_same_rows_to_the_bit(spec, run_by):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2, 4])
 @pytest.mark.parametrize("spec", [*perceptrons(), *convolutions()], ids=lambda spec: f"{spec.preset} {spec.model.algebra}")
 def test_ranks_give_the_rows_of_one_process_to_rounding(spec, world, run_by):

@@ -55,6 +55,7 @@ def test_the_ends_are_trainings_of_their_own_that_go_on_from_one():
     assert [found.losses[0], found.losses[2]] == pytest.approx([first.test.loss, second.test.loss])
 
 
+@pytest.mark.slow
 def test_until_they_part_the_copies_are_the_ticket():
     with single_thread():
         caught, network = {}, levels.build(SPEC, lottery.derive_seed(0, "weights"))

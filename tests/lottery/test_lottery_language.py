@@ -55,6 +55,7 @@ def test_levels_and_controls_have_bits_in_their_rows(text, tmp_path, unit):
     assert outputs.shape == (1, 256, 1)
 
 
+@pytest.mark.slow
 def test_the_stop_rule_ends_a_trial_of_too_many_bits(text, tmp_path):
     spec = tiny(text, **{"train.epochs": 1, "stop.metric": 0.001, "stop.levels": 1, "stop.max_level": 3})
     assert [row.level for row in ff.run(spec, trials=1, out=tmp_path, workers=0)] == [0]

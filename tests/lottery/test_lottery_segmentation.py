@@ -78,6 +78,7 @@ def test_no_code_was_released_for_it():
         presets.get("camvid-unet", protocol="released")
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_scenes(folder, tmp_path):
     spec = tiny("quaternion", **{"train.epochs": 12, "stop.max_level": 0})
     (row,) = ff.run(spec, trials=1, out=tmp_path, data_dir=folder, workers=0, device="cpu")

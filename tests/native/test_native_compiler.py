@@ -36,6 +36,7 @@ def compiled(tmp_path: Path) -> list[Path]:
 on_linux = pytest.mark.skipif(os.name != "posix" or os.uname().sysname != "Linux", reason="the cache's place is that of Linux")
 
 
+@pytest.mark.slow
 @on_linux
 def test_a_file_is_compiled_once(tmp_path, monkeypatch):
     library("perceptron", BEFORE)

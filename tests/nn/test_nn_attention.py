@@ -157,6 +157,7 @@ def test_attention_is_a_module_like_any_other():
     assert "  algebra='quaternion'\n  (out_proj): Linear(" in repr(layer)
 
 
+@pytest.mark.slow
 def test_attention_compiles_to_one_graph_and_is_exported():
     layer = MultiheadAttention(16, 2, algebra="quaternion")
     x = draw(0, 3, 2, 16, dtype=torch.float32)

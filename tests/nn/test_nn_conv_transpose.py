@@ -176,6 +176,7 @@ def test_copies_types_devices_layouts_and_text():
         assert layer(x).dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_a_compiled_layer_computes_the_same():
     layer = ConvTranspose1d(8, 8, 3, stride=2, algebra="quaternion")
     x = draw(0, 2, 8, 4, dtype=torch.float32)

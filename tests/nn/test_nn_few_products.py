@@ -261,6 +261,7 @@ def test_forward_mode_derivatives_are_those_of_the_matrix(choices):
     torch.testing.assert_close(tangent, layer(x) - layer.bias.view(-1, 1, 1))
 
 
+@pytest.mark.slow
 def test_a_compiled_layer_sees_the_matrix(choices):
     layer, shape = CONVOLUTION
     x = draw(0, *shape, dtype=torch.float32)

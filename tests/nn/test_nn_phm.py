@@ -178,6 +178,7 @@ def test_modules_as_torchs():
     assert layer(draw(0, 2, 8)).shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_it_compiles_into_one_graph():
     model = nn.Sequential(PHMConv1d(8, 8, 3, n=4, groups=2), nn.Flatten(), PHMLinear(16, 4, n=4))
     x = draw(0, 2, 8, 4, dtype=torch.float32)

@@ -144,6 +144,7 @@ def test_average_pooling_is_torchs_since_it_is_linear_over_every_algebra(kind):
     torch.testing.assert_close(layer(multiplied(x)), multiplied(layer(x)))
 
 
+@pytest.mark.slow
 def test_layers_are_copied_printed_compiled_and_run_on_the_meta_device():
     layer = MaxPool2d(3, 2, 1, algebra="quaternion")
     assert repr(copy.deepcopy(layer)) == (

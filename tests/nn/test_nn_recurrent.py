@@ -232,12 +232,14 @@ def test_parametrized_weights_are_used(kind):
     assert list(layer.stored_weights()) == ["weight_ih_l0", "weight_hh_l0"]
 
 
+@pytest.mark.slow
 def test_the_light_gru_compiles_to_one_graph():
     layer = LiGRU(8, 12, algebra="quaternion").eval()
     x = draw(0, 2, 2, 8, dtype=torch.float32)
     torch.testing.assert_close(torch.compile(layer, backend="aot_eager", fullgraph=True)(x), layer(x))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch breaks its graph at these layers, and peeks
 def test_layers_compile_as_torchs_do_and_are_exported():
     layer = LSTM(8, 12, bidirectional=True, algebra="quaternion")

@@ -201,6 +201,7 @@ def test_evaluation_sees_changes_of_the_scale():
         assert not torch.allclose(layer(x), before)
 
 
+@pytest.mark.slow
 def test_it_compiles_into_one_graph():
     model = nn.Sequential(RotationConv1d(8, 8, 3, groups=2), nn.Flatten(), RotationLinear(16, 4, scale="norm"))
     x = draw(9, 2, 8, 4, dtype=torch.float32)

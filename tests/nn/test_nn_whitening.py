@@ -275,6 +275,7 @@ def test_channels_last_stays_channels_last() -> None:
     torch.testing.assert_close(y, WhiteningBatchNorm2d(8)(x))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's compiler does so itself
 def test_it_compiles_and_is_traced() -> None:
     layer, x = WhiteningBatchNorm2d(8), correlated(1, 3, 8, 5, 5, dtype=torch.float32).requires_grad_()

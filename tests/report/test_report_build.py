@@ -115,6 +115,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         report.build([tmp_path / "runs"], tmp_path / "file" / "out")
 
 
+@pytest.mark.slow
 def test_the_summary_needs_neither_matplotlib_nor_torch() -> None:
     heavy = "[name for name in ('matplotlib', 'torch') if name in sys.modules]"
     script = f"import sys; from fourfold.report import summary; summary([]); print({heavy})"

@@ -221,6 +221,7 @@ def test_a_page_of_many_levels_epochs_and_controls_is_bounded() -> None:
         assert control_words(control) in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trials", [1, 2, 200])
 def test_one_trial_or_two_hundred_can_be_read(trials: int) -> None:
     rows = [

@@ -40,6 +40,7 @@ def test_a_level_is_its_epochs_and_steps(clock: Clock) -> None:
     assert clock.level_seconds(spec, 0.001) == pytest.approx(0.02 * dense)
 
 
+@pytest.mark.slow
 def test_large_networks_are_extrapolated_from_small_batches(clock: Clock) -> None:
     spec = presets.get("resnet18-cifar10", algebra="quaternion")
     expected = 80 * 391 * (2e-3 + 128e-3)

@@ -103,6 +103,7 @@ def test_the_plain_loop_trains_the_same_network(settings, monkeypatch):
     assert all(bool((weight[~masks[name]] == 0).all()) for name, weight in weights[1].items())
 
 
+@pytest.mark.slow
 def test_throughputs_belong_together(monkeypatch):
     monkeypatch.setattr(throughput, "SECONDS_PER_ROUND", 1e-6)  # two batches
     specs = [presets.get("digits", algebra=name) for name in ("real", "quaternion")]

@@ -124,6 +124,7 @@ def test_the_same_parts_give_the_same_bits_on_one_two_and_four_ranks(case, folde
     assert one[1] == two[1] == four[1]
 
 
+@pytest.mark.slow
 @needs_ranks
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("world", [1, 2, 4])

@@ -79,6 +79,7 @@ class KilledError(BaseException):
     """Ends a study as a signal would."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["ask", "run", "tell"])
 def test_an_interrupted_study_chooses_what_it_would_have_chosen(where, whole, tmp_path, monkeypatch):
     found, _ = whole
