@@ -52,8 +52,8 @@ def check_images(images: NDArray[Any], shape: Shape, encoding: Encoding | None) 
     image_shape = (*size, channels)
     if images.shape[1:] != (image_shape if coded else shape) or not images.ndim:
         bytes_wanted = f"uint8 (N, {', '.join(map(str, image_shape))})"
-        wanted = f"floats (N, {', '.join(map(str, shape))})"
-        choices = f"{bytes_wanted} or {wanted}" if encoding else wanted
+        floats_wanted = f"floats (N, {', '.join(map(str, shape))})"
+        choices = f"{bytes_wanted} or {floats_wanted}" if encoding else floats_wanted
         raise UserError(f"`images` of type {images.dtype} and shape {images.shape} must be {choices}")
     if not coded and images.dtype.kind != "f":
         raise UserError(f"`images` (of type {images.dtype}) must be uint8 or floats")
@@ -67,21 +67,21 @@ def as_indices(images: NDArray[Any], program: Program) -> NDArray[Any]:
     return images.astype(np.float32)
 
 
-def joined(ports: Sequence[Port], given: Sequence[Any], named: Mapping[str, Any]) -> NDArray[Any]:
+def joined(ports: Sequence[Port], positional: Sequence[Any], named: Mapping[str, Any]) -> NDArray[Any]:
     """Return the inputs of a network of several as its value 0: one after the other, flat.
 
     Raises:
         UserError: others than it has, or of other shapes.
     """
-    arrays = [as_array(each) for each in given if each is not None]
+    arrays = [as_array(each) for each in positional if each is not None]
     names = [port.name for port in ports]
     if set(named) - set(names[len(arrays) :]) or len(arrays) + len(named) != len(ports):
         raise UserError(f"`inputs` (={len(arrays) + len(named)} of them) must be {', '.join(names)}")
     arrays += [as_array(named[name]) for name in names[len(arrays) :]]
     for port, array in zip(ports, arrays, strict=True):
         if array.shape[1:] != port.shape or len(array) != len(arrays[0]):
-            wanted = f"({len(arrays[0])}, {', '.join(map(str, port.shape))})"
-            raise UserError(f"`{port.name}` of shape {array.shape} must be {wanted}")
+            expected = f"({len(arrays[0])}, {', '.join(map(str, port.shape))})"
+            raise UserError(f"`{port.name}` of shape {array.shape} must be {expected}")
     return np.concatenate([array.reshape(len(array), -1).astype(np.float32) for array in arrays], axis=1)
 
 

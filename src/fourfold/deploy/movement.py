@@ -14,7 +14,7 @@ MOST_IMAGES = 128
 """That are compared, however many calibrate."""
 
 LARGE = 0.25
-"""Of the logits' own size: whoever packs such a network is warned."""
+"""Of the logits' own size: packing such a network raises a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ def moved(exact: Program, packed: Program, images: Array | NDArray[np.uint8]) ->
         images: uint8 (N, H, W, C), to be encoded, or (N, channels, height, width); the first 128 are taken.
     """
     images = images[:MOST_IMAGES]
-    found = reference.run_int8(packed, images) if packed.ranges else reference.run(packed, _encoded(packed, images))
-    wanted = reference.run(exact, _encoded(exact, images))
-    after, before = (logits.reshape(len(images), -1).astype(np.float64) for logits in (found, wanted))
+    packed_logits = reference.run_int8(packed, images) if packed.ranges else reference.run(packed, _encoded(packed, images))
+    exact_logits = reference.run(exact, _encoded(exact, images))
+    after, before = (logits.reshape(len(images), -1).astype(np.float64) for logits in (packed_logits, exact_logits))
     size = np.linalg.norm(before, axis=1)
     change = np.linalg.norm(after - before, axis=1)
     return Movement(

@@ -71,19 +71,21 @@ def calibrate(program: Program, images: Any, *, ranges: str = "max") -> Program:
         images = encode(program.encoding, images)
     _check_finite(images)
     if ranges == "max":
-        found = largest_ranges(program, images)
+        measured = largest_ranges(program, images)
     else:
         levels = Quantized(replace(program, ranges=dict.fromkeys(range(len(program.shapes)), 1.0))).levels
-        found = chosen_ranges(program, images, ranges, [each.largest - each.zero for each in levels])
+        measured = chosen_ranges(program, images, ranges, [each.largest - each.zero for each in levels])
     if coded and program.encoding is not None:
-        found[0] = encoded_range(program.encoding, program.shapes[0])
-    for value, largest in found.items():
+        measured[0] = encoded_range(program.encoding, program.shapes[0])
+    for value, largest in measured.items():
         if not largest <= LARGEST_RANGE:
             where = "the images" if value == 0 else f"layer {program.operations[value - 1].name!r}"
             raise UserError(
                 f"`images` must be smaller: they make values of {largest:.3g} in {where}, at most {LARGEST_RANGE:g} fits"
             )
-    return replace(program, ranges={value: largest if largest >= SMALLEST_RANGE else 0.0 for value, largest in found.items()})
+    return replace(
+        program, ranges={value: largest if largest >= SMALLEST_RANGE else 0.0 for value, largest in measured.items()}
+    )
 
 
 def _check_finite(images: NDArray[Any]) -> None:
@@ -104,12 +106,12 @@ class Quantized:
         """Of every value. No cached property: that takes a lock, which a fork may leave held."""
 
     def _levels_of_values(self) -> tuple[Levels, ...]:
-        found = [levels_for(self.program.ranges[0], signed=True, largest=IMAGE_LEVELS)]
+        levels = [levels_for(self.program.ranges[0], signed=True, largest=IMAGE_LEVELS)]
         for operation in self.program.operations:
-            before = [found[value] for value in operation.inputs]
+            before = [levels[value] for value in operation.inputs]
             largest = self.program.ranges[operation.output]
-            found.append(before[0] if operation.keeps_scale else operation.levels(before, largest))
-        return tuple(found)
+            levels.append(before[0] if operation.keeps_scale else operation.levels(before, largest))
+        return tuple(levels)
 
     def makes_logits(self, operation: Operation) -> bool:
         """Return whether an operation makes the network's logits, in floats: a linear layer at its end."""
@@ -160,7 +162,7 @@ def check_quantized(program: Program) -> None:
 
 
 def quantized_weights(product: Product, least: NDArray[np.float64]) -> tuple[Product, NDArray[np.float64]]:
-    """Return a product's weights as integers from −63 to 63, and the scale of each output number, (out / n,).
+    """Return a product's weights as integers from −63 to 63, and the scale of each output element, (out / n,).
 
     Args:
         product: The weights.
@@ -191,8 +193,8 @@ def image_factors(quantized: Quantized) -> tuple[Int32, Int32, int]:
 
 def _bias(operation: ProductOperation) -> NDArray[np.float64]:
     product = operation.product
-    given = product.bias
-    return np.zeros(product.n * product.weight.shape[1]) if given is None else given.astype(np.float64)
+    bias = product.bias
+    return np.zeros(product.n * product.weight.shape[1]) if bias is None else bias.astype(np.float64)
 
 
 def _check_sums(operation: ProductOperation, codes: Product, before: Levels) -> None:

@@ -39,8 +39,8 @@ def largest_ranges(program: Program, images: Array) -> dict[int, float]:
     for chosen in _chunks(len(images)):
         values = {0: images[chosen].astype(np.float64)}
         for operation in program.operations:
-            given = (values[value] for value in operation.inputs)
-            values[operation.output] = apply(operation, *given, images=len(images[chosen]))
+            operands = (values[value] for value in operation.inputs)
+            values[operation.output] = apply(operation, *operands, images=len(images[chosen]))
         ranges = {value: max(largest, float(np.abs(values[value]).max())) for value, largest in ranges.items()}
     return ranges
 
@@ -59,13 +59,15 @@ def chosen_ranges(program: Program, images: Array, choice: str, steps: list[int]
     values = {0: images.astype(np.float32)}
     ranges = {0: _cut(values[0], choice, steps[0])}
     for operation in program.operations:
-        made = np.empty((len(images), *program.shapes[operation.output]), np.float32)
+        outputs = np.empty((len(images), *program.shapes[operation.output]), np.float32)
         for chosen in _chunks(len(images)):
-            given = (values[value][chosen].astype(np.float64) for value in operation.inputs)
-            made[chosen] = apply(operation, *given, images=len(images[chosen]))
+            operands = (values[value][chosen].astype(np.float64) for value in operation.inputs)
+            outputs[chosen] = apply(operation, *operands, images=len(images[chosen]))
         kept_whole = operation.keeps_scale or (operation.output == logits and isinstance(operation, Linear))
-        ranges[operation.output] = float(np.abs(made).max()) if kept_whole else _cut(made, choice, steps[operation.output])
-        values[operation.output] = made
+        ranges[operation.output] = (
+            float(np.abs(outputs).max()) if kept_whole else _cut(outputs, choice, steps[operation.output])
+        )
+        values[operation.output] = outputs
         for value in {value for value in operation.inputs if last_use[value] is operation}:
             del values[value]
     return ranges

@@ -84,10 +84,10 @@ class Network:
         """
         if not self.program.inputs and not self.program.outputs and not others and not named:
             return self._logits(images)
-        given = joined(self.program.inputs, (images, *others), named) if self.program.inputs else images
+        inputs = joined(self.program.inputs, (images, *others), named) if self.program.inputs else images
         if (others or named) and not self.program.inputs:
             raise UserError(f"`inputs` (={1 + len(others) + len(named)} of them) must be one: the network has no other")
-        logits = self._logits(given)
+        logits = self._logits(inputs)
         return parted(self.program.outputs, logits) if self.program.outputs else logits
 
     def _logits(self, images: Any) -> Array:
@@ -189,7 +189,7 @@ class _Code:
         self._lock = threading.Lock()
         self._started = self._threads == 1
         if self._stop is not None:
-            self._stop.detach()  # nobody is there to be joined
+            self._stop.detach()  # there are no threads to join
 
     def run_one(self, image: NDArray[Any]) -> Array:
         """Return the logits of one image as the network sees it: two copies are quicker than finding out two addresses."""

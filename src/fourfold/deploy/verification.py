@@ -93,24 +93,24 @@ def verify(program: Program, folder: Path, images: NDArray[np.uint8], labels: ND
         NoCompilerError: there is no C compiler, or it fails.
         UserError: the compiled program fails.
     """
-    found, flash, stack = _compiled_and_run(folder, images)
+    logits, flash, stack = _compiled_and_run(folder, images)
     assert program.encoding is not None
     if program.ranges:
-        wanted = reference.run_int8(program, images)
+        expected = reference.run_int8(program, images)
     else:
-        wanted = np.concatenate([_in_floats(program, images[k : k + 256]) for k in range(0, len(images), 256)])
-    if found.size != wanted.size:
-        raise UserError(f"{folder} gives {found.size:,} logits for {len(images):,} images, and must give {wanted.size:,}")
-    found, wanted = found.reshape(len(images), -1), wanted.reshape(len(images), -1)
+        expected = np.concatenate([_in_floats(program, images[k : k + 256]) for k in range(0, len(images), 256)])
+    if logits.size != expected.size:
+        raise UserError(f"{folder} gives {logits.size:,} logits for {len(images):,} images, and must give {expected.size:,}")
+    logits, expected = logits.reshape(len(images), -1), expected.reshape(len(images), -1)
     arena = re.search(r"_ARENA (\d+)", (folder / "network.h").read_text())
     return Proof(
         exact=bool(program.ranges),
         images=len(images),
-        equal=int((found.view(np.uint32) == wanted.view(np.uint32)).all(axis=1).sum()),
-        difference=float(np.abs(found.astype(np.float64) - wanted).max()),
-        largest=float(np.abs(wanted).max()),
-        reference_top1=_top1(wanted, labels),
-        c_top1=_top1(found, labels),
+        equal=int((logits.view(np.uint32) == expected.view(np.uint32)).all(axis=1).sum()),
+        difference=float(np.abs(logits.astype(np.float64) - expected).max()),
+        largest=float(np.abs(expected).max()),
+        reference_top1=_top1(expected, labels),
+        c_top1=_top1(logits, labels),
         flash=flash,
         arena=int(arena[1]) if arena else 0,
         stack=stack,
@@ -130,21 +130,21 @@ def _top1(logits: Array, labels: NDArray[np.int64]) -> float:
 def _compiled_and_run(folder: Path, images: NDArray[np.uint8]) -> tuple[Array, int | None, int | None]:
     """Return the logits of images in the compiled C, flat; and its bytes of flash and stack where they are known."""
     with tempfile.TemporaryDirectory() as scratch:
-        made, main, binary = Path(scratch) / "network.o", Path(scratch) / "main.c", Path(scratch) / "main"
+        object_file, main, binary = Path(scratch) / "network.o", Path(scratch) / "main.c", Path(scratch) / "main"
         main.write_text(_MAIN)
-        run_compiler(*FLAGS, "-c", str(folder / "network.c"), "-o", str(made))
-        run_compiler(*FLAGS, f"-I{folder}", str(main), str(made), "-o", str(binary), "-lm")
+        run_compiler(*FLAGS, "-c", str(folder / "network.c"), "-o", str(object_file))
+        run_compiler(*FLAGS, f"-I{folder}", str(main), str(object_file), "-o", str(binary), "-lm")
         done = subprocess.run([binary], input=np.ascontiguousarray(images).tobytes(), capture_output=True, check=False)
         if done.returncode:
             raise UserError(f"the compiled {folder / 'network.c'} ended with status {done.returncode}")
         logits: Array = np.frombuffer(done.stdout, np.float32)
-        return logits, _flash(made), _stack(folder / "network.c", Path(scratch))
+        return logits, _flash(object_file), _stack(folder / "network.c", Path(scratch))
 
 
-def _flash(made: Path) -> int | None:
+def _flash(object_file: Path) -> int | None:
     """Return the bytes of an object's code and constants."""
     tool = shutil.which("size")
-    done = subprocess.run([tool, "-A", made], capture_output=True, text=True, check=False) if tool else None
+    done = subprocess.run([tool, "-A", object_file], capture_output=True, text=True, check=False) if tool else None
     if done is None or done.returncode:
         return None
     sections = [line.split() for line in done.stdout.splitlines()]

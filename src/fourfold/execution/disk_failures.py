@@ -51,7 +51,7 @@ def _obstacle(folder: Path, file: Path, error: OSError) -> Path | None:
     if error.errno == errno.EISDIR:
         return file
     above = [folder / part for part in reversed(file.relative_to(folder).parents)]
-    found = next((part for part in above if part.exists() and not part.is_dir()), None)
-    if found is None and error.errno == errno.EEXIST:  # as `mkdir` says of a file, or of a link that leads nowhere
+    obstacle = next((part for part in above if part.exists() and not part.is_dir()), None)
+    if obstacle is None and error.errno == errno.EEXIST:  # as `mkdir` says of a file, or of a link that leads nowhere
         return file
-    return found
+    return obstacle

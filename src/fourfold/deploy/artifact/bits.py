@@ -8,7 +8,7 @@ Symbols = NDArray[np.uint8]
 
 
 class DamageError(ValueError):
-    """Bytes that no packing wrote; whoever reads the file says which one it is."""
+    """Bytes that no packing wrote; what reads the file names it."""
 
 
 def pack_bits(symbols: Symbols, bits: int) -> Bytes:

@@ -41,11 +41,11 @@ def unseal(content: bytes) -> tuple[Json, Tensors]:
     check("file", len(content))
     check("header", int.from_bytes(content[:8], "little"))
     try:
-        found: Any = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
+        pairs: Any = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
-        said = str(error).encode("unicode_escape").decode()  # it quotes what it finds, line breaks and all
-        raise DamageError(f"it is no whole safetensors file ({said:.200})") from error
-    tensors = {name: _array(name, tensor) for name, tensor in found}
+        reason = str(error).encode("unicode_escape").decode()  # it quotes what it finds, line breaks and all
+        raise DamageError(f"it is no whole safetensors file ({reason:.200})") from error
+    tensors = {name: _array(name, tensor) for name, tensor in pairs}
     header = structure.parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
     about = structure.mapping(header.get("__metadata__", {}), "metadata")
     if about.get("format") != FORMAT:
@@ -60,12 +60,12 @@ def unseal(content: bytes) -> tuple[Json, Tensors]:
 
 def digest(text: str, tensors: Tensors) -> str:
     """Return the SHA-256 of the description and of all tensors, by name."""
-    found = hashlib.sha256(text.encode())
+    checksum = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         array = tensors[name]
-        found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+        checksum.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        checksum.update(np.ascontiguousarray(array).tobytes())
+    return checksum.hexdigest()
 
 
 def _array(name: str, tensor: Any) -> NDArray[Any]:

@@ -76,9 +76,9 @@ def decode(coded: Bytes, streams: Sequence[tuple[int, Bytes]]) -> list[Symbols]:
         stream = stream_of[step : step + lanes]
         x = state[: len(stream)]
         slot = x & (TOTAL - 1)
-        found = symbol_at[stream, slot]
-        symbols[step : step + lanes] = found
-        x = tables[stream, found] * (x >> PRECISION) + slot - starts[stream, found]
+        decoded = symbol_at[stream, slot]
+        symbols[step : step + lanes] = decoded
+        x = tables[stream, decoded] * (x >> PRECISION) + slot - starts[stream, decoded]
         low = np.flatnonzero(x < _LOW)
         if place + len(low) > len(words):
             raise DamageError(f"a coding of {total} symbols ends too early")

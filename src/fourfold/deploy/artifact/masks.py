@@ -67,20 +67,20 @@ def decode_mask(coding: MaskCoding, shape: tuple[int, int], positions: Symbols, 
     n, numbers = shape
     size = numbers if coding.unit == "number" else n * numbers
     if coding.positions == "all":
-        found = np.ones(size, np.bool_)
+        kept = np.ones(size, np.bool_)
     elif coding.positions == "bitmap":
-        found = positions.astype(np.bool_)
+        kept = positions.astype(np.bool_)
     else:
-        found = _from_gaps(positions, coding.bits, size)
-    if found.shape != (size,) or np.count_nonzero(found) != coding.kept:
+        kept = _from_gaps(positions, coding.bits, size)
+    if kept.shape != (size,) or np.count_nonzero(kept) != coding.kept:
         raise DamageError(f"a mask of {size} positions keeps other than {coding.kept} of them")
     if coding.unit == "weight":
-        return found.reshape(shape)
-    mask = np.repeat(found[None], n, axis=0)
+        return kept.reshape(shape)
+    mask = np.repeat(kept[None], n, axis=0)
     if coding.parts:
         if (parts == 0).any():
             raise DamageError("a kept number keeps none of its components")
-        mask[:, found] = parts >> np.arange(n, dtype=np.uint8)[:, None] & 1
+        mask[:, kept] = parts >> np.arange(n, dtype=np.uint8)[:, None] & 1
     return mask
 
 
@@ -116,7 +116,7 @@ def _of_positions(unit: str, kept: Kept, parts: Symbols, entropy: bool) -> Itera
 
 
 def _gaps(kept: Kept, bits: int) -> Symbols:
-    """Return the number left out before each that is kept, in symbols of which the largest means: so many, and go on."""
+    """Return the number left out before each that is kept, in symbols; the next one adds to the largest."""
     most = (1 << bits) - 1
     gaps = np.diff(np.flatnonzero(kept), prepend=-1) - 1
     ends = np.cumsum(gaps // most + 1)

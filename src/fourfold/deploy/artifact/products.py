@@ -32,12 +32,12 @@ class ProductCoding:
 
     def streams(self, values: ValueCoding) -> dict[str, tuple[int, int]]:
         """Return how many symbols of how many bits there are of each kind, in the order in which they are stored."""
-        found = {
+        streams = {
             "positions": (self.mask.symbols, self.mask.bits),
             "parts": (self.mask.kept if self.mask.parts else 0, self.shape[0]),
             "values": (self.weights if values.symbols else 0, values.bits),
         }
-        return {name: stream for name, stream in found.items() if stream[0]}
+        return {name: stream for name, stream in streams.items() if stream[0]}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,10 +77,10 @@ def decode_product(coded: CodedProduct, values: ValueCoding, table: LeftTable) -
     """
     shape = coded.coding.shape
     none = np.empty(0, np.uint8)
-    found = {"positions": none, "parts": none, "values": none} | coded.symbols
-    flat = decode_mask(coded.coding.mask, (shape[0], int(np.prod(shape[1:]))), found["positions"], found["parts"])
+    symbols = {"positions": none, "parts": none, "values": none} | coded.symbols
+    flat = decode_mask(coded.coding.mask, (shape[0], int(np.prod(shape[1:]))), symbols["positions"], symbols["parts"])
     mask = flat.reshape(shape)
-    numbers = found["values"] if values.symbols else coded.arrays["values"]
+    numbers = symbols["values"] if values.symbols else coded.arrays["values"]
     if np.count_nonzero(mask) != coded.coding.weights or numbers.shape != (coded.coding.weights,):
         raise DamageError(f"a mask that keeps {np.count_nonzero(mask)} weights has values of shape {numbers.shape}")
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
@@ -118,14 +118,14 @@ def coding_from_json(value: Json, n: int) -> ProductCoding:
         raise DamageError(f"`shape` (={shape}) is not that of weights of an algebra of {n}")
     size = prod(shape)
     check("weights", size)
-    given = _USUAL | mapping(value.get("mask"), "mask")
+    settings = _USUAL | mapping(value.get("mask"), "mask")
     mask = MaskCoding(
-        unit=choice(given, "unit", ("weight", "number")),
-        positions=choice(given, "positions", POSITIONS),
-        kept=integer(given, "kept", size),
-        symbols=integer(given, "symbols", size),
-        bits=integer(given, "bits", 8),
-        parts=flag(given, "parts"),
+        unit=choice(settings, "unit", ("weight", "number")),
+        positions=choice(settings, "positions", POSITIONS),
+        kept=integer(settings, "kept", size),
+        symbols=integer(settings, "symbols", size),
+        bits=integer(settings, "bits", 8),
+        parts=flag(settings, "parts"),
     )
     widths = {"all": (1,), "bitmap": (1,), "gaps": GAP_BITS}[mask.positions]
     if mask.bits not in widths or (mask.positions == "all" and mask.symbols) or (mask.parts and mask.unit == "weight"):

@@ -81,14 +81,14 @@ class Reader:
             for name, (count, bits) in coding.streams(self._values).items()
         ]
         if structure.flag(self._described, "entropy"):
-            found = self._decoded([(count, bits) for _, _, count, bits in streams])
+            parts = self._decoded([(count, bits) for _, _, count, bits in streams])
         else:
-            found = []
+            parts = []
             for k, name, count, bits in streams:
                 packed = self._take(f"{k}.{name}", self._values.stored_type(name))
-                found.append(unpack_bits(packed.view(np.uint8), count, bits))
+                parts.append(unpack_bits(packed.view(np.uint8), count, bits))
         symbols: dict[int, dict[str, Symbols]] = {}
-        for (k, name, _, _), part in zip(streams, found, strict=True):
+        for (k, name, _, _), part in zip(streams, parts, strict=True):
             symbols.setdefault(k, {})[name] = part
         return symbols
 

@@ -42,8 +42,8 @@ def parse(text: str | bytes) -> Json:
 
 def operation_to_json(operation: Operation) -> Json:
     """Return an operation's kind, name and inputs, and of its settings those that differ from the defaults."""
-    given = unusual(operation, _settings(type(operation)))
-    return {"kind": operation.kind, "name": operation.name, "inputs": operation.inputs, **given}
+    unusual_settings = unusual(operation, _settings(type(operation)))
+    return {"kind": operation.kind, "name": operation.name, "inputs": operation.inputs, **unusual_settings}
 
 
 def unusual(settings: Any, among: Iterable[Field[Any]]) -> Json:
@@ -145,65 +145,65 @@ def mapping(value: Any, name: str) -> Json:
 
 def integer(value: Json, name: str, largest: int = LARGEST) -> int:
     """Return a field that must be a integer from 0 to `largest`."""
-    found = value.get(name)
-    if not _is_integer(found, largest):
-        raise DamageError(f"`{name}` (={found!r:.40}) is no integer from 0 to {largest}")
-    return int(found)  # type: ignore[arg-type]
+    setting = value.get(name)
+    if not _is_integer(setting, largest):
+        raise DamageError(f"`{name}` (={setting!r:.40}) is no integer from 0 to {largest}")
+    return int(setting)  # type: ignore[arg-type]
 
 
 def integers(value: Json, name: str, most: int) -> tuple[int, ...]:
     """Return a field that must be a list of at most so many integers."""
-    found = listed(value, name)
-    if len(found) > most or not all(_is_integer(item, LARGEST) for item in found):
+    setting = listed(value, name)
+    if len(setting) > most or not all(_is_integer(item, LARGEST) for item in setting):
         raise DamageError(f"`{name}` is no list of up to {most} integers")
-    return tuple(found)
+    return tuple(setting)
 
 
 def text(value: Json, name: str) -> str:
     """Return a field that must be text."""
-    found = value.get(name)
-    if not isinstance(found, str):
+    setting = value.get(name)
+    if not isinstance(setting, str):
         raise DamageError(f"`{name}` is no text")
-    return found
+    return setting
 
 
 def listed(value: Json, name: str) -> list[Any]:
     """Return a field that must be a list."""
-    found = value.get(name)
-    if not isinstance(found, list):
+    setting = value.get(name)
+    if not isinstance(setting, list):
         raise DamageError(f"`{name}` is no list")
-    return found
+    return setting
 
 
 def texts(value: Json, name: str) -> tuple[str, ...]:
     """Return a field that must be a list of texts."""
-    found = listed(value, name)
-    if not all(isinstance(item, str) for item in found):
+    setting = listed(value, name)
+    if not all(isinstance(item, str) for item in setting):
         raise DamageError(f"`{name}` is no list of texts")
-    return tuple(found)
+    return tuple(setting)
 
 
 def choice(value: Json, name: str, known: tuple[str, ...]) -> str:
     """Return a field that must be one of several texts."""
-    found = text(value, name)
-    if found not in known:
-        raise DamageError(f"`{name}` (={found!r:.40}) is none of {', '.join(known)}")
-    return found
+    setting = text(value, name)
+    if setting not in known:
+        raise DamageError(f"`{name}` (={setting!r:.40}) is none of {', '.join(known)}")
+    return setting
 
 
 def flag(value: Json, name: str) -> bool:
     """Return a field that must be true or false."""
-    found = value.get(name)
-    if not isinstance(found, bool):
+    setting = value.get(name)
+    if not isinstance(setting, bool):
         raise DamageError(f"`{name}` is neither true nor false")
-    return found
+    return setting
 
 
-def _number(found: Any, name: str) -> float:
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise DamageError(f"`{name}` is no number")
+def _number(setting: Any, name: str) -> float:
+    if isinstance(setting, bool) or not isinstance(setting, int | float):
+        raise DamageError(f"`{name}` is not a number")
     try:
-        number = float(found)
+        number = float(setting)
     except OverflowError:  # JSON's integers have any number of digits
         number = math.inf
     if not math.isfinite(number):
@@ -252,7 +252,7 @@ def _setting(value: Any, hint: Any, name: str) -> Any:
         if len(numbers) != len(get_args(hint)):
             raise DamageError(f"`{name}` has not {len(get_args(hint))} numbers")
         return numbers
-    found = integers(single, name, len(get_args(hint)))
-    if len(found) != len(get_args(hint)):
-        raise DamageError(f"`{name}` (={found}) has not {len(get_args(hint))} numbers")
-    return found
+    setting = integers(single, name, len(get_args(hint)))
+    if len(setting) != len(get_args(hint)):
+        raise DamageError(f"`{name}` (={setting}) has not {len(get_args(hint))} numbers")
+    return setting

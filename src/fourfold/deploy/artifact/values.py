@@ -76,7 +76,7 @@ def _by_output(scale: Array, like: int) -> Array:
 
 
 def _encode_int8(weight: Array, mask: Mask) -> tuple[Symbols, Array]:
-    """An output number's n components share a scale: a kernel adds products of all of them in one register."""
+    """The n components of an output element share a scale: a kernel adds products of all of them in one register."""
     others = tuple(axis for axis in range(weight.ndim) if axis != 1)
     scale = np.abs(weight).max(axis=others, initial=0).astype(np.float32) / np.float32(WEIGHT_LEVELS)
     divisor = _by_output(np.where(scale == 0, np.float32(1), scale), weight.ndim)

@@ -43,8 +43,8 @@ def run(program: Program, images: Array) -> Array:
         chosen = slice(start, start + IMAGES_AT_A_TIME)
         values: dict[int, Values] = {0: images[chosen].astype(np.float64)}
         for operation in program.operations:
-            given = (values[value] for value in operation.inputs)
-            values[operation.output] = apply(operation, *given, images=len(images[chosen]))
+            operands = (values[value] for value in operation.inputs)
+            values[operation.output] = apply(operation, *operands, images=len(images[chosen]))
             for value in {value for value in operation.inputs if last[value] is operation}:
                 del values[value]
         outputs[chosen] = values[program.operations[-1].output]
@@ -60,8 +60,8 @@ def run_int8(program: Program, images: Array | NDArray[np.uint8]) -> Array:
         values = {0: _first_levels(quantized, chosen)}
         for operation in program.operations:
             inputs = [values[value] for value in operation.inputs]
-            made = operation.compute_int8(quantized, *inputs)
-            values[operation.output] = made if inputs else np.repeat(made, len(chosen), axis=0)
+            result = operation.compute_int8(quantized, *inputs)
+            values[operation.output] = result if inputs else np.repeat(result, len(chosen), axis=0)
         last = program.operations[-1]
         outputs.append(_logits(quantized, last, values[last.output]))
     return np.concatenate(outputs) if outputs else np.empty((0, *program.shapes[-1]), np.float32)

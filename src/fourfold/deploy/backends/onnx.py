@@ -60,15 +60,15 @@ def to_onnx(
         EMIT[type(operation)](graph, operation, shapes[0] if shapes else ())
     add_outputs(graph, program)
 
-    def told(port: Port) -> Any:
+    def value_info(port: Port) -> Any:
         return helper.make_tensor_value_info(port.name, TensorProto.FLOAT, ["N", *port.shape])
 
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "fourfold",
-            [told(port) for port in program.inputs or (Port(name=INPUT, shape=program.shapes[0]),)],
-            [told(port) for port in program.outputs or (Port(name=OUTPUT, shape=program.shapes[-1]),)],
+            [value_info(port) for port in program.inputs or (Port(name=INPUT, shape=program.shapes[0]),)],
+            [value_info(port) for port in program.outputs or (Port(name=OUTPUT, shape=program.shapes[-1]),)],
             graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],

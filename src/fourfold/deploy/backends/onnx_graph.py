@@ -70,9 +70,9 @@ class Chain:
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add a node on the way, and return the name of what it makes."""
         self.count += 1
-        made = f"{self.output}/{kind}{self.count}"
-        self.graph.add(kind, list(inputs), made, f"{self.name}/{self.count}", **attributes)
-        return made
+        value = f"{self.output}/{kind}{self.count}"
+        self.graph.add(kind, list(inputs), value, f"{self.name}/{self.count}", **attributes)
+        return value
 
     def last(self, kind: str, *inputs: str, **attributes: Any) -> None:
         """Add the node that makes the value."""

@@ -170,7 +170,7 @@ def _recurrent(graph: Graph, operation: Recurrent, shape: Shape) -> None:
     ]
     more = {"linear_before_reset": 1} if operation.cell == "gru" else {}
     kind = {"lstm": "LSTM", "gru": "GRU"}.get(operation.cell, "RNN")
-    made = chain.add(
+    outputs = chain.add(
         kind,
         chain.add("Transpose", x, perm=[1, 0, 2]),
         *weights,
@@ -179,7 +179,7 @@ def _recurrent(graph: Graph, operation: Recurrent, shape: Shape) -> None:
         direction="reverse" if operation.reverse else "forward",
         **more,
     )
-    chain.last("Transpose", chain.add("Squeeze", made, chain.constant([1], np.int64)), perm=[1, 0, 2])
+    chain.last("Transpose", chain.add("Squeeze", outputs, chain.constant([1], np.int64)), perm=[1, 0, 2])
 
 
 def _embedding(graph: Graph, operation: Embedding, shape: Shape) -> None:

@@ -60,8 +60,8 @@ def adaptive_pool(graph: Graph, operation: AdaptivePool, shape: Shape) -> None:
     for axis in (0, 1):  # windows of one length, the shorter ones with their last place twice
         longest = max(end - start for start, end in spans[axis])
         places = [[min(start + k, end - 1) for k in range(longest)] for start, end in spans[axis]]
-        seen = chain.add("Gather", x, chain.constant(places, np.int64), axis=axis + 2)
-        reduced = ("ReduceMax", seen, chain.constant([axis + 3], np.int64))
+        windows = chain.add("Gather", x, chain.constant(places, np.int64), axis=axis + 2)
+        reduced = ("ReduceMax", windows, chain.constant([axis + 3], np.int64))
         if axis == 0:
             x = chain.add(*reduced, keepdims=0)
         else:
@@ -88,8 +88,8 @@ def norm_pool(graph: Graph, operation: NormPool, shape: Shape) -> None:
     everywhere = chain.add("Expand", everywhere, chain.constant([1, n, 1, 1, 1], np.int64))
     everywhere = chain.add("Reshape", everywhere, chain.constant([0, channels, pooled[1] * pooled[2]], np.int64))
     rows = chain.add("Reshape", around, chain.constant([0, channels, -1], np.int64))
-    picked = chain.add("GatherElements", rows, everywhere, axis=2)
-    chain.last("Reshape", picked, chain.constant([0, *pooled], np.int64))
+    components = chain.add("GatherElements", rows, everywhere, axis=2)
+    chain.last("Reshape", components, chain.constant([0, *pooled], np.int64))
 
 
 def _largest_places(chain: Chain, source: str, operation: NormPool) -> str:

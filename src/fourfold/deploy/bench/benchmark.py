@@ -72,10 +72,10 @@ def contenders(
         images: What the others are calibrated with, uint8 (N, H, W, C), and ours, if it has no ranges; None means noise,
             which does for speed but not for accuracy.
     """
-    seen = noise(program, CALIBRATION_IMAGES) if images is None else encoded(program, images)
-    calibrated = program if program.ranges else quantize.calibrate(program, seen)
+    calibration_images = noise(program, CALIBRATION_IMAGES) if images is None else encoded(program, images)
+    calibrated = program if program.ranges else quantize.calibrate(program, calibration_images)
     plain = replace(program, ranges={})
-    found: dict[str, Contender] = {}
+    runtimes: dict[str, Contender] = {}
     missing: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         makers: dict[str, Callable[[], Contender]] = {
@@ -85,14 +85,16 @@ def contenders(
         for library in peers.SESSIONS:
             makers |= {
                 f"{library} float32": partial(_with_file, library, threads, plain, peers.dense_file, Path(folder)),
-                f"{library} int8": partial(_with_file, library, threads, plain, peers.int8_file, seen, Path(folder)),
+                f"{library} int8": partial(
+                    _with_file, library, threads, plain, peers.int8_file, calibration_images, Path(folder)
+                ),
             }
         for name, make in makers.items():
             try:
-                found[name] = make()
+                runtimes[name] = make()
             except ImportError as error:
                 missing.append(f"{name} is left out: {error.name} is not installed; `pip install 'fourfold[bench]'` brings it")
-    return found, missing
+    return runtimes, missing
 
 
 def encoded(program: Program, images: NDArray[np.uint8]) -> Array:

@@ -110,7 +110,7 @@ def library_bytes(library: str) -> int:
 
 
 def peak_bytes(library: str, path: Path, threads: int, shape: tuple[int, ...]) -> int | None:
-    """Return the memory that loading and running a network takes beyond importing the library; None where nobody tells.
+    """Return the memory that loading and running a network takes beyond importing the library; None where unknown.
 
     Measured in a process of its own, as the growth of its peak from the import to the end of a run of one image.
     """

@@ -103,9 +103,9 @@ def _layer_norm(
     count = math.prod(normalized_shape)
     if x.axis >= x.ndim - len(normalized_shape):
         raise TypeError("a norm along the axis of the images")
-    made: Any = _normalized(trace, result, x, math.prod(trace.shape(x.value)) // count, eps)
-    made = made if weight is None else made * weight.detach()
-    return made if bias is None else made + bias.detach()
+    y: Any = _normalized(trace, result, x, math.prod(trace.shape(x.value)) // count, eps)
+    y = y if weight is None else y * weight.detach()
+    return y if bias is None else y + bias.detach()
 
 
 def _group_norm(
@@ -113,11 +113,11 @@ def _group_norm(
 ) -> Any:
     if x.axis != 0 or x.fold != 1:
         raise TypeError("images along another axis")
-    made = _normalized(trace, result, x, num_groups, eps)
+    y = _normalized(trace, result, x, num_groups, eps)
     if weight is None and bias is None:
-        return made
+        return y
     scale = 1.0 if weight is None else numpy_of(weight, trace.path)
-    return scaled(trace, result, made, scale, 0.0 if bias is None else numpy_of(bias, trace.path))
+    return scaled(trace, result, y, scale, 0.0 if bias is None else numpy_of(bias, trace.path))
 
 
 def _instance_norm(
@@ -194,13 +194,13 @@ def _with_weights(kind: type[nn.Module]) -> Handler:
         names: tuple[str, ...] = ("stride", "padding", "dilation", "groups")
         if kind in (nn.ConvTranspose1d, nn.ConvTranspose2d):
             names = ("stride", "padding", "output_padding", "groups", "dilation")
-        given = dict(zip(names, settings, strict=False)) | named
+        arguments = dict(zip(names, settings, strict=False)) | named
         if isinstance(weight, Traced) or x.axis != 0 or x.fold != 1:
             raise TypeError("weights that are computed")
         transposed = "output_padding" in names
-        groups = given.get("groups", 1)
+        groups = arguments.get("groups", 1)
         channels = (weight.shape[0], weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, weight.shape[0])
-        layer: Any = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **given)
+        layer: Any = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **arguments)
         layer.weight = nn.Parameter(weight.detach())
         if bias is not None:
             layer.bias = nn.Parameter(bias.detach())

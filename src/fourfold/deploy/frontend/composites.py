@@ -21,8 +21,8 @@ def _normalize(
         raise TypeError("another norm than the second")
     axis, shape = trace.dim(x, dim) if isinstance(dim, int) else -1, trace.shape(x.value)
     if axis == len(shape) - 1:  # of neighbours, which a norm of roots of mean squares takes
-        made = trace.add(Normalize, x.value, blocks=math.prod(shape[:-1]), eps=eps**2 / shape[-1], center=False)
-        return trace.like(result, made, x) * shape[-1] ** -0.5
+        normalized = trace.add(Normalize, x.value, blocks=math.prod(shape[:-1]), eps=eps**2 / shape[-1], center=False)
+        return trace.like(result, normalized, x) * shape[-1] ** -0.5
     return x / x.square().sum(dim, keepdim=True).sqrt().clamp(min=eps)
 
 
@@ -32,10 +32,10 @@ def _variance(
     if dim is None or isinstance(dim, bool):
         raise TypeError("without `dim`")
     correction = named.get("correction", 1 if unbiased is None else int(unbiased))
-    made = (x - x.mean(dim, keepdim=True)).square().mean(dim, keepdim=keepdim)
+    variance = (x - x.mean(dim, keepdim=True)).square().mean(dim, keepdim=keepdim)
     dims = dim if isinstance(dim, tuple | list) else (dim,)
     count = math.prod(x.shape[each] for each in dims)
-    return made * (count / (count - correction))
+    return variance * (count / (count - correction))
 
 
 def _deviation(trace: Tracing, result: Tensor, x: Any, *settings: Any, **named: Any) -> Any:

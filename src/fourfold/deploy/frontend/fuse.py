@@ -33,11 +33,11 @@ def fuse(operations: Sequence[Operation]) -> list[Operation]:
     place = {0: 0}  # of every old value among the new ones
     for operation in operations:
         inputs = tuple(place[value] for value in operation.inputs)
-        taken = None
+        merged = None
         if inputs and inputs[0] > 0 and uses[operation.inputs[0]] == 1:
-            taken = _taken(fused[inputs[0] - 1], operation)
-        if taken is not None:
-            fused[inputs[0] - 1] = taken
+            merged = _merged(fused[inputs[0] - 1], operation)
+        if merged is not None:
+            fused[inputs[0] - 1] = merged
             place[operation.output] = inputs[0]
         else:
             fused.append(replace(operation, inputs=inputs, output=len(fused) + 1))
@@ -45,7 +45,7 @@ def fuse(operations: Sequence[Operation]) -> list[Operation]:
     return fused
 
 
-def _taken(before: Operation, operation: Operation) -> Operation | None:
+def _merged(before: Operation, operation: Operation) -> Operation | None:
     """Return the operation that does both, or None."""
     if not isinstance(before, Convolution | Linear | Affine | Add) or before.relu:
         return None

@@ -120,8 +120,8 @@ def _average_pool(lowering: Lowering, layer: nn.AvgPool1d | nn.AvgPool2d, name: 
 def _adaptive_average_pool(lowering: Lowering, layer: nn.AdaptiveAvgPool2d, name: str, value: int) -> int:
     """Windows of one size where the map can be cut into them; else they overlap."""
     _, *sizes = lowering.shapes[value]
-    wanted = layer.output_size if isinstance(layer.output_size, Sequence) else (layer.output_size,) * 2
-    outputs = tuple(size if output is None else output for size, output in zip(sizes, wanted, strict=False))
+    output_size = layer.output_size if isinstance(layer.output_size, Sequence) else (layer.output_size,) * 2
+    outputs = tuple(size if output is None else output for size, output in zip(sizes, output_size, strict=False))
     if len(sizes) != 2:
         raise refusal(called(layer, name), f", given {lowering.shapes[value]} where it takes channels, height and width")
     if any(size % output for size, output in zip(sizes, outputs, strict=True)):
@@ -143,8 +143,8 @@ def _learned_channel(lowering: Lowering, layer: LearnedChannel, name: str, value
     )
     same = np.eye(inputs + len(weight), inputs, dtype=np.float32)[None, :, :, None, None]
     image = lowering.add(Convolution, name, value, product=Product(weight=same, bias=None, table=product.table))
-    made = lowering.add(Convolution, f"{name}.conv", value, product=learned, padding=(1, 1, 1, 1), relu=True)
-    return lowering.add(Add, f"{name}.add", image, made)
+    encoded = lowering.add(Convolution, f"{name}.conv", value, product=learned, padding=(1, 1, 1, 1), relu=True)
+    return lowering.add(Add, f"{name}.add", image, encoded)
 
 
 def _unchanged(lowering: Lowering, layer: nn.Module, name: str, value: int) -> int:

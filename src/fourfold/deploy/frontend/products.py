@@ -88,7 +88,7 @@ def add_convolution(lowering: Lowering, layer: nn.Conv1d | nn.Conv2d, name: str,
 
 def add_transposed(lowering: Lowering, layer: nn.ConvTranspose1d | nn.ConvTranspose2d, name: str, value: int) -> int:
     """A convolution of the map with zeros between its pixels, of a kernel turned round."""
-    product, groups = _turned(layer, name)
+    product, groups = _transposed(layer, name)
     product = _of_maps(product)
     stride, padding, more = (
         _both(each, least) for each, least in ((layer.stride, 1), (layer.padding, 0), (layer.output_padding, 0))
@@ -110,7 +110,7 @@ def add_transposed(lowering: Lowering, layer: nn.ConvTranspose1d | nn.ConvTransp
     return as_row(lowering, layer, name, value)
 
 
-def _turned(layer: nn.ConvTranspose1d | nn.ConvTranspose2d, name: str) -> tuple[Product, int]:
+def _transposed(layer: nn.ConvTranspose1d | nn.ConvTranspose2d, name: str) -> tuple[Product, int]:
     """Return the product of a transposed convolution, kernels turned round, and its groups."""
     groups, bias = int(layer.groups), None if layer.bias is None else numpy_of(layer.bias, name)
     n, table = 1, REAL.left_table

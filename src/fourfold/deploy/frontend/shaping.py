@@ -88,12 +88,12 @@ def sliced(trace: Tracing, result: Tensor, x: Traced, dim: int, start: int, step
 def _getitem(trace: Tracing, result: Tensor, x: Traced, index: Any) -> Any:
     """Take an axis after the other: slices first, then what drops an axis or adds one."""
     items = list(index) if isinstance(index, tuple) else [index]
-    given = sum(item is not None and item is not Ellipsis for item in items)
+    num_indexed = sum(item is not None and item is not Ellipsis for item in items)
     if Ellipsis not in [item if item is Ellipsis else None for item in items]:
         items.append(Ellipsis)
     at = next(number for number, item in enumerate(items) if item is Ellipsis)
-    items[at : at + 1] = [slice(None)] * (x.ndim - given)
-    made: Any = x
+    items[at : at + 1] = [slice(None)] * (x.ndim - num_indexed)
+    y: Any = x
     dim, shape = 0, list(x.shape)
     dropped, added, place = [], [], 0
     for item in items:
@@ -104,11 +104,11 @@ def _getitem(trace: Tracing, result: Tensor, x: Traced, index: Any) -> Any:
         if isinstance(item, slice):
             start, stop, step = item.indices(shape[dim])
             shape[dim] = len(range(start, stop, step))
-            made = sliced(trace, made_of(shape), made, dim, start, step)
+            y = sliced(trace, made_of(shape), y, dim, start, step)
             place += 1
         elif isinstance(item, int):
             shape[dim] = 1
-            made = sliced(trace, made_of(shape), made, dim, item % x.shape[dim])
+            y = sliced(trace, made_of(shape), y, dim, item % x.shape[dim])
             dropped.append(dim)
         else:
             raise TypeError("an index that is no integer and no slice")
@@ -120,7 +120,7 @@ def _getitem(trace: Tracing, result: Tensor, x: Traced, index: Any) -> Any:
     value_shape = [size for number, size in enumerate(result.shape) if number != axis]
     if x.fold > 1:
         value_shape.insert(axis, x.fold)
-    return trace.like(result, reshaped(trace, made.value, tuple(value_shape)), x, axis)
+    return trace.like(result, reshaped(trace, y.value, tuple(value_shape)), x, axis)
 
 
 def made_of(shape: list[int]) -> Tensor:
@@ -137,11 +137,11 @@ def _select(trace: Tracing, result: Tensor, x: Traced, dim: int, index: int) -> 
 
 
 def _parts(trace: Tracing, result: Any, x: Traced, sizes: Any, dim: int = 0) -> Any:
-    dim, start, made = dim % x.ndim, 0, []
+    dim, start, parts = dim % x.ndim, 0, []
     for part in result:
-        made.append(sliced(trace, part, x, dim, start))
+        parts.append(sliced(trace, part, x, dim, start))
         start += part.shape[dim]
-    return tuple(made)
+    return tuple(parts)
 
 
 def _unbind(trace: Tracing, result: Any, x: Traced, dim: int = 0) -> Any:
@@ -155,11 +155,11 @@ def _iterated(trace: Tracing, result: Any, x: Traced) -> Any:
 
 
 def _flip(trace: Tracing, result: Tensor, x: Traced, *dims: Any, **named: Any) -> Traced:
-    given = named.get("dims", dims[0] if len(dims) == 1 else dims)
-    made = x
-    for dim in (given,) if isinstance(given, int) else given:
-        made = sliced(trace, result, made, dim % x.ndim, x.shape[dim] - 1, -1)
-    return made
+    axes = named.get("dims", dims[0] if len(dims) == 1 else dims)
+    y = x
+    for dim in (axes,) if isinstance(axes, int) else axes:
+        y = sliced(trace, result, y, dim % x.ndim, x.shape[dim] - 1, -1)
+    return y
 
 
 def _expand(trace: Tracing, result: Tensor, x: Traced, *sizes: Any, **named: Any) -> Traced:

@@ -68,7 +68,7 @@ def lower(
             lowering=lowering,
             calls=CALLS | COMPOSITES,
             whole_layers=WHOLE_LAYERS,
-            names={module: _shown(name) for name, module in model.named_modules() if name},
+            names={module: _readable(name) for name, module in model.named_modules() if name},
         )
         output, outputs = _traced(trace, model, ports)
         operations, output = simplify(lowering.operations, lowering.shapes, output)
@@ -85,10 +85,10 @@ def lower(
     return program
 
 
-def _provenance(given: Any) -> dict[str, str]:
-    if given is not None and not isinstance(given, Mapping):
-        raise UserError(f"`provenance` (={given!r:.60}) must be a dict of text by name")
-    return dict(given or {})
+def _provenance(about: Any) -> dict[str, str]:
+    if about is not None and not isinstance(about, Mapping):
+        raise UserError(f"`provenance` (={about!r:.60}) must be a dict of text by name")
+    return dict(about or {})
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -109,7 +109,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _shown(name: str) -> str:
+def _readable(name: str) -> str:
     """Return a module's path without what wrappers put before it."""
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
@@ -126,7 +126,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _drawn(model: nn.Module, ports: Ports, images: int, seed: int = 0) -> Tensor:
+def _random_images(model: nn.Module, ports: Ports, images: int, seed: int = 0) -> Tensor:
     """Return drawn images of the kind and on the device of the model's weights."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((images, *ports.shape), generator=generator)
@@ -139,7 +139,7 @@ def _like_weights(model: nn.Module, images: Tensor) -> Tensor:
 
 def _traced(trace: Tracing, model: nn.Module, ports: Ports) -> tuple[int, tuple[Any, ...]]:
     """Run a model's forward on traced tensors; return the value of its output, and what its parts are where it has several."""
-    images = trace.wrap(_like_weights(model, _drawn(model, ports, IMAGES)), 0)
+    images = trace.wrap(_like_weights(model, _random_images(model, ports, IMAGES)), 0)
     try:
         with tracing(trace):
             arguments, named = joined_inputs(trace, images, ports)
@@ -154,16 +154,16 @@ def _traced(trace: Tracing, model: nn.Module, ports: Ports) -> tuple[int, tuple[
 
 def _check(program: Program, model: nn.Module, ports: Ports, rows: int) -> None:
     """Compare both on other drawn images: a trace does not see what depends on the numbers."""
-    drawn = _drawn(model, ports, len(_SCALES), seed=1)
-    images = drawn * torch.tensor(_SCALES).reshape(-1, *[1] * (drawn.ndim - 1))
+    noise = _random_images(model, ports, len(_SCALES), seed=1)
+    images = noise * torch.tensor(_SCALES).reshape(-1, *[1] * (noise.ndim - 1))
     if rows:
-        images = torch.randint(rows, drawn.shape, generator=torch.Generator().manual_seed(1)).float()
+        images = torch.randint(rows, noise.shape, generator=torch.Generator().manual_seed(1)).float()
     outputs = [_outputs(model, image[None], ports, rows) for image in images]
     finite = [number for number, output in enumerate(outputs) if np.isfinite(output).all()]
     if not finite:  # as half precision may on large images, but not on small ones
         raise UserError(f"{type(model).__name__} cannot be deployed: it makes NaN or infinity of every drawn image")
-    found = run(program, images[finite].numpy())
-    for output, expected in zip(found, (outputs[number] for number in finite), strict=True):
+    logits = run(program, images[finite].numpy())
+    for output, expected in zip(logits, (outputs[number] for number in finite), strict=True):
         if output.size != expected.size or not _near(output.reshape(-1), expected):
             raise refusal(f"{type(model).__name__}, which computes something else than its trace (as after `x += y`),")
 
@@ -177,5 +177,5 @@ def _outputs(model: nn.Module, image: Tensor, ports: Ports, rows: int) -> Array:
     return flat
 
 
-def _near(found: Array, expected: Array) -> bool:
-    return bool(np.abs(found - expected).max() <= _TOLERANCE * np.abs(expected).max() + 1e-6)
+def _near(logits: Array, expected: Array) -> bool:
+    return bool(np.abs(logits - expected).max() <= _TOLERANCE * np.abs(expected).max() + 1e-6)

@@ -41,7 +41,7 @@ class Traced(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        """Hand a call over to the trace that is going on."""
+        """Hand a call over to the current trace."""
         return _CURRENT.get().call(func, args, dict(kwargs or {}))
 
 
@@ -50,8 +50,8 @@ def plain(thing: Any) -> Any:
     if isinstance(thing, Traced):
         return thing.as_subclass(Tensor)
     if isinstance(thing, list | tuple):
-        made = [plain(item) for item in thing]
-        return tuple(made) if isinstance(thing, tuple) else made
+        items = [plain(item) for item in thing]
+        return tuple(items) if isinstance(thing, tuple) else items
     return {key: plain(item) for key, item in thing.items()} if isinstance(thing, dict) else thing
 
 
@@ -85,7 +85,7 @@ _IN_PLACE = ("__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__")
 
 @dataclass(eq=False)
 class Tracing:
-    """A trace that is going on: the operations so far, and the module whose forward runs."""
+    """A trace: the operations so far, and the module whose forward runs."""
 
     lowering: Lowering
     calls: Mapping[str, Callable[..., Any]]
@@ -104,10 +104,10 @@ class Tracing:
     def wrap(self, numbers: Tensor, value: int, axis: int = 0, fold: int = 1) -> Traced:
         """Return a tensor that stands for a value."""
         with torch._C.DisableTorchFunctionSubclass():
-            made: Traced = numbers.detach().as_subclass(Traced)
-        made.value, made.axis, made.fold = value, axis, fold
-        self._alive.add(made)
-        return made
+            traced: Traced = numbers.detach().as_subclass(Traced)
+        traced.value, traced.axis, traced.fold = value, axis, fold
+        self._alive.add(traced)
+        return traced
 
     def like(self, numbers: Tensor, value: int, other: Traced, axis: int | None = None) -> Traced:
         """Return a tensor for a value whose images lie as those of another."""
@@ -190,20 +190,20 @@ class Tracing:
         if name not in self.calls:
             raise self.refuse()
         try:
-            made = self.calls[name](self, result, *args, **kwargs)
+            y = self.calls[name](self, result, *args, **kwargs)
         except TypeError as error:
             raise self.refuse(f" as it is called ({error})") from error
         in_place = function.__name__ in _IN_PLACE or (function.__name__[-1:] == "_" and function.__name__[0] != "_")
         if in_place or kwargs.get("inplace", False):
-            return self._replaced(args[0], made)
-        return made
+            return self._replaced(args[0], y)
+        return y
 
     def _run(self, function: Any, args: Any, kwargs: dict[str, Any], name: str) -> Any:
         with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
-            given = plain(args)
+            arguments = plain(args)
             if name == "embedding":  # of indices, which were drawn as floats
-                given = (given[0].long().clamp(0, len(given[1]) - 1), *given[1:])
-            return function(*given, **plain(kwargs))
+                arguments = (arguments[0].long().clamp(0, len(arguments[1]) - 1), *arguments[1:])
+            return function(*arguments, **plain(kwargs))
 
     def _replaced(self, old: Any, new: Traced) -> Any:
         """Let all tensors that share the memory of one that was changed in place stand for what it is now."""
@@ -245,8 +245,8 @@ class Tracing:
         value = lower_layer(self.lowering, module, self._name, x.value)
         with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
             weight = next(module.parameters(), None)
-            given = x.as_subclass(Tensor)
-            numbers = type(module).forward(module, given if weight is None else given.to(weight.dtype)).float()
+            inputs = x.as_subclass(Tensor)
+            numbers = type(module).forward(module, inputs if weight is None else inputs.to(weight.dtype)).float()
         if getattr(module, "inplace", False):
             return self._replaced(x, self.like(numbers, value, x))
         return self.like(numbers, value, x)

@@ -33,7 +33,7 @@ def _recurrent(trace: Tracing, layer: Any, x: Any, state: Any = None) -> Any:
         outputs, hidden = layer.forward(x.as_subclass(Tensor).to(weight.dtype))
     value, states = x.value, []
     for number in range(layer.num_layers):
-        made = []
+        directions = []
         for suffix in ("", "_reverse")[: 1 + layer.bidirectional]:
             weights = {
                 name: numpy_of(each, trace.path).reshape(-1)
@@ -44,13 +44,13 @@ def _recurrent(trace: Tracing, layer: Any, x: Any, state: Any = None) -> Any:
             for name, part in (("input_bias", "bias_ih"), ("hidden_bias", "bias_hh")):
                 bias = getattr(layer, f"{part}_l{number}{suffix}") if layer.bias else torch.zeros(rows)
                 weights[name] = numpy_of(bias, trace.path)
-            made.append(trace.add(Recurrent, value, cell=cell, hidden=layer.hidden_size, reverse=bool(suffix), **weights))
-            steps = trace.shape(made[-1])
-            last = trace.wrap(torch.empty(steps), made[-1])
+            directions.append(trace.add(Recurrent, value, cell=cell, hidden=layer.hidden_size, reverse=bool(suffix), **weights))
+            steps = trace.shape(directions[-1])
+            last = trace.wrap(torch.empty(steps), directions[-1])
             last.axis = 2
             end = sliced(trace, torch.empty(1, steps[1], device="meta"), last, 0, 0 if suffix else steps[0] - 1)
             states.append(end.value)
-        value = made[0] if len(made) == 1 else trace.add(Concat, *made, axis=1)
+        value = directions[0] if len(directions) == 1 else trace.add(Concat, *directions, axis=1)
     state_value = states[0] if len(states) == 1 else trace.add(Concat, *states, axis=0)
     output = trace.like(outputs, value, x)
     first = hidden[0] if isinstance(hidden, tuple) else hidden
@@ -68,9 +68,9 @@ class _Untold:
 def _multihead(trace: Tracing, layer: Any, query: Any, key: Any = None, value: Any = None, **named: Any) -> Any:
     """Attention as its documentation has it, with heads as an axis of their own."""
     masked = {
-        name: given
-        for name, given in named.items()
-        if name in ("attn_mask", "is_causal", "key_padding_mask") and given is not None
+        name: argument
+        for name, argument in named.items()
+        if name in ("attn_mask", "is_causal", "key_padding_mask") and argument is not None
     }
     mask = masked.get("attn_mask")
     if (
@@ -89,12 +89,12 @@ def _multihead(trace: Tracing, layer: Any, query: Any, key: Any = None, value: A
         matrices = layer.in_proj_weight.detach().chunk(3)
     biases = (None,) * 3 if layer.in_proj_bias is None else layer.in_proj_bias.detach().chunk(3)
     parts = []
-    for given, matrix, bias in zip(
+    for sequence, matrix, bias in zip(
         (query, query if key is None else key, query if value is None else value), matrices, biases, strict=True
     ):
-        x = given if layer.batch_first else given.transpose(0, 1)
-        made = F.linear(x, matrix.detach(), bias)
-        parts.append(made.reshape(x.shape[0], x.shape[1], heads, width // heads).transpose(1, 2))
+        x = sequence if layer.batch_first else sequence.transpose(0, 1)
+        projected = F.linear(x, matrix.detach(), bias)
+        parts.append(projected.reshape(x.shape[0], x.shape[1], heads, width // heads).transpose(1, 2))
     joined = F.scaled_dot_product_attention(
         parts[0], parts[1], parts[2], attn_mask=mask if mask is None or mask.dtype != torch.bool else ~mask
     )

@@ -40,8 +40,10 @@ def assemble(shape: Shape, operations: Sequence[Operation], **about: Any) -> Pro
         check("work", multiply_adds, named(operation))
     program = Program(shapes=tuple(shapes), operations=tuple(operations), **about)
     if program.encoding is not None and encoded_shape(program.encoding) != shape:
-        made = encoded_shape(program.encoding)
-        raise UserError(f"`encoding` (={program.encoding.kind!r}) makes images of shape {made}, but the network takes {shape}")
+        encoded = encoded_shape(program.encoding)
+        raise UserError(
+            f"`encoding` (={program.encoding.kind!r}) makes images of shape {encoded}, but the network takes {shape}"
+        )
     names, classes = len(program.class_names), math.prod(shapes[-1])
     if names not in (0, classes):
         raise UserError(f"`class_names` (={names} names) must be one for each of the {classes} outputs")

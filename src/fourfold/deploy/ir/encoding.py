@@ -23,11 +23,11 @@ def encoded_terms(encoding: Encoding, shape: Shape) -> list[tuple[float, dict[in
     scale = [1 / (255 * std) for std in encoding.std]
     shift = [-mean / std for mean, std in zip(encoding.mean, encoding.std, strict=True)]
     pixels = encoding.n if encoding.kind == "pixels" else 1
-    made = [(shift[c], {pixel * channels + c: scale[c]}) for pixel in range(pixels) for c in range(channels)]
+    rows = [(shift[c], {pixel * channels + c: scale[c]}) for pixel in range(pixels) for c in range(channels)]
     if encoding.kind == "grey":
         grey = {c: weight * scale[c] for c, weight in enumerate(GREY)}
-        made.append((sum(weight * shift[c] for c, weight in enumerate(GREY)), grey))
-    return made + [(0.0, {})] * (shape[0] - len(made))
+        rows.append((sum(weight * shift[c] for c, weight in enumerate(GREY)), grey))
+    return rows + [(0.0, {})] * (shape[0] - len(rows))
 
 
 def encoded_shape(encoding: Encoding) -> tuple[int, int, int]:

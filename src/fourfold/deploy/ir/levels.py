@@ -78,7 +78,7 @@ def fixed_point(factors: Sequence[float], shift_of: Sequence[float], reach: floa
 
 
 def integers(numbers: NDArray[Any]) -> Sums:
-    """Return the integer next to each number."""
+    """Return the integer next to each value."""
     rounded: Sums = np.rint(numbers).astype(np.int64)
     return rounded
 
@@ -89,6 +89,6 @@ def requantized(before: Levels, after: Levels) -> Sums:
 
 
 def nearest(numbers: NDArray[Any], levels: Levels) -> Sums:
-    """Return the level next to each number, cut to those that there are; of NaN, that of zero."""
+    """Return the level next to each value, cut to those that there are; of NaN, that of zero."""
     codes = np.nan_to_num(np.rint(numbers / levels.scale), nan=0, posinf=levels.largest, neginf=-levels.largest) + levels.zero
     return cut(codes, levels.largest)

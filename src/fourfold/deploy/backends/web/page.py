@@ -116,7 +116,7 @@ def _title(program: Program) -> str:
 
 
 def _percent(top1: str) -> str:
-    """Return an accuracy of the provenance as the page shows it; nothing where it is no number."""
+    """Return an accuracy of the provenance as the page shows it; nothing where it is not a number."""
     try:
         return f"{float(top1):.1f} %"
     except ValueError:

@@ -63,7 +63,7 @@ POSITIVE = ("sigmoid", "hardsigmoid", "softplus", "abs", "square", "sqrt", "exp"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Activation(Operation):
-    """A function of each number by itself; in int8 a table of a level for each level."""
+    """A function of each component by itself; in int8 a table of a level for each level."""
 
     function: str
     alpha: float = 0.0
@@ -84,10 +84,10 @@ class Activation(Operation):
         return inputs[0]
 
     def compute(self, *inputs: Values) -> Values:
-        """Return the function of each number."""
-        with np.errstate(all="ignore"):  # of what is no number where a network asks for it
-            made: Values = FUNCTIONS[self.function](inputs[0], self.alpha, self.beta)
-        return made
+        """Return the function of each component."""
+        with np.errstate(all="ignore"):  # NaN where a network asks for it
+            result: Values = FUNCTIONS[self.function](inputs[0], self.alpha, self.beta)
+        return result
 
     def levels(self, before: Sequence[Levels], largest: float) -> Levels:
         """Return signed levels unless the function is never negative."""

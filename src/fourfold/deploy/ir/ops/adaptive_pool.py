@@ -51,13 +51,13 @@ class AdaptivePool(Operation):
         """Return the function of each window."""
         (x,) = inputs
         function = np.mean if self.function == "mean" else np.max
-        made: Values = self._each(x, lambda window: function(window, axis=(2, 3)))
-        return made
+        result: Values = self._each(x, lambda window: function(window, axis=(2, 3)))
+        return result
 
     def _each(self, x: Any, function: Any) -> Any:
         rows, columns = (list(zip(*self.windows(axis, x.shape[axis + 2]), strict=True)) for axis in (0, 1))
-        made = [[function(x[:, :, a:b, c:d]) for c, d in columns] for a, b in rows]
-        return np.moveaxis(np.array(made), (0, 1), (2, 3))
+        pooled = [[function(x[:, :, a:b, c:d]) for c, d in columns] for a, b in rows]
+        return np.moveaxis(np.array(pooled), (0, 1), (2, 3))
 
     def levels(self, before: Sequence[Levels], largest: float) -> Levels:
         """What is never negative has no negative means."""
@@ -87,5 +87,5 @@ class AdaptivePool(Operation):
             return self.table(quantized)[self._each(x, lambda window: window.max(axis=(2, 3)))]
         factor, shift, bits = self.mean_factor(quantized)
         shifted = x - quantized.levels[self.inputs[0]].zero
-        made = self._each(shifted, lambda window: window.sum(axis=(2, 3)) * (factor // (window.shape[2] * window.shape[3])))
-        return cut((made + shift) >> bits, quantized.levels[self.output].largest)
+        sums = self._each(shifted, lambda window: window.sum(axis=(2, 3)) * (factor // (window.shape[2] * window.shape[3])))
+        return cut((sums + shift) >> bits, quantized.levels[self.output].largest)

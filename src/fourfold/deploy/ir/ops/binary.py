@@ -44,8 +44,8 @@ class Binary(Operation):
     def compute(self, *inputs: Values) -> Values:
         """Return the function of both."""
         with np.errstate(all="ignore"):
-            made: Values = FUNCTIONS[self.function](*inputs)
-        return made
+            result: Values = FUNCTIONS[self.function](*inputs)
+        return result
 
     def levels(self, before: Sequence[Levels], largest: float) -> Levels:
         """Only differences are negative where nothing before them is."""

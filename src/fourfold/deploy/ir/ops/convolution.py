@@ -65,6 +65,6 @@ class Convolution(ProductOperation):
             y = np.zeros((images, groups, outputs // groups, rows * columns))
             by_place = by_group.reshape(groups, outputs // groups, channels, height, width)
             for row, column in np.ndindex(height, width):
-                seen = windows[..., row, column].reshape(images, groups, channels, rows * columns)
-                y += by_place[..., row, column] @ seen
+                patches = windows[..., row, column].reshape(images, groups, channels, rows * columns)
+                y += by_place[..., row, column] @ patches
         return with_bias(y.reshape(images, outputs, rows, columns), self.product)

@@ -38,8 +38,8 @@ class MatMul(Operation):
 
     def compute(self, *inputs: Values) -> Values:
         """Return the product."""
-        made: Values = inputs[0] @ inputs[1]
-        return made
+        result: Values = inputs[0] @ inputs[1]
+        return result
 
     def factor(self, quantized: "Quantized") -> tuple[int, np.float32]:
         """Return what is added to a sum of levels, and what it is then multiplied by: the output's zero and a half are in it.

@@ -52,15 +52,15 @@ class Movement(Operation):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return the number of places along each axis, each of which is an entry of a table."""
-        made = self.sizes(inputs[0])
-        check("entries", sum(made), named(self))
-        check("value", math.prod(made), named(self))
-        return made
+        shape = self.sizes(inputs[0])
+        check("entries", sum(shape), named(self))
+        check("value", math.prod(shape), named(self))
+        return shape
 
     def compute(self, *inputs: Values) -> Values:
         """Return the numbers in their new places."""
-        made: Values = self._moved(inputs[0], self.outside)
-        return made
+        result: Values = self._moved(inputs[0], self.outside)
+        return result
 
     def compute_int8(self, quantized: "Quantized", *inputs: Sums) -> Any:
         """Return the levels in their new places."""

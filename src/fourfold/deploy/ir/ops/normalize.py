@@ -54,8 +54,8 @@ class Normalize(Operation):
         if self.center:
             rows = rows - rows.mean(axis=2, keepdims=True)
         with np.errstate(all="ignore"):
-            made: Values = rows / np.sqrt(np.square(rows).mean(axis=2, keepdims=True) + self.eps)
-        return made.reshape(x.shape)
+            normalized: Values = rows / np.sqrt(np.square(rows).mean(axis=2, keepdims=True) + self.eps)
+        return normalized.reshape(x.shape)
 
     def integers(self, quantized: "Quantized") -> tuple[int, int]:
         """Return eps in units of N² levels², and the bits by which a radicand is made finer.

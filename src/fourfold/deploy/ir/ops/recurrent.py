@@ -58,7 +58,7 @@ class Recurrent(Operation):
             for weights, size in ((self.input_weights, features), (self.hidden_weights, self.hidden))
         )
         state, memory = (np.zeros((images, self.hidden)) for _ in range(2))
-        made = np.empty((images, steps, self.hidden))
+        states = np.empty((images, steps, self.hidden))
         for step in reversed(range(steps)) if self.reverse else range(steps):
             from_input, from_state = x[:, step] @ ours + self.input_bias, state @ theirs + self.hidden_bias
             if self.cell == "lstm":
@@ -73,8 +73,8 @@ class Recurrent(Operation):
                 state = (1 - keep) * candidate + keep * state
             else:
                 state = np.tanh(from_input + from_state)
-            made[:, step] = state
-        return made
+            states[:, step] = state
+        return states
 
 
 def _sigmoid(x: Values) -> Values:

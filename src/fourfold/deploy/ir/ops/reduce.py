@@ -37,8 +37,8 @@ class Reduce(Operation):
 
     def compute(self, *inputs: Values) -> Values:
         """Return the function along the axes."""
-        made: Values = FUNCTIONS[self.function](inputs[0], axis=tuple(axis + 1 for axis in self.axes), keepdims=True)
-        return made
+        result: Values = FUNCTIONS[self.function](inputs[0], axis=tuple(axis + 1 for axis in self.axes), keepdims=True)
+        return result
 
     def levels(self, before: Sequence[Levels], largest: float) -> Levels:
         """What is never negative has no negative sums."""

@@ -51,8 +51,8 @@ class Softmax(Operation):
         axis = self.axis + 1
         below = x - x.max(axis=axis, keepdims=True)
         sums = np.exp(below).sum(axis=axis, keepdims=True)
-        made: Values = below - np.log(sums) if self.log else np.exp(below) / sums
-        return made
+        result: Values = below - np.log(sums) if self.log else np.exp(below) / sums
+        return result
 
     def levels(self, before: Sequence[Levels], largest: float) -> Levels:
         """Shares are never negative."""

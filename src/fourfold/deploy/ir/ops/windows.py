@@ -81,5 +81,5 @@ def windows(operation: Pool, x: Values, outside: float) -> Values:
     height, width = operation.kernel
     padded = np.pad(x, ((0, 0), (0, 0), *window_margins(operation, x.shape[1:])), constant_values=outside)
     spans = row_gap * (height - 1) + 1, column_gap * (width - 1) + 1
-    seen: Values = sliding_window_view(padded, spans, axis=(2, 3))
-    return seen[:, :, ::row_step, ::column_step, ::row_gap, ::column_gap]
+    views: Values = sliding_window_view(padded, spans, axis=(2, 3))
+    return views[:, :, ::row_step, ::column_step, ::row_gap, ::column_gap]
