@@ -26,6 +26,10 @@ _OTHERS = {
 MOVED = {
     f"fourfold.lottery.{old}": f"fourfold.{new}" for old, new in (_EXECUTION | _RAY | _PARTS | _TIMING | _OTHERS).items()
 } | {
+    "fourfold.deploy.frontend.fuse": "fourfold.deploy.frontend._fuse",
+    "fourfold.deploy.frontend.simplify": "fourfold.deploy.frontend._simplify",
+    "fourfold.deploy.ir.assemble": "fourfold.deploy.ir._assemble",
+    "fourfold.deploy.ir.ops.windows": "fourfold.deploy.ir.ops._windows",
     "fourfold.deploy.packing": "fourfold.deploy.artifact",
     "fourfold.deploy.program": "fourfold.deploy.ir.program",
 }

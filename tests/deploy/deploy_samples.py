@@ -10,7 +10,7 @@ from torch import nn
 from fourfold import deploy, models
 from fourfold import nn as fnn
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.operation import Operation
 from fourfold.deploy.ir.ops import (
     KINDS,

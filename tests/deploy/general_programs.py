@@ -8,7 +8,7 @@ from random_programs import images_for, make_product
 
 from fourfold.deploy import quantize
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.operation import Operation, Shape, output_shape
 from fourfold.deploy.ir.ops import (
     Activation,

@@ -10,7 +10,7 @@ from onnx import ModelProto, helper
 from onnx.backend.test.case.node import collect_testcases
 
 from fourfold.algebra import REAL
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.operation import Operation
 from fourfold.deploy.ir.ops import Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
 from fourfold.deploy.ir.product import Product

@@ -6,7 +6,7 @@ import numpy as np
 
 from fourfold.algebra import ALGEBRAS
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.ir.operation import Operation, output_shape
 from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu

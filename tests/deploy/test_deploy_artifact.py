@@ -17,7 +17,7 @@ from fourfold import deploy, models, pruning
 from fourfold import nn as fnn
 from fourfold.deploy.artifact.values import VALUES
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.ops import OPS, Activation, Pad
 from fourfold.deploy.ir.program import Encoding
 from fourfold.record import UserError

@@ -16,7 +16,7 @@ from fourfold.cli import main
 from fourfold.deploy.backends import numpy as reference
 from fourfold.deploy.backends.c.emit import generate
 from fourfold.deploy.bench import benchmark, peers
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.ir.ops import Flatten
 from fourfold.deploy.ir.program import Program

@@ -25,7 +25,7 @@ from fourfold.deploy.backends import numpy as reference
 from fourfold.deploy.backends.c.emit import generate
 from fourfold.deploy.backends.c.plan import Draft
 from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP, _chain
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.bounds import BOUNDS, FREE_WEIGHTS, WEIGHTS_PER_BYTE, check, check_weights
 from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.ir.operation import output_shape

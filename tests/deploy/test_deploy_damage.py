@@ -14,7 +14,7 @@ from fourfold.deploy.artifact.bits import DamageError
 from fourfold.deploy.artifact.container import digest, seal, unseal
 from fourfold.deploy.artifact.reading import Reader
 from fourfold.deploy.artifact.writing import write
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.record import UserError
 
 

@@ -16,9 +16,9 @@ from fourfold.deploy import artifact
 from fourfold.deploy.artifact.container import seal
 from fourfold.deploy.artifact.writing import write
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.frontend.fuse import fuse, needed
-from fourfold.deploy.frontend.simplify import simplify
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.frontend._fuse import fuse, needed
+from fourfold.deploy.frontend._simplify import simplify
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.ops import OPS
 
 SWEEP = int(os.environ.get("FOURFOLD_SWEEP", "24"))

@@ -22,7 +22,7 @@ from fourfold.deploy.backends.c.int8.swar_linear import has_halves, run_tables
 from fourfold.deploy.backends.c.sparse_lists import Lists, component_lists, make_lists
 from fourfold.deploy.frontend.trace import lower
 from fourfold.deploy.ir import levels
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.ops import Convolution, Linear
 from fourfold.deploy.ir.product import Product
 from fourfold.deploy.runtime import load

@@ -21,7 +21,7 @@ from fourfold import deploy, models, pruning
 from fourfold import nn as fnn
 from fourfold.deploy import quantize
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.ops import Linear
 from fourfold.deploy.ir.product import Product
 from fourfold.deploy.ir.program import Encoding, Program

@@ -16,7 +16,7 @@ from fourfold.deploy.artifact.reading import Reader
 from fourfold.deploy.artifact.values import VALUES
 from fourfold.deploy.artifact.writing import write
 from fourfold.deploy.images import as_array
-from fourfold.deploy.ir.assemble import check_program
+from fourfold.deploy.ir._assemble import check_program
 from fourfold.deploy.ir.bounds import check
 from fourfold.deploy.ir.encoding import encoded_shape
 from fourfold.deploy.ir.program import Encoding, Program

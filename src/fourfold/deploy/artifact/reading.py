@@ -14,7 +14,7 @@ from fourfold.deploy.artifact.entropy import decode, table_size
 from fourfold.deploy.artifact.products import CodedProduct, ProductCoding, coding_from_json, decode_product
 from fourfold.deploy.artifact.structure import Json
 from fourfold.deploy.artifact.values import VALUES
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.bounds import check, check_weights
 from fourfold.deploy.ir.operation import Operation
 from fourfold.deploy.ir.ops import KINDS

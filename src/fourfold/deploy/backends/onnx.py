@@ -11,7 +11,7 @@ from fourfold.deploy.backends.onnx_graph import INPUT, OUTPUT, Graph, add_inputs
 from fourfold.deploy.backends.onnx_nodes import NODES
 from fourfold.deploy.ir.operation import Array, Operation, Shape
 from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Convolution, Flatten, Linear, MaxPool, Relu
-from fourfold.deploy.ir.ops.windows import window_margins
+from fourfold.deploy.ir.ops._windows import window_margins
 from fourfold.deploy.ir.product import real_matrix
 from fourfold.deploy.ir.program import Encoding, Port, Program
 from fourfold.record.errors import UserError

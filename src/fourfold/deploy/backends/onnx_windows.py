@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fourfold.deploy.backends.onnx_graph import Chain, Graph, inputs_of
 from fourfold.deploy.ir.operation import Shape
 from fourfold.deploy.ir.ops import AdaptivePool, InsertZeros, NormPool, Resize
-from fourfold.deploy.ir.ops.windows import window_margins
+from fourfold.deploy.ir.ops._windows import window_margins
 
 
 def insert_zeros(graph: Graph, operation: InsertZeros, shape: Shape) -> None:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.deploy.backends.numpy import run
+from fourfold.deploy.frontend._fuse import fuse, needed
+from fourfold.deploy.frontend._simplify import simplify
 from fourfold.deploy.frontend.calls import CALLS
 from fourfold.deploy.frontend.composites import COMPOSITES
-from fourfold.deploy.frontend.fuse import fuse, needed
 from fourfold.deploy.frontend.hooks import refuse_hooks
 from fourfold.deploy.frontend.lowering import Lowering, refusal
 from fourfold.deploy.frontend.ports import Ports, joined_inputs, joined_outputs, ports_of
-from fourfold.deploy.frontend.simplify import simplify
 from fourfold.deploy.frontend.traced import IMAGES, Tracing, tracing
 from fourfold.deploy.frontend.whole_layers import WHOLE_LAYERS
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.operation import Array
 from fourfold.deploy.ir.program import Encoding, Program
 from fourfold.nn.weights import check_there

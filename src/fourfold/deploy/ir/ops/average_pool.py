@@ -8,7 +8,7 @@ import numpy as np
 
 from fourfold.deploy.ir.levels import LARGEST_SUM, Levels, Sums, cut, fixed_point, levels_for
 from fourfold.deploy.ir.operation import Shape, Values
-from fourfold.deploy.ir.ops.windows import Pool, window_places, windows
+from fourfold.deploy.ir.ops._windows import Pool, window_places, windows
 from fourfold.record.errors import UserError
 
 if TYPE_CHECKING:

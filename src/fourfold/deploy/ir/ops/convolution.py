@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fourfold.deploy.ir.bounds import check
 from fourfold.deploy.ir.operation import Shape, Values, check_positive, map_of, named
-from fourfold.deploy.ir.ops.windows import window_places
+from fourfold.deploy.ir.ops._windows import window_places
 from fourfold.deploy.ir.product import ProductOperation, checked_outputs, real_matrix, with_bias
 
 MOST_UNROLLED = 2**25

@@ -7,7 +7,7 @@ import numpy as np
 
 from fourfold.deploy.ir.levels import Sums
 from fourfold.deploy.ir.operation import Values
-from fourfold.deploy.ir.ops.windows import Pool, windows
+from fourfold.deploy.ir.ops._windows import Pool, windows
 
 if TYPE_CHECKING:
     from fourfold.deploy.quantize import Quantized

@@ -7,7 +7,7 @@ import numpy as np
 
 from fourfold.deploy.ir.levels import LARGEST_SUM, Sums
 from fourfold.deploy.ir.operation import Shape, Values, check_positive, named
-from fourfold.deploy.ir.ops.windows import Pool, windows
+from fourfold.deploy.ir.ops._windows import Pool, windows
 from fourfold.record.errors import UserError
 
 if TYPE_CHECKING:
