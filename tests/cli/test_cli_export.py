@@ -183,7 +183,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(run, here, target, out):
 
 def test_a_folder_of_several_runs_is_ambiguous(run, here):
     make_run(here / "runs", "real")
-    assert "runs holds 2 runs; name the folder of one" in call("export", "runs", "--level", 1).err
+    assert "runs: expected one run, found 2" in call("export", "runs", "--level", 1).err
 
 
 @pytest.fixture
@@ -231,9 +231,15 @@ def test_predict_of_palette_images_and_numbered_classes(here):
         (["a.safetensors", "large.png"], "large.png is 9×8 pixels, and must be 8×8; --resize crop, fit or stretch"),
         (["a.safetensors", "large.png", "--resize", "blur"], "unknown resize 'blur'; known: crop, fit, stretch"),
         (["a.safetensors", "text.npy"], "text.npy cannot be read as an array"),
-        (["a.safetensors", "float.npy"], "float.npy holds float32 of shape (8, 8), and must hold uint8 (8, 8, 1)"),
-        (["a.safetensors", "large.npy"], "large.npy holds uint8 of shape (2, 9, 8, 1), and must hold"),
-        (["a.safetensors"], "needs an image"),
+        (
+            ["a.safetensors", "float.npy"],
+            "float.npy: expected uint8 (8, 8, 1), or several of them, found float32 of shape (8, 8)",
+        ),
+        (
+            ["a.safetensors", "large.npy"],
+            "large.npy: expected uint8 (8, 8, 1), or several of them, found uint8 of shape (2, 9, 8, 1)",
+        ),
+        (["a.safetensors"], "`IMAGE` must be given"),
         (["a.safetensors", "a.png", "--top", "0"], "`--top` (=0) must be at least 1"),
     ],
 )
@@ -330,4 +336,4 @@ def images_or_sentence(path, encoding):
 
 def test_an_artifact_without_encoding_cannot_be_given_images(here):
     deploy.pack(nn.Linear(4, 2), "a.safetensors", shape=(4,))
-    assert "does not say how images are encoded" in call("predict", "a.safetensors", "b.png").err
+    assert "expected an encoding of images, found none" in call("predict", "a.safetensors", "b.png").err

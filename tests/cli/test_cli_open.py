@@ -82,7 +82,7 @@ def test_a_file_that_is_there_is_left_alone(roads):
     before = roads.read_bytes()
     ended = call("new", "roads.py")
     assert (ended.code, roads.read_bytes()) == (2, before)
-    assert "is there already" in ended.err
+    assert "must be a new file" in ended.err
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_a_task_needs_data_and_a_model_alone(roads):
     assert "not imported because a run's folder" not in ended.err
     assert ended.code == 0, ended.err
     assert len(rows_of(roads.parent / "runs")) == 4
-    assert "needs --model" in call("run", "classify", "--data", "roads.py:data").err
+    assert "`--model` must be given to `fourfold run classify`" in call("run", "classify", "--data", "roads.py:data").err
     assert "cannot be combined with the preset digits" in call("run", "digits", "--data", "roads.py:data").err
 
 

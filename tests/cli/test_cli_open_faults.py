@@ -291,7 +291,7 @@ def test_a_folder_of_images_is_read_as_the_command_line_says(here, quick_plan):
     ended = call(*words, "--size", 8, "--bad-images", "skip", "--set", "data.resize=fit", "--out", "flags")
     assert ended.code == 0, ended.err
     assert [each.spec() for each in find_runs(Path("flags"))] == [store.spec()]
-    assert "cannot both be given" in refused(*words, "--size", 8, "--set", "data.size=9")
+    assert "cannot be combined with `--set data.size`" in refused(*words, "--size", 8, "--set", "data.size=9")
     assert "bad.png" in refused(*words, "--size", 8)
     assert "unknown data bad_images 'leave'; known: refuse, skip" in refused(*words, "--size", 8, "--bad-images", "leave")
     assert "must be" in refused(*words, "--size", 0)

@@ -205,7 +205,9 @@ def test_what_is_no_image_is_one_sentence_that_names_it(here, name, resize):
 
 def test_networks_that_do_not_classify_and_channels_of_no_picture_are_one_sentence(here):
     deploy.pack(nn.Conv2d(1, 2, 1), "map.safetensors", encoding=encoding_of(GREY))
-    assert "map.safetensors does not classify images" in call("predict", "map.safetensors", "a.png").err
+    assert (
+        "map.safetensors: expected a network that gives a number per class" in call("predict", "map.safetensors", "a.png").err
+    )
     pack((2, 8, 8))
     Image.new("L", (8, 8)).save("a.png")
     assert "a.png must be .npy or .npz: the network takes 2 channels" in call("predict", "a.safetensors", "a.png").err

@@ -292,7 +292,7 @@ def test_controls_of_a_level_that_no_trial_has_are_told(here):
     words += ["--set", "stop.accuracy=100", "--controls", "inverted"]
     ended = call(*words, "--control-levels", "1", "2")
     assert ended.code == 2
-    assert ended.err == "fourfold: `--control-levels` (=2) names a level after the last one of all trials, 1\n"
+    assert ended.err == "fourfold: `--control-levels` (=2) must be at most 1, the last level of all trials\n"
     (store,) = find_runs(here)
     assert [row.level for row in store.control_rows(0, "inverted")] == [1]
     assert call(*words, "--control-levels", "1").code == 0

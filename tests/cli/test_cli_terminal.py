@@ -53,7 +53,7 @@ def test_what_is_drawn_fits_and_ends_with_the_newest_level_and_the_status(height
     assert shown == list(range(levels - len(shown), levels))
     assert bool(shown) is bool(levels)
     if len(shown) < levels and height > 10:
-        assert f"{levels - len(shown)} …" in [line.strip() for line in lines]
+        assert f"0–{levels - len(shown) - 1}" in [line.strip() for line in lines]
     assert not any("…" in line for line in lines[:status] if re.match(r" *\d+ +[\d.]+", line))  # no number is cut off
 
 

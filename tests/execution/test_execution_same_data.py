@@ -248,7 +248,9 @@ def test_an_artifact_is_calibrated_and_tested_on_its_own_data(store, images, oth
     assert tickets.calibration_images("mnist", images, trained_on).shape == (60, 28, 28, 1)
     assert tickets.calibration_images("mnist", others, None) is not None
     for read in (tickets.calibration_images, tickets.test_set):
-        with pytest.raises(UserError, match=r"^the mnist data that are here \(SHA-256 \w{8}\) are others than the network"):
+        with pytest.raises(
+            UserError, match=r"^mnist: expected the data that the network was trained on \(SHA-256 \w{8}\), found others"
+        ):
             read("mnist", others, trained_on)
 
 

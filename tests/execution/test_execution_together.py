@@ -317,7 +317,7 @@ def test_ranks_of_different_commands_do_not_begin(tmp_path):
         ),
         (4, "run digits --parts 0", r"`parts` \(=0\) must be a multiple of the 4 ranks, and at most the 60 images of a batch"),
         (2, "run digits --device cuda:1", r"`device` \(=cuda:1\) must be auto, cpu or cuda where a launcher .*"),
-        (2, "report", r"`fourfold report` runs in one process: start it without torchrun"),
+        (2, "report", r"`torchrun` cannot be combined with `fourfold report`, which runs in one process"),
         (0, "presets", r"the environment says RANK=0, WORLD_SIZE=0, LOCAL_RANK=0: a launcher such as torchrun sets RANK .*"),
     ],
 )

@@ -140,7 +140,7 @@ def _dispatch(words: list[str]) -> None:
     if name not in COMMANDS:
         raise unknown("command", " ".join(words[:2]) if family else name, COMMANDS, "`fourfold --help` describes all")
     if launched() and name != "run":
-        raise UserError(f"`fourfold {name}` runs in one process: start it without torchrun")
+        raise UserError(f"`torchrun` cannot be combined with `fourfold {name}`, which runs in one process")
     if "-h" not in rest and "--help" not in rest:
         show_passing("starting …")
     command = import_module(f"fourfold.cli.{name.replace(' ', '_')}").command

@@ -63,10 +63,10 @@ def command(
     device = ", ".join([describe_device(resolve_device("cpu")), *named, compiler(), f"threads: {threads}"])
     console.print(device)
     records: list[Record] = []
-    said: list[str] = []
+    notices: list[str] = []
     for path in artifacts:
-        records += _measured(path, artifact.read(path), threads, batch, rounds, images, data_dir, said)
-    for sentence in dict.fromkeys(said):
+        records += _measured(path, artifact.read(path), threads, batch, rounds, images, data_dir, notices)
+    for sentence in dict.fromkeys(notices):
         console.print(sentence)
     console.print(_table(records, batch))
     if out is not None:
@@ -82,21 +82,21 @@ def _measured(
     rounds: int,
     images: int,
     data_dir: Path | None,
-    said: list[str],
+    notices: list[str],
 ) -> "list[Record]":
-    """Return a record a runtime of one artifact, and append to `said` what could not be measured."""
+    """Return a record a runtime of one artifact, and append to `notices` what could not be measured."""
     from fourfold.deploy.bench import benchmark
 
     dataset = program.provenance.get("dataset") if program.encoding else None
     trained_on = program.provenance.get("data")
     tests = test_set(dataset, data_dir, trained_on) if dataset and images else None
-    seen = calibration_images(dataset, data_dir, trained_on) if dataset else None
+    calibration = calibration_images(dataset, data_dir, trained_on) if dataset else None
     if images and dataset is None:
-        said.append(f"accuracy of {path} is not measured: it does not name its data set, as those of `fourfold export` do")
+        notices.append(f"accuracy of {path} is not measured: it does not name its data set, as those of `fourfold export` do")
     elif images and tests is None:
-        said.append(f"accuracy of {path} is not measured: {dataset} is not here; --data-dir says where it is")
-    runtimes, missing = benchmark.contenders(program, threads=threads, images=seen)
-    said += missing
+        notices.append(f"accuracy of {path} is not measured: {dataset} is not here; --data-dir says where it is")
+    runtimes, missing = benchmark.contenders(program, threads=threads, images=calibration)
+    notices += missing
     times = [benchmark.measure(runtimes, benchmark.noise(program, size), rounds=rounds) for size in batch]
     algebra = program.provenance.get("algebra", "")
     records: list[Record] = []

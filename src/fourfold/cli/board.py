@@ -163,7 +163,7 @@ class Board:
             room = max(1, height - 1 - max(heading.count("\n") for heading in headings))
             first = 0 if count <= room else count - max(1, room - 1)
         if first and (height or 0) > 2:
-            yield [f"{first} …"]
+            yield [f"0–{first - 1}"]
         metric = self.rows[0].metric if self.rows else TOP1
         curves = {curve.run: curve for curve in report.curves(self.rows)} if self.rows else {}
         real = curves.get(twin) if twin is not None else None

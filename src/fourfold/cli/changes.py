@@ -27,7 +27,7 @@ def changed(spec: Spec, flags: Mapping[str, float | str | None], settings: Mappi
     values = {FIELDS[flag]: value for flag, value in flags.items() if value is not None}
     for flag, name in FIELDS.items():
         if name in values and name in settings:
-            raise UserError(f"`--{flag.replace('_', '-')}` (={values[name]}) and `--set {name}` cannot both be given")
+            raise UserError(f"`--{flag.replace('_', '-')}` (={values[name]}) cannot be combined with `--set {name}`")
     return with_fields(spec, {**settings, **values})
 
 
@@ -50,5 +50,5 @@ def parse_settings(words: Sequence[str], presets: Sequence[str] | Mapping[str, o
         raise UserError(f"`preset` (={settings['preset']!r}) must be a name that no preset has")
     for name in ANOTHER_EXPERIMENT:
         if name in settings and "preset" not in settings:
-            raise UserError(f"`{name}` (={settings[name]!r}) makes another experiment: name it, with `--set preset=NAME`")
+            raise UserError(f"`{name}` (={settings[name]!r}) must come with `--set preset=NAME`: it makes another experiment")
     return settings

@@ -49,20 +49,20 @@ def command(
     stores = find_runs(*runs, without_spec=True, unread=unread)
     if not stores and not unread:
         raise UserError(f"there are no runs in {', '.join(map(str, runs))}; `fourfold run digits` makes one")
-    found = {store.path: inspect(store) for store in stores}
-    if repair and any(finding.mendable for findings in found.values() for finding in findings):
+    findings_of = {store.path: inspect(store) for store in stores}
+    if repair and any(finding.mendable for findings in findings_of.values() for finding in findings):
         for store in trusting(stores, code, trust_code):
-            _repair(store, found[store.path], device, data_dir)
+            _repair(store, findings_of[store.path], device, data_dir)
         unread.clear()
         stores = find_runs(*runs, without_spec=True, unread=unread)  # a run of which nothing is left is gone
-        found = {store.path: inspect(store) for store in stores}
-    _print(found)
+        findings_of = {store.path: inspect(store) for store in stores}
+    _print(findings_of)
     for sentence in unread:
         say(f"fourfold: {shortened(sentence)}", sys.stderr)
-    wrong = sum(finding.wrong for findings in found.values() for finding in findings)
+    wrong = sum(finding.wrong for findings in findings_of.values() for finding in findings)
     if wrong:
         remedy = "see above" if repair else "`fourfold check --repair` mends what can be mended"
-        say(f"fourfold: {count(wrong, 'file')} of {count(len(found), 'run')} damaged or missing; {remedy}", sys.stderr)
+        say(f"fourfold: {count(wrong, 'file')} of {count(len(findings_of), 'run')} damaged or missing; {remedy}", sys.stderr)
     if wrong or unread:
         sys.exit(1)
 
@@ -91,8 +91,8 @@ def _command_for(store: RunStore) -> str:
     name = name_of(store.path)
     trials = f" --trials {max(store.trials(), default=0) + 1}"
     out = "" if store.path.parent == Path("runs") else f" --out {shlex.quote(str(store.path.parent))}"
-    if found := re.fullmatch(r"(.+)-([a-z]+)-[0-9a-f]{8}", name):
-        preset, algebra = found[1], found[2]
+    if parts := re.fullmatch(r"(.+)-([a-z]+)-[0-9a-f]{8}", name):
+        preset, algebra = parts[1], parts[2]
         for protocol in ("text", "released"):
             with contextlib.suppress(UserError):
                 if presets.get(preset, algebra=algebra, protocol=protocol).id == name:
@@ -105,21 +105,21 @@ def _command_for(store: RunStore) -> str:
     return f"the `fourfold run …{trials}{out}` that began {name}, with the same options,"
 
 
-def _print(found: dict[Path, list[Finding]]) -> None:
+def _print(findings_of: dict[Path, list[Finding]]) -> None:
     """Print a line a run, and then one for each file that is not ok."""
     console = make_console(soft_wrap=False)
     runs = Table("run", box=None, pad_edge=False, header_style="bold")
     for state in STATES:
         runs.add_column(state, justify="right")
     others = Table("file", "state", "what", "remedy", box=None, pad_edge=False, header_style="bold")
-    for path, findings in found.items():
+    for path, findings in findings_of.items():
         runs.add_row(path.name, *(str(sum(finding.state == state for finding in findings)) for state in STATES))
         for finding in findings:
             if finding.state != "ok" or finding.what:
                 others.add_row(str(path / finding.file), finding.state, shortened(finding.what), finding.remedy)
     for table in (runs, others):
         if table.row_count:
-            wanted = console.measure(table, options=console.options.update(width=10_000)).maximum
-            console.width = console.width if console.is_terminal else wanted
+            full_width = console.measure(table, options=console.options.update(width=10_000)).maximum
+            console.width = console.width if console.is_terminal else full_width
             console.print(table)
             console.print()

@@ -167,7 +167,7 @@ def _fish(commands: Mapping[str, str], values: Mapping[str, list[Value]]) -> str
 
 
 def _of_fish(value: Value) -> str:
-    """Return what fish is told of a value: the option's name, whether it takes a value, and whether that may be a file."""
+    """Return the settings of a value in fish: the option's name, whether it takes a value, and whether that may be a file."""
     word = value.key.rpartition(" ")[2]
     words = [f"-a '{' '.join(value.words)}'"] if value.words else []
     if not word.startswith("--"):

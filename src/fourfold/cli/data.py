@@ -44,7 +44,7 @@ def command(
     elif action == "list":
         _list(data_dir)
     elif name is None:
-        raise UserError(f"`fourfold data {action}` needs a data set; `fourfold data list` names them")
+        raise UserError(f"`NAME` must be given to `fourfold data {action}`: a data set of `fourfold data list`")
     elif action == "get":
         _get(name, data_dir)
     elif action == "check":

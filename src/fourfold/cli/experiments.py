@@ -48,7 +48,7 @@ def specs_for(preset: str, algebra: tuple[str, ...] | None, protocol: str, own: 
             raise unknown("preset", preset, known, "`fourfold presets` describes them")
         return [presets.get(preset, algebra=name, protocol=protocol) for name in names]
     if protocol != "text":
-        raise UserError(f"`--protocol` (={protocol!r}) is for the papers' presets: leave it out")
+        raise UserError(f"`--protocol` (={protocol!r}) cannot be combined with {preset}: it is for the papers' presets")
     if preset in TASKS:
         specs = [spec_of_task(preset, own.get("data"), own.get("model"), own.get("task"))]
     else:
@@ -85,12 +85,12 @@ def own_specs(name: str) -> list[Spec]:
             "one"
         ) from error
     assert code is not None, "`is_own` tells"
-    found = code.call(takes="")
-    specs = list(found) if isinstance(found, Iterable) else [found]
+    result = code.call(takes="")
+    specs = list(result) if isinstance(result, Iterable) else [result]
     if not specs or not all(isinstance(spec, Spec) for spec in specs):
         raise UserError(
             f"{code.file}: expected `{code.attribute}` to return what `fourfold.presets.new` returns, found a "
-            f"{type(found).__name__}"
+            f"{type(result).__name__}"
         )
     return [spec.trusted(Trust(folder=folder)) for spec in specs]
 
@@ -122,8 +122,8 @@ def spec_of_task(word: str, data: str | None, model: str | None, task: str | Non
     for flag, value in (("--data", data), ("--model", model)):
         if value is None:
             raise UserError(
-                f"`fourfold run {word}` needs {flag}: photos/ (a folder of class folders), data.npz or roads.py:data, "
-                "and a model of `fourfold info` or roads.py:net"
+                f"`{flag}` must be given to `fourfold run {word}`: photos/ (a folder of class folders), data.npz or "
+                "roads.py:data, and a model of `fourfold info` or roads.py:net"
             )
     if task is not None:
         raise UserError(f"`--task` (={task!r}) cannot be combined with {word}, which is a task")
@@ -148,7 +148,8 @@ def one_sentence(specs: Sequence[Spec]) -> Iterator[None]:
         sentence = next(filter(None, (explained(error, spec) for spec in specs)), None)
         if sentence is None:
             raise
-        raise UserError(f"{sentence}; all rows so far are safe, the same command resumes") from error
+        message = f"{sentence}; all rows so far are safe, the same command resumes"
+        raise UserError(message) from error
 
 
 def _stem(name: str) -> str:

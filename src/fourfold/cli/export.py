@@ -156,7 +156,7 @@ def _find(run: str) -> RunStore:
         raise UserError(f"there is no run {run!r}; name a run's folder, or the id of one in ./runs (`fourfold status`)")
     stores = find_runs(path)
     if len(stores) != 1:
-        raise UserError(f"{path} holds {len(stores)} runs; name the folder of one, as `fourfold status {path}` lists them")
+        raise UserError(f"{path}: expected one run, found {len(stores)}; `fourfold status {path}` lists them")
     return stores[0]
 
 

@@ -80,8 +80,8 @@ def _of_file(console: Console, file: str, algebras: tuple[str, ...]) -> None:
         specs = [with_fields(specs[0], {"model.algebra": name}) for name in algebras]
     for spec in specs:
         sizes = measure(spec)
-        told = f"{spec.preset}: {spec.model.name}, {spec.model.algebra}, on {spec.data.name}, input {input_shape(spec)}"
-        console.print(titled(told))
+        title = f"{spec.preset}: {spec.model.name}, {spec.model.algebra}, on {spec.data.name}, input {input_shape(spec)}"
+        console.print(titled(title))
         console.print(_table_of(sizes))
         if names := uncounted(spec):
             console.print(f"not counted, and not pruned: {', '.join(names)}, which the network multiplies outside of layers")

@@ -32,7 +32,7 @@ def command(
     if file.suffix != ".py" or not file.stem.isidentifier():
         raise UserError(f"`FILE` (={str(file)!r}) must be a file of Python code, such as roads.py")
     if file.exists():
-        raise UserError(f"{file} is there already: name another file, or remove it")
+        raise UserError(f"`FILE` (={str(file)!r}) must be a new file: it is there already")
     text = (files("fourfold.cli") / "templates" / f"{task}.txt").read_text(encoding="utf-8")
     try:
         write_atomically(file, text.replace("FILE", file.name).replace("NAME", file.stem.replace("_", "-")).encode())

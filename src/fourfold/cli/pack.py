@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Compress the rows of runs to a fifth; every command reads them as before.
 
-    A trial that goes on is unpacked by itself. Runs that another process works on, and files with a damaged or torn line, are
+    A trial that continues is unpacked by itself. Runs that another process works on, and files with a damaged or torn line, are
     left as they are, with a sentence.
 
     Args:

@@ -19,11 +19,11 @@ def print_plan(
 ) -> None:
     """Print the plans of specs that share preset, network and data, a line each under its name, and the time of all."""
     spec = plans[0].spec
-    said = (
+    rest = (
         f": {spec.model.name} on {spec.data.name}, {count(trials, 'trial')} of each, "
         f"{100 * spec.prune.fraction:g} % of the remaining weights pruned a level, {_until(spec)}"
     )
-    console.print(titled(spec.preset, said))
+    console.print(titled(spec.preset, rest))
     for sentence in data_sentences(spec, plans[0].items, data_dir):
         console.print(f"  {sentence}")
     end = "" if spec.stop.max_level is not None else " to 2 % of real"

@@ -44,7 +44,7 @@ def command(
             fit scales them as a whole and puts black beside them. Without it they are refused.
     """
     if not images:
-        raise UserError("`fourfold predict` needs an image after the artifact")
+        raise UserError("`IMAGE` must be given: at least one image after the artifact")
     if top < 1:
         raise UserError(f"`--top` (={top}) must be at least 1")
 
@@ -56,10 +56,12 @@ def command(
         raise unknown("resize", resize, get_args(Resize))
     program = read(artifact)
     if program.encoding is None:
-        raise UserError(f"{artifact} does not say how images are encoded; pack it with `encoding=`, as `fourfold export` does")
+        raise UserError(
+            f"{artifact}: expected an encoding of images, found none; pack it with `encoding=`, as `fourfold export` does"
+        )
     outputs = program.shapes[program.operations[-1].output]
     if program.inputs or program.outputs or len(outputs) != 1:
-        raise UserError(f"{artifact} does not classify images: for each it gives numbers of shape {outputs}, not one a class")
+        raise UserError(f"{artifact}: expected a network that gives a number per class, found outputs of shape {outputs}")
     method = cast("Resize | None", resize)
     pixels = [named for image in images for named in _images(image, program.encoding, method)]
     with warnings.catch_warnings():
@@ -77,24 +79,24 @@ def _images(path: Path, encoding: "Encoding", resize: "Resize | None" = None) ->
     if suffix not in (".npy", ".npz"):
         return [(str(path), _picture(path, encoding, resize))]
     if path.exists() and not path.is_file():
-        raise UserError(f"{path} is not a file")
+        raise UserError(f"{path}: expected a file, found something else")
     if suffix == ".npy":
         array = _array(path)
-        if (found := _of_array(str(path), array, encoding)) is None:
+        if (images := _of_array(str(path), array, encoding)) is None:
             held = f"{array.dtype} of shape {array.shape}"
-            raise UserError(f"{path} holds {held}, and must hold uint8 {_wanted(encoding)}, or several of them")
-        return found
+            raise UserError(f"{path}: expected uint8 {_image_shape(encoding)}, or several of them, found {held}")
+        return images
     from fourfold.data.own.npz import read_arrays
 
     arrays = read_arrays(path)
     named = [image for name, array in arrays.items() for image in _of_array(f"{path}[{name}]", array, encoding) or ()]
     if not named:
         held = ", ".join(f"{name} ({array.dtype} of shape {array.shape})" for name, array in arrays.items()) or "no arrays"
-        raise UserError(f"{path} holds {held}, and must hold an array of uint8 {_wanted(encoding)}, or of several of them")
+        raise UserError(f"{path}: expected an array of uint8 {_image_shape(encoding)}, or of several of them, found {held}")
     return named
 
 
-def _wanted(encoding: "Encoding") -> tuple[int, int, int]:
+def _image_shape(encoding: "Encoding") -> tuple[int, int, int]:
     """Return the shape of an image as arrays have it: height, width, channels."""
     channels, height, width = encoding.shape
     return height, width, channels
@@ -116,9 +118,9 @@ def _of_array(name: str, array: "NDArray[Any]", encoding: "Encoding") -> "list[t
         names, array = [name], array[None]
     else:
         names = [f"{name}[{number}]" for number in range(len(array))]
-    if shapes[0] == (channels, height, width) != _wanted(encoding):
+    if shapes[0] == (channels, height, width) != _image_shape(encoding):
         array = np.moveaxis(array, 1, -1)
-    return list(zip(names, array.reshape(-1, *_wanted(encoding)), strict=True))
+    return list(zip(names, array.reshape(-1, *_image_shape(encoding)), strict=True))
 
 
 def _array(path: Path) -> "NDArray[Any]":
@@ -136,8 +138,8 @@ def _array(path: Path) -> "NDArray[Any]":
 
 def _reason(error: Exception) -> str:
     """Return what an error of a library says, in one line."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return said.partition("\n")[0] or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return message.partition("\n")[0] or type(error).__name__
 
 
 def _picture(path: Path, encoding: "Encoding", resize: "Resize | None") -> "NDArray[np.uint8]":
@@ -147,14 +149,16 @@ def _picture(path: Path, encoding: "Encoding", resize: "Resize | None") -> "NDAr
     if channels not in COLOURS:
         raise UserError(f"{path} must be .npy or .npz: the network takes {channels} channels, which no picture has")
     if path.is_dir():
-        raise UserError(f"{path} is a folder; name the images in it, such as {path}/*.png")
+        raise UserError(f"{path}: expected a file, found a folder; name the images in it, such as {path}/*.png")
     try:
         with quiet():
             planes = decode(path, Form(size=(height, width), resize=resize, colour=COLOURS[channels]))
     except OtherSizeError as error:
-        raise UserError(f"{path} {error}; --resize crop, fit or stretch makes it so") from error
+        message = f"{path} {error}; --resize crop, fit or stretch makes it so"
+        raise UserError(message) from error
     except BadImageError as error:
-        raise UserError(f"{path} {error}") from error
+        message = f"{path} {error}"  # such as `cannot be read as an image (…)`
+        raise UserError(message) from error
     return planes.transpose(1, 2, 0)
 
 

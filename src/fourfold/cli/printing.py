@@ -40,13 +40,13 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def print_table(console: Console, found: "Found") -> None:
+def print_table(console: Console, content: "Found") -> None:
     """Print a table with its title; numbers to the right."""
     console.print()
-    console.print(titled(found.title))
+    console.print(titled(content.title))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(found.columns):
+    for number, column in enumerate(content.columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in found.rows:
+    for row in content.rows:
         table.add_row(*row)
     console.print(table)

@@ -158,8 +158,8 @@ def _run(console: Console, figure: _FigureRuns, out: Path, machines: Machines, c
     if to_run:
         job = machines.job(to_run, trials=trials, out=out)
         plans = timing.plan(to_run, trials=trials, out=out, device=machines.place, clock=clock)
-        shown = follow(console, to_run, trials, out, job=job, plans=plans, workers=machines.at_a_time)
-        with shown as on_event, one_sentence(to_run):
+        following = follow(console, to_run, trials, out, job=job, plans=plans, workers=machines.at_a_time)
+        with following as on_event, one_sentence(to_run):
             rows = execution.run_job(job, on_event)
     if rows or there:
         folders = [out / spec.id for spec in (*there, *to_run)]

@@ -108,11 +108,11 @@ def command(
     fields = parse_settings(settings, presets.PRESETS)
     if classes:
         if "data.classes" in fields:
-            raise UserError("`--classes` and `--set data.classes` cannot both be given")
+            raise UserError("`--classes` cannot be combined with `--set data.classes`: both set it")
         fields["data.classes"] = classes[0] if len(classes) == 1 else classes
     for flag, name, value in (("--size", "data.size", size), ("--bad-images", "data.bad_images", bad_images)):
         if value is not None and name in fields:
-            raise UserError(f"`{flag}` (={value}) and `--set {name}` cannot both be given")
+            raise UserError(f"`{flag}` (={value}) cannot be combined with `--set {name}`: both set it")
         if value is not None:
             fields[name] = value
     own = {"data": data, "model": model, "task": task}
@@ -123,9 +123,9 @@ def command(
         kept = tuple(range(1 + min(MOST_LEVELS if spec.stop.max_level is None else spec.stop.max_level for spec in specs)))
     execution.check_trackers(track)
     if track_dir and not track:
-        raise UserError(f"`--track-dir` (={track_dir}) is where trackers put their files: name one with --track")
+        raise UserError(f"`--track-dir` (={track_dir}) must come with --track: it is where trackers put their files")
     if levels is not None and not controls:
-        raise UserError(f"`--control-levels` (={' '.join(control_levels)}) is for controls: name some with --controls")
+        raise UserError(f"`--control-levels` (={' '.join(control_levels)}) must come with --controls, which it is for")
     job = machines.job(
         specs,
         trials=trials,
@@ -157,8 +157,7 @@ def command(
         if controls:
             of = "all levels" if levels is None else f"levels {', '.join(map(str, levels))}"
             seconds = sum(plan.control_seconds for plan in plans) / min(machines.at_a_time, trials * len(plans))
-            told = f"  then, of {of}, {', '.join(controls)}: about {format_duration(seconds)}"
-            console.print(told)
+            console.print(f"  then, of {of}, {', '.join(controls)}: about {format_duration(seconds)}")
         if launch:
             console.print(f"  {count(launch.world, 'rank')} share each training; the estimate is that of one")
     if dry_run:
@@ -187,7 +186,7 @@ def command(
         return
     last = max(len(store.rows(trial)) for store in stores for trial in range(trials)) - 1
     if max(levels) > last:
-        raise UserError(f"`--control-levels` (={max(levels)}) names a level after the last one of all trials, {last}")
+        raise UserError(f"`--control-levels` (={max(levels)}) must be at most {last}, the last level of all trials")
 
 
 def _never_reached(store: RunStore, trials: int, keep: tuple[int, ...]) -> list[str]:

@@ -106,6 +106,6 @@ def command(
             on_event=on_event,
         )
     for experiment in report.read_experiments(runs):
-        found = report.stability_table(experiment)
-        if found is not None:
-            print_table(console, replace(found, title=f"{experiment.preset}: {experiment.title}"))
+        comparison = report.stability_table(experiment)
+        if comparison is not None:
+            print_table(console, replace(comparison, title=f"{experiment.preset}: {experiment.title}"))

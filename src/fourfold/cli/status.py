@@ -51,8 +51,8 @@ def _print(console: Console, lines: list[tuple[str, ...]]) -> None:
         table.add_column(column, min_width=least)
     for line in lines:
         table.add_row(*line)
-    wanted = console.measure(table, options=console.options.update(width=10_000))
-    console.width = max(console.width, wanted.minimum) if console.is_terminal else wanted.maximum
+    measured = console.measure(table, options=console.options.update(width=10_000))
+    console.width = max(console.width, measured.minimum) if console.is_terminal else measured.maximum
     console.print(table, soft_wrap=True)
 
 
@@ -84,14 +84,14 @@ def _lines(store: RunStore) -> list[tuple[str, ...]]:
 
 def _places(store: RunStore) -> dict[int, list[str]]:
     """Return where the trials are that have a checkpoint inside a level, in words."""
-    found: dict[int, list[str]] = {}
+    positions: dict[int, list[str]] = {}
     for training, position in store.checkpoints.positions().items():
         if training.control == TICKET and training.level < len(store.rows(training.trial)):
             continue  # the next run sweeps it
         control = "" if training.control == TICKET else f"{training.control} "
         stage = f" ({training.stage})" if training.stage else ""
-        found.setdefault(training.trial, []).append(f"{control}level {training.level}{stage} saved at {where(position)}")
-    return found
+        positions.setdefault(training.trial, []).append(f"{control}level {training.level}{stage} saved at {where(position)}")
+    return positions
 
 
 def _beside(store: RunStore, trial: int) -> str:

@@ -20,11 +20,11 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
     """Replace what a stream cannot show: the error handler of all streams."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    found = []
+    replacements = []
     for character in error.object[error.start : error.end]:
         nearest = _NEAREST.get(character) or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-        found.append(nearest or character.encode("ascii", "backslashreplace").decode())
-    return "".join(found), error.end
+        replacements.append(nearest or character.encode("ascii", "backslashreplace").decode())
+    return "".join(replacements), error.end
 
 
 codecs.register_error("fourfold-nearest", _nearest)
@@ -49,7 +49,7 @@ _is_passing = False
 
 
 def show_passing(text: str) -> None:
-    """Show on a terminal what is going on, until something else is printed."""
+    """Show on a terminal what is done, until something else is printed."""
     global _is_passing
     if sys.stdout.isatty():
         _is_passing = True
@@ -68,7 +68,7 @@ def clear_passing() -> None:
 
 @contextlib.contextmanager
 def passing(text: str) -> Iterator[None]:
-    """Show on a terminal what is going on while a block runs."""
+    """Show on a terminal what is done while a block runs."""
     show_passing(text)
     try:
         yield

@@ -64,8 +64,8 @@ def command(
     spec = changed(one_spec("--base", base), changes)
     console.print(titled(name, f" of {spec.preset}: {study.question}"))
     if any(value is not None for value in changes.values()):
-        said = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
-        console.print(f"  with {said}, for every variant")
+        settings = ", ".join(f"{field} {value}" for field, value in changes.items() if value is not None)
+        console.print(f"  with {settings}, for every variant")
     variants = []
     first, *others = studies.specs(name, spec)
     for variant in (first, *others):
@@ -83,8 +83,8 @@ def command(
     print_plan(console, plans, list(names_of(variants).values()), trials, machines.at_a_time, machines.data_dir)
     if dry_run:
         return
-    shown = follow(console, variants, trials, out, job=job, plans=plans, workers=machines.at_a_time)
-    with shown as on_event, one_sentence(variants):
+    following = follow(console, variants, trials, out, job=job, plans=plans, workers=machines.at_a_time)
+    with following as on_event, one_sentence(variants):
         rows = execution.run_job(job, on_event)
     if not rows:
         return

@@ -96,10 +96,10 @@ def command(
                     execution.run_job(replace(job, specs=tuple(specs), budget_seconds=left), on_event)
 
         if optuna is None:
-            found = sweep.run_grid(bases, sweep.lists_of(space), trials=trials, out=out, run=run)
+            by_algebra = sweep.run_grid(bases, sweep.lists_of(space), trials=trials, out=out, run=run)
         else:
-            found = run_study(bases, space, evaluations=optuna, trials=trials, seed=seed or 0, out=out, run=run)
-    print_result(found, space, points)
+            by_algebra = run_study(bases, space, evaluations=optuna, trials=trials, seed=seed or 0, out=out, run=run)
+    print_result(by_algebra, space, points)
 
 
 def _print_budget(
@@ -109,12 +109,12 @@ def _print_budget(
 
     spec = specs[0]
     algebras = " and ".join(each.model.algebra for each in specs) + (" with equal budgets" if len(specs) > 1 else "")
-    said = (
+    rest = (
         f": {spec.model.name} on {spec.data.name}; {algebras}: "
         f"{'a study' if is_study else 'a grid'} of {count(points, 'point')}, {count(trials, 'trial')} of each, "
         f"{' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'} a level, to level {level}"
     )
-    console.print(titled(spec.preset, said))
+    console.print(titled(spec.preset, rest))
     images = f"{spec.data.validation:,} held-out training images" if spec.data.validation else "the validation part"
     metric = tasks.get(spec).metric
     by = "accuracy" if metric == TOP1 else f"{metric.label}{'' if metric.higher_is_better else ', less is better,'}"

@@ -10,20 +10,20 @@ from fourfold.record import TOP1
 from fourfold.tuning.sweep import Outcome, Space, at_the_edge, ranked, worst_of
 
 
-def print_result(found: Mapping[str, Sequence[Outcome]], space: Space, points: int) -> None:
+def print_result(by_algebra: Mapping[str, Sequence[Outcome]], space: Space, points: int) -> None:
     """Print each algebra's best setting and its runner-up, whether the best is at an edge, and what is not done yet.
 
     Args:
-        found: The outcomes that are there, by algebra.
+        by_algebra: The outcomes that are there, by algebra.
         space: What was tried.
         points: Points that the sweep has in each algebra.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    metric = next((outcome.metric for outcomes in found.values() for outcome in outcomes), TOP1)
+    metric = next((outcome.metric for outcomes in by_algebra.values() for outcome in outcomes), TOP1)
     named = "" if metric == TOP1 else f"{metric.label}, "
     for column in ("algebra", "", *space, f"{named}held out ± std (trials)", "test", "run"):
         table.add_column(column, no_wrap=True)
-    for algebra, outcomes in found.items():
+    for algebra, outcomes in by_algebra.items():
         for place, outcome in zip(("best", "second"), ranked(outcomes), strict=False):
             number = outcome.metric.number
             spread = "" if outcome.std is None else f" ± {number(outcome.std)}"
@@ -34,7 +34,7 @@ def print_result(found: Mapping[str, Sequence[Outcome]], space: Space, points: i
     console = make_console(WIDTH)
     console.print()
     console.print(table)
-    for algebra, outcomes in found.items():
+    for algebra, outcomes in by_algebra.items():
         for sentence in _sentences(outcomes, space, points):
             console.print(f"{algebra}: {sentence}")
 

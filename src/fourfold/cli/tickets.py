@@ -89,8 +89,8 @@ def own_calibration(store: "RunStore") -> "NDArray[np.float32]":
         raise UserError(
             f"`--values int8` cannot be combined with {store.spec().data.name}: an item must be one array of floats"
         )
-    found: NDArray[np.float32] = inputs.numpy()
-    return found
+    items: NDArray[np.float32] = inputs.numpy()
+    return items
 
 
 def calibration_images(dataset: str, data_dir: Path | None, trained_on: str | None) -> "NDArray[np.uint8] | None":
@@ -145,7 +145,7 @@ def _images(dataset: str, data_dir: Path | None, trained_on: str | None) -> Any:
         return None
     if trained_on not in (None, images.digest):
         raise UserError(
-            f"the {dataset} data that are here (SHA-256 {images.digest[:8]}) are others than the network was trained on "
-            f"({str(trained_on)[:8]}); name the folder that has them with --data-dir"
+            f"{dataset}: expected the data that the network was trained on (SHA-256 {str(trained_on)[:8]}), found others "
+            f"({images.digest[:8]}); name the folder that has them with --data-dir"
         )
     return images

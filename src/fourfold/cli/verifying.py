@@ -73,7 +73,7 @@ def verify_c(program: "Program", folder: Path | None, tests: "tuple[NDArray[np.u
         try:
             proof = verify(program, folder or to_c(program, scratch)[0].parent, *tests)
         except NoCompilerError as error:
-            raise UserError(f"`--verify` cannot compile the C: {error}") from error
+            raise UserError(f"cannot compile the C ({error})") from error
     say(proof.compiler)
     make_console().print(_table(proof))
     if not proof.agrees:
