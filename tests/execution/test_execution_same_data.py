@@ -263,7 +263,7 @@ def test_export_calibrates_on_its_own_data(store, images, others, tmp_path, caps
     with pytest.raises(SystemExit) as ended:
         main([*words, str(others)])
     assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("fourfold: the mnist data that are here")
+    assert capsys.readouterr().err.startswith("fourfold: mnist: expected the data that the network was trained on")
 
 
 def test_an_experiment_without_a_digest_is_left_alone(store, images):
