@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from fourfold.report import experiments_of_rows, read_runs
-from fourfold.report.curves import Trace
+from fourfold.report._curves import Trace
 from fourfold.report.gaps import overtaking, pairs, read
 from fourfold.report.statistics import interval
 

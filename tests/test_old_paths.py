@@ -8,7 +8,10 @@ import pytest
 
 from fourfold._old_paths import MOVED
 
-SHARED = ("nn.convert", "nn.fold", "pruning.prune", "pruning.select", "pruning.shrink", "lottery.connectivity")
+SHARED = (
+    *("nn.convert", "nn.fold", "pruning.prune", "pruning.select", "pruning.shrink", "lottery.connectivity"),
+    *("report.build", "report.curves", "report.experiments"),
+)
 
 
 @pytest.mark.parametrize("path", SHARED)

@@ -23,6 +23,8 @@ _OTHERS = {
     "together": "execution.ranks",
 }
 
+_REPORT = ("chosen_levels", "comparisons", "differences", "findings", "forecast", "sections", "style")
+
 MOVED = {
     f"fourfold.lottery.{old}": f"fourfold.{new}" for old, new in (_EXECUTION | _RAY | _PARTS | _TIMING | _OTHERS).items()
 } | {
@@ -32,6 +34,7 @@ MOVED = {
     "fourfold.deploy.ir.ops.windows": "fourfold.deploy.ir.ops._windows",
     "fourfold.deploy.packing": "fourfold.deploy.artifact",
     "fourfold.deploy.program": "fourfold.deploy.ir.program",
+    **{f"fourfold.report.{name}": f"fourfold.report._{name}" for name in _REPORT},
 }
 """The new path of each module."""
 

@@ -32,7 +32,7 @@ def blank_figures(experiment, folder, slug):
 @pytest.fixture
 def tiny(monkeypatch):
     """A figure of a run of a second, and one that needs its first level only."""
-    monkeypatch.setattr(importlib.import_module("fourfold.report.build"), "_write_figures", blank_figures)
+    monkeypatch.setattr(importlib.import_module("fourfold.report._build"), "_write_figures", blank_figures)
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny_preset)
     both = {"paper": 1, "shows": "a test", "presets": ("tiny",)}
     monkeypatch.setitem(FIGURES, "p0-fig1", PaperFigure(**both, pictures=("accuracy-log",)))

@@ -10,7 +10,7 @@ from fourfold import presets
 from fourfold.parts import build
 from fourfold.presets import studies
 from fourfold.record import Spec, UserError
-from fourfold.report.experiments import flat
+from fourfold.report._experiments import flat
 
 ABOUT = {
     "units": {"model.algebra", "prune.unit"},

@@ -59,7 +59,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Draw no figures, which takes seconds; returns the names that they would have had."""
     slugs: list[str] = []
-    module = importlib.import_module("fourfold.report.build")
+    module = importlib.import_module("fourfold.report._build")
     monkeypatch.setattr(module, "_write_figures", lambda experiment, folder, slug: slugs.append(slug))
     return slugs
 

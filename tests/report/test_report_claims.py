@@ -12,10 +12,10 @@ import synthetic_runs as synthetic
 from fourfold import presets, report
 from fourfold.record import RunStore, Spec
 from fourfold.report import checks
+from fourfold.report._curves import Trace
 from fourfold.report.checks import Check
 from fourfold.report.claim_list import CLAIMS
 from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge, ours_in_words
-from fourfold.report.curves import Trace
 from fourfold.report.evidence import FAILS, HOLDS, UNDECIDED, Evidence
 from fourfold.report.paper_figures import FIGURES, TABLES
 from fourfold.report.scaling import scaled

@@ -9,11 +9,11 @@ from synthetic_runs import row, spec, write
 
 from fourfold.record import TaskSpec
 from fourfold.record.rows import PerClass
-from fourfold.report.build import build
-from fourfold.report.chosen_levels import chosen_levels
+from fourfold.report._build import build
+from fourfold.report._chosen_levels import chosen_levels
+from fourfold.report._experiments import experiments_of_rows
 from fourfold.report.class_figures import draw_classes, draw_confusions
 from fourfold.report.classes import class_records, class_results, class_table, confusion_records
-from fourfold.report.experiments import experiments_of_rows
 from fourfold.report.page import pages
 from fourfold.report.task_sections import SECTIONS, draw_confusion
 

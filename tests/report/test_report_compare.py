@@ -12,9 +12,9 @@ from synthetic_runs import curve
 
 from fourfold import presets
 from fourfold.record import Spec
+from fourfold.report._curves import Curve, curves
+from fourfold.report._experiments import Experiment, experiments
 from fourfold.report.compare import at_fraction, common_range, crossover, departures, flat, real_twin, smallest_within
-from fourfold.report.curves import Curve, curves
-from fourfold.report.experiments import Experiment, experiments
 from fourfold.report.runs import Run
 
 # Real loses 20 points a decade from 90, quaternion 5 points a decade from 80: they meet at 10 ** (-2 / 3).

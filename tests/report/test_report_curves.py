@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fourfold.record import CONTROLS, Row, UserError
 from fourfold.report import Experiment, Stat, curves, experiments_of_rows
-from fourfold.report.style import CONTROL_LOOKS, style
+from fourfold.report._style import CONTROL_LOOKS, style
 
 REAL, QUATERNION = synthetic.spec("real"), synthetic.spec("quaternion")
 ROWS = [synthetic.row(spec, trial, level) for spec in (REAL, QUATERNION) for trial in range(3) for level in range(5)]

@@ -9,7 +9,7 @@ import synthetic_runs as synthetic
 
 from fourfold.record import Metric, Row
 from fourfold.report import Curve, Experiment, curves, experiments_of_rows, sentences, summary, summary_table
-from fourfold.report.differences import NEIGHBOURS, Differences, differences
+from fourfold.report._differences import NEIGHBOURS, Differences, differences
 from fourfold.report.tables import summary_records
 
 RMSE = Metric(name="rmse", unit="m", higher_is_better=False, title="root mean squared error")

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fourfold.report import Experiment, experiments_of_rows
+from fourfold.report._findings import findings
 from fourfold.report.figures import _cell, draw, draw_heat, png, svg
 from fourfold.report.finding_figures import draw_finding
-from fourfold.report.findings import findings
 from fourfold.report.plots import accuracy_plots, control_plots, layer_plot, training_plots
 from fourfold.report.scales import log_ticks, tick
 from fourfold.report.words import MACS_CAPTION, percent

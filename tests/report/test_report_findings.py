@@ -13,14 +13,14 @@ from fourfold import presets
 from fourfold.presets import studies
 from fourfold.record import CONTROLS, Spec
 from fourfold.report import Experiment, experiments_of_rows
-from fourfold.report.comparisons import comparisons
+from fourfold.report._comparisons import comparisons
+from fourfold.report._experiments import experiments
+from fourfold.report._findings import findings, gap_band, informative_span
+from fourfold.report._sections import TASK_SECTIONS, Section, sections
 from fourfold.report.dots import dot_plot
-from fourfold.report.experiments import experiments
-from fourfold.report.findings import findings, gap_band, informative_span
 from fourfold.report.panels import draw_panel, gap_range
 from fourfold.report.runs import Run, read_runs
 from fourfold.report.scales import Scale, linear_ticks
-from fourfold.report.sections import TASK_SECTIONS, Section, sections
 from fourfold.report.svg import element, spread
 from fourfold.report.verdicts import verdict, verdict_on
 from fourfold.report.wording import CONTROL_WORDS, basis_words, control_words, setting_words, variant_words

@@ -9,7 +9,7 @@ import torch
 
 from fourfold import presets
 from fourfold.record import RunStore, Spec
-from fourfold.report.forecast import figure_levels, forecast
+from fourfold.report._forecast import figure_levels, forecast
 from fourfold.timing.clock import Clock
 
 CPU = torch.device("cpu")

@@ -10,13 +10,13 @@ from synthetic_runs import row, spec
 
 from fourfold.record import TOP1, Metric, TaskSpec
 from fourfold.report import curves
-from fourfold.report.build import slugs, tables
+from fourfold.report._build import slugs, tables
+from fourfold.report._experiments import experiments, experiments_of_rows
+from fourfold.report._findings import findings
 from fourfold.report.compare import crossover, smallest_within
 from fourfold.report.dots import dot_plot
-from fourfold.report.experiments import experiments, experiments_of_rows
 from fourfold.report.figures import draw
 from fourfold.report.finding_figures import draw_finding
-from fourfold.report.findings import findings
 from fourfold.report.gap_tables import all_tables
 from fourfold.report.page import pages
 from fourfold.report.plots import accuracy_plots, control_plots, training_plots

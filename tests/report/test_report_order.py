@@ -9,10 +9,10 @@ import synthetic_runs as synthetic
 
 from fourfold import presets
 from fourfold.report import Experiment
-from fourfold.report.build import tables
+from fourfold.report._build import tables
+from fourfold.report._experiments import experiments
 from fourfold.report.claims import claims_table, decided_first, judge
 from fourfold.report.evidence import UNDECIDED
-from fourfold.report.experiments import experiments
 from fourfold.report.order import shows_a_difference, strongest_first
 from fourfold.report.page import pages
 from fourfold.report.runs import Run

@@ -13,8 +13,8 @@ import synthetic_runs as synthetic
 import fourfold.report as report
 from fourfold import presets
 from fourfold.record import CONTROLS
+from fourfold.report._experiments import experiments
 from fourfold.report.claims import count_sentence, judge
-from fourfold.report.experiments import experiments
 from fourfold.report.gap_tables import all_tables
 from fourfold.report.page import pages
 from fourfold.report.runs import Run

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fourfold.report.curves import Trace
+from fourfold.report._curves import Trace
 from fourfold.report.gaps import (
     accuracy_at,
     gap_at,

@@ -9,8 +9,8 @@ from synthetic_runs import row, spec, write
 
 from fourfold.record import RunStore, TaskSpec, UserError
 from fourfold.record.examples import VOID
-from fourfold.report.build import build
-from fourfold.report.experiments import read_experiments
+from fourfold.report._build import build
+from fourfold.report._experiments import read_experiments
 from fourfold.report.strip_figure import draw_strip
 from fourfold.report.strips import VOID_COLOUR, strip_of
 from fourfold.report.task_sections import examples_section

@@ -9,7 +9,7 @@ import synthetic_runs as synthetic
 
 from fourfold.record import Row
 from fourfold.report import Experiment, Stat, experiments_of_rows, level_table, sentences, summary_table
-from fourfold.report.differences import differences
+from fourfold.report._differences import differences
 from fourfold.report.gap_tables import OPERATING_POINTS, gap_records, gap_table, survival_table
 from fourfold.report.gaps import gap_at, read, survival
 from fourfold.report.tables import level_records, summary_records, to_csv

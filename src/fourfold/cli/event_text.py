@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from fourfold.execution import Event
 from fourfold.record import Metric, Row, Spec, Value
-from fourfold.report.experiments import settings_told
+from fourfold.report._experiments import settings_told
 
 UNFINISHED = ("failed", "broken", "out-of-time", "stopped")
 """Kinds of event that end a trial before its last level."""

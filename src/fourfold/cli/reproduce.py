@@ -175,7 +175,7 @@ def _run(console: Console, figure: _FigureRuns, out: Path, machines: Machines, c
 
 def _forecast(console: Console, chosen: Sequence[_FigureRuns], out: Path, machines: Machines, clock: "Clock") -> None:
     """Print how much of each figure is left and about how long it takes."""
-    from fourfold.report.forecast import forecast
+    from fourfold.report._forecast import forecast
 
     workers = machines.at_a_time
     sentences: list[str] = []

@@ -1,8 +1,9 @@
 """Runs on disk become tables, figures and one page to send to a colleague. Reads rows, never weights; no torch here."""
 
-from fourfold.report.build import Report, build, summary, write_report
-from fourfold.report.curves import Curve, Point, Stat, curves
-from fourfold.report.experiments import Experiment, experiments, experiments_of_rows, read_experiments
+from fourfold.record.aliases import alias_modules
+from fourfold.report._build import Report, build, summary, write_report
+from fourfold.report._curves import Curve, Point, Stat, curves
+from fourfold.report._experiments import Experiment, experiments, experiments_of_rows, read_experiments
 from fourfold.report.published import PublishedCurve, published_curves
 from fourfold.report.runs import Run, read_runs
 from fourfold.report.stability import stability_table
@@ -34,3 +35,5 @@ __all__ = [
     "summary_table",
     "write_report",
 ]
+
+alias_modules(__name__, "build", "curves", "experiments")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fourfold.record import Spec
-from fourfold.report.curves import Curve
-from fourfold.report.experiments import Experiment
+from fourfold.report._curves import Curve
+from fourfold.report._experiments import Experiment
 from fourfold.report.gaps import accuracy_at, gaps_everywhere
 from fourfold.report.statistics import Interval, interval
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fourfold import presets
+from fourfold.report._experiments import Experiment
 from fourfold.report.basis import AS_PUBLISHED, Basis, basis_of, bf16_is_free
 from fourfold.report.claim_list import CLAIMS, Claim
 from fourfold.report.compare import real_twin
 from fourfold.report.evidence import FAILS, HOLDS, UNDECIDED, Evidence, Finding, published_evidence
-from fourfold.report.experiments import Experiment
 from fourfold.report.published import published_curves
 from fourfold.report.scaling import scale_of, unscaled
 from fourfold.report.tables import Record, Table

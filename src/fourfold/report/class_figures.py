@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from fourfold.report._style import style
 from fourfold.report.classes import ClassResults
 from fourfold.report.figures import FAINT, GREY, INK, SETTINGS, plain_text
 from fourfold.report.finding_figures import FOOT, HEADING, framed
-from fourfold.report.style import style
 from fourfold.report.tables import Record
 from fourfold.report.task_sections import DARK, LEAST_SHARE, MOST_NAMED
 from fourfold.report.words import capital

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from fourfold.record import TICKET
 from fourfold.record.rows import PerClass
-from fourfold.report.chosen_levels import ChosenLevel, chosen_levels
-from fourfold.report.curves import Stat
-from fourfold.report.experiments import Experiment
+from fourfold.report._chosen_levels import ChosenLevel, chosen_levels
+from fourfold.report._curves import Stat
+from fourfold.report._experiments import Experiment
 from fourfold.report.tables import Record, Table
 from fourfold.report.words import MISSING, accuracy, capital
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fourfold import presets
-from fourfold.report.curves import Curve, Point
-from fourfold.report.experiments import Experiment, flat
+from fourfold.report._curves import Curve, Point
+from fourfold.report._experiments import Experiment, flat
 
 TARGETS = (0.25, 0.125, 0.03)
 """Fractions of real at which the summaries compare networks."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from fourfold.record import Metric
-from fourfold.report.curves import ALGEBRAS, Curve
-from fourfold.report.experiments import Experiment
+from fourfold.report._curves import ALGEBRAS, Curve
+from fourfold.report._experiments import Experiment
+from fourfold.report._style import COLOURS, OTHER
 from fourfold.report.gaps import gap_at
 from fourfold.report.scales import Scale, linear_ticks, padded, tick
 from fourfold.report.statistics import Interval
-from fourfold.report.style import COLOURS, OTHER
 from fourfold.report.svg import colour, element, path
 from fourfold.report.tables import Record
 from fourfold.report.wording import control_words, variant_words

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fourfold.report.curves import Trace
+from fourfold.report._curves import Trace
 from fourfold.report.published import PublishedCurve
 from fourfold.report.statistics import Interval
 from fourfold.report.words import gap, percent

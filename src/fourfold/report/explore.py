@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fourfold.record import TICKET, TOP1, Metric
-from fourfold.report.curves import Curve, Training
-from fourfold.report.experiments import Experiment
-from fourfold.report.style import COLOURS, OTHER, style
+from fourfold.report._curves import Curve, Training
+from fourfold.report._experiments import Experiment
+from fourfold.report._style import COLOURS, OTHER, style
 from fourfold.report.wording import network_words
 
 MOST_LEVELS = 12

@@ -10,12 +10,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from fourfold.report._findings import Finding, GapBand, Line, Panel
+from fourfold.report._style import COLOURS
 from fourfold.report.dots import DotPanel, DotPlot
 from fourfold.report.figures import FAINT, GREY, INK, SETTINGS, plain_text
-from fourfold.report.findings import Finding, GapBand, Line, Panel
 from fourfold.report.panels import gap_range, line_label, signed, value_at, value_range
 from fourfold.report.scales import log_ticks, tick
-from fourfold.report.style import COLOURS
 from fourfold.report.svg import spread
 from fourfold.report.words import percent
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from fourfold.report._style import COLOURS, OTHER
+from fourfold.report._style import MARKERS as SHAPES
 from fourfold.report.figures import FAINT, GREY, MARKERS, SETTINGS
 from fourfold.report.scales import log_ticks
-from fourfold.report.style import COLOURS, OTHER
-from fourfold.report.style import MARKERS as SHAPES
 
 QUANTITIES = {
     "stored_bytes": "Stored: code and weights (kB)",

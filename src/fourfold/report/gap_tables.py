@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from fourfold.record import Metric
+from fourfold.report._comparisons import comparison_of
+from fourfold.report._curves import Curve
+from fourfold.report._experiments import Experiment
 from fourfold.report.compare import real_twin
-from fourfold.report.comparisons import comparison_of
-from fourfold.report.curves import Curve
-from fourfold.report.experiments import Experiment
 from fourfold.report.gaps import Quantity, gap_at, survival
 from fourfold.report.stability import stability_table
 from fourfold.report.statistics import Crossing, Interval

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from fourfold.report._curves import Trace
 from fourfold.report.compare import AT_END
-from fourfold.report.curves import Trace
 from fourfold.report.statistics import Array, Crossing, Interval, crossing, interval
 
 Quantity = Literal["density", "fraction_of_real", "stored_bytes", "macs"]

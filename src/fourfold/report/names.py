@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import count
 
-from fourfold.report.experiments import Experiment
+from fourfold.report._experiments import Experiment
 
 
 def slugs(found: Sequence[Experiment]) -> list[str]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from fourfold.report._comparisons import comparisons
+from fourfold.report._differences import Differences
+from fourfold.report._experiments import Experiment
 from fourfold.report.compare import departures
-from fourfold.report.comparisons import comparisons
-from fourfold.report.differences import Differences
-from fourfold.report.experiments import Experiment
 from fourfold.report.scaling import scale_of
 
 

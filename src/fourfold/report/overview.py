@@ -7,9 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from fourfold.presets.studies import STUDIES
-from fourfold.report.comparisons import Comparison, comparisons
-from fourfold.report.experiments import Experiment
-from fourfold.report.findings import gap_band, informative_span
+from fourfold.report._comparisons import Comparison, comparisons
+from fourfold.report._experiments import Experiment
+from fourfold.report._findings import gap_band, informative_span
 from fourfold.report.gaps import Quantity
 from fourfold.report.panels import sparkline
 from fourfold.report.statistics import Interval

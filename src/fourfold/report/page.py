@@ -9,14 +9,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from fourfold.report._experiments import Experiment
+from fourfold.report._sections import sections
 from fourfold.report.claims import NOTE, Judged, count_sentence, decided_first, ours_in_words, theirs_in_words
 from fourfold.report.evidence import UNDECIDED
-from fourfold.report.experiments import Experiment
 from fourfold.report.names import slugs
 from fourfold.report.order import shows_a_difference, strongest_first
 from fourfold.report.overview import COLUMNS, entries
 from fourfold.report.published import about
-from fourfold.report.sections import sections
 from fourfold.report.verdicts import verdict
 from fourfold.report.wording import basis_words
 from fourfold.report.words import MACS_NOTE

@@ -7,9 +7,9 @@ import numpy as np
 from markupsafe import Markup
 
 from fourfold.record import Metric
-from fourfold.report.findings import GapBand, Line, Panel
+from fourfold.report._findings import GapBand, Line, Panel
+from fourfold.report._style import COLOURS
 from fourfold.report.scales import Scale, linear_ticks, log_ticks, padded, tick
-from fourfold.report.style import COLOURS
 from fourfold.report.svg import colour, element, path, spread
 from fourfold.report.words import percent
 

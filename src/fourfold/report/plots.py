@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fourfold.record import TOP1, Metric
-from fourfold.report.curves import Curve
-from fourfold.report.experiments import Experiment
+from fourfold.report._curves import Curve
+from fourfold.report._experiments import Experiment
+from fourfold.report._style import style
 from fourfold.report.series import Series, by_epoch, by_level, by_paper, preset_note, shade, trials_note
-from fourfold.report.style import style
 from fourfold.report.tables import Record
 from fourfold.report.verdicts import verdict
 from fourfold.report.wording import network_words

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from fourfold.report.experiments import Experiment
+from fourfold.report._experiments import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fourfold.report.curves import Curve, Stat
-from fourfold.report.experiments import Experiment
-from fourfold.report.style import COLOURS, OTHER, Style, style
+from fourfold.report._curves import Curve, Stat
+from fourfold.report._experiments import Experiment
+from fourfold.report._style import COLOURS, OTHER, Style, style
 from fourfold.report.wording import changes_in_words, network_words
 
 

@@ -1,8 +1,8 @@
 """The table of what `fourfold stability` measured: barriers between copies, and masks of trials against chance."""
 
 from fourfold.record import TOP1, Metric
-from fourfold.report.curves import Curve, Stat
-from fourfold.report.experiments import Experiment
+from fourfold.report._curves import Curve, Stat
+from fourfold.report._experiments import Experiment
 from fourfold.report.tables import Record, Table
 from fourfold.report.words import MISSING, accuracy, percent
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.record.examples import VOID, Boxes, Examples
-from fourfold.report.chosen_levels import ChosenLevel, chosen_levels
-from fourfold.report.curves import Curve, Point
-from fourfold.report.experiments import Experiment
+from fourfold.report._chosen_levels import ChosenLevel, chosen_levels
+from fourfold.report._curves import Curve, Point
+from fourfold.report._experiments import Experiment
 from fourfold.report.tables import Record
 
 COLOURS = (

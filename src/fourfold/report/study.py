@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from fourfold.record import Metric
-from fourfold.report.curves import Curve
-from fourfold.report.experiments import Experiment
+from fourfold.report._curves import Curve
+from fourfold.report._experiments import Experiment
 from fourfold.report.gaps import Quantity, accuracy_at, gap_at
 from fourfold.report.statistics import Interval
 from fourfold.report.tables import Record, Table

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fourfold.record import TOP1, Metric
+from fourfold.report._comparisons import Comparison, comparison_of
+from fourfold.report._curves import ALGEBRAS, Curve, Point
+from fourfold.report._differences import Side
+from fourfold.report._experiments import Experiment
 from fourfold.report.compare import TARGETS, at_fraction, crossover, real_twin, smallest_within
-from fourfold.report.comparisons import Comparison, comparison_of
-from fourfold.report.curves import ALGEBRAS, Curve, Point
-from fourfold.report.differences import Side
-from fourfold.report.experiments import Experiment
 from fourfold.report.words import (
     MISSING,
     NOT_RUN,

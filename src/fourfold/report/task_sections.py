@@ -8,8 +8,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from fourfold.record.examples import VOID
+from fourfold.report._experiments import Experiment
 from fourfold.report.classes import ClassResults, class_results, class_table
-from fourfold.report.experiments import Experiment
 from fourfold.report.pixels import label_map, photograph, shaded
 from fourfold.report.section import Builder, Section
 from fourfold.report.strips import Strip, boxes_of, strip_of

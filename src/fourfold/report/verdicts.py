@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fourfold.report.comparisons import Comparison, comparisons
-from fourfold.report.curves import ALGEBRAS, Curve
-from fourfold.report.differences import Differences, Side
-from fourfold.report.experiments import Experiment
+from fourfold.report._comparisons import Comparison, comparisons
+from fourfold.report._curves import ALGEBRAS, Curve
+from fourfold.report._differences import Differences, Side
+from fourfold.report._experiments import Experiment
 from fourfold.report.wording import network_words, variant_words
 from fourfold.report.words import gap, gap_interval, percent
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fourfold.record import TICKET
+from fourfold.report._curves import ALGEBRAS, Curve
+from fourfold.report._experiments import Experiment, flat
 from fourfold.report.compare import changes
-from fourfold.report.curves import ALGEBRAS, Curve
-from fourfold.report.experiments import Experiment, flat
 from fourfold.report.paper_figures import FIGURES
 from fourfold.report.scaling import scale_of, unscaled
 

@@ -3,11 +3,11 @@
 from math import isnan
 
 from fourfold.record import TOP1, Metric
+from fourfold.report._comparisons import Comparison, comparisons
+from fourfold.report._curves import ALGEBRAS, Curve, Stat
+from fourfold.report._differences import Differences, Side
+from fourfold.report._experiments import Experiment
 from fourfold.report.compare import TARGETS
-from fourfold.report.comparisons import Comparison, comparisons
-from fourfold.report.curves import ALGEBRAS, Curve, Stat
-from fourfold.report.differences import Differences, Side
-from fourfold.report.experiments import Experiment
 from fourfold.report.gaps import pairs, read
 from fourfold.report.statistics import Crossing, Interval, interval
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
+from fourfold.report._curves import Curve
+from fourfold.report._differences import Differences, differences
+from fourfold.report._experiments import Experiment
 from fourfold.report.compare import real_twin
-from fourfold.report.curves import Curve
-from fourfold.report.differences import Differences, differences
-from fourfold.report.experiments import Experiment
 from fourfold.report.gaps import Quantity, gap_at
 from fourfold.report.statistics import Interval
 

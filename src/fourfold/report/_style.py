@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fourfold.record import TICKET
-from fourfold.report.curves import Curve
+from fourfold.report._curves import Curve
 
 COLOURS = {
     "real": ("#0067a5", "#5cb3f0"),

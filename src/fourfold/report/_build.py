@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from fourfold.record import Row, UserError
 from fourfold.record.files import write_atomically
+from fourfold.report._comparisons import comparisons
+from fourfold.report._experiments import Experiment, experiments, experiments_of_rows
+from fourfold.report._findings import findings
 from fourfold.report.claims import Judged, claim_records, claims_table, concerns_claims, count_sentence, judge
 from fourfold.report.classes import class_records, class_results, class_table, confusion_records, measure_of
-from fourfold.report.comparisons import comparisons
 from fourfold.report.dots import dot_plot
-from fourfold.report.experiments import Experiment, experiments, experiments_of_rows
-from fourfold.report.findings import findings
 from fourfold.report.gap_tables import all_tables, gap_records
 from fourfold.report.names import slugs
 from fourfold.report.order import strongest_first

@@ -11,8 +11,8 @@ from itertools import groupby
 
 import numpy as np
 
+from fourfold.report._curves import Curve
 from fourfold.report.compare import AT_END
-from fourfold.report.curves import Curve
 from fourfold.report.gaps import Quantity, pairs, read_all
 from fourfold.report.statistics import Array, Interval, interval
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fourfold.record import Metric
-from fourfold.report.comparisons import Comparison, comparisons
-from fourfold.report.curves import Curve
-from fourfold.report.differences import Differences
-from fourfold.report.experiments import Experiment
+from fourfold.report._comparisons import Comparison, comparisons
+from fourfold.report._curves import Curve
+from fourfold.report._differences import Differences
+from fourfold.report._experiments import Experiment
+from fourfold.report._style import COLOURS, OTHER, style
 from fourfold.report.series import preset_note, trials_note
 from fourfold.report.statistics import Interval
-from fourfold.report.style import COLOURS, OTHER, style
 from fourfold.report.tables import Record
 from fourfold.report.verdicts import heading, verdict, verdict_on, verdict_on_variants
 from fourfold.report.wording import algebra_words, network_words

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from fourfold.record import TOP1
-from fourfold.report.curves import Curve, Stat
+from fourfold.report._curves import Curve, Stat
+from fourfold.report._experiments import Experiment, flat
+from fourfold.report._findings import findings
 from fourfold.report.dots import dot_plot, draw_dots
-from fourfold.report.experiments import Experiment, flat
 from fourfold.report.explore import explored
-from fourfold.report.findings import findings
 from fourfold.report.gap_tables import all_tables
 from fourfold.report.panels import draw_panel
 from fourfold.report.scales import tick

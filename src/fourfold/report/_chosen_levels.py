@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fourfold.report.curves import Curve, Point
-from fourfold.report.experiments import Experiment
+from fourfold.report._curves import Curve, Point
+from fourfold.report._experiments import Experiment
 from fourfold.report.wording import network_words
 from fourfold.report.words import percent
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from fourfold.record import TICKET, TOP1, ConnectivityRow, Metric, OverlapRow, Row, Spec
 from fourfold.record.examples import Examples
-from fourfold.report.curves import Curve, curves
+from fourfold.report._curves import Curve, curves
 from fourfold.report.published import DATASETS, EARLY_STOPPING, MODELS, PublishedCurve, published_curves
 from fourfold.report.runs import Run, check_same_data, read_runs
 from fourfold.report.scaling import scale_of, unscaled
