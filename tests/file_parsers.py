@@ -55,6 +55,7 @@ from fourfold.record import (
     Spec,
     UserError,
 )
+from fourfold.record.array_files import place_of
 from fourfold.record.arrays import ArraysError, pack
 from fourfold.record.checkpoints import Part, Training, UnusableCheckpointError, verify, where, write
 from fourfold.record.files import read_file
@@ -93,6 +94,7 @@ PIXELS = RANDOM.integers(0, 256, (3, SIZE, SIZE), dtype=np.uint8)
 SPEC = Spec(preset="sample", data=DataSpec(name="digits"), model=ModelSpec(name="lenet-12"))
 PROVENANCE = Provenance(seconds=0.25, finished="2026-01-02T03:04:05+00:00", device="cpu", versions={"torch": "2"})
 MASKS = {"1.weight": np.array([255, 129], np.uint8), "3.weight": np.array([7], np.uint8)}
+WEIGHTS = {"fc1.weight": RANDOM.normal(size=(3, 4)).astype("f4"), "n": np.array(3)}
 
 
 def row(level: int) -> Row:
@@ -334,13 +336,15 @@ def _parsers() -> dict[str, Parser]:
         "states and weights": Parser(
             name="weights/0-1.safetensors",
             parse=lambda path: RunStore(path.parent.parent).weights(0, 1),
-            samples=(pack({"fc1.weight": RANDOM.normal(size=(3, 4)).astype("f4"), "n": np.array(3)}, sealed=True),),
+            samples=(
+                pack({"fc1.weight": RANDOM.normal(size=(3, 4)).astype("f4"), "n": np.array(3)}, place=place_of(SPEC.id, 0, 1)),
+            ),
             mutations=arrays,
         ),
         "examples": Parser(
             name="examples/0-0.safetensors",
             parse=lambda path: RunStore(path.parent.parent).examples(0),
-            samples=(pack(example_maps(), sealed=True), pack(example_boxes(), sealed=True)),
+            samples=tuple(pack(example, place=place_of(SPEC.id, 0, 0)) for example in (example_maps(), example_boxes())),
             mutations=arrays,
         ),
         "checkpoints": Parser(
@@ -376,8 +380,9 @@ def written_again(entries: list[Any]) -> None:
 def prepare(path: Path) -> None:
     """Make the folder of a file; where it is that of a run, with its spec."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if ".jsonl" in path.suffixes:
-        (path.parent / "spec.json").write_text(json.dumps(SPEC.to_json()))
+    if ".jsonl" in path.suffixes or path.suffix == ".safetensors":
+        run = path.parent.parent if path.suffix == ".safetensors" else path.parent
+        (run / "spec.json").write_text(json.dumps(SPEC.to_json()))
 
 
 def mutated(parser: Parser, draw: random.Random) -> bytes:

@@ -185,3 +185,14 @@ def test_commands_run_without_docstrings_and_where_nothing_but_ascii_is_known(fl
     assert "trial 0 level 0" in said
     (store,) = (RunStore(path) for path in (tmp_path / "é").glob("digits-real-*"))
     assert len(store.rows(0)) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_show_nothing_and_end_no_command(closed, tmp_path):
+    make_run(tmp_path, levels={0: 1})
+    words = f"{sys.executable} -m fourfold"
+    script = f"{words} status {tmp_path} {closed}; echo $?; {words} status {tmp_path / 'x'} {closed}; echo $?"
+    ended = subprocess.run(script, shell=True, capture_output=True, text=True, env=os.environ)
+    assert "Traceback" not in ended.stderr
+    assert [line for line in ended.stdout.splitlines() if line in "0123"] == ["0", "2"]
+    assert ("sample" in ended.stdout) == (">&-" not in closed.split())

@@ -10,11 +10,14 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import safetensors.numpy
 
 from fourfold import lottery
 from fourfold.record import RunStore, UserError
+from fourfold.record.arrays import digest_of
+from fourfold.record.inspection import inspect
 from fourfold.train import single_thread
-from lottery_samples import files, prepared, results
+from lottery_samples import files, prepared, results, run_alone
 from recovery_samples import (
     BASE,
     DAMAGES,
@@ -118,6 +121,24 @@ def test_kept_weights_that_are_damaged_are_kept_again(tmp_path):
                 lottery.load_trained(store, 0, 1)
         run("start", tmp_path, keep=[1])
         assert file.read_bytes() == content
+
+
+def test_kept_weights_of_another_level_trial_or_run_are_noticed_and_made_again(tmp_path):
+    store = run("start", tmp_path, keep=[0, 1])
+    run_alone(SPECS["start"], tmp_path, 1, keep=[0])
+    of_another_run = run_alone(replace(SPECS["start"], preset="another"), tmp_path, keep=[0])
+    file, content = store.path / "weights" / "0-0.safetensors", (store.path / "weights" / "0-0.safetensors").read_bytes()
+    of_another_level = store.path / "weights" / "0-1.safetensors"
+    for other in (store.path / "weights" / "1-0.safetensors", of_another_run.path / "weights" / file.name, of_another_level):
+        file.write_bytes(other.read_bytes())
+        with pytest.raises(UserError, match=r"weights/0-0\.safetensors cannot be read .* as level 0 of trial 0 of "):
+            lottery.load_trained(store, 0, 0)
+        assert [finding.file for finding in inspect(store) if finding.wrong] == ["weights/0-0.safetensors"]
+        run("start", tmp_path, keep=[0])
+        assert file.read_bytes() == content
+    first_edition = {"sha256": digest_of(store.weights(0, 0))}
+    file.write_bytes(safetensors.numpy.save(store.weights(0, 0), first_edition))
+    assert digest_of(store.weights(0, 0)) == first_edition["sha256"]
 
 
 def test_rows_of_the_first_edition_have_their_masks_made_again_too(tmp_path):

@@ -5,6 +5,7 @@ Control characters are written out, and where a stream cannot show a character, 
 
 import codecs
 import contextlib
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -31,11 +32,26 @@ codecs.register_error("fourfold-nearest", _nearest)
 
 
 def prepare_streams() -> None:
-    """Make standard output and error show what they can of any text, whatever their encoding is."""
+    """Make standard output and error show what they can of any text, whatever their encoding is; if closed, nothing."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed by the caller, as by `>&-`
+            _open_onto_nothing(number)
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where a caller put another object in its place
             with contextlib.suppress(ValueError, OSError):  # a stream that is closed
                 stream.reconfigure(errors="fourfold-nearest")
+
+
+def _open_onto_nothing(number: int) -> None:
+    """Let a closed descriptor lead nowhere: a file of a run that took its number would take what libraries print."""
+    try:
+        os.fstat(number)
+    except OSError:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != number:
+            os.dup2(nothing, number)
+            os.close(nothing)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

@@ -18,6 +18,10 @@ class ArrayFiles:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def _id(self) -> str:
+        """Return the run's id."""
+        raise NotImplementedError
+
     def save_mask(self, trial: int, level: int, masks: Arrays, control: str = TICKET) -> None:
         """Write the bit-packed mask that `level` is trained under."""
         self._write(self._arrays_file("masks", trial, level, control), pack(masks))
@@ -64,7 +68,7 @@ class ArrayFiles:
 
     def save_weights(self, trial: int, level: int, arrays: Arrays) -> None:
         """Write what `level` was trained to, pruned weights left out."""
-        self._write(self._arrays_file("weights", trial, level), pack(arrays, sealed=True))
+        self._write(self._arrays_file("weights", trial, level), pack(arrays, place=place_of(self._id(), trial, level)))
 
     def kept_levels(self, trial: int) -> list[int]:
         """Return the levels of a trial whose weights were kept, in order."""
@@ -72,7 +76,8 @@ class ArrayFiles:
 
     def save_examples(self, level: int, arrays: Arrays) -> None:
         """Write what a level says of a few items of the test set; see `fourfold.record.examples`."""
-        self._write(self._arrays_file("examples", EXAMPLE_TRIAL, level), pack(arrays, sealed=True))
+        place = place_of(self._id(), EXAMPLE_TRIAL, level)
+        self._write(self._arrays_file("examples", EXAMPLE_TRIAL, level), pack(arrays, place=place))
 
     def example_levels(self) -> list[int]:
         """Return the levels that have left examples, in order."""
@@ -86,7 +91,7 @@ class ArrayFiles:
         """
         file = self._arrays_file("examples", EXAMPLE_TRIAL, level)
         try:
-            return Examples.of(unpack(self._read(file, MOST_BYTES)))
+            return Examples.of(unpack(self._read(file, MOST_BYTES), place=place_of(self._id(), EXAMPLE_TRIAL, level)))
         except (OSError, ArraysError) as error:
             raise UserError(f"{file} cannot be read ({error}); `fourfold check --repair {self.path}` makes it again") from error
 
@@ -122,3 +127,8 @@ class ArrayFiles:
 def ending(control: str) -> str:
     """Return what the names of a control's files have more than those of its ticket."""
     return "" if control == TICKET else f"-{control}"
+
+
+def place_of(run: str, trial: int, level: int) -> str:
+    """Return whose arrays those of a level are, which the digest of files that no row names covers."""
+    return f"level {level} of trial {trial} of {run}"

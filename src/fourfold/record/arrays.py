@@ -21,7 +21,7 @@ LARGEST_ARRAYS = 2**40
 """Bytes of a file of arrays where no better limit is known."""
 
 _DIGEST = "sha256"
-"""What the metadata of a file has where its digest is in no row."""
+"""What the metadata of a file has where its digest is in no row: that of the arrays and of whose they are."""
 
 
 _BYTES_PER_PARAMETER, _BYTES_BESIDE = 64, 2**24
@@ -59,18 +59,22 @@ def digest_of(arrays: Mapping[str, "np.ndarray"]) -> str:
     return digest.hexdigest()
 
 
-def pack(arrays: Arrays, *, sealed: bool = False) -> bytes:
-    """Return the content of a file of arrays; `sealed` puts their digest into it."""
+def pack(arrays: Arrays, *, place: str | None = None) -> bytes:
+    """Return the content of a file of arrays; for one that is given a place, with a digest of the arrays and of that."""
     import safetensors.numpy  # with numpy, which most commands do without
 
-    return safetensors.numpy.save(arrays, {_DIGEST: digest_of(arrays)} if sealed else None)
+    return safetensors.numpy.save(arrays, None if place is None else {_DIGEST: _sealed(arrays, place)})
 
 
-def unpack(content: bytes) -> Arrays:
+def unpack(content: bytes, *, place: str | None = None) -> Arrays:
     """Return the arrays of a file; no more memory is taken than its length and the arrays again.
 
+    Args:
+        content: Of the file.
+        place: Whose arrays they must be, where the file has a digest.
+
     Raises:
-        ArraysError: it is cut off, damaged, or its digest is that of others.
+        ArraysError: it is cut off or damaged, or its digest is that of others, or of another place.
     """
     import safetensors.numpy
 
@@ -83,6 +87,11 @@ def unpack(content: bytes) -> Arrays:
         expected = header.get("__metadata__", {}).get(_DIGEST)
     except (safetensors.SafetensorError, *READING_ERRORS) as error:
         raise ArraysError(f"it is no whole file of arrays: {error}") from error
-    if expected is not None and expected != digest_of(arrays):
-        raise ArraysError("its content is not what was written: the SHA-256 differs")
+    if expected not in (None, digest_of(arrays)) and (place is None or expected != _sealed(arrays, place)):
+        raise ArraysError(f"its content is not what was written as {place or 'it'}: the SHA-256 differs")
     return arrays
+
+
+def _sealed(arrays: Arrays, place: str) -> str:
+    """Return the SHA-256 of arrays and of whose they are; the first files had that of the arrays alone."""
+    return hashlib.sha256(f"{digest_of(arrays)}\0{place}".encode()).hexdigest()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from fourfold.record.array_files import place_of
 from fourfold.record.arrays import Arrays, ArraysError, digest_of, mask_digest, most_bytes, unpack
 from fourfold.record.checkpoints import Training, UnusableCheckpointError, verify
 from fourfold.record.errors import LostSpecError, UserError
@@ -205,7 +206,8 @@ class _Inspection:
         elif kind == "states":
             expected = self._promised_state(trial, level), digest_of
         longest = MOST_BYTES if kind == "examples" else self._most_bytes(trial)
-        what = self._damage(self._path / name, longest, *expected, read=Examples.of if kind == "examples" else None)
+        place = place_of(self._run, trial, level)
+        what = self._damage(self._path / name, longest, place, *expected, read=Examples.of if kind == "examples" else None)
         if what is None:
             return ok(name)
         needed = {"weights": level < levels, "examples": level < levels, "masks": level <= levels, "states": level == levels}[
@@ -222,12 +224,13 @@ class _Inspection:
         self,
         file: Path,
         longest: int,
+        place: str,
         expected: str | None,
         digest: Callable[[Arrays], str],
         read: Callable[[Arrays], object] | None = None,
     ) -> str | None:
         try:
-            arrays = unpack(read_file(file, longest))
+            arrays = unpack(read_file(file, longest), place=place)
             if read is not None:
                 read(arrays)
         except (OSError, ArraysError) as error:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from fourfold.record.array_files import ArrayFiles, ending
+from fourfold.record.array_files import ArrayFiles, ending, place_of
 from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, most_bytes, unpack
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
@@ -288,7 +288,8 @@ class RunStore(ArrayFiles):
             self.check_kept(trial, level)
         rows = self.rows(trial)
         try:
-            return unpack(self._read(file, most_bytes(rows[0].parameters_total) if rows else LARGEST_ARRAYS))
+            content = self._read(file, most_bytes(rows[0].parameters_total) if rows else LARGEST_ARRAYS)
+            return unpack(content, place=place_of(self._id(), trial, level))
         except (OSError, ArraysError) as error:
             raise UserError(f"{file} cannot be read ({error}); `fourfold check --repair {self.path}` makes it again") from error
 
