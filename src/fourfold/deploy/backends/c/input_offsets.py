@@ -25,12 +25,12 @@ def _add_phases(draft: Draft, operation: Convolution) -> tuple[Plane, int]:
 
     Each of the stride's phases that the kernel reads becomes a plane with the pitch of the output.
     """
-    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    source, output = draft.planes[operation.inputs[0]], draft.planes[operation.output]
     (row_phases, column_phases), (rows, columns) = _phases(operation), beyond(operation)
     top, _, left, _ = operation.padding
-    height, width = made.height + rows, made.width + columns
+    height, width = output.height + rows, output.width + columns
     phases = len(row_phases) * len(column_phases)
-    sorted_plane = plane((source.channels * phases, height, width), made.pitch, Margins())
+    sorted_plane = plane((source.channels * phases, height, width), output.pitch, Margins())
     target = draft.buffer(sorted_plane.size)
     (row_step, column_step), zero = operation.stride, draft.zero(operation.inputs[0])
     body = [
@@ -69,7 +69,7 @@ def _phases(operation: Convolution) -> tuple[list[int], list[int]]:
 
 
 def _places(operation: Convolution, source: Plane) -> Integers:
-    """Return for each input number (of all groups) and place of the kernel how far it lies from the buffer's start."""
+    """Return for each input element (of all groups) and place of the kernel how far it lies from the buffer's start."""
     product = operation.product
     kernel_rows, kernel_columns = (np.arange(size) for size in product.weight.shape[3:])
     numbers = product.weight.shape[2] * operation.groups

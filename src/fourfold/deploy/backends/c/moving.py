@@ -15,10 +15,10 @@ from fourfold.deploy.ir.ops.movement import OUTSIDE, Movement
 
 def add_movement(draft: Draft, operation: Movement) -> None:
     """Append the step of copies whose place along each axis is computed or looked up."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     axes, tables = operation.axes(source.shape), ""
     places, inside = ["0"] * len(source.shape), []
-    names = indices(len(made.shape))
+    names = indices(len(target.shape))
     for name, axis in zip(names, axes, strict=True):
         place = _progression(name, axis.places)
         if place is None:
@@ -32,7 +32,7 @@ def add_movement(draft: Draft, operation: Movement) -> None:
     if inside:
         outside = number(operation.outside) if draft.quantized is None else str(operation.outside_level(draft.quantized))
         value = f"{' && '.join(inside)} ? {value} : {outside}"
-    append(draft, operation, shared(names, made.shape, [f"y[{made.at(*names)}] = {value};"]), tables=tables)
+    append(draft, operation, shared(names, target.shape, [f"y[{target.at(*names)}] = {value};"]), tables=tables)
 
 
 def _progression(name: str, places: NDArray[np.int64]) -> str | None:
@@ -56,28 +56,28 @@ def add_reshape(draft: Draft, operation: Reshape) -> None:
     if (before.compact and after.compact) or (alike and before.height == after.height):
         draft.buffers[operation.output] = draft.buffers[operation.inputs[0]]
         return
-    made = view(draft, operation.output)
-    names = indices(len(made.shape))
-    sizes = [math.prod(made.shape[axis + 1 :]) for axis in range(len(made.shape))]
+    target = view(draft, operation.output)
+    names = indices(len(target.shape))
+    sizes = [math.prod(target.shape[axis + 1 :]) for axis in range(len(target.shape))]
     flat = " + ".join(f"{name} * {size}" if size > 1 else name for name, size in zip(names, sizes, strict=True))
     pixels, width = before.height * before.width, before.width
     lines = [f"const int at = {flat};"]
     place = f"at / {pixels} * {before.length} + {before.origin} + at % {pixels} / {width} * {before.pitch} + at % {width}"
-    append(draft, operation, shared(names, made.shape, [*lines, f"y[{made.at(*names)}] = x[{place}];"]))
+    append(draft, operation, shared(names, target.shape, [*lines, f"y[{target.at(*names)}] = x[{place}];"]))
 
 
 def add_concat(draft: Draft, operation: Concat) -> None:
     """Append a step for each input, which puts it at its place; in int8 in the output's scale."""
-    made, start = view(draft, operation.output), 0
+    target, start = view(draft, operation.output), 0
     for value in operation.inputs:
-        source, tables, taken = view(draft, value), "", "x[{}]"
+        source, tables, element = view(draft, value), "", "x[{}]"
         if draft.quantized is not None:
             before, after = draft.quantized.levels[value], draft.quantized.levels[operation.output]
             if before != after:
-                tables, taken = array("uint8_t", "@table", requantized(before, after)), "@table[x[{}]]"
+                tables, element = array("uint8_t", "@table", requantized(before, after)), "@table[x[{}]]"
         names = indices(len(source.shape))
         places = [f"{name} + {start}" if axis == operation.axis and start else name for axis, name in enumerate(names)]
-        lines = [f"y[{made.at(*places)}] = {taken.format(source.at(*names))};"]
+        lines = [f"y[{target.at(*places)}] = {element.format(source.at(*names))};"]
         first = start if operation.axis == 0 else 0
         append(draft, operation, shared(names, source.shape, lines), tables=tables, reads=(value,), first_channel=first)
         start += source.shape[operation.axis]
@@ -85,12 +85,12 @@ def add_concat(draft: Draft, operation: Concat) -> None:
 
 def add_constant(draft: Draft, operation: Constant) -> None:
     """Append the step that copies a constant."""
-    made = view(draft, operation.output)
-    names = indices(len(made.shape))
-    sizes = [math.prod(made.shape[axis + 1 :]) for axis in range(len(made.shape))]
+    target = view(draft, operation.output)
+    names = indices(len(target.shape))
+    sizes = [math.prod(target.shape[axis + 1 :]) for axis in range(len(target.shape))]
     flat = " + ".join(f"{name} * {size}" if size > 1 else name for name, size in zip(names, sizes, strict=True))
     if draft.quantized is None:
         tables = array("float", "@numbers", operation.numbers)
     else:
         tables = array("uint8_t", "@numbers", operation.codes(draft.quantized))
-    append(draft, operation, shared(names, made.shape, [f"y[{made.at(*names)}] = @numbers[{flat}];"]), tables=tables)
+    append(draft, operation, shared(names, target.shape, [f"y[{target.at(*names)}] = @numbers[{flat}];"]), tables=tables)

@@ -25,7 +25,7 @@ ROWS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """One multiply-add: output += sign · weight · input, counted within a group of outputs, an input number and an entry."""
+    """One multiply-add: output += sign · weight · input, counted within a group of outputs, an input element and an entry."""
 
     output: int
     input: int
@@ -43,7 +43,7 @@ class Pattern:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """The components of an input number that come in."""
+        """The components of an input element that come in."""
         return tuple(sorted({term.input for term in self.terms}))
 
     @property
@@ -91,7 +91,7 @@ def make_lists(product: Product, where: Integers, groups: int = 1) -> Lists:
 
     Args:
         product: The weights, (n, out / n, in / n / groups, *kernel).
-        where: (in / n, *kernel): distance of each input number from the first, for the output at 0.
+        where: (in / n, *kernel): distance of each input element from the first, for the output at 0.
         groups: Of a convolution.
     """
     weight = product.weight
@@ -108,9 +108,9 @@ def make_lists(product: Product, where: Integers, groups: int = 1) -> Lists:
 
 
 def turned_lists(product: Product) -> Lists:
-    """Return a linear layer's weights as one list for each output number, of inputs that stand there once for each component.
+    """Return a linear layer's weights as one list for each output element, of inputs that stand there once for each component.
 
-    Input number i, turned as component c of a weight turns it, is number i · n + c: an entry adds it to the outputs as it is.
+    Input element i, turned as component c of a weight turns it, is element i · n + c: an entry adds it to the outputs.
     """
     weight = product.weight.transpose(1, 2, 0)
     rows, _, n = weight.shape

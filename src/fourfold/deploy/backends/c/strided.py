@@ -48,11 +48,11 @@ def indices(rank: int) -> list[str]:
 
 def loops(names: Sequence[str], extents: Sequence[int | tuple[str, str]], lines: Sequence[str]) -> list[str]:
     """Return loops of C around lines, from 0 to each extent or between two expressions."""
-    made = list(lines)
+    nested = list(lines)
     for name, extent in reversed(list(zip(names, extents, strict=True))):
         start, end = extent if isinstance(extent, tuple) else ("0", str(extent))
-        made = [f"for (int {name} = {start}; {name} < {end}; {name}++) {{", *(f"    {line}" for line in made), "}"]
-    return made
+        nested = [f"for (int {name} = {start}; {name} < {end}; {name}++) {{", *(f"    {line}" for line in nested), "}"]
+    return nested
 
 
 def shared(names: Sequence[str], extents: Sequence[int], lines: Sequence[str]) -> list[str]:
@@ -89,14 +89,14 @@ def append(
         work: Multiply-adds.
         more: Numbers behind the value's that the step needs.
     """
-    made, zero = draft.planes[operation.output], draft.zero(operation.output)
+    target, zero = draft.planes[operation.output], draft.zero(operation.output)
     if operation.output not in draft.buffers:
-        draft.buffers[operation.output] = draft.buffer(made.size + more)
+        draft.buffers[operation.output] = draft.buffer(target.size + more)
     lines = list(body)
     if by_channel:
-        lines += wiped(made, zero, f"first + {first_channel}" if first_channel else "first", "last - first")
-    elif not made.compact:
-        lines += ["if (part == 0) {", *(f"    {line}" for line in wiped(made, zero, "0", str(made.channels))), "}"]
+        lines += wiped(target, zero, f"first + {first_channel}" if first_channel else "first", "last - first")
+    elif not target.compact:
+        lines += ["if (part == 0) {", *(f"    {line}" for line in wiped(target, zero, "0", str(target.channels))), "}"]
     draft.steps.append(
         Step(
             comment=f"{operation.name}: {comment or operation.kind}",
@@ -104,6 +104,6 @@ def append(
             writes=draft.buffers[operation.output],
             body=tuple(lines),
             tables=tables,
-            work=made.size if work is None else work,
+            work=target.size if work is None else work,
         )
     )

@@ -21,10 +21,10 @@ WALK = 4
 
 def add_convolution(draft: Draft, operation: Convolution) -> None:
     """Append the steps of a convolution."""
-    made, (source, buffer, where) = draft.planes[operation.output], read_places(draft, operation)
+    target, (source, buffer, where) = draft.planes[operation.output], read_places(draft, operation)
     lists = make_lists(operation.product, where, operation.groups)
-    draft.buffers[operation.output] = draft.buffer(made.size)
-    draft.steps.append(_walk(operation, lists, source, made, buffer, draft.buffers[operation.output]))
+    draft.buffers[operation.output] = draft.buffer(target.size)
+    draft.steps.append(_walk(operation, lists, source, target, buffer, draft.buffers[operation.output]))
 
 
 def tile(span: int, lists: Lists, lanes: int) -> int:
@@ -35,8 +35,8 @@ def tile(span: int, lists: Lists, lanes: int) -> int:
     return min(range(1, most + 1), key=lambda size: (math.ceil(vectors / size) * (lists.outputs * size + WALK), -size))
 
 
-def _walk(operation: Convolution, lists: Lists, source: Plane, made: Plane, reads: int, writes: int) -> Step:
-    product, span = operation.product, made.span
+def _walk(operation: Convolution, lists: Lists, source: Plane, target: Plane, reads: int, writes: int) -> Step:
+    product, span = operation.product, target.span
     bias = np.zeros(lists.channels.size, np.float32) if product.bias is None else product.bias
     cap = max(lanes for lanes in REGISTERS if lanes <= span)
     picks = [tile(span, lists, min(cap, lanes)) for lanes in (16, 8, 4, 1)]
@@ -81,18 +81,18 @@ def _walk(operation: Convolution, lists: Lists, source: Plane, made: Plane, read
         body += _list(pattern, lists.shared, int(lists.counts.sum()), input_step)
     store = f"CAP{cap}(relu)(sum{{0}}[v])" if operation.relu else "sum{0}[v]"
     body += [
-        f"        float *to = y + group * {group_step * made.length} + at + {made.origin};",
+        f"        float *to = y + group * {group_step * target.length} + at + {target.origin};",
         "        UNROLL",
         "        for (int v = 0; v < VECTORS; v++) {",
-        *(f"            *(loose *)(to + {a * output_step * made.length} + v * WIDTH) = {store.format(a)};" for a in numbers),
+        *(f"            *(loose *)(to + {a * output_step * target.length} + v * WIDTH) = {store.format(a)};" for a in numbers),
         "        }",
         "    }",
         "}",
     ]
     if output_step == 1:  # a group's outputs are neighbours
-        body += wiped(made, 0, f"first * {group_step}", f"(last - first) * {group_step}")
+        body += wiped(target, 0, f"first * {group_step}", f"(last - first) * {group_step}")
     else:
-        body += [line for a in numbers for line in wiped(made, 0, f"first + {a * output_step}", "last - first")]
+        body += [line for a in numbers for line in wiped(target, 0, f"first + {a * output_step}", "last - first")]
     comment = f"{operation.name}: convolution, {lists.described(product)}"
     return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=tables)
 

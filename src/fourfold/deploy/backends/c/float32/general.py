@@ -59,8 +59,8 @@ BINARY = {
 
 def add_activation(draft: Draft, operation: Activation) -> None:
     """Append the step of a function of single numbers."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
-    names, alpha = indices(len(made.shape)), operation.alpha
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
+    names, alpha = indices(len(target.shape)), operation.alpha
     result = FUNCTIONS[operation.function]
     words = {
         "IS_INTEGER": str(int(alpha == round(alpha))),
@@ -70,16 +70,16 @@ def add_activation(draft: Draft, operation: Activation) -> None:
     }
     for word, meaning in words.items():
         result = result.replace(word, meaning)
-    lines = [f"const float v = x[{source.at(*names)}];", f"y[{made.at(*names)}] = {result};"]
-    append(draft, operation, shared(names, made.shape, lines), comment=operation.function)
+    lines = [f"const float v = x[{source.at(*names)}];", f"y[{target.at(*names)}] = {result};"]
+    append(draft, operation, shared(names, target.shape, lines), comment=operation.function)
 
 
 def add_prelu(draft: Draft, operation: PRelu) -> None:
     """Append the step of a ReLU with slopes."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
-    names = indices(len(made.shape))
-    lines = [f"const float v = x[{source.at(*names)}];", f"y[{made.at(*names)}] = v < 0 ? @slope[i0] * v : v;"]
-    append(draft, operation, shared(names, made.shape, lines), tables=array("float", "@slope", operation.slope))
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
+    names = indices(len(target.shape))
+    lines = [f"const float v = x[{source.at(*names)}];", f"y[{target.at(*names)}] = v < 0 ? @slope[i0] * v : v;"]
+    append(draft, operation, shared(names, target.shape, lines), tables=array("float", "@slope", operation.slope))
 
 
 def broadcast(source: View, names: list[str]) -> str:
@@ -90,23 +90,23 @@ def broadcast(source: View, names: list[str]) -> str:
 def add_binary(draft: Draft, operation: Binary) -> None:
     """Append the step of a function of two values."""
     first, second = (view(draft, value) for value in operation.inputs)
-    made = view(draft, operation.output)
-    names = indices(len(made.shape))
+    target = view(draft, operation.output)
+    names = indices(len(target.shape))
     lines = [f"const float a = x[{broadcast(first, names)}], b = other[{broadcast(second, names)}];"]
-    lines += [f"y[{made.at(*names)}] = {BINARY[operation.function]};"]
-    append(draft, operation, shared(names, made.shape, lines), comment=operation.function)
+    lines += [f"y[{target.at(*names)}] = {BINARY[operation.function]};"]
+    append(draft, operation, shared(names, target.shape, lines), comment=operation.function)
 
 
-def outer_and_inner(made: View, axes: tuple[int, ...]) -> tuple[list[str], list[str], list[int], list[int]]:
+def outer_and_inner(target: View, axes: tuple[int, ...]) -> tuple[list[str], list[str], list[int], list[int]]:
     """Return names and extents of the axes that stay, and of those that are walked for each of their places."""
-    names = indices(len(made.shape))
+    names = indices(len(target.shape))
     outer = [axis for axis in range(len(names)) if axis not in axes]
     return [names[k] for k in outer], [names[k] for k in axes], outer, list(axes)
 
 
 def add_reduce(draft: Draft, operation: Reduce) -> None:
     """Append the step of a sum, mean or extreme along axes."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     outside, inside, outer, inner = outer_and_inner(source, operation.axes)
     names, shape = indices(len(source.shape)), source.shape
     extreme = operation.function in ("max", "min")
@@ -117,7 +117,7 @@ def add_reduce(draft: Draft, operation: Reduce) -> None:
     factor = f" * {number(1 / operation.count(shape))}" if operation.function == "mean" else ""
     places = ["0" if axis in operation.axes else name for axis, name in enumerate(names)]
     body = [f"float result = {start};", *loops(inside, [shape[axis] for axis in inner], lines)]
-    body += [f"y[{made.at(*places)}] = result{factor};"]
+    body += [f"y[{target.at(*places)}] = result{factor};"]
     by_channel = bool(outer) and outer[0] == 0
     append(
         draft,
@@ -130,7 +130,7 @@ def add_reduce(draft: Draft, operation: Reduce) -> None:
 
 def add_adaptive_pool(draft: Draft, operation: AdaptivePool) -> None:
     """Append the step of a pooling to a size."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     names, largest = indices(3), operation.function == "max"
     lines = [
         "const float v = " + f"x[{source.at('i0', 'r', 'c')}];",
@@ -139,8 +139,8 @@ def add_adaptive_pool(draft: Draft, operation: AdaptivePool) -> None:
     spans = [(f"@starts_{k}[i{k + 1}]", f"@ends_{k}[i{k + 1}]") for k in (0, 1)]
     count = " * ".join(f"({end} - {start})" for start, end in spans)
     body = [f"float result = {'-INFINITY' if largest else '0'};", *loops(["r", "c"], spans, lines)]
-    body += [f"y[{made.at(*names)}] = result{'' if largest else f' / (float)({count})'};"]
-    append(draft, operation, shared(names, made.shape, body), tables=window_tables(operation, source))
+    body += [f"y[{target.at(*names)}] = result{'' if largest else f' / (float)({count})'};"]
+    append(draft, operation, shared(names, target.shape, body), tables=window_tables(operation, source))
 
 
 def window_tables(operation: AdaptivePool, source: View) -> str:
@@ -154,7 +154,7 @@ def window_tables(operation: AdaptivePool, source: View) -> str:
 
 def add_resize(draft: Draft, operation: Resize) -> None:
     """Append the step of a map of another size."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     names, tables = indices(3), ""
     for axis, name in enumerate("rc"):
         first, second, share = operation.neighbours(axis, source.shape[axis + 1])
@@ -167,21 +167,21 @@ def add_resize(draft: Draft, operation: Resize) -> None:
         for c in ("first", "second")
     }
     if operation.mode == "nearest":
-        lines = [f"y[{made.at(*names)}] = {at['firstfirst']};"]
+        lines = [f"y[{target.at(*names)}] = {at['firstfirst']};"]
     else:
         lines = ["const float down = @r_share[i1], right = @c_share[i2];"]
         lines += [f"const float above = {at['firstfirst']} * (1 - right) + {at['firstsecond']} * right;"]
         lines += [f"const float below = {at['secondfirst']} * (1 - right) + {at['secondsecond']} * right;"]
-        lines += [f"y[{made.at(*names)}] = above * (1 - down) + below * down;"]
-    append(draft, operation, shared(names, made.shape, lines), comment=operation.mode, tables=tables)
+        lines += [f"y[{target.at(*names)}] = above * (1 - down) + below * down;"]
+    append(draft, operation, shared(names, target.shape, lines), comment=operation.mode, tables=tables)
 
 
 def add_softmax(draft: Draft, operation: Softmax) -> None:
     """Append the step of a softmax or its logarithm."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     outside, inside, outer, _ = outer_and_inner(source, (operation.axis,))
     names, size = indices(len(source.shape)), [source.shape[operation.axis]]
-    value, place = f"x[{source.at(*names)}]", f"y[{made.at(*names)}]"
+    value, place = f"x[{source.at(*names)}]", f"y[{target.at(*names)}]"
     result = f"{value} - largest - logarithm" if operation.log else f"{place} * share"
     body = ["float largest = -INFINITY, sum = 0;"]
     body += loops(inside, size, [f"largest = {value} > largest ? {value} : largest;"])
@@ -209,10 +209,10 @@ def block_loops(shape: tuple[int, ...], blocks: int) -> tuple[list[str], list[in
 
 def add_normalize(draft: Draft, operation: Normalize) -> None:
     """Append the step of a norm: mean, variance of what is left, and the quotient."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     outside, extents, inside, spans = block_loops(source.shape, operation.blocks)
     names, count = indices(len(source.shape)), math.prod(source.shape) // operation.blocks
-    value, place = f"x[{source.at(*names)}]", f"y[{made.at(*names)}]"
+    value, place = f"x[{source.at(*names)}]", f"y[{target.at(*names)}]"
     body = ["float mean = 0, variance = 0;"]
     if operation.center:
         body += [*loops(inside, spans, [f"mean += {value};"]), f"mean *= {number(1 / count)};"]
@@ -226,27 +226,27 @@ def add_normalize(draft: Draft, operation: Normalize) -> None:
 def add_matmul(draft: Draft, operation: MatMul) -> None:
     """Append the step of a product of matrices."""
     first, second = (view(draft, value) for value in operation.inputs)
-    made = view(draft, operation.output)
-    *before, row, column = indices(len(made.shape))
+    target = view(draft, operation.output)
+    *before, row, column = indices(len(target.shape))
     terms = first.shape[-1]
     lines = [f"sum += x[{first.at(*before, row, 'k')}] * other[{second.at(*before, 'k', column)}];"]
-    body = ["float sum = 0;", *loops(["k"], [terms], lines), f"y[{made.at(*before, row, column)}] = sum;"]
-    work = math.prod(made.shape) * terms
-    append(draft, operation, shared([*before, row, column], made.shape, body), work=work)
+    body = ["float sum = 0;", *loops(["k"], [terms], lines), f"y[{target.at(*before, row, column)}] = sum;"]
+    work = math.prod(target.shape) * terms
+    append(draft, operation, shared([*before, row, column], target.shape, body), work=work)
 
 
 def add_embedding(draft: Draft, operation: Embedding) -> None:
     """Append the step that looks rows up."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
-    names, width = indices(len(made.shape)), made.shape[-1]
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
+    names, width = indices(len(target.shape)), target.shape[-1]
     lines = [f"const float index = clip_1(x[{source.at(*names[:-1])}], 0, {number(operation.rows - 1)});"]
-    lines += [f"y[{made.at(*names)}] = @table[(index > 0 ? (int)index : 0) * {width} + {names[-1]}];"]
-    append(draft, operation, shared(names, made.shape, lines), tables=array("float", "@table", operation.numbers))
+    lines += [f"y[{target.at(*names)}] = @table[(index > 0 ? (int)index : 0) * {width} + {names[-1]}];"]
+    append(draft, operation, shared(names, target.shape, lines), tables=array("float", "@table", operation.numbers))
 
 
 def add_recurrent(draft: Draft, operation: Recurrent) -> None:
     """Append the step of a recurrent layer, of one thread: gates of a step, then its state; both lie behind the value."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     (steps, features), hidden = source.shape, operation.hidden
     rows = operation.input_bias.size
     both = operation.cell == "gru"  # whose candidate takes the state's part by itself
@@ -269,7 +269,7 @@ def add_recurrent(draft: Draft, operation: Recurrent) -> None:
         "    }",
         f"    for (int k = 0; k < {hidden}; k++) {{",
         *(f"        {line}" for line in _cell(operation.cell, hidden, rows)),
-        f"        y[{made.at('i0', 'k')}] = {state};",
+        f"        y[{target.at('i0', 'k')}] = {state};",
         "    }",
         "}",
     ]

@@ -21,9 +21,9 @@ NEAR = 2**13
 
 def add_linear(draft: Draft, operation: Linear) -> None:
     """Append the steps of a linear layer."""
-    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    source, target = draft.planes[operation.inputs[0]], draft.planes[operation.output]
     buffer, product = draft.buffers[operation.inputs[0]], operation.product
-    draft.buffers[operation.output] = writes = draft.buffer(made.size)
+    draft.buffers[operation.output] = writes = draft.buffer(target.size)
     if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
         draft.steps.append(_rows(operation, buffer, writes))
         return
@@ -31,14 +31,14 @@ def add_linear(draft: Draft, operation: Linear) -> None:
     if product.n == 1:
         draft.steps.append(_real(operation, lists, buffer, writes))
         return
-    turned = len(lists.patterns) > 1 and product.n * source.size <= NEAR
-    beside = draft.buffer(source.size * (product.n if turned else 1))
-    draft.steps.append((turn if turned else interleave)(operation, source, buffer, beside))
-    draft.steps.append(_numbers(operation, turned_lists(product) if turned else lists, beside, writes))
+    turns = len(lists.patterns) > 1 and product.n * source.size <= NEAR
+    beside = draft.buffer(source.size * (product.n if turns else 1))
+    draft.steps.append((turn if turns else interleave)(operation, source, buffer, beside))
+    draft.steps.append(_numbers(operation, turned_lists(product) if turns else lists, beside, writes))
 
 
 def turn(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
-    """Return the step that puts side by side what each component of a weight, as a factor, makes of each input number."""
+    """Return the step that puts side by side what each component of a weight, as a factor, makes of each input element."""
     product, numbers = operation.product, source.size // operation.product.n
     n = product.n
     body = [
@@ -55,7 +55,7 @@ def turn(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
 
 
 def interleave(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
-    """Return the step that brings the components of each input number side by side."""
+    """Return the step that brings the components of each input element side by side."""
     n, numbers = operation.product.n, source.size // operation.product.n
     body = [
         share_of(numbers),

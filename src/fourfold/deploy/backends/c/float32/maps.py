@@ -9,15 +9,15 @@ from fourfold.deploy.ir.ops import Add, Affine, AveragePool, Flatten, MaxPool, R
 from fourfold.deploy.ir.program import Encoding
 
 
-def by_channel(made: Plane, lines: list[str], zero: int = 0, number_type: str = "NUMBER") -> tuple[str, ...]:
+def by_channel(target: Plane, lines: list[str], zero: int = 0, number_type: str = "NUMBER") -> tuple[str, ...]:
     """Return the body of a step that works channel by channel: `lines` see `channel`, and `to`, its first pixel."""
     return (
-        share_of(made.channels),
+        share_of(target.channels),
         "for (int channel = first; channel < last; channel++) {",
-        f"    {number_type} *const to = y + channel * {made.length} + {made.origin};",
+        f"    {number_type} *const to = y + channel * {target.length} + {target.origin};",
         *(f"    {line}" for line in lines),
         "}",
-        *wiped(made, zero, "first", "last - first"),
+        *wiped(target, zero, "first", "last - first"),
     )
 
 
@@ -26,11 +26,11 @@ def begin(source: Plane, name: str = "x") -> str:
     return f"{name} + channel * {source.length} + {source.origin}"
 
 
-def pixels(made: Plane, lines: list[str]) -> list[str]:
+def pixels(target: Plane, lines: list[str]) -> list[str]:
     """Return a loop over the pixels of the map that is made; `lines` see `row` and `column`."""
     return [
-        f"for (int row = 0; row < {made.height}; row++)",
-        f"    for (int column = 0; column < {made.width}; column++) {{",
+        f"for (int row = 0; row < {target.height}; row++)",
+        f"    for (int column = 0; column < {target.width}; column++) {{",
         *(f"        {line}" for line in lines),
         "    }",
     ]
@@ -38,7 +38,7 @@ def pixels(made: Plane, lines: list[str]) -> list[str]:
 
 def add_pointwise(draft: Draft, operation: Add | Affine | Relu) -> None:
     """Append the step of a sum, a scale and shift, or a ReLU."""
-    made = draft.planes[operation.output]
+    target = draft.planes[operation.output]
     names = ("x", "other")[: len(operation.inputs)]
     values = []
     lines = []
@@ -51,19 +51,19 @@ def add_pointwise(draft: Draft, operation: Add | Affine | Relu) -> None:
         tables = array("float", "@scale", operation.scale) + array("float", "@shift", operation.shift)
         result = f"@scale[channel] * {result} + @shift[channel]"
     relu = isinstance(operation, Relu) or operation.relu
-    lines += pixels(made, [f"to[row * {made.pitch} + column] = {f'relu_1({result})' if relu else result};"])
+    lines += pixels(target, [f"to[row * {target.pitch} + column] = {f'relu_1({result})' if relu else result};"])
     append(draft, operation, type(operation).__name__.lower(), lines, tables)
 
 
 def add_pool(draft: Draft, operation: MaxPool | AveragePool) -> None:
     """Append the step of a pooling."""
-    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    source, target = draft.planes[operation.inputs[0]], draft.planes[operation.output]
     (height, width), (row_step, column_step), (top, left) = operation.kernel, operation.stride, operation.padding
     largest = isinstance(operation, MaxPool)
     row_gap, column_gap = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
-    fits = (made.height - 1) * row_step + (height - 1) * row_gap - top < source.height and (made.width - 1) * column_step + (
-        width - 1
-    ) * column_gap - left < source.width
+    fits = (target.height - 1) * row_step + (height - 1) * row_gap - top < source.height and (
+        target.width - 1
+    ) * column_step + (width - 1) * column_gap - left < source.width
     lines = [f"const NUMBER *const from = {begin(source)};"]
     if top == left == 0 and fits and height * width <= 9:
         window = [
@@ -71,15 +71,15 @@ def add_pool(draft: Draft, operation: MaxPool | AveragePool) -> None:
             for r in range(height)
             for c in range(width)
         ]
-        lines += pixels(made, _inside(window, largest, made))
+        lines += pixels(target, _inside(window, largest, target))
     else:
-        lines += pixels(made, _at_the_edge(operation, source, made))
+        lines += pixels(target, _at_the_edge(operation, source, target))
     append(draft, operation, "largest of windows" if largest else "mean of windows", lines)
 
 
-def _inside(window: list[str], largest: bool, made: Plane) -> list[str]:
+def _inside(window: list[str], largest: bool, target: Plane) -> list[str]:
     """Return the lines for a window that lies on the map."""
-    place = f"to[row * {made.pitch} + column]"
+    place = f"to[row * {target.pitch} + column]"
     if not largest:
         return [f"{place} = ({' + '.join(window)}) * {number(1 / len(window))};"]
     values = [f"const NUMBER value{i} = {pixel};" for i, pixel in enumerate(window)]
@@ -93,7 +93,7 @@ def _inside(window: list[str], largest: bool, made: Plane) -> list[str]:
     return [*lines, f"{place} = {names[0]};"]
 
 
-def _at_the_edge(operation: MaxPool | AveragePool, source: Plane, made: Plane) -> list[str]:
+def _at_the_edge(operation: MaxPool | AveragePool, source: Plane, target: Plane) -> list[str]:
     """Return the lines for a window of which a part may lie outside the map."""
     (height, width), (row_step, column_step), (top, left) = operation.kernel, operation.stride, operation.padding
     row_gap, column_gap = operation.dilation if isinstance(operation, MaxPool) else (1, 1)
@@ -111,9 +111,9 @@ def _at_the_edge(operation: MaxPool | AveragePool, source: Plane, made: Plane) -
         "    }",
     ]
     if isinstance(operation, MaxPool):
-        return [*lines, f"to[row * {made.pitch} + column] = result;"]
+        return [*lines, f"to[row * {target.pitch} + column] = result;"]
     lines += window_counts(operation, source)
-    return [*lines, f"to[row * {made.pitch} + column] = result / (float)(rows * columns);"]
+    return [*lines, f"to[row * {target.pitch} + column] = result / (float)(rows * columns);"]
 
 
 def window_counts(operation: AveragePool, source: Plane) -> list[str]:
@@ -135,13 +135,13 @@ def window_counts(operation: AveragePool, source: Plane) -> list[str]:
 
 def add_flatten(draft: Draft, operation: Flatten) -> None:
     """Let the vector be the map's own buffer where nothing lies between its pixels, else append a step that copies it."""
-    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    source, target = draft.planes[operation.inputs[0]], draft.planes[operation.output]
     if source.compact:
         draft.buffers[operation.output] = draft.buffers[operation.inputs[0]]
         return
-    draft.buffers[operation.output] = writes = draft.buffer(made.size)
+    draft.buffers[operation.output] = writes = draft.buffer(target.size)
     reads, comment = (draft.buffers[operation.inputs[0]],), f"{operation.name}: flatten"
-    draft.steps.append(Step(comment=comment, reads=reads, writes=writes, body=_copied(source), work=made.size))
+    draft.steps.append(Step(comment=comment, reads=reads, writes=writes, body=_copied(source), work=target.size))
 
 
 def add_output(draft: Draft, value: int) -> None:
@@ -168,12 +168,12 @@ def _copied(source: Plane) -> tuple[str, ...]:
 
 def input_step(draft: Draft) -> Step:
     """Return the step that takes an image as the network sees it, channel by channel and row by row."""
-    made = draft.planes[0]
+    target = draft.planes[0]
     lines = [
-        f"const float *const from = x + channel * {made.height * made.width};",
-        *pixels(made, [f"to[row * {made.pitch} + column] = from[row * {made.width} + column];"]),
+        f"const float *const from = x + channel * {target.height * target.width};",
+        *pixels(target, [f"to[row * {target.pitch} + column] = from[row * {target.width} + column];"]),
     ]
-    body = by_channel(made, lines)
+    body = by_channel(target, lines)
     return Step(
         comment="the image as the network sees it", reads=(IMAGE,), writes=draft.buffers[0], body=body, reads_type="float"
     )
@@ -181,23 +181,23 @@ def input_step(draft: Draft) -> Step:
 
 def encode_step(draft: Draft, encoding: Encoding, shape: Shape) -> Step:
     """Return the step that takes an image's bytes, pixel by pixel, and encodes them."""
-    made = draft.planes[0]
+    target = draft.planes[0]
     group = encoding.shape[0] * (encoding.n if encoding.kind == "pixels" else 1)
     lines = []
     for channel, (constant, factors) in enumerate(encoded_terms(encoding, shape)):
         terms = [f"{number(factor)} * from[{byte}]" for byte, factor in factors.items()]
-        place = f"to[{channel * made.length} + row * {made.pitch} + column]"
+        place = f"to[{channel * target.length} + row * {target.pitch} + column]"
         lines.append(f"{place} = {' + '.join([*terms, number(constant)])};")
     body = (
-        share_of(made.height),
-        f"NUMBER *const to = y + {made.origin};",
+        share_of(target.height),
+        f"NUMBER *const to = y + {target.origin};",
         "for (int row = first; row < last; row++)",
-        f"    for (int column = 0; column < {made.width}; column++) {{",
-        f"        const uint8_t *const from = x + (row * {made.width} + column) * {group};",
+        f"    for (int column = 0; column < {target.width}; column++) {{",
+        f"        const uint8_t *const from = x + (row * {target.width} + column) * {group};",
         *(f"        {line}" for line in lines),
         "    }",
         "if (part == 0) {",  # what is wiped lies between the rows that others write
-        *(f"    {line}" for line in wiped(made, 0, "0", str(made.channels))),
+        *(f"    {line}" for line in wiped(target, 0, "0", str(target.channels))),
         "}",
     )
     return Step(comment="the image's bytes, encoded", reads=(IMAGE,), writes=draft.buffers[0], body=body, reads_type="uint8_t")
@@ -205,16 +205,16 @@ def encode_step(draft: Draft, encoding: Encoding, shape: Shape) -> Step:
 
 def append(draft: Draft, operation: Operation, comment: str, lines: list[str], tables: str = "") -> None:
     """Append a step that works channel by channel."""
-    made = draft.planes[operation.output]
+    target = draft.planes[operation.output]
     reads = tuple(draft.buffers[value] for value in operation.inputs)
-    draft.buffers[operation.output] = writes = draft.buffer(made.size)
+    draft.buffers[operation.output] = writes = draft.buffer(target.size)
     comment = f"{operation.name}: {comment}"
     draft.steps.append(
         Step(
             comment=comment,
             reads=reads,
             writes=writes,
-            body=by_channel(made, lines, draft.zero(operation.output)),
+            body=by_channel(target, lines, draft.zero(operation.output)),
             tables=tables,
         )
     )

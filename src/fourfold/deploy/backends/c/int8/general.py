@@ -23,20 +23,20 @@ from fourfold.deploy.ir.ops.softmax import POINT_BITS as LOG_POINT_BITS
 def add_int8_activation(draft: Draft, operation: Activation) -> None:
     """Append the step of a table of a level for each level."""
     assert draft.quantized is not None
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
-    names = indices(len(made.shape))
-    lines = [f"y[{made.at(*names)}] = @table[x[{source.at(*names)}]];"]
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
+    names = indices(len(target.shape))
+    lines = [f"y[{target.at(*names)}] = @table[x[{source.at(*names)}]];"]
     tables = array("uint8_t", "@table", operation.table(draft.quantized))
-    append(draft, operation, shared(names, made.shape, lines), comment=operation.function, tables=tables)
+    append(draft, operation, shared(names, target.shape, lines), comment=operation.function, tables=tables)
 
 
 def add_int8_prelu(draft: Draft, operation: PRelu) -> None:
     """Append the step of a table for each channel."""
     assert draft.quantized is not None
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
-    names, table = indices(len(made.shape)), operation.table(draft.quantized)
-    lines = [f"y[{made.at(*names)}] = @table[i0 * {table.shape[1]} + x[{source.at(*names)}]];"]
-    append(draft, operation, shared(names, made.shape, lines), tables=array("uint8_t", "@table", table))
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
+    names, table = indices(len(target.shape)), operation.table(draft.quantized)
+    lines = [f"y[{target.at(*names)}] = @table[i0 * {table.shape[1]} + x[{source.at(*names)}]];"]
+    append(draft, operation, shared(names, target.shape, lines), tables=array("uint8_t", "@table", table))
 
 
 def add_int8_binary(draft: Draft, operation: Binary) -> None:
@@ -45,34 +45,34 @@ def add_int8_binary(draft: Draft, operation: Binary) -> None:
     assert quantized is not None
     operation.check_int8(quantized)
     first, second = (view(draft, value) for value in operation.inputs)
-    made = view(draft, operation.output)
-    names, tables, largest = indices(len(made.shape)), "", quantized.levels[operation.output].largest
+    target = view(draft, operation.output)
+    names, tables, largest = indices(len(target.shape)), "", quantized.levels[operation.output].largest
     a, b = f"x[{broadcast(first, names)}]", f"other[{broadcast(second, names)}]"
     if operation.function in ("maximum", "minimum"):
         for name, table in zip("ab", operation.tables(quantized), strict=True):
             tables += array("uint8_t", f"@table_{name}", table)
         sign = ">" if operation.function == "maximum" else "<"
-        lines = [f"const uint8_t a = @table_a[{a}], b = @table_b[{b}];", f"y[{made.at(*names)}] = a {sign} b ? a : b;"]
+        lines = [f"const uint8_t a = @table_a[{a}], b = @table_b[{b}];", f"y[{target.at(*names)}] = a {sign} b ? a : b;"]
     elif operation.function == "multiply":
         zeros = [quantized.levels[value].zero for value in operation.inputs]
         factor, shift, bits = operation.product_factor(quantized)
         product = f"({a} - {zeros[0]}) * ({b} - {zeros[1]}) * {factor} + {shift}"
-        lines = [f"y[{made.at(*names)}] = level_from(({product}) >> {bits}, {largest});"]
+        lines = [f"y[{target.at(*names)}] = level_from(({product}) >> {bits}, {largest});"]
     else:
         one, other, shift, bits = operation.sum_factors(quantized)
-        lines = [f"y[{made.at(*names)}] = level_from(({a} * {one} + {b} * {other} + {shift}) >> {bits}, {largest});"]
-    append(draft, operation, shared(names, made.shape, lines), comment=operation.function, tables=tables)
+        lines = [f"y[{target.at(*names)}] = level_from(({a} * {one} + {b} * {other} + {shift}) >> {bits}, {largest});"]
+    append(draft, operation, shared(names, target.shape, lines), comment=operation.function, tables=tables)
 
 
 def add_int8_reduce(draft: Draft, operation: Reduce) -> None:
     """Append the step of a sum, mean or extreme along axes."""
     quantized = draft.quantized
     assert quantized is not None
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     outside, inside, outer, inner = outer_and_inner(source, operation.axes)
     names, shape, tables = indices(len(source.shape)), source.shape, ""
     value = f"x[{source.at(*names)}]"
-    place = f"y[{made.at(*('0' if axis in operation.axes else name for axis, name in enumerate(names)))}]"
+    place = f"y[{target.at(*('0' if axis in operation.axes else name for axis, name in enumerate(names)))}]"
     if operation.function in ("max", "min"):
         sign, start = (">", 0) if operation.function == "max" else ("<", 255)
         body = [f"int result = {start};"]
@@ -91,7 +91,7 @@ def add_int8_adaptive_pool(draft: Draft, operation: AdaptivePool) -> None:
     """Append the step of a pooling to a size."""
     quantized = draft.quantized
     assert quantized is not None
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     names, tables = indices(3), window_tables(operation, source)
     value, spans = f"x[{source.at('i0', 'r', 'c')}]", [(f"@starts_{k}[i{k + 1}]", f"@ends_{k}[i{k + 1}]") for k in (0, 1)]
     if operation.function == "max":
@@ -103,13 +103,13 @@ def add_int8_adaptive_pool(draft: Draft, operation: AdaptivePool) -> None:
         line = f"result += {value} - {quantized.levels[operation.inputs[0]].zero};"
         scaled = f"(result * ({factor} / ({count})) + {shift}) >> {bits}"
         end = f"level_from({scaled}, {quantized.levels[operation.output].largest})"
-    body = ["int32_t result = 0;", *loops(["r", "c"], spans, [line]), f"y[{made.at(*names)}] = {end};"]
-    append(draft, operation, shared(names, made.shape, body), tables=tables)
+    body = ["int32_t result = 0;", *loops(["r", "c"], spans, [line]), f"y[{target.at(*names)}] = {end};"]
+    append(draft, operation, shared(names, target.shape, body), tables=tables)
 
 
 def add_int8_resize(draft: Draft, operation: Resize) -> None:
     """Append the step of a map of another size."""
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     names, tables = indices(3), ""
     for axis, name in enumerate("rc"):
         first, second, share = operation.int8_shares(axis, source.shape[axis + 1])
@@ -122,19 +122,19 @@ def add_int8_resize(draft: Draft, operation: Resize) -> None:
         f"const int above = {at[0][0]} * ({unit} - right) + {at[0][1]} * right;",
         f"const int below = {at[1][0]} * ({unit} - right) + {at[1][1]} * right;",
         f"const int sum = above * ({unit} - down) + below * down + {unit * unit // 2};",
-        f"y[{made.at(*names)}] = (uint8_t)(sum >> {2 * SHARE_BITS});",
+        f"y[{target.at(*names)}] = (uint8_t)(sum >> {2 * SHARE_BITS});",
     ]
-    append(draft, operation, shared(names, made.shape, lines), comment=operation.mode, tables=tables)
+    append(draft, operation, shared(names, target.shape, lines), comment=operation.mode, tables=tables)
 
 
 def add_int8_softmax(draft: Draft, operation: Softmax) -> None:
     """Append the step of a softmax or its logarithm."""
     quantized = draft.quantized
     assert quantized is not None
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     outside, inside, outer, _ = outer_and_inner(source, (operation.axis,))
     names, size = indices(len(source.shape)), [source.shape[operation.axis]]
-    value, place, largest = f"x[{source.at(*names)}]", f"y[{made.at(*names)}]", quantized.levels[operation.output].largest
+    value, place, largest = f"x[{source.at(*names)}]", f"y[{target.at(*names)}]", quantized.levels[operation.output].largest
     tables = array("uint16_t", "@terms", operation.exponentials(quantized))
     body = ["int most = 0;", "uint32_t sum = 0;", *loops(inside, size, [f"most = {value} > most ? {value} : most;"])]
     body += loops(inside, size, [f"sum += @terms[most - {value}];"])
@@ -166,7 +166,7 @@ def add_int8_normalize(draft: Draft, operation: Normalize) -> None:
     """Append the step of a norm, its root in integers."""
     quantized = draft.quantized
     assert quantized is not None
-    source, made = view(draft, operation.inputs[0]), view(draft, operation.output)
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
     outside, extents, inside, spans = block_loops(source.shape, operation.blocks)
     names, count = indices(len(source.shape)), math.prod(source.shape) // operation.blocks
     eps, finer = operation.integers(quantized)
@@ -179,7 +179,7 @@ def add_int8_normalize(draft: Draft, operation: Normalize) -> None:
     top = f"({count} * (int64_t){level} - sum) * {1 << (POINT_BITS + finer // 2)}"
     scaled = f"((int32_t)({top} / root) * {factor} + {shift}) >> {bits}"
     body += loops(
-        inside, spans, [f"y[{made.at(*names)}] = level_from({scaled}, {quantized.levels[operation.output].largest});"]
+        inside, spans, [f"y[{target.at(*names)}] = level_from({scaled}, {quantized.levels[operation.output].largest});"]
     )
     append(draft, operation, shared(outside, extents, body), by_channel=outside[:1] == ["i0"])
 
@@ -189,13 +189,13 @@ def add_int8_matmul(draft: Draft, operation: MatMul) -> None:
     quantized = draft.quantized
     assert quantized is not None
     first, second = (view(draft, value) for value in operation.inputs)
-    made = view(draft, operation.output)
-    *before, row, column = indices(len(made.shape))
+    target = view(draft, operation.output)
+    *before, row, column = indices(len(target.shape))
     zeros, terms = [quantized.levels[value].zero for value in operation.inputs], first.shape[-1]
     bias, factor = operation.factor(quantized)
     a, b = f"x[{first.at(*before, row, 'k')}] - {zeros[0]}", f"other[{second.at(*before, 'k', column)}] - {zeros[1]}"
     body = ["int32_t sum = 0;", *loops(["k"], [terms], [f"sum += ({a}) * ({b});"])]
-    place = f"y[{made.at(*before, row, column)}]"
+    place = f"y[{target.at(*before, row, column)}]"
     body += [f"{place} = level_of(sum + {bias}, {number(float(factor))}, {quantized.levels[operation.output].largest});"]
-    work = math.prod(made.shape) * terms
-    append(draft, operation, shared([*before, row, column], made.shape, body), work=work)
+    work = math.prod(target.shape) * terms
+    append(draft, operation, shared([*before, row, column], target.shape, body), work=work)

@@ -17,11 +17,11 @@ QUATERNION = 4
 def add_int8_linear(draft: Draft, operation: Linear) -> None:
     """Append the steps of a linear layer in integers; the network's last one gives its logits to the caller."""
     assert draft.quantized is not None
-    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    source, target = draft.planes[operation.inputs[0]], draft.planes[operation.output]
     buffer, codes = draft.buffers[operation.inputs[0]], draft.quantized.codes(operation)
     product = codes.product
     last = operation is draft.quantized.program.operations[-1]
-    draft.buffers[operation.output] = writes = LOGITS if last else draft.buffer(made.size)
+    draft.buffers[operation.output] = writes = LOGITS if last else draft.buffer(target.size)
     if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
         body, tables, kind = *_dense(codes), "dense"
     else:
@@ -42,7 +42,7 @@ def add_int8_linear(draft: Draft, operation: Linear) -> None:
             body.append(f"    y[{at}] = {relu}((float)({sum_and_factor[0]}) * {sum_and_factor[1]});")
         else:
             body.append(f"    y[{at}] = level_of({sum_and_factor[0]}, {sum_and_factor[1]}, {largest});")
-    comment = f"{operation.name}: linear, {source.size} → {made.size}, {kind}"
+    comment = f"{operation.name}: linear, {source.size} → {target.size}, {kind}"
     step = Step(
         comment=comment,
         reads=(buffer,),

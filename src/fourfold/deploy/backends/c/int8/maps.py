@@ -14,7 +14,7 @@ def add_int8_pointwise(draft: Draft, operation: Add | Affine | Relu) -> None:
     """Append the step of a sum, a scale and shift, or a ReLU."""
     assert draft.quantized is not None
     factors, shifts, bits = operation.int8_factors(draft.quantized)
-    made, lines, terms = draft.planes[operation.output], [], []
+    target, lines, terms = draft.planes[operation.output], [], []
     names = ("x", "other")[: len(operation.inputs)]
     place = "[channel]" if isinstance(operation, Affine) else "[0]"
     tables = array("int32_t", "@shift", shifts)
@@ -25,14 +25,14 @@ def add_int8_pointwise(draft: Draft, operation: Add | Affine | Relu) -> None:
         terms.append(f"@factor_{name}{place} * from_{name}[row * {source.pitch} + column]")
     result = f"({' + '.join(terms)} + @shift{place}) >> {bits}"
     largest = draft.quantized.levels[operation.output].largest
-    lines += pixels(made, [f"to[row * {made.pitch} + column] = level_from({result}, {largest});"])
+    lines += pixels(target, [f"to[row * {target.pitch} + column] = level_from({result}, {largest});"])
     append(draft, operation, type(operation).__name__.lower(), lines, tables)
 
 
 def add_int8_mean(draft: Draft, operation: AveragePool) -> None:
     """Append the step of a mean of windows."""
     assert draft.quantized is not None
-    source, made = draft.planes[operation.inputs[0]], draft.planes[operation.output]
+    source, target = draft.planes[operation.inputs[0]], draft.planes[operation.output]
     (height, width), (row_step, column_step), (top, left) = operation.kernel, operation.stride, operation.padding
     factor, shift, bits = operation.mean_factor(draft.quantized)
     largest = draft.quantized.levels[operation.output].largest
@@ -45,9 +45,10 @@ def add_int8_mean(draft: Draft, operation: AveragePool) -> None:
         f"            sum += from[at * {source.pitch} + beside] - {draft.zero(operation.inputs[0])};",
         "    }",
         *window_counts(operation, source),
-        f"to[row * {made.pitch} + column] = level_from((sum * ({factor} / (rows * columns)) + {shift}) >> {bits}, {largest});",
+        f"to[row * {target.pitch} + column] = "
+        f"level_from((sum * ({factor} / (rows * columns)) + {shift}) >> {bits}, {largest});",
     ]
-    lines = [f"const uint8_t *const from = {begin(source)};", *pixels(made, window)]
+    lines = [f"const uint8_t *const from = {begin(source)};", *pixels(target, window)]
     append(draft, operation, "mean of windows", lines)
 
 
@@ -55,17 +56,17 @@ def add_int8_output(draft: Draft, value: int) -> None:
     """Append the step that makes numbers of the last value's levels, where no layer made them itself."""
     assert draft.quantized is not None
     source, levels = draft.planes[value], draft.quantized.levels[value]
-    made = Plane.of_map(source.channels, source.height, source.width)
+    target = Plane.of_map(source.channels, source.height, source.width)
     lines = [f"const uint8_t *const from = {begin(source)};"]
     result = f"(float)(from[row * {source.pitch} + column] - {levels.zero}) * {number(levels.scale)}"
-    lines += pixels(made, [f"to[row * {made.pitch} + column] = {result};"])
-    draft.steps.append(output_step(draft, value, by_channel(made, lines, number_type="float")))
+    lines += pixels(target, [f"to[row * {target.pitch} + column] = {result};"])
+    draft.steps.append(output_step(draft, value, by_channel(target, lines, number_type="float")))
 
 
 def int8_input_step(draft: Draft) -> Step:
     """Return the step that cuts an image as the network sees it to levels."""
     assert draft.quantized is not None
-    made, levels = draft.planes[0], draft.quantized.levels[0]
+    target, levels = draft.planes[0], draft.quantized.levels[0]
     start = (levels.zero << FRACTION_BITS) + (1 << FRACTION_BITS >> 1)
 
     def cut(to: str, number_from: str) -> list[str]:
@@ -76,17 +77,17 @@ def int8_input_step(draft: Draft) -> Step:
             f"{to} = level_from(((int32_t)cut + {start}) >> {FRACTION_BITS}, {levels.largest});",
         ]
 
-    if made.compact:  # one loop, however few numbers a channel has
+    if target.compact:  # one loop, however few numbers a channel has
         body: tuple[str, ...] = (
-            share_of(made.size),
+            share_of(target.size),
             "for (int i = first; i < last; i++) {",
             *(f"    {line}" for line in cut("y[i]", "x[i]")),
             "}",
         )
     else:
-        from_map = f"const float *const from = x + channel * {made.height * made.width};"
-        lines = cut(f"to[row * {made.pitch} + column]", f"from[row * {made.width} + column]")
-        body = by_channel(made, [from_map, *pixels(made, lines)], levels.zero)
+        from_map = f"const float *const from = x + channel * {target.height * target.width};"
+        lines = cut(f"to[row * {target.pitch} + column]", f"from[row * {target.width} + column]")
+        body = by_channel(target, [from_map, *pixels(target, lines)], levels.zero)
     writes = draft.buffers[0]
     return Step(comment="the image as the network sees it", reads=(IMAGE,), writes=writes, body=body, reads_type="float")
 
@@ -94,25 +95,25 @@ def int8_input_step(draft: Draft) -> Step:
 def int8_encode_step(draft: Draft, encoding: Encoding) -> Step:
     """Return the step that makes levels of an image's bytes."""
     assert draft.quantized is not None
-    made, levels = draft.planes[0], draft.quantized.levels[0]
+    target, levels = draft.planes[0], draft.quantized.levels[0]
     factors, shifts, bits = image_factors(draft.quantized)
     lines = []
     for channel, (row, shift) in enumerate(zip(factors.tolist(), shifts.tolist(), strict=True)):
         terms = [f"{factor} * from[{byte}]" for byte, factor in enumerate(row) if factor]
-        place = f"to[{channel * made.length} + row * {made.pitch} + column]"
+        place = f"to[{channel * target.length} + row * {target.pitch} + column]"
         lines.append(f"{place} = level_from(({' + '.join([*terms, str(shift)])}) >> {bits}, {levels.largest});")
     if not factors.any():  # of an image so dark, or of so large a range, that all is zero
         lines.append("(void)from;")
     body = (
-        share_of(made.height),
-        f"uint8_t *const to = y + {made.origin};",
+        share_of(target.height),
+        f"uint8_t *const to = y + {target.origin};",
         "for (int row = first; row < last; row++)",
-        f"    for (int column = 0; column < {made.width}; column++) {{",
-        f"        const uint8_t *const from = x + (row * {made.width} + column) * {factors.shape[1]};",
+        f"    for (int column = 0; column < {target.width}; column++) {{",
+        f"        const uint8_t *const from = x + (row * {target.width} + column) * {factors.shape[1]};",
         *(f"        {line}" for line in lines),
         "    }",
         "if (part == 0) {",
-        *(f"    {line}" for line in wiped(made, levels.zero, "0", str(made.channels))),
+        *(f"    {line}" for line in wiped(target, levels.zero, "0", str(target.channels))),
         "}",
     )
     writes = draft.buffers[0]

@@ -81,7 +81,7 @@ class WordWalk:
     span: int
     """Pixels of a plane that are computed, at least four."""
     input_step: int
-    """Bytes from one component of an input number to the next."""
+    """Bytes from one component of an input element to the next."""
     output_step: int
     """Bytes from one output of a group to the next."""
     group_step: int

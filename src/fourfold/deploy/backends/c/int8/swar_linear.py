@@ -46,15 +46,15 @@ def _fill(weights: list[int], limit: int) -> NDArray[np.int64]:
         limit: The sum of codes that a run may gain, or lose.
     """
     run, total, sizes = {True: 0, False: 0}, {True: 0, False: 0}, Counter[int]()
-    found = []
+    runs = []
     for weight in weights:
         gains = weight > 0
         total[gains] += abs(weight)
         while total[gains] > limit or sizes[run[gains]] == LONGEST_RUN:
             run[gains], total[gains] = run[gains] + 1, abs(weight)
         sizes[run[gains]] += 1
-        found.append(run[gains])
-    return np.array(found, np.int64)
+        runs.append(run[gains])
+    return np.array(runs, np.int64)
 
 
 def start_runs(lists: Lists) -> list[str]:
