@@ -19,7 +19,7 @@ from fourfold.train.ranks import ALONE, Ranks
 
 
 class TrainingFailedError(Exception):
-    """The loss became NaN or infinite; the message says in which epoch."""
+    """The loss, a metric or a weight became NaN or infinite; the message says in which epoch."""
 
 
 OnStep = Callable[[int], Mapping[str, Tensor] | None]
@@ -93,7 +93,7 @@ def train(
     Raises:
         ValueError: `first_step` leaves no step to take, or `until_step` lies before it or after the last one.
         UserError: the device does not compute in the spec's precision.
-        TrainingFailedError: the loss became nan or infinite.
+        TrainingFailedError: the loss, a metric or a weight became NaN or infinite.
         OutOfTimeError: the saver has ended the training.
     """
     last_step = spec.epochs * steps_per_epoch(len(splits.train), spec.batch_size)
@@ -159,6 +159,7 @@ def train(
             stopper.restore()
             test = evaluate(network, splits.test, ranks, task)
         test = test or engine.evaluate("test")
+        _check_weights(network, progress.epoch)
         validation = evaluate(network, splits.validation, ranks, task) if splits.validation else None
         for split, evaluation in (("test", test), ("validation", validation)):
             _check_metrics(evaluation.metrics if evaluation else {}, split, progress.epoch)
@@ -186,6 +187,13 @@ def _check_metrics(metrics: Mapping[str, float], split: str, epoch: int) -> None
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise TrainingFailedError(f"the {split} metric {name} became {value:g} in epoch {epoch}")
+
+
+def _check_weights(network: nn.Module, epoch: int) -> None:
+    """Raise `TrainingFailedError` for a weight that is NaN or infinite: the last step's show in no loss, and have no rank."""
+    for name, weight in network.named_parameters():
+        if not weight.isfinite().all():
+            raise TrainingFailedError(f"the weight {name} became NaN or infinite in epoch {epoch}")
 
 
 def _check_steps(first_step: int, until_step: int, last_step: int) -> None:

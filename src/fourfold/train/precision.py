@@ -11,12 +11,16 @@ from fourfold.data import Splits
 from fourfold.record import TrainSpec, UserError
 from fourfold.record.train_spec import Precision
 from fourfold.train.memory_format import laid_out
+from fourfold.train.narrow_images import narrow_images_in_float32
 
 
 @contextlib.contextmanager
 def in_precision(network: nn.Module, splits: Splits, spec: TrainSpec) -> Iterator[Splits]:
     """Compute in a spec's precision, and lay the images out as the network is fastest with them."""
-    with computing(spec.precision, splits.train.device), laid_out(network, splits, spec.precision) as images:
+    device = splits.train.device
+    in_bf16_on_cpu = spec.precision == "bf16" and device.type == "cpu"
+    careful = narrow_images_in_float32(network) if in_bf16_on_cpu else contextlib.nullcontext()
+    with computing(spec.precision, device), careful, laid_out(network, splits, spec.precision) as images:
         yield images
 
 
