@@ -3,10 +3,11 @@
 import dataclasses
 import sys
 
+import numpy as np
 import pytest
 
 from checkpoint_samples import EndsAtSteps
-from fourfold import lottery, presets
+from fourfold import lottery, parts, presets
 from fourfold.record import RunStore, Trust
 from fourfold.train import OutOfTimeError, resolve_device, single_thread
 from fourfold.train import checkpoint as pauses
@@ -105,3 +106,32 @@ def test_a_network_without_a_real_twin_is_an_experiment_too(folder):
         lottery.run_trial(experiment, store, 0)
     assert store.rows(0)[0].fraction_of_real == 1
     assert store.rows(0)[0].parameters_real == store.rows(0)[0].parameters_total
+
+
+def write_photos(folder, seed):
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 255, (2, 2, 6, 8, 8, 3), dtype=np.uint8)
+    for split, images_of_split in zip(("train", "test"), pixels, strict=True):
+        for name, images in zip("ab", images_of_split, strict=True):
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for number, image in enumerate(images):
+                Image.fromarray(image).save(folder / split / name / f"{seed}-{number}.png")
+
+
+def write_archive(file, seed):
+    draw = np.random.default_rng(seed)
+    images = {f"x_{part}": draw.integers(0, 255, (12, 8, 8), dtype=np.uint8) for part in ("train", "test")}
+    np.savez(file, **images, **{f"y_{part}": np.arange(12) % 2 for part in ("train", "test")})
+
+
+@pytest.mark.parametrize(("name", "write"), [("photos/", write_photos), ("photos.npz", write_archive)])
+def test_files_that_are_replaced_within_a_session_are_read_again(name, write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / name, 0)
+    spec = presets.new("photos", data=name, model="lenet-12")
+    first = parts.load(spec)
+    assert parts.load(spec) is first
+    write(tmp_path / name, 1)
+    assert parts.load(spec) is not first
+    assert len(parts.load(spec).train) == (24 if name == "photos/" else 12)

@@ -1,5 +1,6 @@
 """What the names of a spec stand for: its data, the maker of its network and its task; built in, or of the user's code."""
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -177,7 +178,8 @@ _loading = threading.RLock()
 _folder: Path | None = None
 """The data directory that `look_in` has set."""
 _sources: dict[tuple[str, str], Any] = {}
-"""Data that were loaded, by name and digest of their code: a function of the user's is called once a process."""
+"""Data that were loaded, by name and digest of their code, or by path and when it changed: a function of the user's is called
+once a process."""
 _prepared: dict[Any, tuple[Any, Any]] = {}
 
 
@@ -190,7 +192,7 @@ def _own_data(spec: Spec) -> Any:
             _sources[key] = read_named(name, folder)
         return _sources[key]
     if _is_path(name):
-        key = (name, f"{Path(name).absolute()} {_folder_settings(spec)}")
+        key = (name, f"{Path(name).absolute()} {_stamp(Path(name))} {_folder_settings(spec)}")
         if key not in _sources:
             _sources[key] = _from_path(Path(name), _folder_settings(spec))
         return _sources[key]
@@ -208,6 +210,14 @@ def _own_data(spec: Spec) -> Any:
             )
         _sources[key] = splits
     return _sources[key]
+
+
+def _stamp(path: Path) -> list[tuple[int, int, int]]:
+    """Return what changes when a file is replaced or edited, or when a folder's files come and go; empty if it is not there."""
+    folders = [path, *(Path(above) / name for above, names, _ in os.walk(path) for name in names)]
+    with contextlib.suppress(OSError):  # which is told where it is read
+        return [(about.st_ino, about.st_size, about.st_mtime_ns) for about in map(Path.stat, folders)]
+    return []
 
 
 _FILES = (".npz", ".ts", ".txt")
