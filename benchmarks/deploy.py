@@ -1,11 +1,11 @@
 """Conv-4 and Lenet-300-100 with masks of several kinds, in C, beside onnxruntime and OpenVINO, in turn, at batch 1.
 
-    python benchmarks/deploy.py [--threads 1] [--rounds 9] [--batch 1] [--case NAME…]
+    python benchmarks/deploy.py [--rounds 9] [--batch 1] [--case NAME…] [--kernels lists…] [--peer "onnxruntime int8"]
 
 Weights are as they are initialised, and int8 is calibrated on noise: neither changes the speed. Masks are random within each
 layer (`-third`: of which convolutions keep 33 %, as after global magnitude pruning of a trained network to 12 %), or those of
-global magnitude pruning of the untrained one. Prints for each network and runtime the median time, and onnxruntime's float32
-time over it with quartiles.
+global magnitude pruning of the untrained one. Prints for each network and runtime the median time, and the peer's (by default
+onnxruntime's float32) over it with quartiles.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fourfold import models, pruning
+from fourfold.deploy.backends.c.int8.kernel_choice import KERNELS
 from fourfold.deploy.bench import benchmark
 from fourfold.deploy.frontend.trace import lower
 from fourfold.deploy.ir.program import Program
@@ -75,19 +76,24 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument(
+        "--kernels", nargs="+", choices=KERNELS[1:], default=[], help="int8 by these alone, beside the chosen ones"
+    )
+    parser.add_argument("--peer", default=benchmark.PEER)
     arguments = parser.parse_args()
     with single_thread():
         print(f"{describe_device(torch.device('cpu'))}, {versions()}, {compiler()}, {arguments.threads} threads")
         for name in arguments.case:
             program = network(CASES[name])
-            runtimes, missing = benchmark.contenders(program, threads=arguments.threads)
+            runtimes, missing = benchmark.contenders(program, threads=arguments.threads, kernels=arguments.kernels)
             print(*missing, sep="\n", end="\n" if missing else "")
             images = benchmark.noise(program, arguments.batch)
-            for runtime, measured in benchmark.measure(runtimes, images, rounds=arguments.rounds).items():
+            measurements = benchmark.measure(runtimes, images, rounds=arguments.rounds, peer=arguments.peer)
+            for runtime, measured in measurements.items():
                 low, middle, high = measured.ratios
-                ratio = f"{middle:6.2f} x onnxruntime ({low:.2f}-{high:.2f})"
+                ratio = f"{middle:6.2f} x {arguments.peer} ({low:.2f}-{high:.2f})"
                 size = measured.contender.model_bytes / 1e3
-                print(f"{name:18} {runtime:20} {measured.seconds * 1e6:8.1f} us {ratio} {size:8.0f} kB")
+                print(f"{name:18} {runtime:22} {measured.seconds * 1e6:8.1f} us {ratio} {size:8.0f} kB")
 
 
 if __name__ == "__main__":

@@ -155,6 +155,11 @@ def test_c_in_int8_computes_what_the_runtime_does_bit_for_bit(run, here):
         (["RUN", "--level", "1", "--to", "tflite"], f"unknown target 'tflite'; known: {', '.join(sorted(TARGETS))}"),
         (["RUN", "--level", "1", "--values", "int4"], "unknown values 'int4'"),
         (["RUN", "--level", "1", "--to", "c", "--values", "codebook"], "with `--to c`, but for `--values int8`,"),
+        (
+            ["RUN", "--level", "1", "--to", "onnx", "--kernels", "dense"],
+            "`--kernels` (='dense') cannot be combined with `--to onnx`",
+        ),
+        (["RUN", "--level", "1", "--to", "c", "--kernels", "fast", "--out", "c"], "unknown kernels 'fast'"),
         (["RUN", "--level", "1", "--out", "none/a"], "cannot write none/a"),
         (["RUN"], "--level"),
     ],

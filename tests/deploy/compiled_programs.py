@@ -84,11 +84,12 @@ def run_all(
     flags: Sequence[str],
     execute: Execute = natively,
     language: Sequence[str] = STRICT,
+    kernels: str = "auto",
 ) -> list[np.ndarray]:
     """Compile programs into one, and return what each makes of its images, and then of its bytes."""
     includes, calls, inputs, sizes = [], [], [], []
     for index, program in enumerate(programs):
-        source, _ = to_c(program, folder, name=f"n{index}")
+        source, _ = to_c(program, folder, name=f"n{index}", kernels=kernels)
         includes.append(f'#include "n{index}.h"')
         for coded, images in ((False, images_for(program, index)), (True, program.encoding and bytes_for(program, index))):
             if images is not None:

@@ -79,6 +79,10 @@ def test_ratios_are_of_the_peer_in_the_same_round():
     assert measured["small"].ratios[1] > 10
     assert measured["small"].seconds < measured[benchmark.PEER].seconds
     assert [name for name, _ in itertools.groupby(calls)][-6:] == ["small", "peer"] * 3  # in turn, not one after the other
+    other = benchmark.measure(
+        {"small": contender("small", 10), "large": contender("large", 10**6)}, images, rounds=1, peer="large"
+    )
+    assert other["large"].ratios == (1, 1, 1)
     with pytest.raises(UserError, match="`runtimes` \\(=small\\) must have 'onnxruntime float32'"):
         benchmark.measure({"small": contender("small", 10)}, images)
 

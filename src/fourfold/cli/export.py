@@ -36,6 +36,7 @@ def command(
     values: str = "fp32",
     entropy: Flag = False,
     ranges: str = "max",
+    kernels: str = "auto",
     data_dir: Maybe[Path] = None,
     code: Maybe[Path] = None,
     trust_code: Flag = False,
@@ -59,6 +60,8 @@ def command(
             int8, for which the training images must lie here.
         entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
         ranges: Of int8 arithmetic, by the training images' values; percentile is that of 99.99 %.
+        kernels: Of int8 convolutions in c, on AVX-512 with VNNI; auto is, for each layer, the one that should be fastest. All give
+            the same bits.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
         code: The file of your own code that the run names, such as roads.py.
         trust_code: Import the code that the run names, from the current folder, whatever it is.
@@ -73,6 +76,8 @@ def command(
         raise UserError(
             f"`--values` (={values!r}) and `--entropy` must be left out with `--to {to}`{except_int8}: they shape an artifact"
         )
+    if kernels != "auto" and to != "c":
+        raise UserError(f"`--kernels` (={kernels!r}) cannot be combined with `--to {to}`: only C is generated for it")
     check_target(verify, to)
     (store,) = trusting([_find(run)], code, trust_code)
     store.check_kept(trial, level)
@@ -113,7 +118,7 @@ def command(
             _print_movement(stored)
             return
         folder = out or Path(f"{name}-c")
-        for file in deploy.to_c(stored, folder):
+        for file in deploy.to_c(stored, folder, kernels=kernels):
             say(_written(file))
         _print_movement(stored)
         if tests:

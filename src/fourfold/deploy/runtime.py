@@ -44,21 +44,24 @@ class Network:
     from the cache of compiled code, where it is unpickled.
     """
 
-    def __init__(self, program: Program, threads: int) -> None:
+    def __init__(self, program: Program, threads: int, kernels: str = "auto") -> None:
         self.program = program
         self.threads = threads
+        self.kernels = kernels
         self.notice: str | None = None
         """Why the network runs slowly, in numpy, where it could not be compiled; else None."""
         self._encoded_shape, self._output_shape = program.shapes[0], program.shapes[program.operations[-1].output]
         self._code: _Code | None = None
         try:
-            self._code = _Code(generate(program, NAME), threads, (1, *self._encoded_shape), (1, *self._output_shape))
+            self._code = _Code(
+                generate(program, NAME, kernels=kernels), threads, (1, *self._encoded_shape), (1, *self._output_shape)
+            )
         except NoCompilerError as error:
             self.notice = f"running in numpy, many times slower than compiled: {error}"
             _warn_once(self.notice)
 
-    def __reduce__(self) -> tuple[Callable[[Program, int], "Network"], tuple[Program, int]]:
-        return type(self), (self.program, self.threads)
+    def __reduce__(self) -> tuple[Callable[[Program, int, str], "Network"], tuple[Program, int, str]]:
+        return type(self), (self.program, self.threads, self.kernels)
 
     @property
     def code_bytes(self) -> int:
@@ -104,7 +107,12 @@ class Network:
 
 
 def load(
-    network: "Program | nn.Module | str | Path", *, threads: int = 1, shape: Any = None, encoding: Encoding | None = None
+    network: "Program | nn.Module | str | Path",
+    *,
+    threads: int = 1,
+    shape: Any = None,
+    encoding: Encoding | None = None,
+    kernels: str = "auto",
 ) -> Network:
     """Return a network that runs on this machine.
 
@@ -116,14 +124,16 @@ def load(
         threads: They share the images of a batch, or at fewer images than threads the outputs of each layer.
         shape: Of an image that a network of torch takes: channels, height and width; see `lower`, as the encoding.
         encoding: How an image's bytes become that.
+        kernels: Of int8 convolutions on AVX-512 with VNNI; see `to_c`.
 
     Raises:
-        UserError: a number of threads below 1 or above 1024, a file that is no artifact, or too little memory.
+        UserError: unknown `kernels`, a number of threads below 1 or above 1024, a file that is no artifact, or too little
+            memory.
     """
     if not isinstance(threads, int) or threads < 1:
         raise UserError(f"`threads` (={threads!r}) must be at least 1")
     check("threads", threads)
-    return Network(opened(network, shape=shape, encoding=encoding), threads)
+    return Network(opened(network, shape=shape, encoding=encoding), threads, kernels)
 
 
 @functools.cache

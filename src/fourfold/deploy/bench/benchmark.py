@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,7 @@ class Measurement:
 
 
 def contenders(
-    program: Program, *, threads: int = 1, images: NDArray[np.uint8] | None = None
+    program: Program, *, threads: int = 1, images: NDArray[np.uint8] | None = None, kernels: Sequence[str] = ()
 ) -> tuple[dict[str, Contender], list[str]]:
     """Return the runtimes by name, and a sentence for each that cannot take part.
 
@@ -71,6 +71,7 @@ def contenders(
         threads: Of every runtime.
         images: What the others are calibrated with, uint8 (N, H, W, C), and ours, if it has no ranges; None means noise,
             which does for speed but not for accuracy.
+        kernels: Those of int8 that take part by themselves, beside the chosen ones; see `to_c`.
     """
     calibration_images = noise(program, CALIBRATION_IMAGES) if images is None else encoded(program, images)
     calibrated = program if program.ranges else quantize.calibrate(program, calibration_images)
@@ -81,6 +82,7 @@ def contenders(
         makers: dict[str, Callable[[], Contender]] = {
             "fourfold float32": lambda: _ours(plain, threads),
             "fourfold int8": lambda: _ours(calibrated, threads),
+            **{f"fourfold int8, {each}": partial(_ours, calibrated, threads, each) for each in kernels},
         }
         for library in peers.SESSIONS:
             makers |= {
@@ -140,14 +142,14 @@ def noise(program: Program, images: int) -> Array:
     return np.random.default_rng(0).standard_normal((images, *program.shapes[0])).astype(np.float32)
 
 
-def measure(runtimes: Mapping[str, Contender], images: Array, *, rounds: int = 9) -> dict[str, Measurement]:
+def measure(runtimes: Mapping[str, Contender], images: Array, *, rounds: int = 9, peer: str = PEER) -> dict[str, Measurement]:
     """Return how long a batch takes in each runtime: every round times all of them in turn.
 
     Raises:
         UserError: the peer is not among them.
     """
-    if PEER not in runtimes:
-        raise UserError(f"`runtimes` (={', '.join(runtimes)}) must have {PEER!r}, which the others are compared with")
+    if peer not in runtimes:
+        raise UserError(f"`runtimes` (={', '.join(runtimes)}) must have {peer!r}, which the others are compared with")
     repeats = {name: _repeats(runtime, images) for name, runtime in runtimes.items()}
     times: dict[str, list[float]] = {name: [] for name in runtimes}
     for _ in range(rounds):
@@ -157,7 +159,7 @@ def measure(runtimes: Mapping[str, Contender], images: Array, *, rounds: int = 9
         name: Measurement(
             contender=runtime,
             seconds=statistics.median(times[name]),
-            ratios=_quartiles([peer / own for peer, own in zip(times[PEER], times[name], strict=True)]),
+            ratios=_quartiles([theirs / own for theirs, own in zip(times[peer], times[name], strict=True)]),
         )
         for name, runtime in runtimes.items()
     }
@@ -180,10 +182,10 @@ def _quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def _ours(program: Program, threads: int) -> Contender:
+def _ours(program: Program, threads: int, kernels: str = "auto") -> Contender:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error says it
-        network = load(program, threads=threads)
+        network = load(program, threads=threads, kernels=kernels)
     if network.notice:
         raise UserError(f"there is nothing to measure: {network.notice}")
     return Contender(

@@ -16,6 +16,7 @@ from fourfold.deploy.backends.c.float32.linear import add_linear
 from fourfold.deploy.backends.c.float32.maps import add_flatten, add_output, add_pointwise, add_pool, encode_step, input_step
 from fourfold.deploy.backends.c.int8 import general as int8
 from fourfold.deploy.backends.c.int8.convolution import add_int8_convolution
+from fourfold.deploy.backends.c.int8.kernel_choice import KERNELS, Choice
 from fourfold.deploy.backends.c.int8.linear import add_int8_linear
 from fourfold.deploy.backends.c.int8.maps import (
     add_int8_mean,
@@ -68,7 +69,7 @@ from fourfold.deploy.ir.ops import (
 from fourfold.deploy.ir.product import ProductOperation
 from fourfold.deploy.ir.program import Encoding, Program
 from fourfold.deploy.quantize import Quantized
-from fourfold.record.errors import UserError
+from fourfold.record.errors import UserError, unknown
 from fourfold.record.files import write_atomically
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def to_c(
     name: str = "network",
     shape: Any = None,
     encoding: Encoding | None = None,
+    kernels: str = "auto",
 ) -> tuple[Path, Path]:
     """Write a network as one C99 file and its header, and return their paths.
 
@@ -164,16 +166,18 @@ def to_c(
         name: Of the files, and the beginning of every name that they export.
         shape: Of an image that a network of torch takes: channels, height and width; see `lower`, as the encoding.
         encoding: How an image's bytes become that.
+        kernels: What computes int8 convolutions on AVX-512 with VNNI: `lists` of weights, `elements` with the zeros in them,
+            `dense`, or `auto`, for each layer the one that should take least time. All give the same bits.
 
     Raises:
-        UserError: a name that C does not allow, a network that is neither a file nor a program, or a folder or a file that
-            cannot be written.
+        UserError: unknown `kernels`, a name that C does not allow, a network that is neither a file nor a program, or a folder
+            or a file that cannot be written.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise UserError(f"`name` (={name!r}) must begin with a letter and have only letters, digits and underscores")
     folder = Path(folder)
     source, header = folder / f"{name}.c", folder / f"{name}.h"
-    generated = generate(opened(network, shape=shape, encoding=encoding), name)
+    generated = generate(opened(network, shape=shape, encoding=encoding), name, kernels=kernels)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(source, generated.source.encode())
@@ -194,6 +198,8 @@ class Generated:
     """Bytes of memory that a run works in."""
     words: dict[str, str]
     """What stands for @WORDS@ in the C files of this package."""
+    choices: tuple[Choice, ...] = ()
+    """Of layers for which there are several kernels on AVX-512 with VNNI: which was chosen, and why."""
 
     def with_harness(self) -> str:
         """Return one file that also has what the runtime calls: batches and threads."""
@@ -201,13 +207,15 @@ class Generated:
         return alone + _filled(template("harness.c"), self.words)
 
 
-def generate(program: Program, name: str) -> Generated:
+def generate(program: Program, name: str, *, kernels: str = "auto") -> Generated:
     """Return a network as C, with `name` before all that it exports; in int8 where it has been calibrated.
 
     Raises:
-        UserError: something of it is beyond its bound, or a number is not finite.
+        UserError: something of it is beyond its bound, a number is not finite, or unknown `kernels`, which `to_c` describes.
     """
-    draft = _draft(program)
+    if kernels not in KERNELS:
+        raise unknown("kernels", kernels, KERNELS)
+    draft = _draft(program, kernels)
     numbers = BYTES if draft.quantized else FLOATS
     offsets, arena = place(draft.lifetimes(numbers.size))
     check("arena", arena)
@@ -223,7 +231,7 @@ def generate(program: Program, name: str) -> Generated:
     words = {
         "DECLARE_BYTES": declared,
         "DEFINE_BYTES": defined,
-        "PRELUDE": _prelude() + (_int8_prelude() if draft.quantized else "") + _functions(program),
+        "PRELUDE": _prelude() + (_int8_prelude(draft) if draft.quantized else "") + _functions(program),
         "FUNCTIONS": "\n".join(definitions),
         "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
         "NAME": name,
@@ -244,7 +252,7 @@ def generate(program: Program, name: str) -> Generated:
         **numbers.words,
     }
     header, source = (_filled(template(file), words) for file in ("network.h", "network.c"))
-    return Generated(name=name, header=header, source=source, arena=arena, words=words)
+    return Generated(name=name, header=header, source=source, arena=arena, words=words, choices=tuple(draft.choices))
 
 
 def _prelude() -> str:
@@ -259,16 +267,16 @@ def _functions(program: Program) -> str:
     return template("functions.h") if any(isinstance(each, WITH_FUNCTIONS) for each in program.operations) else ""
 
 
-def _int8_prelude() -> str:
+def _int8_prelude(draft: Draft) -> str:
     """Return the int8 kernels: for a pixel at a time, and for whatever machine it will be compiled for."""
     x86 = [_filled(template("int8_x86.h"), width.words) for width in X86_WIDTHS]
-    return "".join(
-        [_filled(template("int8.h"), {"CARRIED": str(CARRIED)}), *x86, *map(template, INT8_KERNELS), kernel_ladders()]
-    )
+    kernels = [*INT8_KERNELS, *(["int8_blocks.h"] if any(choice.kernel != "lists" for choice in draft.choices) else [])]
+    return "".join([_filled(template("int8.h"), {"CARRIED": str(CARRIED)}), *x86, *map(template, kernels), kernel_ladders()])
 
 
-def _draft(program: Program) -> Draft:
-    draft = Draft(planes=lay_out(program), shapes=program.shapes, quantized=Quantized(program) if program.ranges else None)
+def _draft(program: Program, kernels: str) -> Draft:
+    quantized = Quantized(program) if program.ranges else None
+    draft = Draft(planes=lay_out(program), shapes=program.shapes, quantized=quantized, kernels=kernels)
     draft.buffers[0] = draft.buffer(draft.planes[0].size)
     for operation in program.operations:
         if draft.quantized and type(operation) in UNSUPPORTED_INT8:

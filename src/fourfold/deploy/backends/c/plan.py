@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fourfold.deploy.backends.c.int8.kernel_choice import Choice
 from fourfold.deploy.backends.c.memory import Lifetime, Plane
 from fourfold.deploy.backends.c.text import harmless, indent
 from fourfold.deploy.ir.bounds import check
@@ -60,6 +61,10 @@ class Draft:
     steps: list[Step] = field(default_factory=list)
     quantized: Quantized | None = None
     """The network in integers, or None in float32."""
+    kernels: str = "auto"
+    """What computes layers for which there are several kernels: one of `KERNELS`."""
+    choices: list[Choice] = field(default_factory=list)
+    """Which kernel was chosen, of every such layer."""
 
     def zero(self, value: int) -> int:
         """Return what stands for zero in a value's buffer."""

@@ -5,6 +5,8 @@ import math
 import numpy as np
 
 from fourfold.deploy.backends.c.input_offsets import read_places
+from fourfold.deploy.backends.c.int8.block_convolution import BlockLayer, Written, with_blocks
+from fourfold.deploy.backends.c.int8.kernel_choice import list_work
 from fourfold.deploy.backends.c.int8.runs import FLUSH, Runs, make_runs, own_entries
 from fourfold.deploy.backends.c.int8.swar_convolution import PIXELS, WordRuns, WordWalk, word_tables
 from fourfold.deploy.backends.c.memory import Plane
@@ -59,6 +61,9 @@ def _walk(
         + array("uint16_t", "@steps", np.array(runs.steps))
         + array("int8_t", "@weights", np.array(runs.weights))
     )
+    described = lists.described(codes.product)
+    widest = next(each for each in BYTE_KERNELS if each.pixels == least)
+    work = list_work(lists, tile(span, lists, widest), widest.pixels, span)
     scaling = array("int32_t", "@bias", bias[lists.channels]) + array("float", "@factor", codes.factor[lists.channels])
     body = [
         *(f"typedef {name}({kind}) {kind};" for kind in ("pair", "words", "totals")),
@@ -118,9 +123,13 @@ def _walk(
         body += wiped(made, zero, f"first * {group_step}", f"(last - first) * {group_step}")
     else:
         body += [line for a in numbers for line in wiped(made, zero, f"first + {a * output_step}", "last - first")]
-    comment = f"{operation.name}: convolution, {lists.described(codes.product)}"
+    listed = Written(
+        comment=f"{operation.name}: convolution, {described}", body=tuple(body), tables=entries + scaling, work=work
+    )
+    layer = BlockLayer(operation=operation, codes=codes, bias=bias, where=where, input_step=input_step)
+    written = with_blocks(draft, layer, listed)
     writes = draft.buffers[operation.output]
-    return Step(comment=comment, reads=(reads,), writes=writes, body=tuple(body), tables=entries + scaling)
+    return Step(comment=written.comment, reads=(reads,), writes=writes, body=written.body, tables=written.tables)
 
 
 def tile(span: int, lists: Lists, kernel: ByteKernel) -> int:
