@@ -18,7 +18,7 @@ from fourfold.algebra import ALGEBRAS
 from fourfold.deploy import quantize
 from fourfold.deploy.backends.c.emit import generate
 from fourfold.deploy.backends.c.int8.kernel_choice import COSTS, Choice
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.ops import Convolution
 from fourfold.deploy.ir.product import Product
 from fourfold.deploy.ir.program import Program

@@ -13,7 +13,7 @@ from fourfold.deploy import quantize
 from fourfold.deploy.backends.c.emit import generate, to_c
 from fourfold.deploy.backends.c.int8.blocks import ALL, SPLITS, make_blocks
 from fourfold.deploy.backends.c.int8.kernel_choice import COSTS, KERNELS
-from fourfold.deploy.ir.assemble import assemble
+from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.ops import Convolution, Flatten, Linear
 from fourfold.deploy.ir.product import Product, real_matrix
 from fourfold.deploy.ir.program import Program

@@ -60,8 +60,8 @@ def command(
             int8, for which the training images must lie here.
         entropy: Code an artifact's masks and small values by their frequencies: smaller, and slower to read.
         ranges: Of int8 arithmetic, by the training images' values; percentile is that of 99.99 %.
-        kernels: Of int8 convolutions in c, on AVX-512 with VNNI; auto is, for each layer, the one that should be fastest. All give
-            the same bits.
+        kernels: Of int8 convolutions in c, on AVX-512 with VNNI; auto is, for each layer, the one that should be fastest. All
+            give the same bits.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
         code: The file of your own code that the run names, such as roads.py.
         trust_code: Import the code that the run names, from the current folder, whatever it is.
