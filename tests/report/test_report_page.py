@@ -165,8 +165,9 @@ def test_the_embedded_numbers_are_the_curves(read: Reader, experiment: report.Ex
     (data,) = json.loads(next(script for script in read.scripts if script.startswith("[")))
     for curve, shown in zip(experiment.curves, data["curves"], strict=True):
         assert (shown["run"], shown["most"]) == (curve.run, 3)
-        assert [point["n"] for point in shown["points"]] == [point.top1.n for point in curve.points]
-        for point, one in zip(curve.points, shown["points"], strict=True):
+        points = [dict(zip(data["columns"], point, strict=True)) for point in shown["points"]]
+        assert [point["n"] for point in points] == [point.top1.n for point in curve.points]
+        for point, one in zip(curve.points, points, strict=True):
             assert one["top1"] == pytest.approx(point.top1.mean, abs=0.001)
             assert one["std"] == pytest.approx(point.top1.std, abs=0.001)
             assert one["fraction"] == pytest.approx(point.fraction_of_real, rel=1e-3)
@@ -236,3 +237,23 @@ def test_one_trial_or_two_hundred_can_be_read(trials: int) -> None:
     assert f"{trials} {'trial' if trials == 1 else 'paired trials'}" in shown
     assert ("nan" in shown.lower().split()) is False
     assert text.count('class="panel"') == 2
+
+
+def test_the_page_of_two_networks_with_every_control_at_forty_levels_is_below_300_kilobytes() -> None:
+    specs = [synthetic.spec(algebra, epochs=40) for algebra in ("real", "quaternion")]
+    rows = {
+        of.id: tuple(
+            synthetic.row(of, trial, level, control=control)
+            for control in ("ticket", *(name for name in CONTROLS if name != "equal-macs" or of.model.algebra != "real"))
+            for trial in range(2 if control == "ticket" else 1)
+            for level in range(45)
+        )
+        for of in specs
+    }
+    found = experiments([Run(id=of.id, spec=of, rows=rows[of.id], failures={}) for of in specs])
+    (text,) = pages(found).values()
+    assert len(text.encode()) < 300_000
+    assert "The first 320 of 765 rows; tables.md and the CSV files have all." in text
+    levels = next(table for table in all_tables(found[0]) if table.title == "Levels")
+    tickets = [line for line in levels.rows if line[0] in ("Real", "Quaternion")]
+    assert levels.rows[: len(tickets)] == tuple(tickets)

@@ -1,6 +1,7 @@
 """The sections of an experiment's page: each is a template and what it is filled with, in the order of the page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fourfold.record import TOP1
@@ -17,6 +18,9 @@ from fourfold.report.tables import Table
 from fourfold.report.task_sections import SECTIONS
 from fourfold.report.wording import network_words
 from fourfold.report.words import NOT_RUN, percent, seconds, sentences
+
+MOST_ROWS = 320
+"""Rows of a table that a page has: of 195 bytes each."""
 
 WIDE, NARROW = 440, 380
 """Widths of a panel's drawing: of one or two panels, and of small multiples. Wider drawings have smaller type on a phone."""
@@ -88,7 +92,17 @@ def _metrics(experiment: Experiment) -> Section | None:
 
 
 def _tables(experiment: Experiment) -> Section | None:
-    return Section(template="tables", values={"tables": all_tables(experiment), "open": 1}) if experiment.curves else None
+    tables = [_first_rows(table) for table in all_tables(experiment)]
+    return Section(template="tables", values={"tables": tables, "open": 1}) if experiment.curves else None
+
+
+def _first_rows(table: Table) -> Table:
+    """Return as much of a table as a page has: tickets come before controls, and files have all."""
+    count = len(table.rows)
+    if count <= MOST_ROWS:
+        return table
+    note = f"The first {MOST_ROWS} of {count} rows; tables.md and the CSV files have all. {table.note}"
+    return replace(table, rows=table.rows[:MOST_ROWS], note=note)
 
 
 def _explore(experiment: Experiment) -> Section | None:

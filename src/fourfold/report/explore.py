@@ -13,6 +13,9 @@ from fourfold.report.wording import network_words
 MOST_LEVELS = 12
 """Levels of which a page holds training curves; `figures/` and the rows have the others."""
 
+COLUMNS = ("level", "density", "fraction", "macs", "bytes", "weights", "top1", "std", "n")
+"""What the numbers of a point are, in their order: a page has hundreds of points, and their names once."""
+
 MOST_EPOCHS = 60
 """Points of one training curve."""
 
@@ -28,6 +31,7 @@ def explored(experiment: Experiment) -> dict[str, Any]:
             "percent": experiment.metric.is_percent,
             "reverse": not experiment.metric.higher_is_better,
         },
+        "columns": COLUMNS,
         "curves": [_curve(curve, experiment) for curve in experiment.curves],
         "published": [
             {
@@ -55,17 +59,17 @@ def _curve(curve: Curve, experiment: Experiment) -> dict[str, Any]:
         "dash": list(look.dash),
         "most": curve.most_trials,
         "points": [
-            {
-                "level": point.level,
-                "density": _digits(point.density),
-                "fraction": _digits(point.fraction_of_real),
-                "macs": round(point.macs),
-                "bytes": round(point.stored_bytes),
-                "weights": round(point.weights),
-                "top1": _rounded(point.top1.mean, curve.metric, 3),
-                "std": None if point.top1.std is None else _rounded(point.top1.std, curve.metric, 3),
-                "n": point.top1.n,
-            }
+            [
+                point.level,
+                _digits(point.density),
+                _digits(point.fraction_of_real),
+                round(point.macs),
+                round(point.stored_bytes),
+                round(point.weights),
+                _rounded(point.top1.mean, curve.metric, 3),
+                None if point.top1.std is None else _rounded(point.top1.std, curve.metric, 3),
+                point.top1.n,
+            ]
             for point in curve.points
         ],
         # Only tickets have charts of their training and layers; of a control they would be bytes that nobody sees.

@@ -3,6 +3,10 @@
 
 const DATA = JSON.parse(document.getElementById("data")?.textContent ?? "[]");
 
+for (const { columns, curves } of DATA) {
+  for (const curve of curves) curve.points = curve.points.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
+}
+
 const digits = (value) => value.toFixed(value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2);
 const trim = (text) => text.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 function percent(fraction) {
