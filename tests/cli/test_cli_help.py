@@ -72,6 +72,12 @@ def test_help_of_a_command_describes_every_flag(name, flags):
         assert flag in ended.out.replace(",", " ").split()
 
 
+@pytest.mark.parametrize("words", ["help", "--help", "-h"])
+def test_help_may_stand_before_the_command(words):
+    for name in ("run", "bench train"):
+        assert call(words, *name.split()).out == call(*name.split(), "--help").out
+
+
 def test_version():
     assert call("--version").out == fourfold.__version__ + "\n"
 

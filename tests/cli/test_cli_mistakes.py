@@ -70,6 +70,8 @@ MISTAKES = [
     ("run digits --budget=", r"`--budget` \(=''\) must not be empty"),
     ("run digits --budget 9", r"`--budget` \(='9'\) must have a unit: 9s, 9m or 9h"),
     ("run digits --trails 3", r"unknown option --trails; did you mean --trials\? `fourfold run --help` describes all options"),
+    ("--verison", r"unknown option --verison; did you mean --version\? options of a command stand after it; .*"),
+    ("--trials 3 run digits", r"unknown option --trials; options of a command stand after it; .*"),
     ("bench tran", r"unknown command 'bench tran'; did you mean bench train\? .*"),
     ("run digits --budget soon", r"`--budget` \(='soon'\) must be a duration such as 90s, 9m or 1h30m"),
     ("run digits --budget 0m", r"`--budget` \(='0m'\) must be above 0"),

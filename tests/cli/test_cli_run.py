@@ -165,6 +165,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(here, quick_plan, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.started_workers  # the process that others are forked from would keep the limit
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(here, quick_plan, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "tiny", tiny_preset)
     monkeypatch.setattr(report, "build", lambda runs, out: out / "index.html")

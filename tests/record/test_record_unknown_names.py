@@ -42,3 +42,17 @@ def test_any_spelling_is_the_same_name(name):
 def test_a_part_of_a_name_is_enough_for_a_suggestion():
     assert nearest("erk", ["erk-random", "inverted"]) == ["erk-random"]
     assert nearest("e", ["erk-random", "inverted"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("train.lr", ["train.learning_rate"]),
+        ("train.wd", ["train.weight_decay"]),
+        ("p1-fig4", ["p1-fig4a", "p1-fig4b", "p1-fig4c"]),
+    ],
+)
+def test_abbreviations_are_understood_and_ties_are_in_order(name, near):
+    known = ["train.epochs", "train.ema", "train.learning_rate", "train.weight_decay"]
+    known += [f"p1-fig4{letter}" for letter in "fedcba"]
+    assert nearest(name, known) == near

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from fourfold.cli.signals import stoppable
 from fourfold.cli.streams import prepare_streams, say, show_passing
-from fourfold.record.errors import RankError, UserError, unknown
+from fourfold.record.errors import RankError, UserError, nearest, suggesting, unknown
 from fourfold.record.launch import launched
 from fourfold.record.text import sentence, shortened
 
@@ -49,6 +49,7 @@ COMMANDS = {name: text for group in GROUPS.values() for name, text in group.item
 TRACEBACK = "--traceback"
 """Anywhere in a command: print where an error came from, such as the lines of the user's code that it passed through."""
 
+HELP = ("-h", "--help", "help")
 SHOW = "--show-completion"
 COMPLETION = (SHOW, "--install-completion")
 
@@ -120,7 +121,9 @@ def _rank() -> int:
 
 
 def _dispatch(words: list[str]) -> None:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if words and words[0] in HELP and " ".join(words[1:]) in COMMANDS:
+        words = [*words[1:], "--help"]
+    if not words or words[0] in HELP:
         print(_HELP.format(commands="\n\n".join(_described(title, group) for title, group in GROUPS.items())), end="")
         return
     if words[0] == "--version":
@@ -137,6 +140,10 @@ def _dispatch(words: list[str]) -> None:
     if name not in COMMANDS and family and (not rest or rest[0] in ("-h", "--help")):
         print(f"Usage: fourfold {name} COMMAND [options]\n\n{_described('Commands', family)}")
         return
+    if name.startswith("-"):
+        options = ["--help", "--version", *COMPLETION]
+        hint = "options of a command stand after it; `fourfold --help` describes all"
+        raise UserError(suggesting(f"unknown option {name}", nearest(name, options), hint))
     if name not in COMMANDS:
         raise unknown("command", " ".join(words[:2]) if family else name, COMMANDS, "`fourfold --help` describes all")
     if launched() and name != "run":

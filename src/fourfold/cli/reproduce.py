@@ -125,7 +125,7 @@ def _named(name: str, scale: float) -> _FigureRuns:
     if name in FIGURES:
         return _of_figure(name, scale)
     if name not in PRESETS and not is_own(name):
-        known = [*FIGURES, *TABLES]
+        known = [*FIGURES, *TABLES, CLAIMS]
         raise unknown("figure or table", name, known, "`fourfold reproduce` describes them")
     specs = [scaled(spec, scale) for spec in specs_for(name, None, "text", {})]
     return _FigureRuns(name=name, label=specs[0].preset, whole=specs, trials=scaled_trials(TRIALS[1], scale))

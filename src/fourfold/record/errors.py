@@ -91,19 +91,30 @@ def canonical(name: str, known: Iterable[str]) -> str:
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return up to three names that are spelled nearly as one is, the nearest first; case, _ and spaces do not count.
 
-    Where there are none, those that contain it.
+    Before all others come those that it abbreviates, as `train.lr` does `train.learning_rate`. Where there are none of either,
+    those that contain it.
     """
     spelled, plain = {_plain(each): each for each in known}, _plain(name)
-    near = difflib.get_close_matches(plain, spelled, n=SUGGESTED, cutoff=LEAST_ALIKE)
+    if abbreviated := [each for each in spelled if _initials(each) == plain]:
+        return [spelled[each] for each in abbreviated[:SUGGESTED]]
+    near = difflib.get_close_matches(plain, spelled, n=max(1, len(spelled)), cutoff=LEAST_ALIKE)
     if near:
         best = _alike(plain, near[0])
         near = [each for each in near if _alike(plain, each) >= best - NEARLY_AS_ALIKE]
+        near = sorted(near, key=lambda each: (-_alike(plain, each), each))[:SUGGESTED]
     containing = [each for each in spelled if plain in each] if len(plain) >= SHORTEST_PART else []
     return [spelled[each] for each in near or containing[:SUGGESTED]]
 
 
 def _alike(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, other, one).ratio()
+
+
+def _initials(name: str) -> str:
+    """Return a plain name whose last part is its words' initials, such as `train.lr`; empty where that is one word."""
+    *parts, last = name.split(".")
+    words = last.split("-")
+    return ".".join([*parts, "".join(word[:1] for word in words)]) if len(words) > 1 else ""
 
 
 def _letters(name: str) -> str:
