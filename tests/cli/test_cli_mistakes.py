@@ -101,7 +101,7 @@ MISTAKES = [
     (f"status {'long' * 80}", r"cannot look for runs in (long)+ \(File name too long\)"),
     ("report nowhere", r"there is no nowhere; name a run's folder or one that holds runs"),
     ("report empty --out page", r"there are no runs in empty; .*"),
-    ("info conv-9", r"unknown model 'conv-9'; did you mean conv-6 .*\?"),
+    ("info conv-9", r"unknown model 'conv-9'; did you mean conv-2 or conv-4 or conv-6\?"),
     ("info conv-2 --algebra real foo", rf"unknown model algebra 'foo'; {ALGEBRAS}"),
     ("info conv-2 --head both", r"unknown model head 'both'; known: algebra, real"),
     ("info conv-2 --classes 0", r"`num_classes` \(=0\) must lie in \[1, 2147483647\]"),

@@ -181,7 +181,7 @@ def test_learned_channels_are_appended_to_the_unchanged_image():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "conv-8"}, r"unknown model 'conv-8'; did you mean conv-6 or conv-4 or conv-2\?"),
+        ({"name": "conv-8"}, r"unknown model 'conv-8'; did you mean conv-2 or conv-4 or conv-6\?"),
         ({"algebra": "quat"}, "unknown algebra 'quat'; known: real, complex, quaternion, octonion"),
         ({"head": "complex"}, "unknown head 'complex'; known: algebra, real"),
         ({"init": "xavier"}, "unknown scheme 'xavier'; known: torch, he, glorot"),
