@@ -1,14 +1,18 @@
 """Conv-4 and Lenet-300-100 with masks of several kinds, in C, beside onnxruntime and OpenVINO, in turn, at batch 1.
 
-    python benchmarks/deploy.py [--rounds 9] [--batch 1] [--case NAME…] [--kernels lists…] [--peer "onnxruntime int8"]
+    python benchmarks/deploy.py [--rounds 9] [--fastest SECONDS] [--case NAME…] [--kernels lists…] [--peer "onnxruntime int8"]
 
 Weights are as they are initialised, and int8 is calibrated on noise: neither changes the speed. Masks are random within each
 layer (`-third`: of which convolutions keep 33 %, as after global magnitude pruning of a trained network to 12 %), or those of
 global magnitude pruning of the untrained one. Prints for each network and runtime the median time, and the peer's (by default
-onnxruntime's float32) over it with quartiles.
+onnxruntime's float32) over it with quartiles. On a machine that others use, `--fastest 3` prints instead the fastest call of
+each runtime, called in turn for so many seconds: of three such runs the median, with the least and the largest ratio.
 """
 
 import argparse
+import statistics
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +22,7 @@ from fourfold import models, pruning
 from fourfold.deploy.backends.c.int8.kernel_choice import KERNELS
 from fourfold.deploy.bench import benchmark
 from fourfold.deploy.frontend.trace import lower
+from fourfold.deploy.ir.operation import Array
 from fourfold.deploy.ir.program import Program
 from fourfold.native import compiler
 from fourfold.train import describe_device, single_thread, versions
@@ -70,6 +75,27 @@ def parts(model: nn.Module, case: Case) -> list[tuple[nn.Module, float]]:
     return [(layer, case.convolutions if layer in convolutions else elsewhere) for layer in layers]
 
 
+def fastest(runtimes: Mapping[str, benchmark.Contender], images: Array, seconds: float) -> dict[str, float]:
+    """Return the fastest call of each runtime in seconds, called one after the other for so long."""
+    best = dict.fromkeys(runtimes, float("inf"))
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for name, runtime in runtimes.items():
+            for _ in range(4):
+                start = time.perf_counter()
+                runtime.run(images)
+                best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def print_fastest(case: str, runtimes: Mapping[str, benchmark.Contender], images: Array, seconds: float, peer: str) -> None:
+    runs = [fastest(runtimes, images, seconds) for _ in range(3)]
+    for name in runtimes:
+        low, middle, high = sorted(run[peer] / run[name] for run in runs)
+        microseconds = 1e6 * statistics.median(run[name] for run in runs)
+        print(f"{case:18} {name:22} {microseconds:8.1f} us {middle:6.2f} x {peer} ({low:.2f}-{high:.2f})", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
@@ -80,6 +106,7 @@ def main() -> None:
         "--kernels", nargs="+", choices=KERNELS[1:], default=[], help="int8 by these alone, beside the chosen ones"
     )
     parser.add_argument("--peer", default=benchmark.PEER)
+    parser.add_argument("--fastest", type=float, metavar="SECONDS")
     arguments = parser.parse_args()
     with single_thread():
         print(f"{describe_device(torch.device('cpu'))}, {versions()}, {compiler()}, {arguments.threads} threads")
@@ -88,6 +115,9 @@ def main() -> None:
             runtimes, missing = benchmark.contenders(program, threads=arguments.threads, kernels=arguments.kernels)
             print(*missing, sep="\n", end="\n" if missing else "")
             images = benchmark.noise(program, arguments.batch)
+            if arguments.fastest:
+                print_fastest(name, runtimes, images, arguments.fastest, arguments.peer)
+                continue
             measurements = benchmark.measure(runtimes, images, rounds=arguments.rounds, peer=arguments.peer)
             for runtime, measured in measurements.items():
                 low, middle, high = measured.ratios

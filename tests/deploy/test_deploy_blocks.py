@@ -1,6 +1,7 @@
 """Int8 convolutions as blocks, for VNNI of 512 bits: which there are, what they compute, and when they are chosen."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -116,6 +117,14 @@ def test_dot_products_are_taken_only_where_the_machine_has_them(tmp_path, compil
         assert "vpdpbusd" in code
         assert ("vpblendmb" in code or "vmovdqu8" in code) == (kernels == "elements")
     assert "vpdpbusd" not in run_command([compiler, *STRICT, "-O1", "-march=x86-64-v3", "-S", "-o", "-", source]).decode()
+
+
+@pytest.mark.parametrize("compiler", compilers)
+def test_sums_stay_in_registers(tmp_path, compiler):
+    source, _ = to_c(layers(6), tmp_path, kernels="elements")
+    code = run_command([compiler, *STRICT, "-O3", "-march=icelake-server", "-S", "-o", "-", source]).decode()
+    products, spills = len(re.findall("vpdpbusd.*zmm", code)), len(re.findall(r"vmov\w+\s+%zmm\d+, .*\(%r[sb]p", code))
+    assert spills < products / 4  # between lists gcc moves some; a store a product takes twice the time
 
 
 def test_the_choice_is_recorded_and_is_that_of_the_least_estimate(tmp_path):

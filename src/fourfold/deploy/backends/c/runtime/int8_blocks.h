@@ -134,11 +134,11 @@ INLINE void tile_of_blocks(int vectors, int merged, const uint8_t *near, struct 
             }
         UNROLL
         for (int a = 0; a < 4; a++) {
-            if (a >= outputs)
-                break;
-            UNROLL
-            for (int v = 0; v < vectors; v += 4)
-                store_blocks(y + of.output[a] + 16 * v, sum + a * vectors + v, vectors - v, of.factor[a], largest);
+            if (a < outputs) {
+                store_blocks(y + of.output[a], sum + a * vectors, vectors, of.factor[a], largest);
+                if (vectors > 4)
+                    store_blocks(y + of.output[a] + 64, sum + a * vectors + 4, vectors - 4, of.factor[a], largest);
+            }
         }
     }
 }
