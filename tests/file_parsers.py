@@ -307,7 +307,7 @@ def _parsers() -> dict[str, Parser]:
         "spec.json": table("spec.json", spec, lambda path: (stored(path).spec(), stored(path).data(), stored(path).code())),
         "failed-*.json": table(
             "failed-0.json",
-            b'{"trial": 0, "level": 3, "reason": "the loss became nan"}\n',
+            json.dumps({"run": SPEC.id, "trial": 0, "control": "ticket", "level": 3, "reason": "nan"}).encode(),
             lambda path: stored(path).failure(0),
         ),
         "rows": rows("rows-0.jsonl", (lines_of(row(0), row(1), row(2)),), lambda path: written_again(stored(path).rows(0))),
@@ -380,7 +380,7 @@ def written_again(entries: list[Any]) -> None:
 def prepare(path: Path) -> None:
     """Make the folder of a file; where it is that of a run, with its spec."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if ".jsonl" in path.suffixes or path.suffix == ".safetensors":
+    if ".jsonl" in path.suffixes or path.name == "failed-0.json" or path.suffix == ".safetensors":
         run = path.parent.parent if path.suffix == ".safetensors" else path.parent
         (run / "spec.json").write_text(json.dumps(SPEC.to_json()))
 

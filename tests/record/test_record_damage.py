@@ -9,6 +9,7 @@ import pytest
 from record_samples import make_row, make_spec
 
 from fourfold.record import Connectivity, ConnectivityRow, OverlapRow, Row, RunStore, Spec, UserError
+from fourfold.record.inspection import inspect
 
 ROW = make_row(data="a" * 64)
 CONNECTIVITY = ConnectivityRow(
@@ -136,6 +137,21 @@ def test_a_failure_that_cannot_be_read_is_one_sentence(text, tmp_path):
     (store.path / "failed-0.json").write_text(text, errors="surrogateescape")
     with pytest.raises(UserError, match=r"failed-0\.json does not say how the trial failed \(.*\); delete it to try again$"):
         store.failure(0)
+
+
+def test_the_failure_of_another_trial_control_or_run_ends_nothing(tmp_path):
+    store, other = RunStore.create(tmp_path, make_spec()), RunStore.create(tmp_path, make_spec(preset="another"))
+    store.fail(0, 1, "nan")
+    store.fail(1, 1, "nan", "inverted")
+    other.fail(1, 1, "nan")
+    copy = store.path / "failed-1.json"
+    for one in ("failed-0.json", "failed-1-inverted.json", f"../{other.path.name}/failed-1.json"):
+        copy.write_bytes((store.path / one).read_bytes())
+        with pytest.raises(UserError, match=r"failed-1\.json does not say how the trial failed \(.*expected that of "):
+            store.failure(1)
+        assert [finding.file for finding in inspect(store) if finding.wrong] == ["failed-1.json"]
+    copy.write_text('{"trial": 1, "level": 1, "reason": "nan"}')  # as the first edition wrote it
+    assert store.failure(1) == store.failure(0) == store.failure(1, "inverted") == "level 1: nan"
 
 
 @pytest.mark.parametrize("name", ["spec.json", "rows-0.jsonl", "connectivity-0.jsonl", "overlaps.jsonl"])

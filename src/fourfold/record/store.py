@@ -329,8 +329,8 @@ class RunStore(ArrayFiles):
 
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
-        text = json.dumps({"trial": trial, "level": level, "reason": reason})
-        self._write(self._failure_file(trial, control), (text + "\n").encode())
+        value = {"run": self._id(), "trial": trial, "control": control, "level": level, "reason": reason}
+        self._write(self._failure_file(trial, control), (json.dumps(value) + "\n").encode())
 
     def failure(self, trial: int, control: str = TICKET) -> str | None:
         """Return how a trial failed, such as `level 3: the loss became nan`, or None."""
@@ -339,11 +339,21 @@ class RunStore(ArrayFiles):
             value = parse_object(self._read(file).decode())
             if type(value["level"]) is not int or not isinstance(value["reason"], str) or not 0 <= value["level"] < LARGEST:
                 raise ValueError("no level and reason")
+            self._check_place(value, trial, control)
             return f"level {value['level']}: {value['reason']}"
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, *READING_ERRORS) as error:
             raise UserError(f"{file} does not say how the trial failed ({error!r}); delete it to try again") from error
+
+    def _check_place(self, failure: Mapping[str, object], trial: int, control: str) -> None:
+        """Raise `ValueError` if a failure says that it is another's, as a copy does; the first ones name no run and control."""
+        expected: dict[str, object] = {"trial": trial, "control": control}
+        with contextlib.suppress(UserError):  # whose spec is lost
+            expected["run"] = self._id()
+        for name, value in expected.items():
+            if failure.get(name, value) != value:
+                raise ValueError(f"expected that of {name} {value}, found {failure[name]!s:.100}")
 
     @contextlib.contextmanager
     def lock(self, name: str, wait_seconds: float = 0) -> Iterator[None]:
