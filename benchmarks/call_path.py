@@ -17,6 +17,7 @@ from fourfold import cli
 from fourfold.execution import pool
 from fourfold.execution.jobs import Trial
 from fourfold.execution.serving import Server
+from fourfold.execution.worker_process import WorkerProcess
 from fourfold.train.engines import ENGINES
 
 SOURCES = Path(fourfold.__file__).parent
@@ -40,7 +41,7 @@ def to_the_worker(out: str) -> tuple[list[tuple[str, str, int]], Trial]:
     start = pool.Pool.events
 
     def hand_over(self: object, trial: Trial) -> object:
-        caught.append(([*frames(), ("run", "execution/pool.py", 0)], trial))
+        caught.append(([*frames(), ("run", "execution/worker_process.py", 0)], trial))
         yield {"event": "stopped"}
 
     def events(self: pool.Pool) -> object:
@@ -48,7 +49,7 @@ def to_the_worker(out: str) -> tuple[list[tuple[str, str, int]], Trial]:
         return start(self)
 
     with (
-        mock.patch.object(pool._Worker, "run", hand_over),
+        mock.patch.object(WorkerProcess, "run", hand_over),
         mock.patch.object(pool.Pool, "events", events),
         contextlib.suppress(SystemExit),
     ):

@@ -2,8 +2,12 @@
 
 import re
 import runpy
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from pages import relative_links, table
 
@@ -26,9 +30,20 @@ def test_every_place_that_is_named_is_there() -> None:
     places = re.findall(r"`(src/fourfold/[\w/.]+)`", PAGE)
     assert len(places) >= 15
     assert [place for place in places if not (ROOT / place).exists()] == []
-    files = re.findall(r"`((?:record|execution|lottery|train|cli|timing|report|tasks)/[\w/]*\.py)`", PAGE)
+    files = re.findall(r"`((?:record|execution|lottery|parts|train|cli|timing|report|tasks)/[\w/]*\.py)`", PAGE)
     assert [file for file in files if not (ROOT / "src" / "fourfold" / file).exists()] == []
     assert [link for link in relative_links(PAGE) if not (ROOT / "docs" / link).exists()] == []
+
+
+@pytest.mark.slow
+def test_the_life_of_a_run_names_every_function_on_the_way_to_the_first_step() -> None:
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "call_path.py"], capture_output=True, text=True, check=True)
+    steps = [line.partition(":")[0].split()[:2] for line in done.stderr.splitlines()]
+    assert done.stdout.endswith(f"\n{len(steps)} functions in {len({place for _, place in steps})} files\n")
+    assert len(steps) <= 12
+    life = PAGE.partition("## The life of a run")[2].partition("\n## ")[0]
+    assert [name for name, _ in steps if not re.search(rf"`(\w+\.)?{name}`", life)] == []
+    assert [place for _, place in steps if f"`{place}`" not in life] == []
 
 
 def test_every_dependency_has_its_reason() -> None:
