@@ -215,7 +215,7 @@ def _own_data(spec: Spec) -> Any:
 def _stamp(path: Path) -> list[tuple[int, int, int]]:
     """Return what changes when a file is replaced or edited, or when a folder's files come and go; empty if it is not there."""
     folders = [path, *(Path(above) / name for above, names, _ in os.walk(path) for name in names)]
-    with contextlib.suppress(OSError):  # which is told where it is read
+    with contextlib.suppress(OSError):  # which reading it raises
         return [(about.st_ino, about.st_size, about.st_mtime_ns) for about in map(Path.stat, folders)]
     return []
 

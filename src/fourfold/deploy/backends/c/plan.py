@@ -31,7 +31,7 @@ class Step:
     reads_type: str = "NUMBER"
     writes_type: str = "NUMBER"
     work: int = SHARED
-    """Multiply-adds, or numbers moved; SHARED where nobody counted, as it is many."""
+    """Multiply-adds, or numbers moved; SHARED where it was not counted, as it is many."""
 
     def definition(self, name: str) -> str:
         """Return the C of the function."""
@@ -92,16 +92,16 @@ class Draft:
         ]
 
 
-def wiped(made: Plane, zero: int, channel: str, channels: str) -> list[str]:
+def wiped(target: Plane, zero: int, channel: str, channels: str) -> list[str]:
     """Return the line that puts zeros around the maps of some channels, where there is room for them.
 
     Args:
-        made: The plane of the value.
+        target: The plane of the value.
         zero: What stands for zero.
         channel: C of the first channel's number.
         channels: C of how many there are.
     """
-    if made.compact:
+    if target.compact:
         return []
-    shape = f"{made.height}, {made.width}, {made.pitch}, {made.origin}, {made.length}"
-    return [f"wipe(y + ({channel}) * {made.length}, {channels}, {shape}, {zero});"]
+    shape = f"{target.height}, {target.width}, {target.pitch}, {target.origin}, {target.length}"
+    return [f"wipe(y + ({channel}) * {target.length}, {channels}, {shape}, {zero});"]

@@ -50,7 +50,7 @@ def turn(operation: Linear, source: Plane, reads: int, writes: int) -> Step:
         for term in pattern.terms:
             sign = "-" if term.sign < 0 else ""
             body.append(f"    y[{n * n} * i + {n * c + term.output}] = {sign}x[i + {term.input * numbers}];")
-    comment = f"{operation.name}: each number as each of {n} components turns it"
+    comment = f"{operation.name}: each element as each of {n} components turns it"
     return Step(comment=comment, reads=(reads,), writes=writes, body=(*body, "}"), work=n * source.size)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fourfold.deploy.backends.c.int8.block_tile import PIXELS, BlockTile, block_tile
+from fourfold.deploy.backends.c.int8._block_tile import PIXELS, BlockTile, block_tile
 from fourfold.deploy.backends.c.int8.blocks import SIDE, Blocks, make_blocks, side_by_side
 from fourfold.deploy.backends.c.int8.kernel_choice import choose, dense_work, element_work
 from fourfold.deploy.backends.c.memory import Plane
@@ -46,12 +46,12 @@ def with_blocks(draft: Draft, layer: BlockLayer, lists: Written) -> Written:
     """Return a convolution that walks blocks where the machine has VNNI of 512 bits, if they should be faster than lists."""
     assert draft.quantized is not None
     operation, codes, where = layer.operation, layer.codes, layer.where[0].ravel()
-    made = draft.planes[operation.output]
-    tile = block_tile(made.span, where, len(side_by_side(codes.product.n, len(layer.where))))
+    target = draft.planes[operation.output]
+    tile = block_tile(target.span, where, len(side_by_side(codes.product.n, len(layer.where))))
     if tile is None or operation.groups > 1:
         return lists
     blocks = make_blocks(codes.product)
-    elements, dense = element_work(blocks, tile, made.span), dense_work(blocks, tile, made.span, where.size)
+    elements, dense = element_work(blocks, tile, target.span), dense_work(blocks, tile, target.span, where.size)
     choice = choose(operation.name, draft.kernels, {"lists": lists.work, "elements": elements, "dense": dense})
     draft.choices.append(choice)
     comment = f"{lists.comment}; {choice.described}"
@@ -64,7 +64,7 @@ def with_blocks(draft: Draft, layer: BlockLayer, lists: Written) -> Written:
         bias=layer.bias,
         where=where,
         channel_length=layer.input_step // len(layer.where),
-        made=made,
+        target=target,
         zero=draft.zero(operation.output),
         largest=draft.quantized.levels[operation.output].largest,
     )
@@ -86,7 +86,7 @@ class BlockWalk:
     """(places,), as in `block_tile`."""
     channel_length: int
     """Of the input's planes, which may be sorted by phases of a stride."""
-    made: Plane
+    target: Plane
     zero: int
     largest: int
 
@@ -99,17 +99,17 @@ class BlockWalk:
             + array("uint32_t", "@counts", blocks.counts)
             + array("uint16_t", "@places", four * self.tile.pixels + self.where[place] - self.tile.start)
             + array("int8_t", "@weights", blocks.weights.astype(np.int8))
-            + array("uint32_t", "@outputs", channels * self.made.length)
+            + array("uint32_t", "@outputs", channels * self.target.length)
             + array("int32_t", "@bias", self.bias[channels])
             + array("float", "@factor", self.codes.factor[channels])
         )
 
     def body(self) -> list[str]:
         """Return the lines of the C function."""
-        tile, made, fours = self.tile, self.made, len(self.blocks.inputs)
-        whole = math.ceil(made.span / (PIXELS * tile.vectors)) - 1
+        tile, target, fours = self.tile, self.target, len(self.blocks.inputs)
+        whole = math.ceil(target.span / (PIXELS * tile.vectors)) - 1
         outputs = int((self.blocks.outputs >= 0).sum())
-        about = f"{int(self.blocks.merged > 0)}, near, of, ours, y + at + {made.origin}, {self.largest}"
+        about = f"{int(self.blocks.merged > 0)}, near, of, ours, y + at + {target.origin}, {self.largest}"
         ours = f"(last < {len(self.blocks.outputs)} ? 4 * last : {outputs}) - 4 * first"
         body = [
             f"uint8_t near[{SIDE * fours * tile.pixels}] ALIGNED;",
@@ -118,7 +118,7 @@ class BlockWalk:
             "of = skip_blocks(of, first);",
             f"const int ours = {ours};",
             f"for (int tile = 0; tile <= {whole}; tile++) {{",
-            f"    const int at = tile < {whole} ? {PIXELS * tile.vectors} * tile : {made.span - PIXELS * tile.rest};",
+            f"    const int at = tile < {whole} ? {PIXELS * tile.vectors} * tile : {target.span - PIXELS * tile.rest};",
             f"    const int pixels = tile < {whole} ? {tile.pixels} : {tile.pixels - PIXELS * (tile.vectors - tile.rest)};",
             f"    const uint8_t *const from = x + at + ({tile.start});",
             f"    for (int four = 0; four < {fours}; four++) {{",
@@ -137,7 +137,7 @@ class BlockWalk:
                 f"        tile_of_blocks({tile.rest}, {about});",
             ]
         body += ["}"]
-        if not made.compact:
-            shape = f"{made.height}, {made.width}, {made.pitch}, {made.origin}, {made.length}"
+        if not target.compact:
+            shape = f"{target.height}, {target.width}, {target.pitch}, {target.origin}, {target.length}"
             body += ["for (int a = 0; a < ours; a++)", f"    wipe(y + of.output[a], 1, {shape}, {self.zero});"]
         return body

@@ -1,6 +1,6 @@
 """A layer of bytes as blocks of four outputs and four inputs, for dot products of four bytes that read what lies side by side.
 
-In a quaternion layer a block is an element: one position of the kernel between an output and an input number. Of output a,
+In a quaternion layer a block is an element: one position of the kernel between an output and an input element. Of output a,
 input b comes in by component a XOR b. So two elements that keep different components have no byte in common: they become one
 block, whose inputs are taken from two places, byte by byte.
 """

@@ -26,12 +26,12 @@ LARGEST_BYTE = 2**8 - 1
 def add_int8_convolution(draft: Draft, operation: Convolution) -> None:
     """Append the steps of a convolution in integers."""
     assert draft.quantized is not None
-    made, (source, buffer, where) = draft.planes[operation.output], read_places(draft, operation)
+    target, (source, buffer, where) = draft.planes[operation.output], read_places(draft, operation)
     codes = draft.quantized.codes(operation)
     lists = own_entries(make_lists(codes.product, where, operation.groups))
     runs = make_runs(lists, draft.quantized.levels[operation.inputs[0]].largest)
-    draft.buffers[operation.output] = draft.buffer(made.size)
-    draft.steps.append(_walk(draft, operation, lists, runs, codes, where, source, made, buffer))
+    draft.buffers[operation.output] = draft.buffer(target.size)
+    draft.steps.append(_walk(draft, operation, lists, runs, codes, where, source, target, buffer))
 
 
 def _walk(
@@ -42,11 +42,11 @@ def _walk(
     codes: Codes,
     where: Integers,
     source: Plane,
-    made: Plane,
+    target: Plane,
     reads: int,
 ) -> Step:
     assert draft.quantized is not None
-    span, numbers, patterns = made.span, range(lists.outputs), len(lists.patterns)
+    span, numbers, patterns = target.span, range(lists.outputs), len(lists.patterns)
     group_step, output_step = lists.channel_steps
     input_step = source.size // codes.product.n
     bias = codes.bias - draft.quantized.zero_sums(operation, codes)
@@ -89,13 +89,13 @@ def _walk(
     for pattern in lists.patterns:
         body += _list(pattern, lists.outputs, input_step, kernel)
     body += [
-        f"        uint8_t *to = y + group * {group_step * made.length} + at + {made.origin};",
+        f"        uint8_t *to = y + group * {group_step * target.length} + at + {target.origin};",
         f"        const int32_t *const bias = @bias + group * {lists.outputs};",
         f"        const float *const factor = @factor + group * {lists.outputs};",
         "        UNROLL",
         "        for (int v = 0; v < VECTORS; v++) {",
         *(
-            f"            {name}(store)(to + {a * output_step * made.length} + v * WIDTH, total{a}[v], sum{a}[v], bias[{a}], "
+            f"            {name}(store)(to + {a * output_step * target.length} + v * WIDTH, total{a}[v], sum{a}[v], bias[{a}], "
             f"factor[{a}], {largest}, CARRIES);"
             for a in numbers
         ),
@@ -112,17 +112,17 @@ def _walk(
             runs=WordRuns(lists, input_largest),
             span=span,
             input_step=input_step,
-            output_step=output_step * made.length,
-            group_step=group_step * made.length,
-            to=f"y + {made.origin}",
+            output_step=output_step * target.length,
+            group_step=group_step * target.length,
+            to=f"y + {target.origin}",
             largest=largest,
         )
         body = ["#if defined(WORDS_OF_PIXELS)", *walk.body(), "#else", *body, "#endif"]
         entries = f"#if defined(WORDS_OF_PIXELS)\n{word_tables(lists, walk.runs)}#else\n{entries}#endif\n"
     if output_step == 1:  # a group's outputs are neighbours
-        body += wiped(made, zero, f"first * {group_step}", f"(last - first) * {group_step}")
+        body += wiped(target, zero, f"first * {group_step}", f"(last - first) * {group_step}")
     else:
-        body += [line for a in numbers for line in wiped(made, zero, f"first + {a * output_step}", "last - first")]
+        body += [line for a in numbers for line in wiped(target, zero, f"first + {a * output_step}", "last - first")]
     listed = Written(
         comment=f"{operation.name}: convolution, {described}", body=tuple(body), tables=entries + scaling, work=work
     )

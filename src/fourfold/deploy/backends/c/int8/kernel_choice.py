@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fourfold.deploy.backends.c.int8.block_tile import PIXELS, BlockTile
+from fourfold.deploy.backends.c.int8._block_tile import PIXELS, BlockTile
 from fourfold.deploy.backends.c.int8.blocks import SIDE, Blocks
 from fourfold.deploy.backends.c.sparse_lists import Lists
 
