@@ -51,9 +51,8 @@ WRITES = ["in place", "through data", "other data", "numpy", "dlpack", "one bit"
 
 
 @pytest.fixture(params=[False, True], ids=["matrix", "few products"], autouse=True)
-def chosen(request, monkeypatch):
-    for name in ("convolution_pays", "linear_pays"):
-        monkeypatch.setattr(few_products, name, lambda *given: request.param)
+def chosen(request, products_pay):
+    products_pay(lambda *given: request.param)
     caching.clear_cache()
 
 

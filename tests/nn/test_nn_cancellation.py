@@ -21,11 +21,10 @@ LAYERS = {
 
 
 @pytest.fixture(autouse=True)
-def wanted(monkeypatch):
+def wanted(monkeypatch, products_pay):
     """The products are faster everywhere, and a list that grows each time they are taken, and their gradients are not."""
     taken = {"forward": 0, "gradients by the matrix": 0}
-    for name in ("convolution_pays", "linear_pays"):
-        monkeypatch.setattr(few_products, name, lambda *given: True)
+    products_pay(lambda *given: True)
     functions = {"convolution": "forward", "linear": "forward", "differentiable": "gradients by the matrix"}
     for name, kind in functions.items():
         original = getattr(few_products, name)

@@ -8,7 +8,6 @@ from torch import nn
 from fourfold import nn as fnn
 from fourfold.algebra import QUATERNION as QUATERNION_ALGEBRA
 from fourfold.algebra import Algebra
-from fourfold.nn import few_products
 
 QUATERNION = {"algebra": "quaternion", "dtype": torch.float64}
 CONVOLUTION = {
@@ -28,9 +27,8 @@ TRANSPOSED = {name: values for name, values in CONVOLUTION.items() if name != "p
 
 
 @pytest.fixture(params=[False, True], ids=["matrix", "few products"])
-def chosen(request, monkeypatch):
-    for name in ("convolution_pays", "linear_pays"):
-        monkeypatch.setattr(few_products, name, lambda *given: request.param)
+def chosen(request, products_pay):
+    products_pay(lambda *given: request.param)
 
 
 @pytest.fixture(params=["training", "evaluation"])

@@ -7,7 +7,6 @@ import torch
 from layer_cases import CASES, first
 
 from fourfold import nn as fnn
-from fourfold.nn import few_products
 from fourfold.nn.conv import regroup
 
 IMAGES = [kind for kind, case in CASES.items() if len(case.shapes[0]) == 4 and not case.indices and "Head" not in kind]
@@ -16,8 +15,8 @@ IMAGES = [kind for kind, case in CASES.items() if len(case.shapes[0]) == 4 and n
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fast", [True, False], ids=["few products", "matrix"])
 @pytest.mark.parametrize("kind", IMAGES)
-def test_every_layer_of_images_keeps_channels_last(kind, fast, training, monkeypatch):
-    monkeypatch.setattr(few_products, "convolution_pays", lambda *given: fast and given[0].is_contiguous())
+def test_every_layer_of_images_keeps_channels_last(kind, fast, training, products_pay):
+    products_pay(lambda *given: fast and given[0].is_contiguous())
     case = CASES[kind]
     layer, (x,) = case.layer("quaternion").train(training), case.inputs()
     twin = copy.deepcopy(layer).to(memory_format=torch.channels_last)

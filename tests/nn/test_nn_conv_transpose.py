@@ -127,8 +127,8 @@ def test_the_initial_variance_is_the_real_twins(name, groups):
 
 @pytest.mark.parametrize("by_products", [False, True])
 @pytest.mark.parametrize("name", ["complex", "quaternion"])
-def test_first_and_second_derivatives_are_the_numerical_ones(name, by_products, monkeypatch):
-    monkeypatch.setattr(few_products, "convolution_pays", lambda *given: by_products)
+def test_first_and_second_derivatives_are_the_numerical_ones(name, by_products, products_pay):
+    products_pay(lambda *given: by_products)
     n = get(name).n
     layer = ConvTranspose1d(2 * n, 2 * n, 2, 2, groups=2, dtype=torch.float64, algebra=name)
     x = draw(0, 1, 2 * n, 2).requires_grad_()

@@ -21,7 +21,7 @@ from random_trials import REFUSALS, SMALL, TOLERANCES, Trial, leaves, reference,
 from torch import Tensor, nn
 
 from fourfold import nn as fnn
-from fourfold.nn import few_products, native_convolution
+from fourfold.nn import native_convolution
 
 SEEDS = range(int(os.environ.get("FOURFOLD_SWEEP", "300")))
 
@@ -266,13 +266,12 @@ TRANSFORMS: dict[str, Callable[[Trial], Result]] = {
 
 
 @pytest.fixture
-def thresholds(monkeypatch: pytest.MonkeyPatch) -> Callable[[Trial], None]:
+def thresholds(monkeypatch: pytest.MonkeyPatch, products_pay: Callable[[Callable[..., bool]], None]) -> Callable[[Trial], None]:
     """Lets small layers take the paths of large ones."""
 
     def lower(trial: Trial) -> None:
         if trial.eager_products:
-            for name in ("convolution_pays", "linear_pays"):
-                monkeypatch.setattr(few_products, name, lambda *given: True)
+            products_pay(lambda *given: True)
         monkeypatch.setattr(native_convolution, "MINIMUM_MACS", dict.fromkeys(native_convolution.MINIMUM_MACS, 0))
 
     return lower

@@ -8,7 +8,6 @@ from layer_cases import CASES, EVERY, first
 from torch import nn
 
 from fourfold import nn as fnn
-from fourfold.nn import few_products
 
 TORCHS_OWN = {"ELU", "GELU", "Hardtanh", "LeakyReLU", "PReLU", "ReLU", "Sigmoid", "SiLU", "Softplus", "Tanh"} | {
     f"{kind}AvgPool{rank}d" for kind in ("", "Adaptive") for rank in (1, 2, 3)
@@ -43,13 +42,12 @@ LAYOUTS = {
 
 
 @pytest.fixture(params=["as chosen", "few products"])
-def asked(request, monkeypatch):
+def asked(request, products_pay):
     """Both sides of the thresholds of size: None, and a list that grows each time a layer takes few products."""
     if request.param == "as chosen":
         return None
     times = []
-    for name in ("convolution_pays", "linear_pays"):
-        monkeypatch.setattr(few_products, name, lambda *given: not times.append(True))
+    products_pay(lambda *given: not times.append(True))
     return times
 
 

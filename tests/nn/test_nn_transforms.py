@@ -9,15 +9,13 @@ from layer_cases import CASES, EVERY, first
 from torch.autograd import forward_ad
 
 from fourfold import nn as fnn
-from fourfold.nn import few_products
 
 TESTED = [(kind, algebra) for kind, algebra in EVERY if algebra == "quaternion" and not CASES[kind].indices]
 
 
 @pytest.fixture(autouse=True)
-def few_products_wanted(monkeypatch):
-    for name in ("convolution_pays", "linear_pays"):
-        monkeypatch.setattr(few_products, name, lambda *given: True)
+def few_products_wanted(products_pay):
+    products_pay(lambda *given: True)
 
 
 def directions(tensors, count):
