@@ -67,3 +67,11 @@ def forked_workers(forker: Forker, monkeypatch: pytest.MonkeyPatch) -> None:
     from fourfold.execution import worker_process
 
     monkeypatch.setattr(worker_process, "subprocess", in_place_of_subprocess(forker))
+
+
+@pytest.fixture
+def quick_plan(monkeypatch):
+    """Plans without half a second of timing for each network."""
+    from fourfold.timing.clock import Clock
+
+    monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)

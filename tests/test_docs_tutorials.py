@@ -22,13 +22,10 @@ FILE = re.compile(r"(?:# |/\* )([\w-]+\.(?:py|c))")
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def desk(tmp_path, monkeypatch, quick_plan):
     """An empty folder, MNIST in the form of its official files, and forecasts that time nothing."""
-    from fourfold.timing.clock import Clock
-
     write_mnist(tmp_path / "data" / "MNIST" / "raw")
     monkeypatch.setenv("FOURFOLD_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     yield tmp_path

@@ -21,10 +21,7 @@ QUICK = ["--epochs", "1", "--workers", "0"]
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
-    from fourfold.timing.clock import Clock
-
-    monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)
+def test_the_tutorial_runs(tmp_path, monkeypatch, capsys, quick_plan):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "roads.py").write_text(FILE + PHM.partition("\n\nnetwork = ")[0] + TASK)

@@ -24,10 +24,7 @@ def _as_it_was():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
-def test_an_example_runs_as_it_is(file, tmp_path, monkeypatch):
-    from fourfold.timing.clock import Clock
-
-    monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)
+def test_an_example_runs_as_it_is(file, tmp_path, monkeypatch, quick_plan):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FOURFOLD_DATA", str(tmp_path / "cache"))
     main(["run", str(file), *QUICK])

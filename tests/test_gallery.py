@@ -27,11 +27,8 @@ def source_of(file: Path) -> str:
 
 
 @pytest.fixture
-def quiet_screen(tmp_path, monkeypatch):
+def quiet_screen(tmp_path, monkeypatch, quick_plan):
     """Figures are drawn and not shown; forecasts time nothing."""
-    from fourfold.timing.clock import Clock
-
-    monkeypatch.setattr(Clock, "level_seconds", lambda self, spec, density=1.0: 0.24)
     monkeypatch.setattr(plt, "show", lambda: [figure.canvas.draw() for figure in map(plt.figure, plt.get_fignums())])
     monkeypatch.chdir(tmp_path)
     yield
