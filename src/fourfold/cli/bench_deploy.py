@@ -44,7 +44,7 @@ def command(
         rounds: Each times all runtimes in turn.
         images: Test images that accuracy is measured on; all where there are no more, none with 0.
         data_dir: Where data sets lie; default $FOURFOLD_DATA, else the cache.
-        out: A folder for the numbers (deploy.csv) and a picture of accuracy against bytes, MACs and latency (deploy.png and
+        out: A folder for the numbers (deploy.csv) and a plot of accuracy against bytes, MACs and latency (deploy.png and
             deploy.svg).
     """
     from fourfold.deploy import artifact

@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Classify images with an exported network: a line an image, the most likely classes with their probabilities.
 
-    Pictures of any mode become what the network was trained on, grey or RGB of 8 bits: they are turned as their EXIF says, of
+    Images of any mode become what the network was trained on, grey or RGB of 8 bits: they are turned as their EXIF says, of
     several frames the first is taken, and what is transparent becomes black.
 
     Args:

@@ -44,7 +44,7 @@ def command(
     Args:
         preset: An experiment of `fourfold presets`, or one of your own, such as roads.py.
         settings: A field of the spec and its values: train.learning_rate=3e-4,1e-3 or, with --optuna, a range low:high or
-            low:high:log. One value fixes a field. Once a field.
+            low:high:log. One value fixes a field. Name each field once.
         algebra: Algebras to find settings for.
         trials: Trials (seeds) of each point.
         level: The level whose accuracy counts (or the metric of another task), and to which every point is trained; 0 is dense.
