@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "fourfold"
 
-LATER = {"report"}
+LATER: set[str] = set()
 """Rooms whose text is not checked yet."""
 ROOMS = sorted(path.parent.name for path in SOURCE.glob("*/__init__.py") if path.parent.name not in LATER)
 

@@ -31,17 +31,17 @@ from fourfold.report.words import gap
 def test_a_verdict_names_a_gap_only_where_its_interval_excludes_zero(found: Experiment) -> None:
     said = verdict(found)
     (one,) = comparisons(found)
-    assert one.found is not None
-    assert (said.kind in ("ahead", "behind", "both")) is one.found.is_shown
-    for side in (one.found.ahead, one.found.behind):
+    assert one.by_parameters is not None
+    assert (said.kind in ("ahead", "behind", "both")) is one.by_parameters.is_shown
+    for side in (one.by_parameters.ahead, one.by_parameters.behind):
         if side is not None:
             assert side.gap.low is not None
             assert side.gap.high is not None
             assert side.gap.low * side.gap.high > 0
             assert f"{abs(side.gap.mean):.2f} points [" in said.text
-    if not one.found.is_shown:
+    if not one.by_parameters.is_shown:
         assert "points" not in said.text
-    assert said.trials == one.found.trials
+    assert said.trials == one.by_parameters.trials
 
 
 @pytest.mark.parametrize("found", ORDER, ids=lambda one: one.preset)
@@ -51,7 +51,7 @@ def test_bars_lie_exactly_where_all_intervals_exclude_zero(found: Experiment) ->
         band = gap_band(one, quantity)
         assert band is not None
         assert list(band.x) == sorted(band.x, reverse=True)
-        found_there = one.by_macs if quantity == "macs" else one.found
+        found_there = one.by_macs if quantity == "macs" else one.by_parameters
         assert found_there is not None
         assert bool(band.better) is (found_there.ahead is not None)
         assert bool(band.worse) is (found_there.behind is not None)
@@ -74,8 +74,8 @@ def test_where_two_networks_have_few_sizes_in_common_all_sizes_are_shown(tmp_pat
     (one,) = comparisons(found)
     shares = [point.fraction_of_real for curve in (one.real, one.curve) for point in curve.points]
     low, high = informative_span(one, "fraction_of_real")
-    assert one.found is not None
-    assert one.found.sizes[0] < 1.1 * one.found.sizes[-1]
+    assert one.by_parameters is not None
+    assert one.by_parameters.sizes[0] < 1.1 * one.by_parameters.sizes[-1]
     assert (low, high) == pytest.approx((min(shares), max(shares)))
 
 

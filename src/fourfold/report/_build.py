@@ -45,11 +45,11 @@ class Report:
     def lines(self, most: int = 8) -> list[str]:
         """Return what the report says in a few lines, the strongest evidence first."""
         count = len(self.experiments)
-        said = f"wrote {self.page}: {count} experiment{'' if count == 1 else 's'}, figures and tables beside it"
-        shown = strongest_first(self.experiments)[:most]
-        width = max(len(one.preset) for one in shown)
-        verdicts = [(one.preset, verdict(one)) for one in shown]
-        lines = [said, *(f"  {name:{width}}  {_trials(one.trials)}  {one.text}" for name, one in verdicts)]
+        heading = f"wrote {self.page}: {count} experiment{'' if count == 1 else 's'}, figures and tables beside it"
+        strongest = strongest_first(self.experiments)[:most]
+        width = max(len(one.preset) for one in strongest)
+        verdicts = [(one.preset, verdict(one)) for one in strongest]
+        lines = [heading, *(f"  {name:{width}}  {_trials(one.trials)}  {one.text}" for name, one in verdicts)]
         if count > most:
             lines.append(f"  and {count - most} more")
         return [*lines, *([count_sentence(self.judged)] if self.judged else [])]
@@ -80,37 +80,37 @@ def write_report(paths: Sequence[Path], out: Path, *, every_claim: bool = False)
         raise UserError(f"there are no runs in {where}; `fourfold run` makes some")
     if not any(run.rows for run in runs):
         raise UserError(f"no run in {where} has finished a level yet; there is nothing to report")
-    found = experiments(runs)
+    experiments_of_runs = experiments(runs)
     try:
         figures = out / "figures"
         figures.mkdir(parents=True, exist_ok=True)
-        for experiment, slug in zip(found, slugs(found), strict=True):
+        for experiment, slug in zip(experiments_of_runs, slugs(experiments_of_runs), strict=True):
             _write_figures(experiment, figures, slug)
-        _write(out / "tables.md", tables(found))
+        _write(out / "tables.md", tables(experiments_of_runs))
         for name, records in (("levels", level_records), ("summary", summary_records), ("gaps", gap_records)):
-            rows = [record for experiment in found for record in records(experiment)]
+            rows = [record for experiment in experiments_of_runs for record in records(experiment)]
             _write(out / f"{name}.csv", to_csv(rows))
-        classes = [record for experiment in found for record in class_records(experiment)]
+        classes = [record for experiment in experiments_of_runs for record in class_records(experiment)]
         if classes:
             _write(out / "classes.csv", to_csv(classes))
-        stability = [record for experiment in found for record in stability_records(experiment)]
+        stability = [record for experiment in experiments_of_runs for record in stability_records(experiment)]
         if stability:
             _write(out / "stability.csv", to_csv(stability))
-        judged = judge(found) if every_claim or concerns_claims(found) else ()
+        judged = judge(experiments_of_runs) if every_claim or concerns_claims(experiments_of_runs) else ()
         if judged:
             _write_claims(judged, out)
-        for path, text in pages(found, judged).items():
+        for path, text in pages(experiments_of_runs, judged).items():
             (out / path).parent.mkdir(exist_ok=True)
             _write(out / path, text)
     except OSError as error:
         raise UserError(f"cannot write the report to {out} ({error.strerror}); choose another --out") from error
-    return Report(page=out / "index.html", experiments=found, judged=tuple(judged))
+    return Report(page=out / "index.html", experiments=experiments_of_runs, judged=tuple(judged))
 
 
-def tables(found: Iterable[Experiment]) -> str:
+def tables(reported: Iterable[Experiment]) -> str:
     """Return all tables as Markdown, one section an experiment, the strongest evidence first."""
     parts = ["# Tables", "", MACS_NOTE, ""]
-    for experiment in strongest_first(found):
+    for experiment in strongest_first(reported):
         parts += [f"## {markdown(experiment.preset)}", "", " ".join(sentences(experiment)).replace("<", "\\<"), ""]
         classes = class_table(experiment)
         parts += [table.to_markdown() for table in (*([classes] if classes else []), *all_tables(experiment))]
@@ -164,7 +164,7 @@ def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
     if dots is not None:
         write("controls", draw_dot_plot(dots), dots.records())
     plots = (*accuracy_plots(experiment), *control_plots(experiment), *training_plots(experiment))
-    many = len(comparisons(experiment)) > 1  # variants are told apart in the panels of the findings, a panel each
+    many = len(comparisons(experiment)) > 1  # variants stand in the panels of the findings, a panel each
     for plot in plots if not many else (plot for plot in plots if plot.name in OF_MANY):
         write(plot.name, draw(plot), plot.records())
     heat = layer_plot(experiment)
@@ -173,5 +173,5 @@ def _write_figures(experiment: Experiment, folder: Path, slug: str) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a whole file or none of it, so that whoever reads the last report meanwhile is not disturbed."""
+    """Write a whole file or none of it, so that readers of the last report are not disturbed."""
     write_atomically(file, text.encode(errors="backslashreplace"))

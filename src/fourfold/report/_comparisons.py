@@ -18,7 +18,7 @@ class Comparison:
 
     curve: Curve
     real: Curve
-    found: Differences | None
+    by_parameters: Differences | None
     """By fraction of real; None where no trial has measured both at a common size."""
     _gaps: dict[tuple[Quantity, float], Interval | None] = field(default_factory=dict, repr=False, compare=False)
 
@@ -39,8 +39,8 @@ class Comparison:
         """Return the gap where both have a share of the dense real network's size; None where not both were measured."""
         if (quantity, share) not in self._gaps:
             size = self.size(share, quantity)
-            found = None if size is None else gap_at(self.curve.traces, self.real.traces, size, quantity)
-            self._gaps[quantity, share] = found
+            difference = None if size is None else gap_at(self.curve.traces, self.real.traces, size, quantity)
+            self._gaps[quantity, share] = difference
         return self._gaps[quantity, share]
 
 
@@ -52,7 +52,9 @@ def comparisons(experiment: Experiment) -> tuple[Comparison, ...]:
     """Return every ticket that has a real twin with it, in the order of the curves."""
     if experiment not in _KNOWN:
         twins = [(curve, real) for curve in experiment.tickets if (real := real_twin(curve, experiment)) is not None]
-        _KNOWN[experiment] = tuple(Comparison(curve=curve, real=real, found=differences(curve, real)) for curve, real in twins)
+        _KNOWN[experiment] = tuple(
+            Comparison(curve=curve, real=real, by_parameters=differences(curve, real)) for curve, real in twins
+        )
     return _KNOWN[experiment]
 
 

@@ -125,8 +125,8 @@ def curves(rows: Iterable[Row]) -> tuple[Curve, ...]:
         groups,
         key=lambda key: (key[0], key[2] != TICKET, order.index(key[1]) if key[1] in order else len(order), key[2], key[3]),
     )
-    seen: dict[tuple[str, str], int] = {}
-    found = []
+    variants: dict[tuple[str, str], int] = {}
+    result = []
     for key in keys:
         preset, algebra, control, run = key
         twins = sum(other[:3] == key[:3] for other in keys)
@@ -135,10 +135,10 @@ def curves(rows: Iterable[Row]) -> tuple[Curve, ...]:
             label += f", {control.replace('-', ' ').replace('_', ' ')}"
         if twins > 1:
             label += f" ({run.rpartition('-')[2]})"
-        variant = seen.get((preset, algebra), 0)
-        seen[preset, algebra] = variant + 1
-        found.append(_curve(groups[key], label, variant))
-    return tuple(found)
+        variant = variants.get((preset, algebra), 0)
+        variants[preset, algebra] = variant + 1
+        result.append(_curve(groups[key], label, variant))
+    return tuple(result)
 
 
 def _curve(rows: Sequence[Row], label: str, variant: int) -> Curve:
@@ -221,8 +221,8 @@ def _training(level: int, rows: Sequence[Row]) -> Training:
     ragged: dict[int, list[float]] = {}
     for epoch, value in (point for curve in curves for point in curve):
         ragged.setdefault(epoch, []).append(value)
-    found = sorted(ragged)
-    return Training(level=level, epochs=tuple(found), top1=tuple(Stat.of(ragged[epoch]) for epoch in found))
+    measured = sorted(ragged)
+    return Training(level=level, epochs=tuple(measured), top1=tuple(Stat.of(ragged[epoch]) for epoch in measured))
 
 
 def _layer(name: str, rows: Sequence[Row]) -> float:

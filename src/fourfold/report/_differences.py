@@ -71,18 +71,18 @@ def differences(curve: Curve, other: Curve, quantity: Quantity = "fraction_of_re
     if not measured:
         return None
     sizes, gaps = [sizes[index] for index in measured], gaps[:, measured]
-    found = [interval(column[~np.isnan(column)]) for column in gaps.T]
+    intervals = [interval(column[~np.isnan(column)]) for column in gaps.T]
     better = 1 if curve.metric.higher_is_better else -1
-    signs = [better * _sign(one) for one in found]
-    means = better * np.array([one.mean for one in found])
+    signs = [better * _sign(one) for one in intervals]
+    means = better * np.array([one.mean for one in intervals])
     return Differences(
-        trials=max(one.trials for one in found),
+        trials=max(one.trials for one in intervals),
         sizes=tuple(sizes),
-        gaps=tuple(found),
+        gaps=tuple(intervals),
         ahead_at=int((means > 0).sum()),
         behind_at=int((means < 0).sum()),
-        ahead=_side(1, signs, sizes, found, means),
-        behind=_side(-1, signs, sizes, found, means),
+        ahead=_side(1, signs, sizes, intervals, means),
+        behind=_side(-1, signs, sizes, intervals, means),
     )
 
 
@@ -95,20 +95,20 @@ def _sizes(curve: Curve, other: Curve, quantity: Quantity) -> list[float]:
     return sizes
 
 
-def _sign(found: Interval) -> int:
+def _sign(gap: Interval) -> int:
     """Return 1 or −1 where the whole interval is above or below zero, 0 where it holds zero or is not known."""
-    if found.low is None or found.high is None:
+    if gap.low is None or gap.high is None:
         return 0
-    return 1 if found.low > 0 else -1 if found.high < 0 else 0
+    return 1 if gap.low > 0 else -1 if gap.high < 0 else 0
 
 
-def _side(sign: int, signs: Sequence[int], sizes: Sequence[float], found: Sequence[Interval], means: Array) -> Side | None:
+def _side(sign: int, signs: Sequence[int], sizes: Sequence[float], gaps: Sequence[Interval], means: Array) -> Side | None:
     runs = [
         [index for index, _ in group] for value, group in groupby(enumerate(signs), key=lambda one: one[1]) if value == sign
     ]
-    shown = [run for run in runs if len(run) >= min(NEIGHBOURS, len(sizes))]
-    if not shown:
+    long_runs = [run for run in runs if len(run) >= min(NEIGHBOURS, len(sizes))]
+    if not long_runs:
         return None
-    largest = max((index for run in shown for index in run), key=lambda index: sign * means[index])
-    ranges = tuple((sizes[run[0]], sizes[run[-1]]) for run in shown)
-    return Side(ranges=ranges, at=sizes[largest], gap=found[largest])
+    largest = max((index for run in long_runs for index in run), key=lambda index: sign * means[index])
+    ranges = tuple((sizes[run[0]], sizes[run[-1]]) for run in long_runs)
+    return Side(ranges=ranges, at=sizes[largest], gap=gaps[largest])

@@ -76,8 +76,8 @@ def experiments(runs: Iterable[Run]) -> tuple[Experiment, ...]:
         groups.setdefault((spec.preset, spec.data.name, spec.model.name, _metric_of(run, runs)), []).append(run)
     return tuple(
         replace(
-            (found := _experiment(*key[:3], rows=tuple(row for run in group for row in run.rows))),
-            curves=_told_apart(found.curves, {run.id: run.spec for run in group}),
+            (base := _experiment(*key[:3], rows=tuple(row for run in group for row in run.rows))),
+            curves=_told_apart(base.curves, {run.id: run.spec for run in group}),
             specs={run.id: run.spec for run in group},
             failures={run.id: run.failures for run in group if run.failures},
             connectivity=tuple(row for run in group for row in run.connectivity),
@@ -132,8 +132,8 @@ def settings_told(spec: Spec, others: Iterable[Spec]) -> str | None:
     """
     own, fields = flat(spec), [flat(other) for other in others]
     differ = [name for name in own if any(other[name] != own[name] for other in fields)]
-    told = (f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ if own[name] is not None)
-    return ", ".join(told) if differ else None
+    settings = (f"{name.rpartition('.')[2].replace('_', ' ')} {own[name]}" for name in differ if own[name] is not None)
+    return ", ".join(settings) if differ else None
 
 
 def _experiment(preset: str, dataset: str, model: str, *, rows: tuple[Row, ...]) -> Experiment:

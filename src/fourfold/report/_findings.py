@@ -116,15 +116,15 @@ class Finding:
 
 def findings(experiment: Experiment) -> list[Finding]:
     """Return the figures of an experiment: of one pair equal parameters beside equal MACs, of several pairs a panel each."""
-    found, title = comparisons(experiment), verdict(experiment).text
+    twins, title = comparisons(experiment), verdict(experiment).text
     if not experiment.tickets:
         return []
     note = _note(experiment)
-    if not found:
+    if not twins:
         panel = _alone(experiment)
         return [Finding(name="verdict", title=title, subtitle=experiment.title, note=note, panels=(panel,))]
-    if len(found) == 1:
-        panels = (_panel(found[0], experiment, "fraction_of_real"), _panel(found[0], experiment, "macs"))
+    if len(twins) == 1:
+        panels = (_panel(twins[0], experiment, "fraction_of_real"), _panel(twins[0], experiment, "macs"))
         return [Finding(name="verdict", title=title, subtitle=experiment.title, note=note, panels=panels)]
     by_macs = verdict_on_variants(experiment, macs=True).text
     return [
@@ -133,32 +133,32 @@ def findings(experiment: Experiment) -> list[Finding]:
             title=title,
             subtitle=f"{experiment.title}, variant by variant at equal parameters",
             note=note,
-            panels=tuple(_panel(one, experiment, "fraction_of_real", of_many=True) for one in found),
+            panels=tuple(_panel(one, experiment, "fraction_of_real", of_many=True) for one in twins),
         ),
         Finding(
             name="verdict-macs",
             title=by_macs,
             subtitle=f"{experiment.title}, variant by variant at equal MACs",
             note=note.replace(f" {MACS_CAPTION}", ""),
-            panels=tuple(_panel(one, experiment, "macs", of_many=True) for one in found),
+            panels=tuple(_panel(one, experiment, "macs", of_many=True) for one in twins),
         ),
     ]
 
 
 def gap_band(one: Comparison, quantity: Shares) -> GapBand | None:
     """Return the gaps of a comparison by share of the dense real network; None without a common size."""
-    found = one.by_macs if quantity == "macs" else one.found
-    if found is None:
+    differences = one.by_macs if quantity == "macs" else one.by_parameters
+    if differences is None:
         return None
     unit = _unit(one.curve, quantity)
 
     def ranges(side: str) -> tuple[tuple[float, float], ...]:
-        shown = getattr(found, side)
-        return tuple((high / unit, low / unit) for high, low in shown.ranges) if shown else ()
+        part = getattr(differences, side)
+        return tuple((high / unit, low / unit) for high, low in part.ranges) if part else ()
 
     return GapBand(
-        x=tuple(size / unit for size in found.sizes),
-        gaps=found.gaps,
+        x=tuple(size / unit for size in differences.sizes),
+        gaps=differences.gaps,
         better=ranges("ahead"),
         worse=ranges("behind"),
         name=algebra_words(one.curve),
@@ -169,29 +169,29 @@ def gap_band(one: Comparison, quantity: Shares) -> GapBand | None:
 def informative_span(one: Comparison, quantity: Shares) -> tuple[float, float]:
     """Return the smallest and the largest size, as shares, that say something: both networks were measured, and one of them
     still has its task or a difference is shown. All sizes where that is too few for a figure."""
-    found, unit = one.by_macs if quantity == "macs" else one.found, _unit(one.curve, quantity)
-    if found is not None:
-        low, high = _smallest(one, found, quantity) / unit, found.sizes[0] / unit
+    differences, unit = one.by_macs if quantity == "macs" else one.by_parameters, _unit(one.curve, quantity)
+    if differences is not None:
+        low, high = _smallest(one, differences, quantity) / unit, differences.sizes[0] / unit
         if high >= NARROWEST * low:
             return low, high
     shares = [getattr(point, quantity) / unit for curve in (one.curve, one.real) for point in curve.points]
     return min(share for share in shares if share > 0), max(shares)
 
 
-def _smallest(one: Comparison, found: Differences, quantity: Shares) -> float:
+def _smallest(one: Comparison, differences: Differences, quantity: Shares) -> float:
     metric = one.curve.metric
     if not (metric.is_percent and metric.higher_is_better):
-        return found.sizes[-1]
+        return differences.sizes[-1]
     alive = [
         getattr(point, quantity)
         for curve in (one.curve, one.real)
         for point in curve.points
         if point.top1.mean >= LOST * max(other.top1.mean for other in curve.points)
     ]
-    shown = [low for side in (found.ahead, found.behind) if side is not None for _, low in side.ranges]
-    smallest = min([*alive, *shown])
+    ends = [low for side in (differences.ahead, differences.behind) if side is not None for _, low in side.ranges]
+    smallest = min([*alive, *ends])
     # One size more, so that the fall is seen to its foot.
-    return next((size for size in found.sizes if size < smallest), found.sizes[-1])
+    return next((size for size in differences.sizes if size < smallest), differences.sizes[-1])
 
 
 def _panel(one: Comparison, experiment: Experiment, quantity: Shares, *, of_many: bool = False) -> Panel:

@@ -33,11 +33,11 @@ def forecast(specs: Sequence[Spec], *, trials: int, out: Path, clock: Clock, wor
     for spec in specs:
         store, levels = RunStore.expecting(out, spec), figure_levels(spec)
         for trial in range(trials):
-            begun = len(store.rows(trial))
-            done += begun
+            num_done = len(store.rows(trial))
+            done += num_done
             if store.path.exists() and store.finished(trial):
                 continue
-            ahead = range(begun, max(levels, begun + 1))
+            ahead = range(num_done, max(levels, num_done + 1))
             left += len(ahead)
             seconds += sum(clock.level_seconds(spec, spec.prune.density(level)) for level in ahead)
     return Forecast(levels=left, levels_done=done, seconds=seconds / max(1, min(workers, trials * len(specs))))

@@ -26,7 +26,7 @@ WIDE, NARROW = 440, 380
 """Widths of a panel's drawing: of one or two panels, and of small multiples. Wider drawings have smaller type on a phone."""
 
 
-def _said(experiment: Experiment) -> Section:
+def _sentences(experiment: Experiment) -> Section:
     return Section(template="sentences", values={"sentences": sentences(experiment)})
 
 
@@ -123,7 +123,7 @@ between the figures and the tables; a builder returns None where rows have nothi
 
 BEFORE: tuple[Builder, ...] = (_failures, _findings, _controls)
 
-AFTER: tuple[Builder, ...] = (_said, _metrics, _tables, _explore, _how)
+AFTER: tuple[Builder, ...] = (_sentences, _metrics, _tables, _explore, _how)
 
 
 def sections(experiment: Experiment) -> list[Section]:
@@ -156,8 +156,8 @@ def _metric_cells(experiment: Experiment, curve: Curve, level: int, names: Seque
 def _run(run: str, experiment: Experiment) -> dict[str, Any]:
     """Return how one run was run, from its rows' provenance."""
     rows = [row for row in experiment.rows if row.run == run]
-    made = [row.provenance for row in rows]
-    versions = {f"{name} {version}" for one in made for name, version in one.versions.items()}
+    origins = [row.provenance for row in rows]
+    versions = {f"{name} {version}" for one in origins for name, version in one.versions.items()}
     spec = experiment.specs.get(run)
     label = next((curve.label for curve in experiment.tickets if curve.run == run), spec.model.algebra if spec else run)
     return {
@@ -165,10 +165,10 @@ def _run(run: str, experiment: Experiment) -> dict[str, Any]:
         "label": label,
         "trials": ", ".join(str(trial) for trial in sorted({row.trial for row in rows})) or NOT_RUN,
         "levels": len(rows),
-        "seconds": seconds(sum(one.seconds for one in made)),
-        "devices": sorted({one.device for one in made}) or [NOT_RUN],
+        "seconds": seconds(sum(one.seconds for one in origins)),
+        "devices": sorted({one.device for one in origins}) or [NOT_RUN],
         "versions": sorted(versions) or [NOT_RUN],
-        "finished": max((one.finished for one in made), default=NOT_RUN),
+        "finished": max((one.finished for one in origins), default=NOT_RUN),
     }
 
 

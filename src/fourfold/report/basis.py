@@ -42,7 +42,7 @@ class Basis:
     decides: bool
 
 
-def basis_of(spec: Spec | None, scale: float | None, asked: Spec, bf16_is_free: bool) -> Basis:
+def basis_of(spec: Spec | None, scale: float | None, preset_spec: Spec, bf16_is_free: bool) -> Basis:
     """Return how near an experiment is to a paper's.
 
     Args:
@@ -55,12 +55,12 @@ def basis_of(spec: Spec | None, scale: float | None, asked: Spec, bf16_is_free: 
         return Basis(words=f"scaled to {scale:g}", distance=3 - scale, decides=False)
     if spec is None:
         return Basis(words=OTHER_SETTINGS, distance=1, decides=False)
-    as_asked = replace(spec, stop=asked.stop)
-    if as_asked == asked:
+    as_asked = replace(spec, stop=preset_spec.stop)
+    if as_asked == preset_spec:
         return Basis(words=AS_PUBLISHED, distance=0, decides=True)
-    merged = _merged_levels(spec, asked)
+    merged = _merged_levels(spec, preset_spec)
     in_bf16 = spec.train.precision == "bf16"
-    if merged is None or replace(as_asked, prune=asked.prune, train=replace(spec.train, precision=None)) != asked:
+    if merged is None or replace(as_asked, prune=preset_spec.prune, train=replace(spec.train, precision=None)) != preset_spec:
         return Basis(words=OTHER_SETTINGS, distance=1, decides=False)
     departures = [_EVERY[merged]] if merged > 1 else []
     if in_bf16:
@@ -68,21 +68,21 @@ def basis_of(spec: Spec | None, scale: float | None, asked: Spec, bf16_is_free: 
     return Basis(words=", ".join(departures), distance=0.5, decides=bf16_is_free or not in_bf16)
 
 
-def _merged_levels(spec: Spec, asked: Spec) -> int | None:
+def _merged_levels(spec: Spec, preset_spec: Spec) -> int | None:
     """Return how many published levels one level prunes; None if it differs in more than that."""
-    if spec.prune == asked.prune:
+    if spec.prune == preset_spec.prune:
         return 1
-    if replace(spec.prune, fraction=asked.prune.fraction) != asked.prune:
+    if replace(spec.prune, fraction=preset_spec.prune.fraction) != preset_spec.prune:
         return None
-    density, kept = 1 - spec.prune.fraction, 1 - asked.prune.fraction
+    density, kept = 1 - spec.prune.fraction, 1 - preset_spec.prune.fraction
     return next((levels for levels in _EVERY if math.isclose(density, kept**levels, rel_tol=DENSITY_TOLERANCE)), None)
 
 
 def bf16_is_free(experiments: Sequence[Experiment]) -> bool:
     """Whether studies of precisions, of convolutions among them, show for every network that bf16 costs below half a point."""
     costs = bf16_gaps(experiments)
-    shown = [gap.low is not None and gap.low > -MOST_BF16_POINTS for _, gap in costs]
-    return all(shown) and any(curve.model.startswith(("conv", "resnet", "vgg")) for curve, _ in costs)
+    harmless = [gap.low is not None and gap.low > -MOST_BF16_POINTS for _, gap in costs]
+    return all(harmless) and any(curve.model.startswith(("conv", "resnet", "vgg")) for curve, _ in costs)
 
 
 def bf16_gaps(experiments: Sequence[Experiment]) -> list[tuple[Curve, Interval]]:

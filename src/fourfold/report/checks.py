@@ -89,11 +89,15 @@ def gap_above(fraction: float, points: float, stated: float) -> Check:
     """Quaternion is ahead by more than so many points at a fraction of real; says where the stated gap is reached first."""
 
     def measure(evidence: Evidence) -> Finding:
-        found = above(gap_at(evidence.quaternion, evidence.real, fraction), points, evidence, at(fraction))
+        finding_above = above(gap_at(evidence.quaternion, evidence.real, fraction), points, evidence, at(fraction))
         places, gaps = gaps_everywhere(evidence.quaternion, evidence.real)
         reached = [place for place, column in zip(places, gaps.T, strict=True) if np.nanmean(column) >= stated]
         where = f"+{stated:g} is first measured at {percent(reached[0])}" if reached else f"+{stated:g} is measured nowhere"
-        return found if found is NOT_MEASURED else Finding(**{**vars(found), "text": f"{found.text}; {where}"})
+        return (
+            finding_above
+            if finding_above is NOT_MEASURED
+            else Finding(**{**vars(finding_above), "text": f"{finding_above.text}; {where}"})
+        )
 
     return Check(criterion=f"quaternion is more than {points:g} points ahead {at(fraction)}", measure=measure)
 
@@ -103,23 +107,23 @@ def crosses_near(fraction: float, factor: float = 1.25) -> Check:
     low, high = fraction / factor, fraction * factor
 
     def measure(evidence: Evidence) -> Finding:
-        found = overtaking(evidence.quaternion, evidence.real)
-        if found is None:
+        crossing = overtaking(evidence.quaternion, evidence.real)
+        if crossing is None:
             return _never_ahead(evidence, low)
         verdict = UNDECIDED
         if evidence.of_means:
-            verdict = HOLDS if low <= found.at <= high else FAILS
-        elif found.dense_end is not None:
-            sparse_end = 0.0 if found.sparse_end is None else found.sparse_end
-            inside, outside = low <= sparse_end and found.dense_end <= high, found.dense_end < low or sparse_end > high
+            verdict = HOLDS if low <= crossing.at <= high else FAILS
+        elif crossing.dense_end is not None:
+            sparse_end = 0.0 if crossing.sparse_end is None else crossing.sparse_end
+            inside, outside = low <= sparse_end and crossing.dense_end <= high, crossing.dense_end < low or sparse_end > high
             verdict = HOLDS if inside else FAILS if outside else UNDECIDED
         return Finding(
             verdict=verdict,
-            text=f"the mean gap first exceeds zero {at(found.at)}",
-            estimate=100 * found.at,
-            low=None if found.sparse_end is None else 100 * found.sparse_end,
-            high=None if found.dense_end is None else 100 * found.dense_end,
-            trials=found.trials,
+            text=f"the mean gap first exceeds zero {at(crossing.at)}",
+            estimate=100 * crossing.at,
+            low=None if crossing.sparse_end is None else 100 * crossing.sparse_end,
+            high=None if crossing.dense_end is None else 100 * crossing.dense_end,
+            trials=crossing.trials,
         )
 
     return Check(criterion=f"quaternion overtakes real between {percent(high)} and {percent(low)}", measure=measure)
@@ -174,10 +178,10 @@ def stays_longer() -> Check:
     def measure(evidence: Evidence) -> Finding:
         ratios = []
         for ours, theirs in pairs(evidence.quaternion, evidence.real):
-            found, twin = survival([ours], COMPARABLE), survival([theirs], COMPARABLE)
-            if found is None or twin is None:
+            lost_by, twin = survival([ours], COMPARABLE), survival([theirs], COMPARABLE)
+            if lost_by is None or twin is None:
                 return NOT_MEASURED
-            ratios.append(float(np.log(twin.at / found.at)))
+            ratios.append(float(np.log(twin.at / lost_by.at)))
         if not ratios:
             return NOT_MEASURED
         logs = interval(ratios)
@@ -194,10 +198,10 @@ def ticket_beats(control: str) -> Check:
     """A quaternion ticket is ahead of one of its controls wherever that was trained; the dense network is no ticket."""
 
     def measure(evidence: Evidence) -> Finding:
-        found = evidence.controls.get(control, ())
+        rivals = evidence.controls.get(control, ())
         dense = max((trace.fraction_of_real[0] for trace in evidence.quaternion), default=1.0)
         pruned = math.nextafter(dense, 0)
-        return _everywhere(Evidence(quaternion=evidence.quaternion, real=found), pruned, sign=1, where=found)
+        return _everywhere(Evidence(quaternion=evidence.quaternion, real=rivals), pruned, sign=1, where=rivals)
 
     return Check(
         criterion=f"the quaternion ticket is ahead of its control `{control}` wherever that was trained, but dense",
@@ -205,10 +209,10 @@ def ticket_beats(control: str) -> Check:
     )
 
 
-def _below(found: Interval | None, bound: float, evidence: Evidence, where: str) -> Finding:
-    result = above(found, bound, evidence, where)
-    turned = {HOLDS: FAILS, FAILS: HOLDS, UNDECIDED: UNDECIDED}[result.verdict]
-    return result if found is None else finding(found, turned, where)
+def _below(gap: Interval | None, bound: float, evidence: Evidence, where: str) -> Finding:
+    result = above(gap, bound, evidence, where)
+    opposite = {HOLDS: FAILS, FAILS: HOLDS, UNDECIDED: UNDECIDED}[result.verdict]
+    return result if gap is None else finding(gap, opposite, where)
 
 
 def _everywhere(evidence: Evidence, fraction: float, *, sign: int, where: Traces = ()) -> Finding:
@@ -218,31 +222,31 @@ def _everywhere(evidence: Evidence, fraction: float, *, sign: int, where: Traces
     contradicts it and half of the intervals exclude a tie.
     """
     places, gaps = gaps_everywhere(evidence.quaternion, evidence.real, where=where)
-    found = []
+    result = []
     for place, column in zip(places, gaps.T, strict=True):
         accuracies = [accuracy_at(traces, place) for traces in (evidence.quaternion, evidence.real)]
         if place <= fraction and any(one is not None and one.mean >= ALIVE for one in accuracies):
-            found.append((place, interval(column[~np.isnan(column)])))
-    if not found:
+            result.append((place, interval(column[~np.isnan(column)])))
+    if not result:
         return NOT_MEASURED
-    ends = [sorted((sign * one.low, sign * one.high)) for _, one in found if one.low is not None and one.high is not None]
-    agree = sum(sign * one.mean > 0 or (sign < 0 and one.mean == 0) for _, one in found)
+    ends = [sorted((sign * one.low, sign * one.high)) for _, one in result if one.low is not None and one.high is not None]
+    agree = sum(sign * one.mean > 0 or (sign < 0 and one.mean == 0) for _, one in result)
     against, clear = sum(high < 0 for _, high in ends), sum(low > 0 for low, _ in ends)
     if evidence.of_means:
-        verdict = HOLDS if agree == len(found) else FAILS
-    elif 10 * against >= len(found):
+        verdict = HOLDS if agree == len(result) else FAILS
+    elif 10 * against >= len(result):
         verdict = FAILS
     else:
-        verdict = HOLDS if agree == len(found) and 2 * clear >= len(found) else UNDECIDED
-    place, worst = min(found, key=lambda pair: _best_for(pair[1], sign))
+        verdict = HOLDS if agree == len(result) and 2 * clear >= len(result) else UNDECIDED
+    place, worst = min(result, key=lambda pair: _best_for(pair[1], sign))
     side = "ahead" if sign > 0 else "not ahead"
-    return finding(worst, verdict, f"{at(place)}, most against it; {side} at {agree} of {len(found)} fractions")
+    return finding(worst, verdict, f"{at(place)}, most against it; {side} at {agree} of {len(result)} fractions")
 
 
-def _best_for(found: Interval, sign: int) -> float:
+def _best_for(gap: Interval, sign: int) -> float:
     """Return the end of an interval (the mean where there is none) that is best for a sign, times that sign."""
-    end = found.high if sign > 0 else found.low
-    return sign * (found.mean if end is None else end)
+    end = gap.high if sign > 0 else gap.low
+    return sign * (gap.mean if end is None else end)
 
 
 def _trials(evidence: Evidence) -> int:

@@ -21,7 +21,7 @@ NOTE = (
     "is refuted if one interval in ten contradicts it, and holds if no mean contradicts it and half of the intervals exclude "
     "a tie; intervals are for one fraction at a time. Rows whose levels prune several published levels at once decide too, "
     "and so do those trained in bf16 once the study of precisions shows that it costs less than half a point; the verdict "
-    "says so. Smaller experiments, and those of other settings, are told and decide nothing. Theirs: the papers' own curves, "
+    "says so. Smaller experiments, and those of other settings, are named and decide nothing. Theirs: the papers' own curves, "
     "put to the same criterion by their means, for they have no intervals. Gaps are quaternion minus real at equal fraction "
     "of real, in points."
 )
@@ -54,17 +54,17 @@ class Judged:
         return f"fourfold {self.claim.rows_from}" if self.ours.verdict == UNDECIDED else None
 
 
-def judge(found: Iterable[Experiment]) -> tuple[Judged, ...]:
+def judge(reported: Iterable[Experiment]) -> tuple[Judged, ...]:
     """Return every claim with its verdicts, in the order of the papers."""
-    experiments = list(found)
+    experiments = list(reported)
     free = bf16_is_free(experiments)
     return tuple(_judge(name, claim, experiments, free) for name, claim in CLAIMS.items())
 
 
-def concerns_claims(found: Iterable[Experiment]) -> bool:
+def concerns_claims(reported: Iterable[Experiment]) -> bool:
     """Whether any of the experiments is one that a claim is about."""
     about = {claim.preset for claim in CLAIMS.values()}
-    return any(unscaled(experiment.preset) in about for experiment in found)
+    return any(unscaled(experiment.preset) in about for experiment in reported)
 
 
 def count_sentence(judged: Sequence[Judged]) -> str:
@@ -133,14 +133,14 @@ def _judge(name: str, claim: Claim, experiments: Sequence[Experiment], bf16_is_f
     nothing = (Basis(words="", distance=0, decides=False), Finding(verdict=UNDECIDED, text=NOT_RUN))
     basis, ours = min(candidates, key=lambda one: (one[1].trials == 0, one[0].distance, -one[1].trials), default=nothing)
     if not basis.decides:
-        ours = replace(ours, verdict=UNDECIDED)  # one epoch can neither bear out nor refute what is said of forty
+        ours = replace(ours, verdict=UNDECIDED)  # one epoch can neither bear out nor refute a claim about forty
     theirs = claim.check.measure(published) if published else None
     return Judged(name=name, claim=claim, ours=ours, basis=basis.words, decides=basis.decides, theirs=theirs)
 
 
 def _evidence(claim: Claim, experiments: Sequence[Experiment], bf16_is_free: bool) -> Iterator[tuple[Basis, Evidence]]:
     """Yield what there is on a claim: how near it is to the paper's experiment, and the trials."""
-    asked = presets.get(claim.preset, algebra="quaternion")
+    preset_spec = presets.get(claim.preset, algebra="quaternion")
     for experiment in experiments:
         if unscaled(experiment.preset) != claim.preset:
             continue
@@ -153,19 +153,19 @@ def _evidence(claim: Claim, experiments: Sequence[Experiment], bf16_is_free: boo
                 real=twin.traces if twin else (),
                 controls={other.control: other.traces for other in experiment.curves if other.run == curve.run},
             )
-            yield basis_of(spec, scale, asked, bf16_is_free), evidence
+            yield basis_of(spec, scale, preset_spec, bf16_is_free), evidence
 
 
 def ours_in_words(one: Judged) -> str:
     """Return what our rows say on a claim: the finding, its interval, the number of trials, and whose experiment it is."""
     if not one.basis:
         return NOT_RUN
-    found = one.ours
-    parts = [found.text]
-    if found.low is not None or found.high is not None:
-        ends = ["…" if end is None else f"{end:.2f}".replace("-", "−") for end in (found.low, found.high)]
+    ours = one.ours
+    parts = [ours.text]
+    if ours.low is not None or ours.high is not None:
+        ends = ["…" if end is None else f"{end:.2f}".replace("-", "−") for end in (ours.low, ours.high)]
         parts.append(f"95 % interval {ends[0]} to {ends[1]}")
-    parts.append(f"{found.trials} trial{'' if found.trials == 1 else 's'}")
+    parts.append(f"{ours.trials} trial{'' if ours.trials == 1 else 's'}")
     if one.basis != AS_PUBLISHED:
         parts.append(one.basis)
     return "; ".join(parts)

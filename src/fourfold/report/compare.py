@@ -106,19 +106,19 @@ def changes(experiment: Experiment) -> dict[str, tuple[list[Any], Any]]:
     """Return what the runs change of the preset they are named after: by field, their values and the preset's."""
     if experiment.preset not in presets.PRESETS:
         return {}
-    found: dict[str, tuple[list[Any], Any]] = {}
+    departing: dict[str, tuple[list[Any], Any]] = {}
     for spec in experiment.specs.values():
         standard = flat(presets.get(experiment.preset, algebra=spec.model.algebra))
         for name, value in flat(spec).items():
-            if value != standard[name] and value not in found.setdefault(name, ([], standard[name]))[0]:
-                found[name][0].append(value)
-    return {name: change for name, change in found.items() if change[0]}
+            if value != standard[name] and value not in departing.setdefault(name, ([], standard[name]))[0]:
+                departing[name][0].append(value)
+    return {name: change for name, change in departing.items() if change[0]}
 
 
 def departures(experiment: Experiment) -> list[str]:
     """Return what the runs change of the preset they are named after, such as `train.epochs 2 (not 40)`."""
-    found = changes(experiment).items()
-    return [f"{name} {' and '.join(map(str, values))} (not {usual})" for name, (values, usual) in found]
+    differing = changes(experiment).items()
+    return [f"{name} {' and '.join(map(str, values))} (not {usual})" for name, (values, usual) in differing]
 
 
 def _difference(curve: Curve, other: Curve) -> tuple[list[float], list[float]]:

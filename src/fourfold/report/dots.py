@@ -80,11 +80,11 @@ def dot_plot(experiment: Experiment) -> DotPlot | None:
     """Return the controls of an experiment against their tickets; None where none has a size in common with its ticket."""
     tickets = {curve.run: curve for curve in experiment.tickets}
     controls = [curve for curve in experiment.controls if curve.run in tickets]
-    found = [(at, _dots(at, controls, tickets, experiment)) for at in SIZES]
-    most = max((len(dots) for _, dots in found), default=0)
+    by_size = [(at, _dots(at, controls, tickets, experiment)) for at in SIZES]
+    most = max((len(dots) for _, dots in by_size), default=0)
     if not most:
         return None
-    whole = [(at, dots) for at, dots in found if len(dots) >= 0.75 * most]
+    whole = [(at, dots) for at, dots in by_size if len(dots) >= 0.75 * most]
     panels = tuple(DotPanel(at=at, dots=tuple(dots)) for at, dots in _spread(whole))
     networks = dict.fromkeys((dot.network, dot.colour) for panel in panels for dot in panel.dots)
     return DotPlot(
@@ -106,8 +106,8 @@ def draw_dots(plot: DotPlot, panel: DotPanel, *, width: float = 400) -> Markup:
     parts = []
     for value in linear_ticks(low, high, 6):
         parts.append(element("line", x1=x(value), x2=x(value), y1=HEAD, y2=bottom, class_="grid" if value else "zero"))
-        said = f"{value:+.6g}".replace("-", "−") if value else "0"
-        parts.append(element("text", said, x=x(value), y=bottom + 16, text_anchor="middle"))
+        text = f"{value:+.6g}".replace("-", "−") if value else "0"
+        parts.append(element("text", text, x=x(value), y=bottom + 16, text_anchor="middle"))
     for index, control in enumerate(controls):
         top = HEAD + ROW * index
         if index:
@@ -120,21 +120,27 @@ def draw_dots(plot: DotPlot, panel: DotPanel, *, width: float = 400) -> Markup:
     title = f"Control minus ticket{f', {unit}' if unit else ''}"
     parts.append(element("text", title, x=width / 2, y=bottom + 34, text_anchor="middle", class_="t"))
     view = f"0 0 {width:g} {bottom + FOOT:g}"
-    said = f"Controls at {tick(percent, panel.at)} of the real parameters"
-    return element("svg", *parts, viewBox=view, role="img", class_="panel", aria_label=said)
+    text = f"Controls at {tick(percent, panel.at)} of the real parameters"
+    return element("svg", *parts, viewBox=view, role="img", class_="panel", aria_label=text)
 
 
 def _dot(dot: Dot, x: Scale, y: float, width: float) -> Markup:
-    found = dot.gap
-    known = found.low is not None and found.high is not None
-    holds_zero = not known or (found.low or 0) <= 0 <= (found.high or 0)
+    difference = dot.gap
+    known = difference.low is not None and difference.high is not None
+    holds_zero = not known or (difference.low or 0) <= 0 <= (difference.high or 0)
     parts = []
-    if found.low is not None and found.high is not None:
-        left, right = (min(max(x(end), 1), width - 1) for end in (found.low, found.high))
+    if difference.low is not None and difference.high is not None:
+        left, right = (min(max(x(end), 1), width - 1) for end in (difference.low, difference.high))
         parts.append(element("path", d=path([(left, y), (right, y)]), class_="line"))
-    parts.append(element("circle", cx=x(found.mean), cy=y, r=3.6, class_="hollow" if holds_zero else "dot"))
-    interval = f" [{gap(found.low)}, {gap(found.high)}]" if found.low is not None and found.high is not None else ""
-    parts.append(element("title", f"{dot.network}, {dot.control}: {gap(found.mean)}{interval} ({found.trials} trials)"))
+    parts.append(element("circle", cx=x(difference.mean), cy=y, r=3.6, class_="hollow" if holds_zero else "dot"))
+    interval = (
+        f" [{gap(difference.low)}, {gap(difference.high)}]"
+        if difference.low is not None and difference.high is not None
+        else ""
+    )
+    parts.append(
+        element("title", f"{dot.network}, {dot.control}: {gap(difference.mean)}{interval} ({difference.trials} trials)")
+    )
     return element("g", *parts, style=colour(dot.colour))
 
 
@@ -142,8 +148,8 @@ def _dots(at: float, controls: Sequence[Curve], tickets: dict[str, Curve], exper
     dots = []
     for curve in controls:
         ticket = tickets[curve.run]
-        found = gap_at(curve.traces, ticket.traces, at)
-        if found is None:
+        difference = gap_at(curve.traces, ticket.traces, at)
+        if difference is None:
             continue
         variant = variant_words(ticket, experiment)
         name = ALGEBRAS.get(ticket.algebra, ticket.algebra)
@@ -153,18 +159,18 @@ def _dots(at: float, controls: Sequence[Curve], tickets: dict[str, Curve], exper
                 network=f"{name}, {variant}" if variant else name,
                 run=curve.run,
                 colour=COLOURS.get(ticket.algebra, OTHER),
-                gap=found,
+                gap=difference,
             )
         )
     return dots
 
 
-def _spread(found: Sequence[tuple[float, list[Dot]]]) -> list[tuple[float, list[Dot]]]:
+def _spread(by_size: Sequence[tuple[float, list[Dot]]]) -> list[tuple[float, list[Dot]]]:
     """Return at most three sizes, the first and the last among them."""
-    if len(found) <= MOST_PANELS:
-        return list(found)
-    step = (len(found) - 1) / (MOST_PANELS - 1)
-    return [found[round(step * index)] for index in range(MOST_PANELS)]
+    if len(by_size) <= MOST_PANELS:
+        return list(by_size)
+    step = (len(by_size) - 1) / (MOST_PANELS - 1)
+    return [by_size[round(step * index)] for index in range(MOST_PANELS)]
 
 
 def _bounds(ends: Sequence[float], means: Sequence[float]) -> tuple[float, float]:
@@ -179,13 +185,13 @@ def _title(panels: Sequence[DotPanel], metric: Metric) -> str:
     """Return how many controls are shown to be worse than their tickets at the smallest size."""
     last = panels[-1]
     better = 1 if metric.higher_is_better else -1
-    worse = [dot for dot in last.dots if _shown(dot, -better)]
-    ahead = [dot for dot in last.dots if _shown(dot, better)]
+    worse = [dot for dot in last.dots if _excludes_zero(dot, -better)]
+    ahead = [dot for dot in last.dots if _excludes_zero(dot, better)]
     more = f", {len(ahead)} to be better" if ahead else ""
     counted = f"{len(worse)} of {len(last.dots)} controls are shown to be worse than their tickets{more}"
     return f"At {tick(percent, last.at)} of the real parameters {counted}"
 
 
-def _shown(dot: Dot, sign: int) -> bool:
+def _excludes_zero(dot: Dot, sign: int) -> bool:
     low, high = dot.gap.low, dot.gap.high
     return low is not None and high is not None and (low > 0 if sign > 0 else high < 0)

@@ -67,28 +67,28 @@ def published_trace(curve: PublishedCurve) -> Trace:
     )
 
 
-def above(found: Interval | None, bound: float, evidence: Evidence, where: str, unit: str = "points") -> Finding:
+def above(value: Interval | None, bound: float, evidence: Evidence, where: str, unit: str = "points") -> Finding:
     """Return whether a quantity is above a bound: its whole interval must be, or be below for the claim to fail."""
-    if found is None:
+    if value is None:
         return NOT_MEASURED
     verdict = UNDECIDED
     if evidence.of_means:
-        verdict = HOLDS if found.mean > bound else FAILS
-    elif found.low is not None and found.high is not None:
-        verdict = HOLDS if found.low > bound else FAILS if found.high < bound else UNDECIDED
-    return finding(found, verdict, where, unit)
+        verdict = HOLDS if value.mean > bound else FAILS
+    elif value.low is not None and value.high is not None:
+        verdict = HOLDS if value.low > bound else FAILS if value.high < bound else UNDECIDED
+    return finding(value, verdict, where, unit)
 
 
-def finding(found: Interval, verdict: Verdict, where: str, unit: str = "points") -> Finding:
+def finding(value: Interval, verdict: Verdict, where: str, unit: str = "points") -> Finding:
     """Return a finding on one number, its interval said."""
-    number = gap(found.mean) if unit == "points" else f"{found.mean:.2f}"
+    number = gap(value.mean) if unit == "points" else f"{value.mean:.2f}"
     return Finding(
         verdict=verdict,
         text=f"{number} {unit} {where}",
-        estimate=found.mean,
-        low=found.low,
-        high=found.high,
-        trials=found.trials,
+        estimate=value.mean,
+        low=value.low,
+        high=value.high,
+        trials=value.trials,
     )
 
 

@@ -72,7 +72,7 @@ def _curve(curve: Curve, experiment: Experiment) -> dict[str, Any]:
             ]
             for point in curve.points
         ],
-        # Only tickets have charts of their training and layers; of a control they would be bytes that nobody sees.
+        # Only tickets have charts of their training and layers; of a control they would be bytes that are never drawn.
         "training": [_training(training, curve.metric) for training in _levels(curve.training)] if is_ticket else [],
         "layers": {
             name: [None if math.isnan(value) else _digits(value) for value in values] for name, values in curve.layers.items()

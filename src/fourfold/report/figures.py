@@ -245,8 +245,8 @@ def _cells(axes: Axes, curve: Any, norm: LogNorm, levels: int, *, numbers: bool)
     for index, point in enumerate(curve.points):
         grid[:, point.level] = [curve.layers[name][index] for name in names]
     floor = float(norm.vmin or 0)
-    shown = np.where(grid == 0, floor, grid)
-    axes.imshow(shown, norm=norm, cmap="YlGnBu", aspect="auto", interpolation="nearest")
+    visible = np.where(grid == 0, floor, grid)
+    axes.imshow(visible, norm=norm, cmap="YlGnBu", aspect="auto", interpolation="nearest")
     axes.set_facecolor("white")
     axes.tick_params(length=0, labelsize=7.5)
     axes.spines[:].set_visible(False)
@@ -255,7 +255,7 @@ def _cells(axes: Axes, curve: Any, norm: LogNorm, levels: int, *, numbers: bool)
     axes.set_yticks(range(0, len(names), step), [plain_text(_shorten(name)) for name in names[::step]])
     if not numbers:
         return
-    dark = np.asarray(norm(shown)) > 0.6
+    dark = np.asarray(norm(visible)) > 0.6
     for (row, column), value in np.ndenumerate(grid):
         if np.isnan(value):
             continue

@@ -119,8 +119,10 @@ def _values(axes: Axes, panel: Panel) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if panel.reference is not None:
         axes.axhline(panel.reference, color=COLOURS["real"][0], linewidth=0.9, linestyle=(0, (2, 3)))
-        said = f"dense real {panel.metric.text(panel.reference)}"
-        axes.annotate(said, (0, panel.reference), (4, -9), ("axes fraction", "data"), "offset points", fontsize=7.5, color=GREY)
+        label = f"dense real {panel.metric.text(panel.reference)}"
+        axes.annotate(
+            label, (0, panel.reference), (4, -9), ("axes fraction", "data"), "offset points", fontsize=7.5, color=GREY
+        )
     for line in panel.lines:
         _line(axes, line)
     axes.text(0.015, 0.03, plain_text(panel.metric.axis), transform=axes.transAxes, fontsize=8, color=GREY)
@@ -203,13 +205,13 @@ def _dots(axes: Axes, panel: DotPanel, controls: Sequence[str], plot: DotPlot) -
     names = [name for name, _ in plot.networks]
     for dot in panel.dots:
         offset = (names.index(dot.network) - (len(names) - 1) / 2) * 0.3
-        y, found = controls.index(dot.control) + offset, dot.gap
-        known = found.low is not None and found.high is not None
-        if found.low is not None and found.high is not None:
-            axes.plot((found.low, found.high), (y, y), color=dot.colour[0], linewidth=1.4)
-        holds_zero = not known or (found.low or 0) <= 0 <= (found.high or 0)
+        y, difference = controls.index(dot.control) + offset, dot.gap
+        known = difference.low is not None and difference.high is not None
+        if difference.low is not None and difference.high is not None:
+            axes.plot((difference.low, difference.high), (y, y), color=dot.colour[0], linewidth=1.4)
+        holds_zero = not known or (difference.low or 0) <= 0 <= (difference.high or 0)
         face = "white" if holds_zero else dot.colour[0]
-        axes.plot(found.mean, y, "o", markersize=4.5, markeredgecolor=dot.colour[0], markerfacecolor=face)
+        axes.plot(difference.mean, y, "o", markersize=4.5, markeredgecolor=dot.colour[0], markerfacecolor=face)
     axes.set_yticks(range(len(controls)), controls)
     axes.set_ylim(len(controls) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

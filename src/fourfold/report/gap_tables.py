@@ -14,7 +14,7 @@ from fourfold.report.tables import Record, Table, level_table, summary_table
 from fourfold.report.words import MISSING, capital, count, crossing_interval, difference_words, gap, metric_words, percent, size
 
 OPERATING_POINTS = (1.0, 0.5, 0.25, 0.125, 0.06, 0.03, 0.01, 0.003)
-"""Fractions of the dense real network at which gaps are said."""
+"""Fractions of the dense real network at which tables have gaps."""
 
 LOSSES = (1.0, 2.0, 5.0)
 """Points of accuracy that a network may lose on itself dense."""
@@ -61,10 +61,15 @@ def all_tables(experiment: Experiment) -> list[Table]:
 def gap_table(experiment: Experiment) -> Table | None:
     """Return the gaps of tickets to their real twins and to their own controls; None where nothing can be compared."""
     rows = []
-    for curve, other, at, found in _gaps(experiment):
-        if any(one is not None for one in found.values()):
+    for curve, other, at, by_quantity in _gaps(experiment):
+        if any(one is not None for one in by_quantity.values()):
             rows.append(
-                (curve.label, other.label, percent(at), *(_cell(found[quantity], curve.metric) for quantity in _QUANTITIES))
+                (
+                    curve.label,
+                    other.label,
+                    percent(at),
+                    *(_cell(by_quantity[quantity], curve.metric) for quantity in _QUANTITIES),
+                )
             )
     if not rows:
         return None
@@ -88,8 +93,8 @@ def gap_records(experiment: Experiment) -> list[Record]:
             "gap_high_95": one.high,
             "trials": one.trials,
         }
-        for curve, other, at, found in _gaps(experiment)
-        for quantity, one in found.items()
+        for curve, other, at, by_quantity in _gaps(experiment)
+        for quantity, one in by_quantity.items()
         if one is not None
     ]
 
@@ -100,8 +105,8 @@ def survival_table(experiment: Experiment) -> Table | None:
     for curve in experiment.tickets:
         real = curve if curve.algebra == "real" else real_twin(curve, experiment)
         for points in LOSSES if curve.dense is not None else ():
-            found = survival([trace for trace in curve.traces if trace.density[0] == 1], points)
-            rows.append((curve.label, f"{points:g}", *_survival_cells(curve, real, found)))
+            crossing = survival([trace for trace in curve.traces if trace.density[0] == 1], points)
+            rows.append((curve.label, f"{points:g}", *_survival_cells(curve, real, crossing)))
     columns = ("Network", "Points lost", "At fraction of real", "Stored before", "Smaller", "MACs before", "Fewer")
     note = survival_note(experiment.metric)
     return Table(title="Compression", columns=columns, rows=tuple(rows), note=note) if rows else None
@@ -122,11 +127,11 @@ def _gaps(experiment: Experiment) -> Iterator[tuple[Curve, Curve, float, dict[Qu
                     "stored_bytes": at * dense.stored_bytes if dense else None,
                     "macs": at * curve.macs_real,
                 }
-                found = {
+                by_quantity = {
                     quantity: None if place is None else gap_at(curve.traces, other.traces, place, quantity)
                     for quantity, place in sizes.items()
                 }
-                yield curve, other, at, found
+                yield curve, other, at, by_quantity
 
 
 def _cell(difference: Interval | None, metric: Metric) -> str:
@@ -137,15 +142,15 @@ def _cell(difference: Interval | None, metric: Metric) -> str:
     return f"{gap(difference.mean, metric)} [{gap(difference.low, metric)}, {gap(difference.high, metric)}]"
 
 
-def _survival_cells(curve: Curve, real: Curve | None, found: Crossing | None) -> tuple[str, ...]:
+def _survival_cells(curve: Curve, real: Curve | None, crossing: Crossing | None) -> tuple[str, ...]:
     end = min(curve.points, key=lambda point: point.fraction_of_real)
-    if found is None:
+    if crossing is None:
         last, where = end, f"below {percent(end.fraction_of_real)}"
     else:
         last = min(
-            (point for point in curve.points if point.fraction_of_real >= found.at), key=lambda point: point.fraction_of_real
+            (point for point in curve.points if point.fraction_of_real >= crossing.at), key=lambda point: point.fraction_of_real
         )
-        where = f"{percent(found.at)} {crossing_interval(found)}".strip()
+        where = f"{percent(crossing.at)} {crossing_interval(crossing)}".strip()
     dense = real.dense if real else None
     smaller = MISSING if dense is None else f"{dense.stored_bytes / last.stored_bytes:.1f} ×"
     fewer = f"{curve.macs_real / last.macs:.1f} ×" if last.macs else MISSING

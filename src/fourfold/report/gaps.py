@@ -31,16 +31,16 @@ def read(trace: Trace, size: float, quantity: Quantity = "fraction_of_real") -> 
 
 def read_all(trace: Trace, sizes: Sequence[float], quantity: Quantity = "fraction_of_real") -> Array:
     """Return a trial's values at several sizes, each as `read` does."""
-    wanted = np.asarray(sizes, dtype=np.float64)
+    sizes_read = np.asarray(sizes, dtype=np.float64)
     places, values = np.array(getattr(trace, quantity)[::-1], dtype=np.float64), np.array(trace.top1[::-1])
     some_left = places > 0  # a network without any MACs left has no place on a logarithmic axis
     places, values = places[some_left], values[some_left]
-    if not len(places) or not len(wanted):
-        return np.full(len(wanted), np.nan)
-    inside = (places[0] / AT_END <= wanted) & (wanted <= places[-1] * AT_END)
-    found = np.full(len(wanted), np.nan)
-    found[inside] = np.interp(np.log(wanted[inside]), np.log(places), values)
-    return found
+    if not len(places) or not len(sizes_read):
+        return np.full(len(sizes_read), np.nan)
+    inside = (places[0] / AT_END <= sizes_read) & (sizes_read <= places[-1] * AT_END)
+    result = np.full(len(sizes_read), np.nan)
+    result[inside] = np.interp(np.log(sizes_read[inside]), np.log(places), values)
+    return result
 
 
 def accuracy_at(traces: Traces, size: float, quantity: Quantity = "fraction_of_real") -> Interval | None:

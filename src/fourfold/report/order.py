@@ -9,9 +9,9 @@ from fourfold.report.compare import departures
 from fourfold.report.scaling import scale_of
 
 
-def strongest_first(found: Iterable[Experiment]) -> list[Experiment]:
+def strongest_first(experiments: Iterable[Experiment]) -> list[Experiment]:
     """Return experiments of more paired trials first; then whole presets, shown differences, names."""
-    return sorted(found, key=_rank)
+    return sorted(experiments, key=_rank)
 
 
 def shows_a_difference(experiment: Experiment) -> bool:
@@ -20,12 +20,12 @@ def shows_a_difference(experiment: Experiment) -> bool:
 
 
 def _rank(experiment: Experiment) -> tuple[int, int, bool, bool, str]:
-    found = _differences(experiment)
-    paired = max((one.trials for one in found), default=0)
+    differences = _differences(experiment)
+    paired = max((one.trials for one in differences), default=0)
     is_reduced = scale_of(experiment.preset) is not None or bool(departures(experiment))
     trials = max((curve.most_trials for curve in experiment.tickets), default=0)
-    return -paired, -trials, is_reduced, not any(one.is_shown for one in found), experiment.preset
+    return -paired, -trials, is_reduced, not any(one.is_shown for one in differences), experiment.preset
 
 
 def _differences(experiment: Experiment) -> list[Differences]:
-    return [one.found for one in comparisons(experiment) if one.found is not None]
+    return [one.by_parameters for one in comparisons(experiment) if one.by_parameters is not None]

@@ -24,7 +24,7 @@ COLUMNS: tuple[tuple[str, float, Quantity], ...] = (
     ("3 % of bytes", 0.03, "stored_bytes"),
     ("3 % of MACs", 0.03, "macs"),
 )
-"""Where gaps are said: the words, the share of the dense real network, and of what."""
+"""Where the overview has gaps: the words, the share of the dense real network, and of what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,13 @@ class Entry:
     failures: int
 
 
-def entries(found: Sequence[Experiment], hrefs: Sequence[str]) -> list[Entry]:
+def entries(experiments: Sequence[Experiment], hrefs: Sequence[str]) -> list[Entry]:
     """Return the overview of experiments in the order that they come in, each with the address of its page."""
-    return [_entry(experiment, href) for experiment, href in zip(found, hrefs, strict=True)]
+    return [_entry(experiment, href) for experiment, href in zip(experiments, hrefs, strict=True)]
 
 
 def _entry(experiment: Experiment, href: str) -> Entry:
-    said, main = verdict(experiment), main_comparison(experiment)
+    judged, main = verdict(experiment), main_comparison(experiment)
     several = len(comparisons(experiment)) > 1
     band = gap_band(main, "fraction_of_real") if main else None
     study = next((study for name, study in STUDIES.items() if experiment.preset.endswith(f"-{name}")), None)
@@ -76,9 +76,9 @@ def _entry(experiment: Experiment, href: str) -> Entry:
         title=experiment.title,
         question=study.question if study else "",
         basis=basis_words(experiment),
-        trials=said.trials,
-        verdict=said,
-        word=KIND_WORDS[said.kind],
+        trials=judged.trials,
+        verdict=judged,
+        word=KIND_WORDS[judged.kind],
         compared=heading(main, experiment) if main and several else "",
         detail=largest_gap(main) if main and several else "",
         cells=tuple(_cells(main)) if main else (),
@@ -90,19 +90,19 @@ def _entry(experiment: Experiment, href: str) -> Entry:
 def _cells(main: Comparison) -> list[Cell]:
     cells = []
     for column, share, quantity in COLUMNS:
-        found = main.gap(share, quantity)
-        if found is None:
+        difference = main.gap(share, quantity)
+        if difference is None:
             cells.append(Cell(column=column, mean="–", interval="", side=""))
         else:
-            cells.append(Cell(column=column, mean=gap(found.mean, main.curve.metric), **_interval(found, main)))
+            cells.append(Cell(column=column, mean=gap(difference.mean, main.curve.metric), **_interval(difference, main)))
     return cells
 
 
-def _interval(found: Interval, main: Comparison) -> dict[str, Any]:
+def _interval(gap_there: Interval, main: Comparison) -> dict[str, Any]:
     metric = main.curve.metric
-    if found.low is None or found.high is None:
-        return {"interval": "one trial" if found.trials == 1 else "", "side": ""}
-    text = f"{gap(found.low, metric)} to {gap(found.high, metric)}"
-    better = found.low > 0 if metric.higher_is_better else found.high < 0
-    worse = found.high < 0 if metric.higher_is_better else found.low > 0
+    if gap_there.low is None or gap_there.high is None:
+        return {"interval": "one trial" if gap_there.trials == 1 else "", "side": ""}
+    text = f"{gap(gap_there.low, metric)} to {gap(gap_there.high, metric)}"
+    better = gap_there.low > 0 if metric.higher_is_better else gap_there.high < 0
+    worse = gap_there.high < 0 if metric.higher_is_better else gap_there.low > 0
     return {"interval": text, "side": "ahead" if better else "behind" if worse else ""}

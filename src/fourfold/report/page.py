@@ -25,13 +25,13 @@ FOLDER = "experiments"
 """Where the pages of experiments lie, beside the overview."""
 
 
-def pages(found: Sequence[Experiment], judged: Sequence[Judged] = ()) -> dict[str, str]:
+def pages(experiments: Sequence[Experiment], judged: Sequence[Judged] = ()) -> dict[str, str]:
     """Return the HTML of every page by its path, `index.html` first: the strongest evidence first, with claims if any were
     judged. A report of one experiment is that experiment's page.
 
     The same experiments give the same pages, in whatever order they come.
     """
-    by_name = sorted(found, key=lambda one: (one.preset, one.dataset, one.model, one.metric.name, one.metric.label))
+    by_name = sorted(experiments, key=lambda one: (one.preset, one.dataset, one.model, one.metric.name, one.metric.label))
     names = dict(zip(map(id, by_name), slugs(by_name), strict=True))
     ordered = strongest_first(by_name)
     claims = _claims(judged)
@@ -61,9 +61,9 @@ def _experiment_page(experiment: Experiment, claims: dict[str, Any], home: str |
     )
 
 
-def _frame(found: Sequence[Experiment]) -> dict[str, Any]:
+def _frame(experiments: Sequence[Experiment]) -> dict[str, Any]:
     """Return what every page has: its style, its scripts, and how many rows it is made of."""
-    rows = [row for experiment in found for row in experiment.rows]
+    rows = [row for experiment in experiments for row in experiment.rows]
     return {
         "style": _asset("page.css"),
         "theme": _asset("theme.js"),

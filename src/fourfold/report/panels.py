@@ -116,18 +116,18 @@ def _upper(panel: Panel, labels: list[str], x: Scale, box: Box) -> list[Markup]:
         place = y(panel.reference)
         parts.append(element("line", x1=box.left, x2=box.right, y1=place, y2=place, class_="ref"))
         below = place + 13 if panel.metric.higher_is_better else place - 5
-        said = f"dense real {panel.metric.text(panel.reference)}"
-        parts.append(element("text", said, x=box.left + 4, y=below, class_="t"))
-    drawn = [_line(line, x, y, box) for line in panel.lines]
-    parts.append(_clipped(box, drawn))
+        words = f"dense real {panel.metric.text(panel.reference)}"
+        parts.append(element("text", words, x=box.left + 4, y=below, class_="t"))
+    lines = [_line(line, x, y, box) for line in panel.lines]
+    parts.append(_clipped(box, lines))
     ours = [line for line in panel.lines if not line.published]
     ends = [_end(line, panel.span, y) for line in ours]
     places = spread([min(max(end, box.top + 4), box.bottom) for end in ends], 13, box.top + 4, box.bottom)
     for line, label, place in zip(ours, labels, places, strict=True):
         parts.append(_word(label, line, box.right + 7, place + 4, "b"))
     parts += [_published_word(line, panel.span, x, y, box) for line in panel.lines if line.published]
-    said = panel.metric.axis
-    parts.append(element("text", said, x=box.left + 4, y=box.bottom - 6, class_="t"))
+    words = panel.metric.axis
+    parts.append(element("text", words, x=box.left + 4, y=box.bottom - 6, class_="t"))
     return parts
 
 
@@ -192,8 +192,8 @@ def _lower(band: GapBand, metric: Metric, span: tuple[float, float], x: Scale, b
     for value in linear_ticks(low, high, 4):
         if value:
             parts.append(element("line", x1=box.left, x2=box.right, y1=y(value), y2=y(value), class_="grid"))
-        said = signed(value)
-        parts.append(element("text", said, x=box.left - 6, y=y(value) + 4, text_anchor="end"))
+        label = signed(value)
+        parts.append(element("text", label, x=box.left - 6, y=y(value) + 4, text_anchor="end"))
     parts.append(_clipped(box, _band(band, x, y)))
     parts.append(element("line", x1=box.left, x2=box.right, y1=y(0), y2=y(0), class_="zero"))
     unit = "points" if metric.is_percent else metric.unit
@@ -213,23 +213,23 @@ def _band(band: GapBand, x: Scale, y: Scale) -> list[Markup]:
     has_interval = any(one.low is not None for one in band.gaps)
     parts = [element("path", d=path([*upper, *lower]) + "Z", class_="band")] if has_interval else []
     parts.append(element("path", d=path(at), class_="line" if has_interval else "line pub"))
-    drawn = [element("g", *parts, style=colour(band.colour))]
+    parts_of_band = [element("g", *parts, style=colour(band.colour))]
     for ranges, pair in ((band.better, band.colour), (band.worse, COLOURS["real"])):
         for big, small in ranges:
             ends = sorted((x(big), x(small)))
             wide = max(ends[1] - ends[0], 4.0)
-            drawn.append(
+            parts_of_band.append(
                 element("rect", x=ends[0], y=y(0) - 2.5, width=wide, height=5, rx=2, style=f"{colour(pair)};fill:var(--c)")
             )
-    return drawn
+    return parts_of_band
 
 
-def _clipped(box: Box, drawn: list[Markup]) -> Markup:
+def _clipped(box: Box, parts: list[Markup]) -> Markup:
     """Return parts in an SVG within the SVG, which cuts off what lies outside, and needs no name that pages might share."""
     wide, tall = box.right - box.left + 4, box.bottom - box.top + 4
     left, top = box.left - 2, box.top - 2
     view = f"{left:g} {top:g} {wide:g} {tall:g}"
-    return element("svg", *drawn, x=left, y=top, width=wide, height=tall, viewBox=view)
+    return element("svg", *parts, x=left, y=top, width=wide, height=tall, viewBox=view)
 
 
 def line_label(line: Line) -> str:

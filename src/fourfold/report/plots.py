@@ -88,7 +88,7 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
     ours = [by_level(curve, experiment, "fraction_of_real") for curve in curves]
     behind = [by_paper(curve.label, curve.algebra, curve.points, curve.trials) for curve in experiment.published]
     macs = [by_level(curve, experiment, "macs") for curve in curves]
-    said, said_by_macs = verdict(experiment).text, verdict(experiment, macs=True).text
+    finding_text, said_by_macs = verdict(experiment).text, verdict(experiment, macs=True).text
     against = f"{experiment.title}: {_measure(experiment)} against"
     by_macs = Plot(
         name="accuracy-macs",
@@ -109,7 +109,7 @@ def accuracy_plots(experiment: Experiment) -> list[Plot]:
         x_label=f"{_FRACTION} (log scale; {_SIDES})",
         note=note,
         series=(*behind, *ours),
-        finding=said,
+        finding=finding_text,
     )
     linear = replace(logarithmic, name="accuracy-linear", logarithmic=False, x_label=f"{_FRACTION} (linear scale; {_SIDES})")
     return [logarithmic, linear, by_macs]
@@ -156,12 +156,12 @@ def training_plots(experiment: Experiment) -> list[Plot]:
         )
     for curve in experiment.tickets:
         levels = _spread([training.level for training in curve.training if training.epochs])
-        shown = []
+        chosen = []
         for position, level in enumerate(levels):
             point = next(point for point in curve.points if point.level == level)
             label = f"level {level}: density {percent(point.density)}"
-            shown.append(by_epoch(curve, level, label, shade(position, len(levels))))
-        series = [one for one in shown if one is not None]
+            chosen.append(by_epoch(curve, level, label, shade(position, len(levels))))
+        series = [one for one in chosen if one is not None]
         if series:
             plots.append(
                 Plot(

@@ -74,7 +74,7 @@ def published_curves(dataset: str, model: str, preset: str = "") -> tuple[Publis
     name = MODELS.get(model)
     if unscaled(preset).endswith(EARLY_STOPPING):
         name = f"{name} (early stopping)"
-    found = [
+    known = [
         PublishedCurve(
             dataset=dataset,
             model=model,
@@ -87,4 +87,4 @@ def published_curves(dataset: str, model: str, preset: str = "") -> tuple[Publis
         for curve in _file()["curves"]
         if (curve["dataset"], curve["model"]) == (DATASETS.get(dataset), name)
     ]
-    return tuple(sorted(found, key=lambda curve: curve.algebra != "real"))
+    return tuple(sorted(known, key=lambda curve: curve.algebra != "real"))

@@ -36,12 +36,12 @@ def check_same_data(dataset: str, named: Iterable[tuple[str, str | None]]) -> No
     Raises:
         UserError: two rows name different data.
     """
-    seen: dict[str, str] = {}
+    runs_of: dict[str, str] = {}
     for run, digest in named:
         if digest is not None:
-            seen.setdefault(digest, run)
-    if len(seen) > 1:
-        (one, first), (other, second), *_ = seen.items()
+            runs_of.setdefault(digest, run)
+    if len(runs_of) > 1:
+        (one, first), (other, second), *_ = runs_of.items()
         of = f"levels of {first}" if first == second else f"{first} and {second}"
         raise UserError(f"{of} are of different {dataset} data (SHA-256 {one[:8]} and {other[:8]}): they cannot be compared")
 

@@ -18,7 +18,7 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """Return the coordinate of a value; beyond the ends it goes on."""
+        """Return the coordinate of a value; beyond the ends, too."""
         warp: Callable[[float], float] = math.log if self.logarithmic else float
         part = (warp(value) - warp(self.low)) / (warp(self.high) - warp(self.low))
         return self.at_low + part * (self.at_high - self.at_low)

@@ -52,8 +52,8 @@ def scaled_trials(trials: int, scale: float) -> int:
 
 def scale_of(preset: str) -> float | None:
     """Return the scale that an experiment's name tells; None for one that is not scaled."""
-    found = _SUFFIX.search(preset)
-    return float(found[1]) if found else None
+    suffix = _SUFFIX.search(preset)
+    return float(suffix[1]) if suffix else None
 
 
 def unscaled(preset: str) -> str:

@@ -1,4 +1,4 @@
-"""Series of numbers that line plots are made of, their look, and what is said of their trials below them."""
+"""Series of numbers that line plots are made of, their look, and what notes say of their trials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,5 +107,5 @@ def trials_note(curves: Sequence[Curve], *, hollow: bool = True) -> str:
     each = "; ".join(f"{curve.label}: {curve.most_trials}" for curve in curves)
     trials = f"{next(iter(most))} trials" if len(most) == 1 else f"trials ({each})"
     some_ended = any(not point.full for curve in curves for point in curve.points)
-    told = " Hollow markers: fewer trials reached that level." if some_ended and hollow else ""
-    return f"Mean ± sample standard deviation of {trials}.{told}"
+    note = " Hollow markers: fewer trials reached that level." if some_ended and hollow else ""
+    return f"Mean ± sample standard deviation of {trials}.{note}"

@@ -64,9 +64,9 @@ def _records(curve: Curve, experiment: Experiment) -> list[Record]:
         fractions = [row.fraction_of_real for row in here] or [row.fraction_of_real for row in shared]
         steps: list[int | None] = [*sorted({row.connectivity.step for row in here})]
         for step in steps or [None]:
-            found = [row.connectivity for row in here if row.connectivity.step == step]
-            barrier = Stat.of([one.barrier for one in found]) if found else None
-            errors = [(one.errors[0] + one.errors[-1]) / 2 for one in found]
+            measured = [row.connectivity for row in here if row.connectivity.step == step]
+            barrier = Stat.of([one.barrier for one in measured]) if measured else None
+            errors = [(one.errors[0] + one.errors[-1]) / 2 for one in measured]
             records.append(
                 {
                     "preset": experiment.preset,

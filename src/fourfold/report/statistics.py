@@ -72,10 +72,10 @@ def interval(values: Sequence[float]) -> Interval:
         far = _student(count)
         return Interval(mean=mean, low=mean - far * error, high=mean + far * error, trials=count)
     tail = (1 - CONFIDENCE) / 2
-    drawn = sample[_draws(count)]
-    errors = drawn.std(axis=1, ddof=1) / count**0.5
+    resampled = sample[_draws(count)]
+    errors = resampled.std(axis=1, ddof=1) / count**0.5
     varied = errors > 1e-9 * error  # a resample of one value alone has no spread to be measured in
-    low, high = np.quantile((drawn.mean(axis=1)[varied] - mean) / errors[varied], [tail, 1 - tail])
+    low, high = np.quantile((resampled.mean(axis=1)[varied] - mean) / errors[varied], [tail, 1 - tail])
     return Interval(mean=mean, low=mean - float(high) * error, high=mean - float(low) * error, trials=count)
 
 
@@ -89,17 +89,17 @@ def crossing(places: Sequence[float], values: Array) -> Crossing | None:
         places: Sizes, largest first.
         values: (trials, places); nan where a trial was not measured. Every place has at least one number.
     """
-    found = [interval(column[~np.isnan(column)]) for column in values.T]
-    means = [one.mean for one in found]
+    intervals = [interval(column[~np.isnan(column)]) for column in values.T]
+    means = [one.mean for one in intervals]
     first = next((index for index, mean in enumerate(means) if mean > 0), None)
     if first is None:
         return None
     at = places[0] if first == 0 else _zero(places, means, first)
-    trials = min(one.trials for one in found[max(first - 1, 0) : first + 1])
-    if any(one.low is None for one in found[max(first - 1, 0) : first + 1]):
+    trials = min(one.trials for one in intervals[max(first - 1, 0) : first + 1])
+    if any(one.low is None for one in intervals[max(first - 1, 0) : first + 1]):
         return Crossing(at=at, from_start=first == 0, dense_end=None, sparse_end=None, open=False, trials=trials)
-    highs = [one.mean if one.high is None else one.high for one in found]
-    lows = [one.mean if one.low is None else one.low for one in found]
+    highs = [one.mean if one.high is None else one.high for one in intervals]
+    lows = [one.mean if one.low is None else one.low for one in intervals]
     begin = next((index + 1 for index in range(first - 1, -1, -1) if highs[index] <= 0), 0)
     end = next((index for index in range(first, len(places)) if lows[index] > 0), None)
     sparse_end = None

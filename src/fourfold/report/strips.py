@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Strip:
-    """Items, a row each, and what is said of them, a column each."""
+    """Items, a row each, and what each column says of them."""
 
     images: NDArray[np.uint8]
     """(N, 1 or 3, H, W)."""
@@ -92,9 +92,9 @@ def strip_of(experiment: Experiment) -> Strip | None:
     chosen = chosen_levels(experiment, is_known)
     if not chosen:
         return None
-    shown = [(level, examples[level.curve.run, level.point.level]) for level in chosen]
+    described = [(level, examples[level.curve.run, level.point.level]) for level in chosen]
     right = Column(heading="Truth", level=None, map=dense.true_map, boxes=dense.true_boxes)
-    columns = [Column(heading=level.words, level=level, map=one.map, boxes=one.boxes) for level, one in shown]
+    columns = [Column(heading=level.words, level=level, map=one.map, boxes=one.boxes) for level, one in described]
     names = next((row.per_class.names for row in experiment.rows if row.per_class is not None), ())
     return Strip(images=dense.images, columns=(right, *columns), classes=names)
 

@@ -12,8 +12,8 @@ def element(name: str, *inside: Markup | str, **attributes: Value) -> Markup:
     parts = [name]
     for key, value in attributes.items():
         if value is not None:
-            shown = number(value) if isinstance(value, int | float) else escape(value)
-            parts.append(f'{key.rstrip("_").replace("_", "-")}="{shown}"')
+            text = number(value) if isinstance(value, int | float) else escape(value)
+            parts.append(f'{key.rstrip("_").replace("_", "-")}="{text}"')
     head = " ".join(parts)
     return Markup(f"<{head}>{''.join(map(str, map(escape, inside)))}</{name}>") if inside else Markup(f"<{head}/>")
 
@@ -47,7 +47,7 @@ def spread(places: Sequence[float], least: float, low: float, high: float) -> li
                 moved[index] = min(moved[index], moved[index + 1] - least)
         if moved:
             moved[0] = max(moved[0], low)
-    found = [0.0] * len(places)
+    result = [0.0] * len(places)
     for place, index in zip(moved, order, strict=True):
-        found[index] = place
-    return found
+        result[index] = place
+    return result

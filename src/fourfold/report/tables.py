@@ -202,16 +202,16 @@ def summary_records(experiment: Experiment) -> list[Record]:
             estimate = at_fraction(curve, target)
             record[f"{curve.metric.name}_at_{100 * target:g}_percent_interpolated"] = estimate.top1 if estimate else None
             record[f"trials_at_{100 * target:g}_percent"] = estimate.trials if estimate else None
-        found = crossover(curve, real) if real is not None and real is not curve else None
-        record["overtakes_real_at_fraction_interpolated"] = found.fraction if found else None
-        record["falls_behind_again_at_fraction_interpolated"] = found.behind_again if found else None
+        crossing = crossover(curve, real) if real is not None and real is not curve else None
+        record["overtakes_real_at_fraction_interpolated"] = crossing.fraction if crossing else None
+        record["falls_behind_again_at_fraction_interpolated"] = crossing.behind_again if crossing else None
         within = smallest_within(curve, real.dense.top1.mean) if real is not None and real.dense else None
         record["smallest_fraction_within_1_point_of_dense_real"] = within.fraction_of_real if within else None
         held = comparison_of(curve, experiment)
-        shown = held.found if held else None
-        record["paired_trials"] = shown.trials if shown else None
-        record |= _side_record("ahead_of", shown.ahead if shown else None)
-        record |= _side_record("behind", shown.behind if shown else None)
+        differences = held.by_parameters if held else None
+        record["paired_trials"] = differences.trials if differences else None
+        record |= _side_record("ahead_of", differences.ahead if differences else None)
+        record |= _side_record("behind", differences.behind if differences else None)
         records.append(record)
     return records
 
@@ -276,16 +276,16 @@ def _within_cell(curve: Curve, real: Curve | None) -> str:
 
 def _shown_cells(held: Comparison | None) -> list[str]:
     """Return where a network is shown to be ahead of its real twin, and where behind."""
-    if held is None or held.found is None:
+    if held is None or held.by_parameters is None:
         return [MISSING, MISSING]
-    found = held.found
-    if found.trials == 1:
+    differences = held.by_parameters
+    if differences.trials == 1:
         return ["one trial", "one trial"]
     return [
         "none"
         if side is None
         else f"{size_ranges(side)}: {gap_interval(side.gap, held.curve.metric, with_unit=False)} at {percent(side.at)}"
-        for side in (found.ahead, found.behind)
+        for side in (differences.ahead, differences.behind)
     ]
 
 

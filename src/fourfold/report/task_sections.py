@@ -83,8 +83,8 @@ def draw_confusion(results: ClassResults) -> Markup:
     if named:
         parts += _named(results.names, shares, left, top)
     else:
-        turned = f"translate(12,{top + CELLS / 2:.0f}) rotate(-90)"
-        parts.append(element("text", f"true class, of {count}", class_="t", transform=turned, text_anchor="middle"))
+        rotation = f"translate(12,{top + CELLS / 2:.0f}) rotate(-90)"
+        parts.append(element("text", f"true class, of {count}", class_="t", transform=rotation, text_anchor="middle"))
         parts.append(element("text", "taken for", x=left + CELLS / 2, y=12, class_="t", text_anchor="middle"))
     box = f"0 0 {left + CELLS + 4:.0f} {top + CELLS + (14 + 0.87 * letters if named else 8):.0f}"
     label = f"Confusion matrix of {results.level.words}"

@@ -54,7 +54,7 @@ _PHRASES = {
     "stop.max_level": "at most {} levels",
     "data.size": "images of {} pixels",
 }
-"""How values that are numbers are said."""
+"""How numbers are written."""
 
 _SPELLED = {"init": "initialisation", "optimizer": "optimiser", "momentum": "momentum"}
 
@@ -72,9 +72,9 @@ def setting_words(name: str, value: Any) -> str:
         return ""
     if name == "prune.fraction":
         return f"{100 * value:.3g} % pruned a level"
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
     field = name.rpartition(".")[2]
-    return _PHRASES.get(name, f"{_SPELLED.get(field, field.replace('_', ' '))} {{}}").format(shown)
+    return _PHRASES.get(name, f"{_SPELLED.get(field, field.replace('_', ' '))} {{}}").format(text)
 
 
 def variant_words(curve: Curve, experiment: Experiment) -> str:
@@ -95,19 +95,19 @@ def algebra_words(curve: Curve) -> str:
 
 
 def network_words(curve: Curve, experiment: Experiment) -> str:
-    """Return a network's name where several are told apart: its algebra, and its settings where two have the same one."""
+    """Return a network's name where there are several: its algebra, and its settings where two have the same one."""
     variant = variant_words(curve, experiment)
     return f"{algebra_words(curve)}, {variant}" if variant else algebra_words(curve)
 
 
 def changes_in_words(experiment: Experiment) -> list[str]:
     """Return what the runs change of their preset, such as `2 epochs instead of 40`."""
-    said = []
+    phrases = []
     for name, (values, usual) in changes(experiment).items():
         now = " and ".join(setting_words(name, value) or f"{name.rpartition('.')[2].replace('_', ' ')} off" for value in values)
         before = _bare(name, usual)
-        said.append(f"{now} instead of {before}" if before else now)
-    return said
+        phrases.append(f"{now} instead of {before}" if before else now)
+    return phrases
 
 
 def _bare(name: str, value: Any) -> str:

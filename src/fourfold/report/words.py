@@ -93,11 +93,11 @@ def seconds(total: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def crossing_interval(found: Crossing) -> str:
+def crossing_interval(crossing: Crossing) -> str:
     """Return the interval of a crossing, such as `[1.75 %, 0.582 %]`, dense end first; empty for a single trial."""
-    if found.dense_end is None:
+    if crossing.dense_end is None:
         return ""
-    return f"[{percent(found.dense_end)}, {'beyond' if found.sparse_end is None else percent(found.sparse_end)}]"
+    return f"[{percent(crossing.dense_end)}, {'beyond' if crossing.sparse_end is None else percent(crossing.sparse_end)}]"
 
 
 def sentences(experiment: Experiment) -> list[str]:
@@ -106,14 +106,14 @@ def sentences(experiment: Experiment) -> list[str]:
     if not tickets:
         return ["No level of a ticket has finished yet."]
     twins = comparisons(experiment)
-    said = [_difference(one) for one in twins]
-    said.append(_dense(tickets))
-    said += [sentence for one in twins if (sentence := _at_sparsest_target(one.curve, one.real)) is not None]
+    result = [_difference(one) for one in twins]
+    result.append(_dense(tickets))
+    result += [sentence for one in twins if (sentence := _at_sparsest_target(one.curve, one.real)) is not None]
     if all(curve.algebra == "real" for curve in tickets):
-        said.append("No other algebra was run, so there is nothing to compare with.")
+        result.append("No other algebra was run, so there is nothing to compare with.")
     if not any(curve.algebra == "real" for curve in tickets):
-        said.append("The real twin was not run, so there is nothing to compare with.")
-    return said
+        result.append("The real twin was not run, so there is nothing to compare with.")
+    return result
 
 
 def _dense(tickets: tuple[Curve, ...]) -> str:
@@ -141,11 +141,11 @@ def _at_sparsest_target(curve: Curve, real: Curve) -> str | None:
         if both:
             metric = curve.metric
             ours, theirs = (sum(values) / len(both) for values in zip(*both, strict=True))
-            found = interval([one - other for one, other in both])
+            difference = interval([one - other for one, other in both])
             return (
                 f"At {100 * target:g} % of the real twin's parameters: {curve.label} {metric.text(ours)}, "
-                f"{_within(real.label)} {metric.text(theirs)}, a gap of {gap_interval(found, metric)} "
-                f"({_number(found.trials)}, interpolated)."
+                f"{_within(real.label)} {metric.text(theirs)}, a gap of {gap_interval(difference, metric)} "
+                f"({_number(difference.trials)}, interpolated)."
             )
     return None
 
@@ -159,13 +159,13 @@ def _number(trials: int) -> str:
     return "one trial each" if trials == 1 else f"{trials} trials"
 
 
-def gap_interval(found: Interval, metric: Metric = TOP1, *, with_unit: bool = True) -> str:
+def gap_interval(difference: Interval, metric: Metric = TOP1, *, with_unit: bool = True) -> str:
     """Return a gap with its unit and its 95 % interval, such as `+3.31 points [+1.60, +5.02]`; a single trial has none."""
     unit = "points" if metric.is_percent else metric.unit
-    text = f"{gap(found.mean, metric)} {unit}".rstrip() if with_unit else gap(found.mean, metric)
-    if found.low is None or found.high is None:
+    text = f"{gap(difference.mean, metric)} {unit}".rstrip() if with_unit else gap(difference.mean, metric)
+    if difference.low is None or difference.high is None:
         return text
-    return f"{text} [{gap(found.low, metric)}, {gap(found.high, metric)}]"
+    return f"{text} [{gap(difference.low, metric)}, {gap(difference.high, metric)}]"
 
 
 def size_ranges(side: Side) -> str:
@@ -175,34 +175,34 @@ def size_ranges(side: Side) -> str:
 
 def _difference(one: Comparison) -> str:
     """Return at which sizes the intervals show one network to be better than the other."""
-    curve, found = one.curve, one.found
+    curve, differences = one.curve, one.by_parameters
     named, real_named = curve.label, _within(one.real.label)
-    if found is None:
+    if differences is None:
         return f"No trial has measured {named} and {real_named} at a common fraction of real yet."
-    high, low = percent(found.sizes[0]), percent(found.sizes[-1])
+    high, low = percent(differences.sizes[0]), percent(differences.sizes[-1])
     everywhere = f"at {high}" if high == low else f"from {high} to {low}"
-    if found.trials == 1:
-        mostly = _mostly(found, named, real_named)
+    if differences.trials == 1:
+        mostly = _mostly(differences, named, real_named)
         return f"One trial only, which shows no difference: {mostly} {everywhere} of the real parameters."
-    basis = f"({found.trials} trials, 95 % intervals of the paired gap)"
-    sides = [(f"ahead of {real_named}", "ahead", found.ahead), (f"behind {real_named}", "behind", found.behind)]
-    shown = [(first, then, side) for first, then, side in sides if side is not None]
-    if not shown:
+    basis = f"({differences.trials} trials, 95 % intervals of the paired gap)"
+    sides = [(f"ahead of {real_named}", "ahead", differences.ahead), (f"behind {real_named}", "behind", differences.behind)]
+    differing_sides = [(first, then, side) for first, then, side in sides if side is not None]
+    if not differing_sides:
         return f"No difference is shown between {named} and {real_named} {everywhere} of the real parameters {basis}."
     parts: list[str] = []
-    for first, then, side in sorted(shown, key=lambda one: -abs(one[2].gap.mean)):
+    for first, then, side in sorted(differing_sides, key=lambda one: -abs(one[2].gap.mean)):
         where = f"{then} at {size_ranges(side)}" if parts else f"{first} at {size_ranges(side)} of the real parameters"
         parts.append(f"{where} (largest mean gap {gap_interval(side.gap, curve.metric)} at {percent(side.at)})")
-    rest = "" if found.is_shown_everywhere else f"; at other sizes {everywhere} no difference is shown"
+    rest = "" if differences.is_shown_everywhere else f"; at other sizes {everywhere} no difference is shown"
     return f"{named} is {' and '.join(parts)}{rest} {basis}."
 
 
-def _mostly(found: Differences, named: str, real_named: str) -> str:
+def _mostly(differences: Differences, named: str, real_named: str) -> str:
     """Return which network's mean is better at most sizes."""
-    count = len(found.sizes)
+    count = len(differences.sizes)
     of_sizes = f"of {count} sizes" if count > 1 else "of 1 size"
-    if found.ahead_at == found.behind_at:
-        return f"{named} is ahead of {real_named} at {found.ahead_at} and behind at {found.behind_at} {of_sizes}"
-    if found.ahead_at > found.behind_at:
-        return f"{named} is ahead of {real_named} at {found.ahead_at} {of_sizes}"
-    return f"{named} is behind {real_named} at {found.behind_at} {of_sizes}"
+    if differences.ahead_at == differences.behind_at:
+        return f"{named} is ahead of {real_named} at {differences.ahead_at} and behind at {differences.behind_at} {of_sizes}"
+    if differences.ahead_at > differences.behind_at:
+        return f"{named} is ahead of {real_named} at {differences.ahead_at} {of_sizes}"
+    return f"{named} is behind {real_named} at {differences.behind_at} {of_sizes}"
