@@ -55,7 +55,8 @@ def layers(seed: int) -> Program:
         Convolution(name=f"layer{index}", inputs=(index,), output=index + 1, relu=index % 2 == 0, **each)
         for index, each in enumerate(about)
     ]
-    plain = assemble((2 * n, int(random.integers(5, 22)), int(random.integers(5, 40))), operations)
+    width = (16, 23, 32, 7)[(seed + seed // 4) % 4]  # rows of whole vectors, and others
+    plain = assemble((2 * n, int(random.integers(5, 22)), width), operations)
     features = int(np.prod(plain.shapes[-1]))
     last = weights(random, 1, 3, features, (), 0.1)
     operations += [Flatten(name="flat", inputs=(3,), output=4), Linear(name="last", inputs=(4,), output=5, product=last)]

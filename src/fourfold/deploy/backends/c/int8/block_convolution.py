@@ -1,12 +1,11 @@
 """Convolutions of bytes as blocks: a tile's inputs are put side by side, then each four outputs walk their blocks."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fourfold.deploy.backends.c.int8._block_tile import PIXELS, BlockTile, block_tile
+from fourfold.deploy.backends.c.int8._block_tile import BlockTile, block_tile
 from fourfold.deploy.backends.c.int8.blocks import SIDE, Blocks, make_blocks, side_by_side
 from fourfold.deploy.backends.c.int8.kernel_choice import choose, dense_work, element_work
 from fourfold.deploy.backends.c.memory import Plane
@@ -47,11 +46,11 @@ def with_blocks(draft: Draft, layer: BlockLayer, lists: Written) -> Written:
     assert draft.quantized is not None
     operation, codes, where = layer.operation, layer.codes, layer.where[0].ravel()
     target = draft.planes[operation.output]
-    tile = block_tile(target.span, where, len(side_by_side(codes.product.n, len(layer.where))))
+    tile = block_tile(target, where, len(side_by_side(codes.product.n, len(layer.where))))
     if tile is None or operation.groups > 1:
         return lists
     blocks = make_blocks(codes.product)
-    elements, dense = element_work(blocks, tile, target.span), dense_work(blocks, tile, target.span, where.size)
+    elements, dense = element_work(blocks, tile), dense_work(blocks, tile, where.size)
     choice = choose(operation.name, draft.kernels, {"lists": lists.work, "elements": elements, "dense": dense})
     draft.choices.append(choice)
     comment = f"{lists.comment}; {choice.described}"
@@ -97,7 +96,7 @@ class BlockWalk:
         return (
             array("uint32_t", "@inputs", np.maximum(blocks.inputs, 0) * self.channel_length)
             + array("uint32_t", "@counts", blocks.counts)
-            + array("uint16_t", "@places", four * self.tile.pixels + self.where[place] - self.tile.start)
+            + array("uint16_t", "@places", four * self.tile.pixels(self.tile.vectors) + self.where[place] - self.tile.start)
             + array("int8_t", "@weights", blocks.weights.astype(np.int8))
             + array("uint32_t", "@outputs", channels * self.target.length)
             + array("int32_t", "@bias", self.bias[channels])
@@ -107,23 +106,23 @@ class BlockWalk:
     def body(self) -> list[str]:
         """Return the lines of the C function."""
         tile, target, fours = self.tile, self.target, len(self.blocks.inputs)
-        whole = math.ceil(target.span / (PIXELS * tile.vectors)) - 1
+        last, pixels = tile.tiles - 1, tile.pixels(tile.vectors)
         outputs = int((self.blocks.outputs >= 0).sum())
-        about = f"{int(self.blocks.merged > 0)}, near, of, ours, y + at + {target.origin}, {self.largest}"
-        ours = f"(last < {len(self.blocks.outputs)} ? 4 * last : {outputs}) - 4 * first"
+        merged = int(self.blocks.merged > 0)
+        about = f"{tile.across}, {tile.pitch}, {merged}, near, of, ours, y + at + {target.origin}, {self.largest}"
         body = [
-            f"uint8_t near[{SIDE * fours * tile.pixels}] ALIGNED;",
+            f"uint8_t near[{SIDE * fours * pixels}] ALIGNED;",
             share_of(len(self.blocks.outputs)),
             "struct blocks of = {@counts, @places, @weights, @outputs, @bias, @factor};",
             "of = skip_blocks(of, first);",
-            f"const int ours = {ours};",
-            f"for (int tile = 0; tile <= {whole}; tile++) {{",
-            f"    const int at = tile < {whole} ? {PIXELS * tile.vectors} * tile : {target.span - PIXELS * tile.rest};",
-            f"    const int pixels = tile < {whole} ? {tile.pixels} : {tile.pixels - PIXELS * (tile.vectors - tile.rest)};",
+            f"const int ours = (last < {len(self.blocks.outputs)} ? 4 * last : {outputs}) - 4 * first;",
+            f"for (int tile = 0; tile <= {last}; tile++) {{",
+            f"    const int at = tile < {last} ? {tile.step} * tile : {tile.last};",
+            f"    const int pixels = tile < {last} ? {pixels} : {tile.pixels(tile.rest)};",
             f"    const uint8_t *const from = x + at + ({tile.start});",
             f"    for (int four = 0; four < {fours}; four++) {{",
             "        const uint32_t *const input = @inputs + 4 * four;",
-            f"        side_by_side(near + {SIDE * tile.pixels} * four, from + input[0], from + input[1], from + input[2],",
+            f"        side_by_side(near + {SIDE * pixels} * four, from + input[0], from + input[1], from + input[2],",
             "                     from + input[3], pixels);",
             "    }",
         ]
@@ -131,7 +130,7 @@ class BlockWalk:
             body += [f"    tile_of_blocks({tile.vectors}, {about});"]
         else:
             body += [
-                f"    if (tile < {whole})",
+                f"    if (tile < {last})",
                 f"        tile_of_blocks({tile.vectors}, {about});",
                 "    else",
                 f"        tile_of_blocks({tile.rest}, {about});",

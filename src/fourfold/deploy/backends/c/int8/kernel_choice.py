@@ -75,23 +75,23 @@ def list_work(lists: Lists, vectors: int, width: int, span: int) -> dict[str, fl
     return {"joins": scale * joins, "products": scale * products, "stores": scale * lists.groups * lists.outputs}
 
 
-def element_work(blocks: Blocks, tile: BlockTile, span: int) -> dict[str, float]:
+def element_work(blocks: Blocks, tile: BlockTile) -> dict[str, float]:
     """Return how many blocks are added, lists begun, vectors stored and inputs put side by side."""
-    return _block_work(blocks, tile, span, blocks.alone, blocks.merged, int((blocks.counts > 0).sum()))
+    return _block_work(blocks, tile, blocks.alone, blocks.merged, int((blocks.counts > 0).sum()))
 
 
-def dense_work(blocks: Blocks, tile: BlockTile, span: int, places: int) -> dict[str, float]:
+def dense_work(blocks: Blocks, tile: BlockTile, places: int) -> dict[str, float]:
     """Return the same where no block is left out, of so many places of the kernel."""
     groups = len(blocks.outputs)
-    return _block_work(blocks, tile, span, groups * len(blocks.inputs) * places, 0, groups)
+    return _block_work(blocks, tile, groups * len(blocks.inputs) * places, 0, groups)
 
 
-def _block_work(blocks: Blocks, tile: BlockTile, span: int, alone: int, merged: int, lists: int) -> dict[str, float]:
-    vectors, tiles = math.ceil(span / PIXELS), math.ceil(span / (PIXELS * tile.vectors))
+def _block_work(blocks: Blocks, tile: BlockTile, alone: int, merged: int, lists: int) -> dict[str, float]:
+    vectors, tiles = tile.needed, tile.tiles
     return {
         "alone": float(vectors * alone),
         "merged": float(vectors * merged),
         "lists": float(tiles * lists),
         "stores": float(vectors * SIDE * len(blocks.outputs)),
-        "packs": tiles * len(blocks.inputs) * tile.pixels / PIXELS,
+        "packs": tiles * len(blocks.inputs) * tile.pixels(tile.vectors) / PIXELS,
     }

@@ -33,8 +33,11 @@ static const uint64_t masks[8][4] = {
     {0x8888888888888888, 0x4444444444444444, 0x2222222222222222, 0x1111111111111111},
 };
 
+/* How far a vector of a tile lies from the tile's first pixel: there are `across` in a row, and rows are `pitch` pixels apart. */
+INLINE int pixel_of(int v, int across, int pitch) { return v / across * pitch + v % across * 16; }
+
 /* Add blocks of one split to the sums of four outputs, each of so many vectors; without a split they have one place. */
-INLINE void gain_blocks(__m512i *sum, int vectors, int split, const __mmask64 *from_first, const uint8_t *near, uint32_t blocks,
+INLINE void gain_blocks(__m512i *sum, int vectors, int across, int pitch, int split, const __mmask64 *from_first, const uint8_t *near, uint32_t blocks,
                         const uint16_t *place, const int8_t *weight)
 {
     for (; blocks; blocks--, weight += 16) {
@@ -48,10 +51,10 @@ INLINE void gain_blocks(__m512i *sum, int vectors, int split, const __mmask64 *f
         }
         UNROLL
         for (int v = 0; v < vectors; v++) {
-            __m512i one = _mm512_loadu_si512(first + 64 * v), other = one;
+            __m512i one = _mm512_loadu_si512(first + 4 * pixel_of(v, across, pitch)), other = one;
             KEEP(one);
             if (split) {
-                other = _mm512_loadu_si512(second + 64 * v);
+                other = _mm512_loadu_si512(second + 4 * pixel_of(v, across, pitch));
                 KEEP(other);
             }
             UNROLL
@@ -64,8 +67,8 @@ INLINE void gain_blocks(__m512i *sum, int vectors, int split, const __mmask64 *f
     }
 }
 
-/* Store the levels of an output, of up to four vectors of sums. */
-INLINE void store_blocks(uint8_t *to, const __m512i *sum, int vectors, float factor, int largest)
+/* Store the levels of an output, of up to four vectors of sums, of which the first is number `from` of the tile. */
+INLINE void store_blocks(uint8_t *to, const __m512i *sum, int from, int vectors, int across, int pitch, float factor, int largest)
 {
     __m512i level[4];
     UNROLL
@@ -74,14 +77,17 @@ INLINE void store_blocks(uint8_t *to, const __m512i *sum, int vectors, float fac
     const __m512i low = _mm512_packs_epi32(level[0], level[1]), high = _mm512_packs_epi32(level[2], level[3]);
     const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i bytes = _mm512_permutexvar_epi32(in_order, _mm512_packus_epi16(low, high));
-    if (vectors >= 4)
-        _mm512_storeu_si512(to, bytes);
-    else if (vectors >= 2)
-        _mm256_storeu_si256((__m256i *)to, _mm512_castsi512_si256(bytes));
-    else
-        _mm_storeu_si128((__m128i *)to, _mm512_castsi512_si128(bytes));
-    if (vectors == 3)
-        _mm_storeu_si128((__m128i *)(to + 32), _mm512_extracti32x4_epi32(bytes, 2));
+    if (across >= from + vectors && vectors >= 4) {
+        _mm512_storeu_si512(to + 16 * from, bytes);
+        return;
+    }
+    _mm_storeu_si128((__m128i *)(to + pixel_of(from, across, pitch)), _mm512_castsi512_si128(bytes));
+    if (vectors > 1)
+        _mm_storeu_si128((__m128i *)(to + pixel_of(from + 1, across, pitch)), _mm512_extracti32x4_epi32(bytes, 1));
+    if (vectors > 2)
+        _mm_storeu_si128((__m128i *)(to + pixel_of(from + 2, across, pitch)), _mm512_extracti32x4_epi32(bytes, 2));
+    if (vectors > 3)
+        _mm_storeu_si128((__m128i *)(to + pixel_of(from + 3, across, pitch)), _mm512_extracti32x4_epi32(bytes, 3));
 }
 
 /* The tables of a layer, from its first group of four outputs on. */
@@ -109,7 +115,8 @@ INLINE struct blocks skip_blocks(struct blocks of, int groups)
 }
 
 /* Compute a tile of so many vectors of all outputs. Bit s of `splits` is set where the layer has blocks of the split number s. */
-INLINE void tile_of_blocks(int vectors, int merged, const uint8_t *near, struct blocks of, int outputs, uint8_t *y, int largest)
+INLINE void tile_of_blocks(int vectors, int across, int pitch, int merged, const uint8_t *near, struct blocks of, int outputs,
+                           uint8_t *y, int largest)
 {
     for (; outputs > 0; outputs -= 4, of.count += 8, of.output += 4, of.bias += 4, of.factor += 4) {
         __m512i sum[4 * 6];
@@ -119,7 +126,7 @@ INLINE void tile_of_blocks(int vectors, int merged, const uint8_t *near, struct 
             for (int v = 0; v < vectors; v++)
                 sum[a * vectors + v] = _mm512_set1_epi32(of.bias[a]);
         }
-        gain_blocks(sum, vectors, 0, 0, near, *of.count, of.place, of.weight);
+        gain_blocks(sum, vectors, across, pitch, 0, 0, near, *of.count, of.place, of.weight);
         of.place += *of.count;
         of.weight += 16 * *of.count;
         if (merged)
@@ -128,16 +135,17 @@ INLINE void tile_of_blocks(int vectors, int merged, const uint8_t *near, struct 
                 UNROLL
                 for (int a = 0; a < 4; a++)
                     from_first[a] = masks[s][a];
-                gain_blocks(sum, vectors, 1, from_first, near, of.count[s], of.place, of.weight);
+                gain_blocks(sum, vectors, across, pitch, 1, from_first, near, of.count[s], of.place, of.weight);
                 of.place += 2 * of.count[s];
                 of.weight += 16 * of.count[s];
             }
         UNROLL
         for (int a = 0; a < 4; a++) {
             if (a < outputs) {
-                store_blocks(y + of.output[a], sum + a * vectors, vectors, of.factor[a], largest);
+                uint8_t *const to = y + of.output[a];
+                store_blocks(to, sum + a * vectors, 0, vectors, across, pitch, of.factor[a], largest);
                 if (vectors > 4)
-                    store_blocks(y + of.output[a] + 64, sum + a * vectors + 4, vectors - 4, of.factor[a], largest);
+                    store_blocks(to, sum + a * vectors + 4, 4, vectors - 4, across, pitch, of.factor[a], largest);
             }
         }
     }
