@@ -45,7 +45,7 @@ def test_a_worker_ended_from_outside_is_one_sentence_and_the_same_call_goes_on(t
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(UserError, match=r"^the worker of trial 0 of tiny-real-\w+ was killed \(exit code -9; ") as caught:
+    with pytest.raises(UserError, match=r"^trial 0 of tiny-real-\w+: its worker was killed \(exit code -9; ") as caught:
         execution.run(spec, trials=1, out=tmp_path, device="cpu", workers=1, on_event=kill_once)
     assert str(caught.value).endswith("all rows so far are safe, the same command resumes")
     assert len(killed) == 1

@@ -100,7 +100,30 @@ def test_a_trial_that_does_not_fit_alone_is_one_sentence():
         run(pool_of(MEMORY.format(room=0), 4, 4))
 
 
+DIES = """
+import json, os, sys
+from fourfold.execution.jobs import Trial
+for line in sys.stdin:
+    task = dict(zip(("run", "trial"), Trial.from_line(line).key))
+    if task["trial"] == 1:
+        os.kill(os.getpid(), 9)
+    print(json.dumps({"event": "finished", **task}), flush=True)
+"""
+
+
 @pytest.mark.timeout(60)
-def test_a_shared_worker_that_dies_ends_the_run():
-    with pytest.raises(UserError, match=r"was killed \(exit code -9; out of memory\?\)"):
-        run(pool_of("import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)", 4, 3))
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_worker_that_dies_ends_the_trials_that_it_was_at_and_others_get_a_new_one(shared):
+    pool = Pool(tasks(6), 1, None, shared=shared, worker=[sys.executable, "-c", DIES])
+    told = [(event.kind, event.spec.preset, event.trial, event.message) for event in pool.events()]
+    killed = "its worker was killed (exit code -9; out of memory?)"
+    assert told == [
+        ("broken", task.spec.preset, 1, killed) if task.number == 1 else ("finished", task.spec.preset, task.number, None)
+        for task in tasks(6)
+    ]
+
+
+@pytest.mark.timeout(60)
+def test_trials_side_by_side_in_a_worker_that_dies_are_told_of_once_each():
+    told = run(pool_of("import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 11)", 4, 3))
+    assert sorted(told) == sorted(("broken", task.spec.preset, task.number) for task in tasks(4))

@@ -31,7 +31,7 @@ def run_with(program, out, on_event=lambda event: None, **settings):
 )
 @pytest.mark.timeout(60)
 def test_a_worker_that_ends_early_is_one_sentence(tmp_path, program):
-    with pytest.raises(UserError, match=r"was killed \(exit code (-9; out of memory\?|[1-9]\d*|0)\); all rows"):
+    with pytest.raises(UserError, match=r"^trial 0 of .* was killed \(exit code (-9; out of memory\?|[1-9]\d*|0)\); all rows"):
         run_with(program, tmp_path)
 
 

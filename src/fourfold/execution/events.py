@@ -17,8 +17,8 @@ class Event:
 
     kind: str
     """epoch, row, kept (a level that was done), connectivity, checkpoint (was written), resumed (a level, from one),
-    finished, failed (for good: the loss became nan), broken (by the user's code), out-of-time, stopped (by Ctrl-C), notice (of
-    data, machines or a checkpoint), or cluster (what it consists of from now on)."""
+    finished, failed (for good: the loss became nan), broken (by the user's code, or by the death of its worker), out-of-time,
+    stopped (by Ctrl-C), notice (of data, machines or a checkpoint), or cluster (what it consists of from now on)."""
     spec: Spec
     trial: int | None = None
     control: str = TICKET

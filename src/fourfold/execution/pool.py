@@ -65,11 +65,11 @@ class Pool:
         self._lanes = lanes
         self._deadline = deadline
         self._worker = worker
-        self._shared = WorkerProcess(worker, lanes) if shared and trials else None
-        self._workers: list[WorkerProcess] = [self._shared] if self._shared else []
         self._events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = self._stopping = False
+        self._workers: list[WorkerProcess] = []
+        self._shared = self._new_worker(lanes) if shared and trials else None
 
     def events(self) -> Iterator[Event]:
         """Run all trials; yield what happens. Workers end with this generator, however it ends.
@@ -114,12 +114,10 @@ class Pool:
 
     def _tend(self, lane: int) -> None:
         """Feed a worker until nothing is left to do, or this lane is one too many."""
+        worker: WorkerProcess | None = None
         try:
-            worker = self._shared
-            if worker is None:
-                worker = WorkerProcess(self._worker, 1)
-                self._workers.append(worker)
             while (trial := self._next(lane)) is not None:
+                worker = self._shared or worker or self._new_worker(1)
                 with self._beside_others() as (lanes, alone):
                     ending = None
                     for value in worker.run(trial):
@@ -132,8 +130,9 @@ class Pool:
                             self._count_finished()
                             break
                 if ending not in ("out-of-memory", *ENDINGS):
-                    self._worker_died(trial, worker.kill())
-            if worker is not self._shared:
+                    self._worker_died(trial, worker)
+                    worker = None
+            if worker and worker is not self._shared:
                 worker.kill()
         except Exception as error:
             self._events.put(error)
@@ -154,15 +153,27 @@ class Pool:
         with self._lock:
             self._unfinished -= 1
 
-    def _worker_died(self, trial: Trial, code: int) -> None:
-        """Tell that a worker ended in the middle of a trial; unless it was stopped, that ends the run."""
-        if not self._stopping:
-            why = "; out of memory?" if code == -signal.SIGKILL else ""
-            raise UserError(
-                f"the worker of trial {trial.number} of {trial.spec.id} was killed (exit code {code}{why}); "
-                "all rows so far are safe, the same command resumes"
-            )
-        self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
+    def _new_worker(self, lanes: int) -> WorkerProcess:
+        worker = WorkerProcess(self._worker, lanes)
+        self._workers.append(worker)
+        if self._stopping:
+            worker.stop()
+        if self._closing:
+            worker.kill()
+        return worker
+
+    def _worker_died(self, trial: Trial, worker: WorkerProcess) -> None:
+        """Tell that a worker ended in the middle of a trial, which ends that trial alone; the others get a new worker."""
+        code = worker.kill()
+        with self._lock:
+            if worker is self._shared and not (self._closing or self._stopping):
+                self._shared = self._new_worker(self._lanes)
+        if self._stopping:
+            self._events.put(Event(kind="stopped", spec=trial.spec, trial=trial.number))
+        else:
+            message = f"its worker was killed ({_exit(code)})"
+            self._events.put(Event(kind="broken", spec=trial.spec, trial=trial.number, message=message))
+        self._count_finished()
 
     @contextlib.contextmanager
     def _beside_others(self) -> Iterator[tuple[int, bool]]:
@@ -189,3 +200,11 @@ class Pool:
                 message = f"the GPU's memory is full: from now on {self._lanes} at a time"
                 self._events.put(Event(kind="notice", spec=trial.spec, message=message))
         self._todo.put(trial)
+
+
+def _exit(code: int) -> str:
+    """Return how a process ended, in words."""
+    why = "; out of memory?" if code == -signal.SIGKILL else ""
+    with contextlib.suppress(ValueError):
+        why = why or f", {signal.Signals(-code).name}"
+    return f"exit code {code}{why}"
