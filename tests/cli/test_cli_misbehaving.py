@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,9 +83,38 @@ ENDS = {
     "returns other classes": ("pass", "y = y[:, :1]", "must be (batch, classes, …) with two classes or more"),
     "returns None": ("pass", "y = None", "must be a tensor for this task, found a NoneType"),
     "ends its process": ("pass", "sys.exit('enough')", "found SystemExit: enough"),
+    "returns a network without values": (
+        "return Net(algebra, inputs[0], outputs, width).to('meta')",
+        "pass",
+        "expected the network of `net` to have values, found none in one.weight (on meta)",
+    ),
+    "raises what cannot be shown": (
+        "raise type('Odd', (Exception,), {'__str__': lambda self: 3})()",
+        "pass",
+        "expected `net` to return, found Odd",
+    ),
+    "raises what cannot be pickled": (
+        "raise type('Odd', (Exception,), {'__reduce__': lambda self: 1 / 0})('x', lambda: 0)",
+        "pass",
+        "expected `net` to return, found Odd: ('x', <function",
+    ),
+    "raises what is no Exception": ("raise type('Odd', (BaseException,), {})('x')", "pass", "`net` to return, found Odd: x"),
+    "raises escape codes": ("raise ValueError('\\x1b[2J')", "pass", "found ValueError: \\x1b[2J"),
+    "raises several lines": ("raise ValueError('one\\ntwo')", "pass", "`net` to return, found ValueError: one"),
+    "allocates too much": ("torch.empty(2**55)", "pass", "expected `net` to return, found RuntimeError: "),
+    "has no file": ("pass", "Path('none').read_text()", "expected code that runs, found FileNotFoundError: "),
+    "turns gradients off": ("pass", "torch.set_grad_enabled(False)", "expected code that runs, found RuntimeError: element 0"),
+    "calls itself for ever": ("f = lambda f: f(f); f(f)", "pass", "`net` to return, found RecursionError: maximum"),
     "returns NaN": ("pass", "y = y * float('nan')", "the training loss became nan in epoch 1"),
 }
 """What a network does in its trial, when it is made and when it is called, and what is said of it."""
+
+SELDOM = {
+    name
+    for name in ENDS
+    if name.startswith(("raises what is", "raises escape", "raises several", "allocates", "has no", "calls"))
+}
+"""What only a sweep runs."""
 
 LIVES = {
     "prints a million lines": ("pass", "print('x\\\\n' * 250_000)"),
@@ -95,6 +125,10 @@ LIVES = {
     "changes the folder": ("pass", "os.chdir('/')"),
     "draws from the global generators": ("pass", "torch.rand(3), np.random.rand(3)"),
     "sets the number of threads": ("pass", "torch.set_num_threads(1)"),
+    "starts threads": ("import threading; threading.Thread(target=lambda: None).start()", "pass"),
+    "prints escape codes": ("pass", "print('\\x1b[2J')"),
+    "closes standard output": ("pass", "sys.stdout.close()"),
+    "sets what it does not need": ("torch.set_default_dtype(torch.float64); torch.set_default_dtype(torch.float32)", "pass"),
     "is renamed": ("pass", "Path(__file__).exists() and os.rename(__file__, __file__ + '.old')"),
 }
 """What does no harm, or none to what is being trained."""
@@ -103,8 +137,10 @@ ALWAYS = ("prints a million lines", "forks", "closes standard input", "is rename
 CHOSEN = LIVES if "FOURFOLD_SWEEP" in os.environ else ALWAYS
 
 
-def write(folder, builds, runs):
-    (folder / "roads.py").write_text(FILE.replace("BUILDS", builds).replace("RUNS", runs))
+def write(folder, builds, runs, algebra="quaternion"):
+    """Write the file; what misbehaves is the network of an algebra."""
+    code = FILE.replace("BUILDS", builds).replace("RUNS", runs).replace('== "quaternion"', f'== "{algebra}"')
+    (folder / "roads.py").write_text(code)
 
 
 def rows():
@@ -120,7 +156,12 @@ def _as_it_was(here):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("behaviour", "workers"), [*((behaviour, 0) for behaviour in ENDS), ("raises in net", 2), ("returns None", 2)]
+    ("behaviour", "workers"),
+    [
+        *((behaviour, 0) for behaviour in ENDS if "FOURFOLD_SWEEP" in os.environ or behaviour not in SELDOM),
+        ("raises in net", 2),
+        ("returns None", 2),
+    ],
 )
 def test_a_network_that_misbehaves_ends_its_own_trial_with_a_sentence(here, quick_plan, behaviour, workers):
     builds, runs, sentence = ENDS[behaviour]
@@ -144,7 +185,7 @@ def test_a_network_that_misbehaves_ends_its_own_trial_with_a_sentence(here, quic
 def test_what_does_no_harm_to_training_does_none_to_the_run(here, quick_plan, behaviour):
     write(here, *LIVES[behaviour])
     words = [sys.executable, "-m", "fourfold", "run", "roads.py", "--trials", "1", "--workers", "1"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert "Traceback" not in ended.stderr
     if behaviour == "is renamed":  # the level that is trained is finished, and no other begins
         assert ended.returncode == 2
@@ -153,6 +194,55 @@ def test_what_does_no_harm_to_training_does_none_to_the_run(here, quick_plan, be
     else:
         assert ended.returncode == 0, ended.stderr[-500:]
         assert len(rows()) == 4
+
+
+KILLED = {
+    "ends its process at once": ("os._exit(3)", "pass", "exit code 3"),
+    "is ended by a signal": ("pass", "os.kill(os.getpid(), 11)", "exit code -11, SIGSEGV"),
+    "ends the thread that it runs in": ("pass", "raise KeyboardInterrupt", "found KeyboardInterrupt"),
+}
+"""What ends a worker."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", KILLED if "FOURFOLD_SWEEP" in os.environ else ["is ended by a signal"])
+def test_a_network_that_ends_its_worker_leaves_the_other_trials_alone(here, quick_plan, behaviour):
+    builds, runs, sentence = KILLED[behaviour]
+    write(here, builds, runs, "real")
+    ended = call("run", "roads.py", "--trials", 1, "--workers", 1)
+    assert ended.code == 2
+    assert re.search(rf"trial 0 of roads-real-\w+: .*{sentence}.*; all rows so far are safe", ended.err)
+    assert rows() == {("quaternion", 0), ("quaternion", 1)}
+
+
+SETTINGS = {
+    "the type of tensors": "torch.set_default_dtype(torch.float64)",
+    "the device of tensors": "torch.set_default_device('meta')",
+    "gradients": "torch.set_grad_enabled(False)",
+    "determinism": "torch.use_deterministic_algorithms(True)",
+    "threads": "torch.set_num_threads(3)",
+    "the folder": "os.chdir('/')",
+    "seeds": "torch.manual_seed(0), np.random.seed(0)",
+    "warnings": "import warnings; warnings.simplefilter('error')",
+}
+"""What a network may set of its process."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS if "FOURFOLD_SWEEP" in os.environ else ["the type of tensors", "the folder"])
+@pytest.mark.parametrize("place", ["builds", "runs"])
+def test_what_a_network_sets_of_its_process_reaches_no_other_trial(here, quick_plan, name, place):
+    write(here, "pass", "pass")
+    assert call("run", "roads.py", "--trials", 1, "--workers", 0, "--algebra", "quaternion", "--out", "undisturbed").code == 0
+    calls = {"builds": "pass", "runs": "pass"} | {place: SETTINGS[name]}
+    write(here, **calls, algebra="real")
+    call("run", "roads.py", "--trials", 1, "--workers", 0)
+    alone, beside = (
+        [row.result() for store in find_runs(here / out) for row in store.rows(0) if row.algebra == "quaternion"]
+        for out in ("undisturbed", "runs")
+    )
+    assert len(alone) == 2
+    assert beside == alone
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What `run` and `info` take beside presets: a file with an experiment of the user's, or a task with data and model."""
 
+from bdb import BdbQuit
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,7 +146,8 @@ def one_sentence(specs: Sequence[Spec]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = next(filter(None, (explained(error, spec) for spec in specs)), None)
+        anywhere = not isinstance(error, OSError | BdbQuit)
+        sentence = next(filter(None, (explained(error, spec, anywhere=anywhere) for spec in specs)), None)
         if sentence is None:
             raise
         message = f"{sentence}; all rows so far are safe, the same command resumes"

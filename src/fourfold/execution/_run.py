@@ -11,7 +11,7 @@ import torch
 
 from fourfold import data, presets
 from fourfold.execution.checks import check
-from fourfold.execution.events import Event, OnEvent, event_of
+from fourfold.execution.events import Event, OnEvent, broken_trials, event_of
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import LOCK_WAIT_SECONDS, Pool, default_workers
 from fourfold.execution.ranks import run_together
@@ -131,22 +131,22 @@ def run_job(job: Job, on_event: OnEvent = lambda event: None, workers: Workers |
             for spec, store in zip(job.specs, stores, strict=True)
             if job.incomplete(store, trial)
         ]
-        broken: list[str] = []
+        broken: list[Event] = []
 
         def pass_on(event: Event) -> None:
             if event.kind == BROKEN:
-                broken.append(f"trial {event.trial} of {event.spec.id}: {event.message}")
+                broken.append(event)
             on_event(event)
 
         if job.workers == 0:
             errors = _in_this_process(trials, pass_on)
-            if errors and isinstance(errors[0], Exception):  # `SystemExit` would end the caller without a word
+            if errors and isinstance(errors[0], Exception):  # `SystemExit` and the like would end the caller without a word
                 raise errors[0]
         else:
             for event in connection.events(trials) if connection else (workers or pool_of)(job, trials).events():
                 pass_on(event)
-        if broken:
-            raise UserError(f"{broken[0]}; all rows so far are safe, the same command resumes")
+        if error := broken_trials(broken, "rows"):
+            raise error
         return all_rows(stores, job.trials, job.controls)
 
 
@@ -201,7 +201,7 @@ def pool_of(job: Job, trials: Sequence[Trial]) -> Pool:
     return Pool(trials, lanes, job.deadline, shared=device.type == "cuda")
 
 
-def _in_this_process(trials: Sequence[Trial], on_event: OnEvent) -> list[Exception | SystemExit]:
+def _in_this_process(trials: Sequence[Trial], on_event: OnEvent) -> list[BaseException]:
     """Run trials one after the other in this thread; return what the user's code raised in some of them, as it was raised."""
     by_key = {trial.key: trial for trial in trials}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fourfold import tasks
 from fourfold.execution._run import pool_of
-from fourfold.execution.events import OnEvent
+from fourfold.execution.events import Event, OnEvent, broken_trials
 from fourfold.execution.jobs import Job, Trial
 from fourfold.execution.pool import LOCK_WAIT_SECONDS, MOST_WORKERS
 from fourfold.execution.serving import BROKEN
@@ -71,10 +71,10 @@ def stability(
             for trial in store.trials()
             if missing(store, trial, line)
         ]
-        broken: list[str] = []
+        broken: list[Event] = []
         for event in pool_of(job, trials).events():
             if event.kind == BROKEN:
-                broken.append(f"trial {event.trial} of {event.spec.id}: {event.message}")
+                broken.append(event)
             on_event(event)
-    if broken:
-        raise UserError(f"{broken[0]}; all measurements so far are safe, the same command resumes")
+    if error := broken_trials(broken, "measurements"):
+        raise error

@@ -1,6 +1,6 @@
 """`Event`: something that happened in a trial, as workers and clusters tell it in lines of JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,32 @@ class Event:
     """The task's metric after the epoch; None means `top1`."""
     row: Row | None = None
     message: str | None = None
+    details: str | None = None
+    """Of a trial that is broken: the traceback."""
+
+
+class WorkerTracebackError(Exception):
+    """Where something was raised in a worker: its traceback, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def broken_trials(events: Sequence[Event], safe: str) -> UserError | None:
+    """Return the sentence for trials that are broken; None if there is none. Its cause is the traceback, where there is one.
+
+    Args:
+        events: All of the kind `broken`.
+        safe: What is on disk: `rows`.
+    """
+    if not events:
+        return None
+    first = events[0]
+    error = UserError(
+        f"trial {first.trial} of {first.spec.id}: {first.message}; all {safe} so far are safe, the same command resumes"
+    )
+    error.__cause__ = WorkerTracebackError(first.details) if first.details else None
+    return error
 
 
 OnEvent = Callable[[Event], None]
@@ -58,4 +84,5 @@ def event_of(trial: Trial, value: dict[str, Any]) -> Event:
         value=value.get("value"),
         row=row,
         message=value.get("message"),
+        details=value.get("details"),
     )

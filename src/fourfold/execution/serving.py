@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 
-from fourfold import tasks
+from fourfold import parts, tasks
 from fourfold.execution.disk_failures import told_of
 from fourfold.execution.jobs import Job, Trial
 from fourfold.lottery._stability import Line, run_stability
 from fourfold.lottery.controls import run_controls
 from fourfold.lottery.levels import Experiment, run_trial
-from fourfold.parts import explained
 from fourfold.record import TICKET, ConnectivityRow, Epoch, Row, RunStore, Spec, UserError
 from fourfold.record.code_errors import UserCodeError
 from fourfold.record.same_run import check_metric
+from fourfold.record.text import first_line
 from fourfold.train import ALONE, OutOfTimeError, Ranks, TrainingFailedError, resolve_device, single_thread
 from fourfold.train.saving import Rule, Saving
 
@@ -39,7 +39,7 @@ class Server:
     def __init__(self, experiments_kept: int, *, raises: bool = False) -> None:
         self._experiments: dict[str, Experiment] = {}
         self._kept, self._raises = experiments_kept, raises
-        self.broken: list[Exception | SystemExit] = []
+        self.broken: list[BaseException] = []
         """What code of the user's has raised, each of which has ended a trial."""
         self._preparing = threading.Lock()
         self.stopped = threading.Event()
@@ -54,17 +54,17 @@ class Server:
                 clock.stopped = self.stopped
                 try:
                     experiment, store = self._prepared(trial.spec, trial.job)
-                    if trial.job.line:
-                        run_stability_here(experiment, store, trial.number, clock, send, trial.job.line)
-                    else:
-                        run_trial_here(experiment, store, trial.number, clock, send, trial.job)
-                except (
-                    Exception,
-                    SystemExit,
-                ) as error:  # `sys.exit` would end a thread silently
+                    with parts.as_it_was():
+                        if trial.job.line:
+                            run_stability_here(experiment, store, trial.number, clock, send, trial.job.line)
+                        else:
+                            run_trial_here(experiment, store, trial.number, clock, send, trial.job)
+                except BaseException as error:  # whatever it is, it would end a thread silently
+                    if isinstance(error, KeyboardInterrupt) and self._raises:
+                        raise
                     if message := _broken(error, trial.spec):
                         self.broken.append(error)
-                        send(BROKEN, message=str(message))
+                        send(BROKEN, message=str(message), details="".join(traceback.format_exception(error)))
                     elif self._raises and not isinstance(error, UserError):
                         raise
                     else:
@@ -80,31 +80,30 @@ class Server:
                     torch.cuda.synchronize()  # the images were put there on this thread's stream, and others will read them
             experiment = self._experiments[spec.id]
         check_same_data(experiment, job.data.get(spec.data.name))
-        return experiment, RunStore.create(job.out, spec)
+        return experiment, RunStore.create(job.out.absolute(), spec)
 
 
 def _send(write: Callable[[str], None], trial: Trial, kind: str, **content: Any) -> None:
     write(json.dumps({"event": kind, "run": trial.spec.id, "trial": trial.number, **content}))
 
 
-def _broken(error: Exception | SystemExit, spec: Spec) -> UserError | None:
+def _broken(error: BaseException, spec: Spec) -> UserError | None:
     """Return the sentence for an error of the user's code, which ends its trial alone; None for any other."""
     if isinstance(error, UserCodeError):
         return error
-    if isinstance(error, UserError | torch.OutOfMemoryError | BdbQuit):
+    if isinstance(error, UserError | torch.OutOfMemoryError | BdbQuit) or "CUDA error" in first_line(error):
         return None
-    return explained(error, spec)
+    return parts.explained(error, spec, anywhere=True)
 
 
-def _send_failure(error: Exception | SystemExit, send: Callable[..., None]) -> None:
+def _send_failure(error: BaseException, send: Callable[..., None]) -> None:
     """Tell what ended a trial: a mistake of the user's, a full GPU, or a fault of ours."""
     if isinstance(error, UserError):
         send("error", message=str(error))
     elif isinstance(error, torch.OutOfMemoryError):
         torch.cuda.empty_cache()
         send("out-of-memory")
-    elif "CUDA error" in str(error):
-        reason = str(error).partition("\n")[0]
+    elif "CUDA error" in (reason := first_line(error)):
         send("error", message=f"the GPU failed ({reason}); all rows so far are safe, the same command resumes")
     else:
         send("crash", message="".join(traceback.format_exception(error)))

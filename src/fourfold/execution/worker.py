@@ -31,8 +31,14 @@ def main() -> None:
             events.write(line + "\n")
             events.flush()
 
+    def serve() -> None:
+        try:
+            server.serve(iter(trials.get, None), write)
+        finally:
+            os._exit(1)  # it ends only by what nobody foresaw: the parent would wait for this thread
+
     for _ in range(lanes):
-        threading.Thread(target=server.serve, args=(iter(trials.get, None), write), daemon=True).start()
+        threading.Thread(target=serve, daemon=True).start()
     for line in lines:
         if line == STOP:
             server.stopped.set()

@@ -10,7 +10,7 @@ from time import perf_counter
 from fourfold import parts, pruning
 from fourfold.lottery._connectivity import connectivity
 from fourfold.lottery.levels import Experiment
-from fourfold.lottery.rows import mask_of_row
+from fourfold.lottery.rows import mask_of_row, sizes_in_mask
 from fourfold.parts import in_a_trial
 from fourfold.record import ConnectivityRow, OverlapRow, Provenance, RunStore, UserError
 from fourfold.record.checks import check_number_of
@@ -113,8 +113,8 @@ def overlaps(store: RunStore) -> list[OverlapRow]:
             if ((one, other), level) in known and not (store.has_mask(one, level) and store.has_mask(other, level)):
                 overlap_rows.append(known[(one, other), level])
                 continue
-            sizes = {f"{name}.weight": total for name, (_, total) in pair[0].layers.items()}
-            overlap = pruning.mask_overlap(mask_of_row(store, pair[0]), mask_of_row(store, pair[1]), sizes)
+            mask, other_mask = (mask_of_row(store, row) for row in pair)
+            overlap = pruning.mask_overlap(mask, other_mask, sizes_in_mask(pair[0], mask))
             overlap_rows.append(
                 OverlapRow(
                     run=store.spec().id,

@@ -139,8 +139,16 @@ def mask_of_row(store: RunStore, row: Row) -> Arrays:
     Raises:
         LostFileError: it is missing or damaged, or another one than the level was trained under.
     """
-    layers = {f"{name}.weight": total for name, (_, total) in row.layers.items()}
+    layers = {f"{name}.weight": total for name, (_, total) in row.layers.items()}  # these names are the longest
     return store.mask(row.trial, row.level, digest=row.mask, most_bytes=_mask_bytes(layers))
+
+
+def sizes_in_mask(row: Row, mask: Arrays) -> dict[str, int]:
+    """Return how many weights each array of a row's mask is of, by its name.
+
+    A row names layers, and of one with several weights, such as an LSTM, the weights.
+    """
+    return {name if name in mask else f"{name}.weight".removeprefix("."): size for name, (_, size) in row.layers.items()}
 
 
 def mask_of_level(

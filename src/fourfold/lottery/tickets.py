@@ -15,6 +15,7 @@ from fourfold.nn.inputs import arguments_of
 from fourfold.parts import example, input_shape, is_ours
 from fourfold.record import RunStore, Trust, UserError, find_runs
 from fourfold.record.files import replacing
+from fourfold.record.text import first_line
 
 __all__ = ["example_of", "export_torch", "load_ticket"]
 
@@ -78,7 +79,7 @@ def export_torch(network: nn.Module, path: Path | str, inputs: Any) -> Path:
         with torch.no_grad():
             program = torch.export.export(plain, args, kwargs, dynamic_shapes=shapes)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"`network` (={type(network).__name__}) must be one that torch.export can trace: {reason}") from error
     try:
         with replacing(path) as stream:

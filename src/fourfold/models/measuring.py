@@ -18,6 +18,7 @@ from fourfold.nn.base import own_algebra
 from fourfold.nn.inputs import Inputs, call_with, entry, map_tensors, tensors_in
 from fourfold.nn.weights import check_not_lazy
 from fourfold.record import UserError
+from fourfold.record.text import first_line
 
 SMALL_MACS = 2**29
 """Weights times input values, which no forward's multiplications exceed by much: below this it takes milliseconds."""
@@ -53,7 +54,7 @@ def measure(model: nn.Module, shape: Inputs) -> Sizes:
         except UserError:
             raise
         except Exception as error:  # the forward mixes in tensors of its own, or asks for a value
-            reason, cause = (reason, cause) if on_meta else (str(error).partition("\n")[0], error)
+            reason, cause = (reason, cause) if on_meta else (first_line(error), error)
     shapes = map_tensors(lambda tensor: tensor[0], shape) if shape is inputs else shape
     raise UserError(f"`model` (={type(model).__name__}) does not run on `shape` (={shapes}): {reason}") from cause
 

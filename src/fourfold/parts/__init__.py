@@ -17,11 +17,13 @@ from fourfold.parts.named import (
     prepared,
     task_of,
 )
+from fourfold.parts.process_state import as_it_was
 from fourfold.parts.user_errors import explained, in_a_trial, user_code
 
 __all__ = [
     "Facts",
     "Source",
+    "as_it_was",
     "build",
     "check_fit",
     "check_weights",

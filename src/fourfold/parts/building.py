@@ -15,6 +15,7 @@ from fourfold.models import LearnedChannel
 from fourfold.nn import convert, initialize, layers_with_weights, named_weights
 from fourfold.parts import named
 from fourfold.parts.named import Facts, Source, components
+from fourfold.parts.process_state import as_it_was
 from fourfold.record import Code, Spec, UserError
 
 
@@ -58,7 +59,8 @@ def _own(code: Code, spec: Spec, facts: Facts, seed: int | None, width: float) -
         raise UserError(f"the control small-dense needs a built-in model, whose width can be set: {spec.model.name} has none")
     algebra = spec.model.algebra
     with _drawing(seed):
-        network: Any = code.call(algebra, facts.network_shape, facts.outputs, takes="algebra, inputs, outputs")
+        with as_it_was():
+            network: Any = code.call(algebra, facts.network_shape, facts.outputs, takes="algebra, inputs, outputs")
         if not isinstance(network, nn.Module):
             raise UserError(
                 f"{code.file}: expected `{code.attribute}` to return a torch.nn.Module, found a {type(network).__name__}"
@@ -73,6 +75,10 @@ def _own(code: Code, spec: Spec, facts: Facts, seed: int | None, width: float) -
     assert isinstance(network, nn.Module)
     if not named_weights(network):
         raise UserError(f"{code.file}: expected the network of `{code.attribute}` to have weights to prune, found none")
+    if (bare := next((name for name, value in network.named_parameters() if value.is_meta), None)) is not None:
+        raise UserError(
+            f"{code.file}: expected the network of `{code.attribute}` to have values, found none in {bare} (on meta)"
+        )
     wrong = next((name for name, value in network.named_parameters() if not bool(value.isfinite().all())), None)
     if wrong is not None:
         raise UserError(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fourfold.parts import named
+from fourfold.parts.process_state import as_it_was
 from fourfold.record import Spec, UserError
 from fourfold.record.code_errors import UserCodeError, line_in, user_error
 from fourfold.record.errors import LostFileError
@@ -15,7 +16,8 @@ from fourfold.record.errors import LostFileError
 def user_code(spec: Spec, expected: str) -> Iterator[None]:
     """Turn an error that passes through the user's code, or comes of it, into one sentence with its file and line."""
     try:
-        yield
+        with as_it_was():
+            yield
     except Exception as error:
         cause = error.__cause__ if isinstance(error, UserError) else error
         files = _files_of(spec) if isinstance(error, UserError) else []
@@ -55,7 +57,7 @@ def explained(
     for file in _files_of(spec):
         if line_in(error, file):
             return user_error(error, file, expected)
-    if anywhere and named.is_own_model(spec) and (files := _files_of(spec)):
+    if anywhere and (files := _files_of(spec)):
         return user_error(error, files[0], expected)
     return None
 

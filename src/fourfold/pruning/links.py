@@ -19,6 +19,7 @@ from fourfold.nn import Conv1d, Conv2d, LayerTracer, Linear, algebra_of
 from fourfold.nn.weights import copied
 from fourfold.nn.whitening import WhiteningBatchNorm
 from fourfold.record import UserError
+from fourfold.record.text import first_line
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 
@@ -102,7 +103,7 @@ def _traced(model: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(copied(model).eval())
     except Exception as error:  # whatever a user's forward raises when it is given a symbol
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"`model` (={type(model).__name__}) has a forward that cannot be followed ({reason})") from error
 
 

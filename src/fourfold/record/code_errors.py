@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fourfold.record.errors import UserError
-from fourfold.record.text import shortened
+from fourfold.record.text import first_line, shortened
 
 _SHOWN = 200
 """Characters of an error in user code that a message shows."""
@@ -40,9 +40,9 @@ def user_error(error: BaseException, file: Path, expected: str) -> UserCodeError
     """Return what an error in user code comes to: file, line, what was expected, and what it says."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return UserCodeError(f"{file}:{error.lineno}: expected Python code, found a syntax error ({error.msg})")
-    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    place = line_in(error, file)
-    return UserCodeError(f"{file}{place}: expected {expected}, found {shortened(message.partition(chr(10))[0], _SHOWN)}")
+    reason, place = first_line(error), line_in(error, file)
+    message = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return UserCodeError(f"{file}{place}: expected {expected}, found {shortened(message, _SHOWN)}")
 
 
 def line_in(error: BaseException, file: Path) -> str:

@@ -30,6 +30,15 @@ def shortened(text: str, most: int = LONGEST) -> str:
     return f"{text[:begin]} … {text[len(text) - (most - 3 - begin) :]}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says; nothing where it says nothing, or cannot even say it."""
+    try:
+        text = str(error)
+    except Exception:  # of a class of the user's own, whose `__str__` may do anything
+        return ""
+    return text.strip().partition("\n")[0]
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

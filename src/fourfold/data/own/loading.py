@@ -24,7 +24,7 @@ from fourfold.data.own.values import TargetKind, as_inputs, as_targets, check_la
 from fourfold.data.stores import Batch
 from fourfold.data.trees import Tree, leaves
 from fourfold.record.errors import UserError
-from fourfold.record.text import shortened
+from fourfold.record.text import first_line, shortened
 
 Collate = Callable[[list[Any]], Any]
 
@@ -274,5 +274,5 @@ def _pixels(image: Any) -> Tensor:
 
 
 def _reason(error: BaseException) -> str:
-    reason = str(error).strip().partition("\n")[0]
+    reason = first_line(error)
     return shortened(f"{type(error).__name__}: {reason}" if reason else type(error).__name__, 300)

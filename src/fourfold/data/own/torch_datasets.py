@@ -22,6 +22,7 @@ from fourfold.data.stores import Arrays, Augment
 from fourfold.data.trees import Tree, item_shape, joined, num_bytes
 from fourfold.record.errors import UserError
 from fourfold.record.spec import DataSpec
+from fourfold.record.text import first_line
 
 RESIDENT_BYTES = 2**29
 """Of inputs and targets of all items: what is larger is read batch by batch."""
@@ -172,7 +173,9 @@ def _check_dataset(dataset: Any, role: Role) -> None:
     try:
         count = len(dataset)
     except Exception as error:
-        raise UserError(f"`{role}` (a {type(dataset).__name__}) must have a length ({error})") from error
+        raise UserError(
+            f"`{role}` (a {type(dataset).__name__}) must have a length ({type(error).__name__}: {first_line(error)})"
+        ) from error
     if not count:
         raise UserError(f"`{role}` (a {type(dataset).__name__}) must have at least one item")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from fourfold.data.boxes import checked_boxes
 from fourfold.data.trees import Tree, leaves, mapped
 from fourfold.record.errors import UserError
-from fourfold.record.text import shortened
+from fourfold.record.text import first_line, shortened
 
 TargetKind = Literal["classes", "multi-hot", "values", "label map", "boxes", "other"]
 """What targets are: one class an item, int64 (N,); several classes, float32 (N, K) of zeros and ones; values to predict,
@@ -97,7 +97,7 @@ def _array(value: Any, name: str) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(value)
     except Exception as error:  # ragged lists, and whatever another library's conversion raises
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"`{name}` (a {type(value).__name__}) must be an array of numbers: {reason}") from error
     if array.dtype.kind not in "biuf" + "c":
         content = "text" if array.dtype.kind in "US" else f"values of dtype {array.dtype}"
