@@ -72,6 +72,33 @@ def archive(path, **members):
     return path
 
 
+TYPES = ("uint16", "uint32", "int8", "int64", ">i4", "float16", "float64", ">f8", "bool")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_any_type_and_order_are_those_values(tmp_path, dtype, order):
+    values = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 100, (20, 5))
+    np.savez(tmp_path / "a.npz", x=np.array(values, dtype, order=order), y=np.arange(20) % 2)
+    splits = data.from_arrays(tmp_path / "a.npz", normalization="none")
+    batches = [batch for batch, _ in splits.train.batches(7)] + [batch for batch, _ in splits.test.batches(7)]
+    rows = sorted(map(tuple, np.concatenate([batch.numpy() for batch in batches]).astype(int).tolist()))
+    assert rows == sorted(map(tuple, values.tolist()))
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_labels_may_be_text_or_bytes(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", x=np.zeros((20, 3), "float32"), y=np.array(["zebra", "ant"] * 10).astype(kind))
+    assert data.from_arrays(tmp_path / "a.npz").classes == ("ant", "zebra")
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32"])
+def test_images_of_16_bits_are_not_taken_for_tokens(tmp_path, dtype):
+    np.savez(tmp_path / "a.npz", x=np.zeros((20, 8, 8, 3), dtype), y=np.arange(20) % 2)
+    with pytest.raises(UserError, match=r"`train\[0\]` \(integers of shape \(20, 8, 8, 3\)\) must be uint8 or floats"):
+        data.from_arrays(tmp_path / "a.npz")
+
+
 BAD = {
     "a text": lambda path: path.write_bytes(b"x,y\n1,2\n"),
     "nothing": lambda path: path.write_bytes(b""),

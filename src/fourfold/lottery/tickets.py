@@ -1,6 +1,7 @@
 """Tickets from disk: `load_ticket`, a trained network with its masks; `export_torch`, a file that torch loads by itself."""
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,10 @@ def export_torch(network: nn.Module, path: Path | str, inputs: Any) -> Path:
     batch = torch.export.Dim("batch")
     shapes: Any = tuple({0: batch} for _ in args) if args else {name: {0: batch} for name in kwargs}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "The tensor attribute"
+            )  # of torch's recurrent layers, which it exports all the same
             program = torch.export.export(plain, args, kwargs, dynamic_shapes=shapes)
     except Exception as error:
         reason = first_line(error)

@@ -189,6 +189,11 @@ def layout_of(inputs: Tensor, channels: Channels | None, name: str = "train[0]")
     if channels not in (None, "first", "last"):
         raise UserError(f"`channels` (={channels!r}) must be 'first', 'last' or None")
     if inputs.dtype == torch.int64:
+        if inputs.dim() > 3:
+            raise UserError(
+                f"`{name}` (integers of shape {tuple(inputs.shape)}) must be uint8 or floats for images; "
+                "integers of other types are tokens"
+            )
         return None, _same
     if inputs.dim() == 1:
         return 1, lambda tensor: tensor.unsqueeze(1)

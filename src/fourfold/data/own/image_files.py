@@ -236,5 +236,9 @@ def _array(image: "Image") -> NDArray[np.uint8]:
 
 
 def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):  # which says what the file is to Python
+        return "it is of no format that is read"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return shortened(reason.partition("\n")[0] or type(error).__name__, 200)

@@ -149,6 +149,8 @@ def class_labels(value: Any) -> np.ndarray[Any, Any] | None:
         return None
     if array.dtype.kind == "U" or (array.dtype.kind == "O" and all(isinstance(label, str) for label in array)):
         return array.astype(str)
+    if array.dtype.kind == "S":  # as HDF5 and old files hold text
+        return np.array([label.decode(errors="backslashreplace") for label in array.tolist()])
     return None
 
 
