@@ -35,7 +35,7 @@ def main() -> None:
         try:
             server.serve(iter(trials.get, None), write)
         finally:
-            os._exit(1)  # it ends only by what nobody foresaw: the parent would wait for this thread
+            os._exit(1)  # it ends by an unforeseen error alone: the parent would wait for this thread
 
     for _ in range(lanes):
         threading.Thread(target=serve, daemon=True).start()
