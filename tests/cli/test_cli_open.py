@@ -257,6 +257,12 @@ def test_several_specs_of_one_file_are_run_as_they_are(roads):
     assert call("run", "roads.py", *QUICK).code == 0
     assert {store.spec().model.algebra for store in find_runs(roads.parent / "runs")} == {"real", "phm"}
     assert "cannot be combined with roads.py" in call("run", "roads.py", *QUICK, "--algebra", "real").err
+    learning_rates = "--set", "train.learning_rate=1e-3,1e-2", "--set", "train.epochs=1"
+    swept = call("sweep", "roads.py", *learning_rates, "--trials", 1, "--workers", 0, "--out", "swept")
+    assert swept.code == 0, swept.err
+    assert sorted(store.spec().model.algebra for store in find_runs(roads.parent / "swept")) == ["phm", "phm", "real", "real"]
+    roads.write_text(roads.read_text().replace('("real", "phm")', '("real", "real")'))
+    assert "one experiment for each algebra" in call("sweep", "roads.py", *learning_rates, "--dry-run").err
 
 
 def test_a_task_needs_data_and_a_model_alone(roads):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def command(
     preset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")],
     settings: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="FIELD=VALUES")] = (),
-    algebra: tuple[str, ...] = ("real", "quaternion"),
+    algebra: Maybe[tuple[str, ...]] = None,
     trials: int = 3,
     level: int = 0,
     optuna: Annotated[Maybe[int], tyro.conf.arg(aliases=("--study",))] = None,
@@ -45,7 +45,7 @@ def command(
         preset: An experiment of `fourfold presets`, or one of your own, such as roads.py.
         settings: A field of the spec and its values: train.learning_rate=3e-4,1e-3 or, with --optuna, a range low:high or
             low:high:log. One value fixes a field. Name each field once.
-        algebra: Algebras to find settings for.
+        algebra: Algebras to find settings for; default real and quaternion, or what a file with several experiments names.
         trials: Trials (seeds) of each point.
         level: The level whose accuracy counts (or the metric of another task), and to which every point is trained; 0 is dense.
         optuna: Points that a study of Optuna evaluates in each algebra, instead of a grid; a larger number extends the study.
@@ -67,7 +67,10 @@ def command(
     from fourfold.tuning.optuna_study import check_study, run_study
 
     space = sweep.parse_space(settings)
-    bases = [sweep.base_of(spec, level=level, validation=validation) for spec in specs_for(preset, algebra, protocol, {})]
+    specs = specs_for(preset, algebra, protocol, {})
+    if len({spec.model.algebra for spec in specs}) < len(specs):
+        raise UserError(f"`PRESET` (={preset!r}) must name one experiment for each algebra, and names several for one")
+    bases = [sweep.base_of(spec, level=level, validation=validation) for spec in specs]
     sweep.check_space(bases, space, study=optuna is not None)
     if optuna is None:
         grid = sweep.grid(sweep.lists_of(space))
