@@ -3,6 +3,7 @@
 import contextlib
 import random
 import shutil
+import struct
 from pathlib import Path
 
 import torch
@@ -60,7 +61,7 @@ def _mutated(file: Path, content: bytes, draw: random.Random) -> bytes:
     change = {".jsonl": lines_changed, ".json": json_changed, ".safetensors": header_changed}.get(file.suffix, bytes_changed)
     try:
         return change(content, draw)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, struct.error):
         return bytes_changed(content, draw)
 
 
