@@ -174,7 +174,7 @@ def become(said: Path) -> None:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, encoding="utf-8") for number in (1, 2))  # not pytest's
 
 
-WORKER_LOST = re.compile(r"fourfold: the worker of trial \d+ of \S+ [^\n]*exit code -9[^\n]*the same command resumes\n")
+WORKER_LOST = re.compile(r"fourfold: trial \d+ of \S+: its worker was killed \(exit code -9[^\n]*the same command resumes\n")
 
 
 def kill_some(command: ForkedCommand, draw: random.Random) -> str | None:

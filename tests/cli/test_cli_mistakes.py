@@ -90,7 +90,10 @@ MISTAKES = [
     ("sweep digits --set train.epochs=1:2 --study 0", r"`optuna` \(=0\) must be at least 1 evaluation"),
     ("sweep digits --set train.epochs=1,2 --level -1", r"`stop\.max_level` \(=-1\) must be an integer of at least 0"),
     ("sweep digits --set train.epochs=1,2 --validation 0", r"`validation` \(=0\) must be at least 1 and below 1437: .*"),
-    ("sweep digits --set train.epochs=1,2 --algebra real real", r"one experiment is named twice"),
+    (
+        "sweep digits --set train.epochs=1,2 --algebra real real",
+        r"`PRESET` \(='digits'\) must name one experiment for each algebra, and names several for one",
+    ),
     ("sweep digits --set train.epochs=1,2 --trials 0", r"`trials` \(=0\) must be at least 1"),
     ("sweep digits --set model.name=lenet-12,lenet", r"unknown model 'lenet'; did you mean lenet-12 .*\? .*"),
     ("sweep digits --set train.epochs=1,2 --budget soon", r"`--budget` \(='soon'\) must be a duration such as .*"),

@@ -87,8 +87,8 @@ def test_the_arena_and_accuracy_are_those_of_the_network(run):
 def test_c_that_computes_something_else_ends_with_status_1(run, monkeypatch, words):
     made = emit.generate
 
-    def wrong(program, name):
-        generated = made(program, name)
+    def wrong(program, name, **options):
+        generated = made(program, name, **options)
         source = generated.source
         place = source.index("network_run_bytes(const uint8_t")
         body = source.index("}", place)

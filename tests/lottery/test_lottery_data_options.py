@@ -67,7 +67,7 @@ def test_every_preset_takes_every_option_of_data(name, algebra):
             assert next(splits.train.epoch(5, seed=0))[0].shape == (5, *shape)
             # The forecast trains on as few images as a slow network can have in half a second.
             probe = replace(spec, data=replace(spec.data, validation=0), train=replace(spec.train, early_stopping=None))
-            timed = splits_of(clock._random_images(spec, 2), probe, CPU)
+            timed = splits_of(clock._random_images(spec, 2, 1), probe, CPU)
             assert (len(timed.train), len(timed.test)) == (2, 1)
             assert next(timed.train.epoch(2, seed=0))[0].shape == (2, *shape)
 

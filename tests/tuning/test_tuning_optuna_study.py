@@ -132,7 +132,7 @@ def test_a_study_of_its_own_for_everything_that_it_depends_on(tmp_path):
 
 
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"^`study` \(=0\) must be at least 1 evaluation$"):
+    with pytest.raises(UserError, match=r"^`optuna` \(=0\) must be at least 1 evaluation$"):
         evaluate(tmp_path, 0)
     (tmp_path / "file").write_text("")
     with pytest.raises(

@@ -78,10 +78,11 @@ def command(
         _list(console)
         return
     from fourfold.report.scaling import check_scale
-    from fourfold.timing.clock import Clock
 
     check_scale(scale)
     machines.check_early(dry_run=dry_run)
+    from fourfold.timing.clock import Clock  # and torch, which a cluster that does not answer spares
+
     folder = out or Path("runs")
     chosen = [_of_figure(name, scale) for name in FIGURES] if what is None else [_named(what, scale)]
     machines.job(chosen[0].specs, trials=chosen[0].trials)

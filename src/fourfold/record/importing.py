@@ -111,7 +111,7 @@ def _executed(file: Path, content: bytes, digest: str) -> types.ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up
     try:
-        with in_code(file, "code that can be imported"), _without_bytecode():
+        with in_code(file, "code that can be imported"), without_bytecode():
             exec(compile(content, str(file), "exec"), module.__dict__)
     except BaseException:
         sys.modules.pop(name, None)
@@ -134,7 +134,7 @@ def _module(name: str, folder: Path, check: Check) -> Imported:
         check({name: digest} | {module: helper.sha256 for module, helper in names.items()})
         every = [*names.values(), Helper(module=name, file=file, sha256=digest)]
         _forget_changed(every)
-        with _without_bytecode():
+        with without_bytecode():
             module = importlib.import_module(name)
         _remember(every)
     except ModuleNotFoundError as error:
@@ -181,7 +181,7 @@ def _file_of(error: BaseException, name: str) -> Path:
 
 
 @contextmanager
-def _without_bytecode() -> Iterator[None]:
+def without_bytecode() -> Iterator[None]:
     """Write no bytecode: of two versions of a file of one length in one second it would be that of the first."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from fourfold.record.code_errors import in_code, line_of
 from fourfold.record.errors import UserError
-from fourfold.record.importing import digest_of, import_code
+from fourfold.record.importing import digest_of, import_code, without_bytecode
 
 Part = Literal["model", "data", "task", "preset"]
 """What a reference stands for: `model.name`, `data.name` or `task.name` of a spec, or a function that returns one."""
@@ -123,7 +123,7 @@ class Code:
             ) from None
         except ValueError:  # of builtins, which have no signature
             pass
-        with in_code(self.file, f"`{self.attribute}` to return"):
+        with in_code(self.file, f"`{self.attribute}` to return"), without_bytecode():  # it may import, too
             return self.value(*arguments)
 
 
