@@ -49,7 +49,7 @@ class WorkerProcess:
             if self._ended:
                 lines.put(None)
             assert self._process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # the end of its output tells that a worker is gone
+            with contextlib.suppress(BrokenPipeError, ValueError):  # the end of its output tells that a worker is gone
                 self._process.stdin.write(trial.to_line())
                 self._process.stdin.flush()
         try:
