@@ -48,7 +48,7 @@ def steps(data_dir: str, index: str) -> list[Step]:
         Step("figure of a paper, small", f"fourfold reproduce p1-fig5 --scale 0.05{papers}"),
         Step("keep a ticket", "fourfold run digits --trials 1 --keep 4"),
         Step("one file", f"fourfold export {run} --level 4 --values int8 --out {ticket}"),
-        Step("classify an image", f"fourfold predict {ticket} {{image}}"),
+        Step("classify an image", f"fourfold predict {ticket} {{image}} --resize stretch"),
         Step("C, proved equal", f"fourfold export {run} --level 4 --to c --values int8 --out ticket --verify 100"),
         Step("a web page", f"fourfold export {run} --level 4 --to web --values int8 --out page"),
         Step("mistake: a name", "fourfold run digitz", code=2),
