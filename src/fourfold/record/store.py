@@ -11,7 +11,6 @@ has what `fourfold stability` measures, `connectivity-<trial>.jsonl` and `overla
 
 import contextlib
 import copy
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,12 +21,14 @@ from fourfold.record.arrays import LARGEST_ARRAYS, Arrays, ArraysError, most_byt
 from fourfold.record.checkpoints import CheckpointFolder
 from fourfold.record.checks import check_file_name
 from fourfold.record.errors import UserError
+from fourfold.record.failures import failure_line, read_failure
 from fourfold.record.files import append_line, make_folder, write_atomically
 from fourfold.record.folders import LARGEST_TEXT, move_aside, runs_named
 from fourfold.record.journal import sealed, sealed_lines, whole_lines
+from fourfold.record.kept_levels import check_kept
 from fourfold.record.locks import HeldLocks
 from fourfold.record.packing import packed_form, read_either, unpack_lines
-from fourfold.record.reading import LARGEST, READING_ERRORS, parse_object
+from fourfold.record.reading import READING_ERRORS
 from fourfold.record.references import Trust
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import CONTROLS, TICKET, Row
@@ -299,28 +300,7 @@ class RunStore(ArrayFiles):
         Raises:
             UserError: it was never run, or its weights were not kept.
         """
-        if level < 0:
-            raise UserError(f"`level` (={level}) must be at least 0, the dense network")
-        rows, failure = self.rows(trial), self.failure(trial)
-        of = f"level {level} of trial {trial} in {self.path}"
-        if level >= len(rows) and failure:
-            raise UserError(f"{of} was never run: the trial failed at {failure}")
-        if not rows:
-            known = ", ".join(str(other) for other in self.trials() if self.rows(other)) or "none"
-            raise UserError(f"{of} was never run, nor any other of that trial; trials with levels: {known}")
-        if level >= len(rows) and self.finished(trial):
-            raise UserError(f"{of} was never run: the trial ended after level {len(rows) - 1}")
-        if level >= len(rows):
-            raise UserError(
-                f"{of} was not run to its end yet: the last one was level {len(rows) - 1}; the same command runs the rest"
-            )
-        kept = self.kept_levels(trial)
-        if level not in kept:
-            instead = f"only those of {', '.join(map(str, kept))} were" if kept else "none were"
-            raise UserError(
-                f"the weights of {of} were not kept ({instead}); the command that ran it, with `--keep {level}`, "
-                "trains it again and keeps them"
-            )
+        check_kept(self, trial, level)
 
     @property
     def checkpoints(self) -> CheckpointFolder:
@@ -329,31 +309,21 @@ class RunStore(ArrayFiles):
 
     def fail(self, trial: int, level: int, reason: str, control: str = TICKET) -> None:
         """Record that a level failed for good (such as a loss that became nan)."""
-        value = {"run": self._id(), "trial": trial, "control": control, "level": level, "reason": reason}
-        self._write(self._failure_file(trial, control), (json.dumps(value) + "\n").encode())
+        place = {"run": self._id(), "trial": trial, "control": control}
+        self._write(self._failure_file(trial, control), failure_line(place, level, reason))
 
     def failure(self, trial: int, control: str = TICKET) -> str | None:
         """Return how a trial failed, such as `level 3: the loss became nan`, or None."""
-        file = self._failure_file(trial, control)
+        file, place = self._failure_file(trial, control), {"trial": trial, "control": control}
         try:
-            value = parse_object(self._read(file).decode())
-            if type(value["level"]) is not int or not isinstance(value["reason"], str) or not 0 <= value["level"] < LARGEST:
-                raise ValueError("no level and reason")
-            self._check_place(value, trial, control)
-            return f"level {value['level']}: {value['reason']}"
+            content = self._read(file)
+            with contextlib.suppress(UserError):  # whose spec is lost
+                place["run"] = self._id()
+            return read_failure(content, place)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, *READING_ERRORS) as error:
             raise UserError(f"{file} does not say how the trial failed ({error!r}); delete it to try again") from error
-
-    def _check_place(self, failure: Mapping[str, object], trial: int, control: str) -> None:
-        """Raise `ValueError` if a failure says that it is another's, as a copy does; the first ones name no run and control."""
-        expected: dict[str, object] = {"trial": trial, "control": control}
-        with contextlib.suppress(UserError):  # whose spec is lost
-            expected["run"] = self._id()
-        for name, value in expected.items():
-            if failure.get(name, value) != value:
-                raise ValueError(f"expected that of {name} {value}, found {failure[name]!s:.100}")
 
     @contextlib.contextmanager
     def lock(self, name: str, wait_seconds: float = 0) -> Iterator[None]:
