@@ -11,6 +11,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,8 +79,16 @@ CONFIGURATIONS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _this_process_stays_as_it_is() -> Iterator[None]:
+    """`ready` is for forked processes: what it patches here would reach the tests after these."""
+    before = report.build, clock.Clock.level_seconds, list(presets.PRESETS)
+    yield
+    assert (report.build, clock.Clock.level_seconds, list(presets.PRESETS)) == before
+
+
 def ready(spec: Spec) -> None:
-    """Let this process know a preset, estimate nothing and draw no pages."""
+    """Let a forked process know a preset, estimate nothing and draw no pages."""
     presets.PRESETS["tiny"] = lambda: spec
     clock.Clock.level_seconds = lambda self, spec, density=1.0: 0.001
     report.build = lambda runs, out: out / "index.html"
@@ -165,7 +174,6 @@ def test_a_command_that_is_killed_anywhere_ends_with_the_same_files(name, tmp_pa
 def test_ranks_that_are_killed_anywhere_end_with_the_same_files(tmp_path):
     spec, draw, kills = tiny(levels=4, epochs=4), random.Random(f"ranks {SEED}"), Kills()
     prepared(spec)
-    ready(spec)
 
     def run(out: Path, victims: tuple[int, ...] = (), after_seconds: float = 0):
         words = ["run", "tiny", "--algebra", spec.model.algebra, "--trials", 1, "--device", "cpu", "--out", out]
@@ -175,6 +183,7 @@ def test_ranks_that_are_killed_anywhere_end_with_the_same_files(tmp_path):
                 timer = threading.Timer(after_seconds, os.kill, (os.getpid(), signal.SIGKILL))
                 timer.daemon = True
                 timer.start()
+            ready(spec)
             cli.main([str(word) for word in words])
 
         return fork_ranks(2, work, out.parent / f"{out.name}-said")

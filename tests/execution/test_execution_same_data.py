@@ -7,8 +7,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -199,17 +197,11 @@ def test_a_process_that_reads_other_data_than_the_run_does_not_begin(images, oth
 def test_the_report_compares_no_rows_of_different_data(store, images, others, tmp_path):
     real = spec_of("real")
     run(others, tmp_path / "elsewhere", real)
-    words = [str(store.path), str(tmp_path / "elsewhere"), "--out", str(tmp_path / "report")]
-    ended = subprocess.run([sys.executable, "-m", "fourfold", "report", *words], capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert re.match(r"fourfold: tiny-\S+ and tiny-\S+ are of different mnist data \(SHA-256 \w{8} and \w{8}\)", ended.stderr)
-    rows_alone = (
-        "import sys; from pathlib import Path; from fourfold import report; from fourfold.record import RunStore; "
-        "report.experiments_of_rows([row for path in sys.argv[1:] for row in RunStore(Path(path)).rows(0)])"
-    )
-    stores = [str(store.path), str(tmp_path / "elsewhere" / real.id)]
-    ended = subprocess.run([sys.executable, "-c", rows_alone, *stores], capture_output=True, text=True, check=False)
-    assert "are of different mnist data" in ended.stderr
+    with pytest.raises(UserError, match=r"^tiny-\S+ and tiny-\S+ are of different mnist data \(SHA-256 \w{8} and \w{8}\)"):
+        report.build([store.path, tmp_path / "elsewhere"], tmp_path / "report")
+    both = [*store.rows(0), *RunStore(tmp_path / "elsewhere" / real.id).rows(0)]
+    with pytest.raises(UserError, match="are of different mnist data"):
+        report.experiments_of_rows(both)
     forget(RunStore(tmp_path / "elsewhere" / real.id))
     assert report.build([store.path, tmp_path / "elsewhere"], tmp_path / "report").is_file()
     run(images, tmp_path / "runs", real)
