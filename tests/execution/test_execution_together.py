@@ -363,6 +363,12 @@ def dying(experiment, store, trial, on_row, on_epoch, *others):
     run_trial(experiment, store, trial, on_row, told, *others)
 
 serving.run_trial = dying
+
+class Kept:
+    def __del__(self):
+        os.write(1, b"Python has ended itself\\n")
+
+kept = Kept()
 cli.main(sys.argv[1:])
 """
 
@@ -385,6 +391,7 @@ def test_torchrun_restarts_after_a_killed_rank_and_the_run_goes_on(tmp_path, run
     assert ended.returncode == 0, ended.stderr
     assert len(re.findall(LOST, ended.stderr)) == 1
     assert "Traceback" not in ended.stderr
+    assert "Python has ended itself" not in ended.stdout  # it might abort: a thread of gloo may release its last tensor then
     (store,) = (RunStore(folder) for folder in (tmp_path / "runs").glob("tiny-real-*"))
     assert results(store.rows(0)) == results(RunStore(run_by(2) / store.path.name).rows(0))
     assert [len(re.findall(f"level {level}: ", ended.stdout)) for level in (0, 1)] == [1, 1]

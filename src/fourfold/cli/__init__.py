@@ -1,5 +1,7 @@
 """The command line: one thin file a command, imported only when the command is given."""
 
+import contextlib
+import os
 import sys
 import time
 import traceback
@@ -72,6 +74,25 @@ fourfold --version                     prints the version
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; end with exit code 2 and one sentence where the user can mend something."""
+    try:
+        _main(arguments)
+    except SystemExit as ending:
+        _leave_if_rank(ending.code)
+        raise
+    _leave_if_rank(0)
+
+
+def _leave_if_rank(code: "str | int | None") -> None:
+    """End a process that has communicated with other ranks at once: while Python ends, threads of gloo may abort it."""
+    ranks = sys.modules.get("fourfold.train.ranks")
+    if ranks and ranks.has_joined():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # its reader is gone, or it is closed
+                stream.flush()
+        os._exit(code if isinstance(code, int) else 0)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     shows_traceback = TRACEBACK in words
     words = [word for word in words if word != TRACEBACK]

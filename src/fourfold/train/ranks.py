@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import os
 import signal
@@ -142,7 +141,9 @@ def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
     timeout = timedelta(seconds=TIMEOUT_SECONDS)
     with at_termination(signal.SIG_DFL):  # others are waited for outside of Python, where no handler of its own is called
         try:
-            store = distributed.PrefixStore(f"fourfold-{next(_JOINED)}", _store())  # type: ignore[attr-defined]
+            number = len(_JOINED)
+            _JOINED.append(launch)
+            store = distributed.PrefixStore(f"fourfold-{number}", _store())  # type: ignore[attr-defined]
             distributed.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.world, timeout=timeout)
         except RuntimeError as error:
             raise RankError(f"rank {launch.rank} does not reach the other ranks ({_reason(error)})") from error
@@ -173,7 +174,17 @@ def join(launch: Launch, device: torch.device) -> Iterator[Ranks]:
         distributed.destroy_process_group()
 
 
-_JOINED = itertools.count()
+_JOINED: list[Launch] = []
+"""The launches that this process has joined, one for each `run`."""
+
+
+def has_joined() -> bool:
+    """Whether this process has communicated with others.
+
+    Threads of gloo may then be left, as torch never frees the process group of a data-parallel module, and one of them that
+    releases its last tensor while Python ends aborts the process.
+    """
+    return bool(_JOINED)
 
 
 @functools.cache
