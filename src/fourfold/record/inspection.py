@@ -21,6 +21,7 @@ from fourfold.record.journal import BadLineError, is_torn, lines_before
 from fourfold.record.packing import PACKED, decompressed, is_packed, plain_form
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
 from fourfold.record.rows import CONTROLS, TICKET, Row
+from fourfold.record.spec import Spec
 from fourfold.record.store import RunStore
 
 _LARGEST_OF_NO_ROWS = 2**32
@@ -59,8 +60,10 @@ class _Inspection:
         self._store, self._path = store, store.path
         self._rows: dict[tuple[int, str], list[Row]] = {}
         """Those that are whole, by trial and control."""
+        self._spec_known: Spec | None = None
         try:
-            self._run, self._gradual = store.spec().id, store.spec().prune.schedule == "gradual"
+            self._spec_known = store.spec()
+            self._run, self._gradual = self._spec_known.id, self._spec_known.prune.schedule == "gradual"
         except UserError:  # the folder's name is the run's id, unless somebody has renamed the folder
             name, named = name_of(store.path), runs_named(store.path)
             self._run, self._gradual = name if name in named or len(named) != 1 else min(named), False
@@ -126,7 +129,7 @@ class _Inspection:
             return Finding(file=name, state="foreign", what=f"there is no control {control!r}")
 
         def read(file: Path, content: bytes) -> list[Row]:
-            return read_rows(file, content, self._run, trial, control)
+            return read_rows(file, content, self._run, trial, control, spec=self._spec_known)
 
         return self._lines(name, "rows", read, trial, control, whole=self._rows)
 

@@ -3,11 +3,15 @@
 from pathlib import Path
 
 from fourfold.record.journal import read_entries
+from fourfold.record.row_sense import contradiction
 from fourfold.record.rows import TICKET, Row
+from fourfold.record.spec import Spec
 from fourfold.record.stability import ConnectivityRow, OverlapRow
 
 
-def read_rows(file: Path, content: bytes, run: str, trial: int, control: str = TICKET) -> list[Row]:
+def read_rows(
+    file: Path, content: bytes, run: str, trial: int, control: str = TICKET, *, spec: Spec | None = None
+) -> list[Row]:
     """Return the rows of a trial, or of one of its controls, in the order of the file.
 
     Args:
@@ -16,9 +20,11 @@ def read_rows(file: Path, content: bytes, run: str, trial: int, control: str = T
         run: Id of the run.
         trial: The trial.
         control: The control.
+        spec: Of the run; None where it is lost.
 
     Raises:
-        BadLineError: a row is damaged, is there twice, belongs elsewhere, or is of another mask than the one before promised.
+        BadLineError: a row is damaged, is there twice, belongs elsewhere, is of another mask than the one before promised, or
+            says what no level of the run can have come to.
     """
 
     def misplaced(row: Row, before: list[Row]) -> tuple[str, str] | None:
@@ -29,10 +35,11 @@ def read_rows(file: Path, content: bytes, run: str, trial: int, control: str = T
             return f"the row of level {len(before)}", f"that of level {row.level}"
         if any(row.level == other.level for other in before):
             return "each level once", f"level {row.level} again"
-        promised = before[-1].promised if before and control == TICKET else None
+        previous = before[-1] if before and control == TICKET else None
+        promised = previous.promised if previous else None
         if promised is not None and promised.mask not in (None, row.mask):
             return f"the row of the mask {promised.mask[:8]} that the row before promised", f"that of {row.mask[:8]}"
-        return None
+        return contradiction(row, previous, spec)
 
     return read_entries(file, content, Row, misplaced)
 

@@ -31,6 +31,7 @@ from fourfold.record.packing import packed_form, read_either, unpack_lines
 from fourfold.record.reading import READING_ERRORS
 from fourfold.record.references import Trust
 from fourfold.record.row_files import read_connectivity, read_overlaps, read_rows
+from fourfold.record.row_sense import contradiction
 from fourfold.record.rows import CONTROLS, TICKET, Row
 from fourfold.record.same_run import check_code, check_data, code_of_last_row
 from fourfold.record.spec import Spec
@@ -238,7 +239,7 @@ class RunStore(ArrayFiles):
     def _read_rows(self, trial: int, control: str) -> list[Row]:
         """Return the rows of a file in its order."""
         file, content = self._content(self._rows_file(trial, control))
-        return read_rows(file, content, self._id(), trial, control) if content else []
+        return read_rows(file, content, self._id(), trial, control, spec=self._spec_file.spec()) if content else []
 
     def finished(self, trial: int) -> bool:
         """Whether a trial has all its levels; one that failed has not."""
@@ -252,7 +253,7 @@ class RunStore(ArrayFiles):
         """Write a row, of a level or of a control, to disk before returning.
 
         Raises:
-            UserError: it is not the next one, or another process may be writing.
+            UserError: it is not the next one or makes no sense, or another process may be writing.
         """
         self._held.check()
         file, there = self._rows_file(row.trial, row.control), RunStore(self.path)
@@ -261,6 +262,8 @@ class RunStore(ArrayFiles):
             raise self._written_already(file, row.level)
         if row.control == TICKET and row.level != len(rows):
             raise UserError(f"{file}: expected the row of level {len(rows)} to follow, found that of level {row.level}")
+        if wrong := contradiction(row, rows[-1] if rows and row.control == TICKET else None, self._spec_file.spec()):
+            raise UserError(f"{file}: expected {wrong[0]}, found {wrong[1]}")
         there._append_line(file, row.to_line())
 
     def _append_line(self, file: Path, line: str) -> None:
