@@ -1,7 +1,11 @@
 """Every bound of the table holds below it and at it, and no further; and what is refused costs nothing."""
 
 import math
+import os
 import re
+import resource
+import shutil
+import subprocess
 import time
 import tracemalloc
 from dataclasses import replace
@@ -22,7 +26,7 @@ from fourfold.deploy.artifact.products import coding_from_json
 from fourfold.deploy.artifact.reading import Reader
 from fourfold.deploy.artifact.writing import write
 from fourfold.deploy.backends import numpy as reference
-from fourfold.deploy.backends.c.emit import generate
+from fourfold.deploy.backends.c.emit import MOST_INLINED, generate
 from fourfold.deploy.backends.c.plan import Draft
 from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP, _chain
 from fourfold.deploy.ir._assemble import assemble
@@ -47,6 +51,7 @@ from fourfold.deploy.ir.ops import (
 from fourfold.deploy.ir.product import Product, check_table
 from fourfold.deploy.ir.program import Encoding
 from fourfold.deploy.runtime import load
+from fourfold.native.compiling import FLAGS
 from fourfold.record import UserError
 
 REAL = (((0, 1),),)
@@ -109,10 +114,17 @@ def chain(entries):
     _chain(np.zeros(1, np.int64), 1, np.array([step]), np.ones((1, 1), np.float32))
 
 
+def linears(count):
+    generate(
+        assemble((1,), [Linear(name="", inputs=(k,), output=k + 1, product=product(1, 1)) for k in range(count)]), "network"
+    )
+
+
 ASK = {
     "file": read_file,
     "header": read_header,
     "operations": read_operations,
+    "layers": linears,
     "encoding.n": lambda n: encoded_shape(Encoding(kind="none", n=n, shape=(1, 1, 1), mean=(0.0,), std=(1.0,))),
     "value": lambda size: assemble((size,), relus(1)),
     "outputs": lambda size: assemble((1,), [Linear(name="", inputs=(0,), output=1, product=product(size, 1))]),
@@ -341,6 +353,35 @@ def test_four_thousand_operations_become_c_in_seconds():
     start = time.process_time()
     generate(assemble((1,), relus(BOUNDS["operations"].largest)), "network")
     assert time.process_time() - start < 30
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_steps_are_functions_of_their_own_where_a_compiler_would_join_too_many(more):
+    """The way into and out of the network takes steps, too: the first is no function of this kind."""
+    source = generate(assemble((1,), relus(MOST_INLINED - 1 + more)), "network").source
+    steps = re.findall(r"^(STEP|static) void step_\d+\(", source, re.MULTILINE)
+    assert len(steps) == MOST_INLINED + more
+    assert set(steps) == {"STEP" if more > 0 else "static"}
+    assert ("__attribute__((noinline))" in source) == (more > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not here")
+def test_the_compilers_time_grows_with_the_steps_and_not_with_their_square():
+    """Joined to one function, 3,000 ReLUs took 120 s; now they take 10."""
+    seconds = {
+        count: compiler_seconds(generate(assemble((1,), relus(count)), "network").with_harness()) for count in (512, 2048)
+    }
+    assert seconds[2048] < 8 * seconds[512]
+    assert seconds[2048] < 20
+
+
+def compiler_seconds(source):
+    """Processor time of gcc as `load` calls it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    command = ["gcc", *FLAGS, "-x", "c", "-", "-o", os.devnull, "-lm"]
+    subprocess.run(command, input=source.encode(), check=True, capture_output=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 def test_the_documented_table_is_the_one_that_is_checked():

@@ -45,5 +45,6 @@ class FakeRun:
                     continue
                 value = reached(spec, trial)
                 for level in range(spec.stop.max_level + 1):
-                    row = replace(self.template, run=spec.id, algebra=spec.model.algebra, trial=trial, level=level)
+                    about = {"run": spec.id, "preset": spec.preset, "algebra": spec.model.algebra}
+                    row = replace(self.template, **about, trial=trial, level=level)
                     store.append(replace(row, validation=value - 10 * (spec.stop.max_level - level), top1=99 - value))

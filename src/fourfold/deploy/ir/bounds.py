@@ -20,6 +20,7 @@ BOUNDS = {
     "file": Bound(2**30, "bytes", "it is read into memory as a whole"),
     "header": Bound(2**23, "bytes", "JSON takes up to forty times its size in memory"),
     "operations": Bound(4096, "operations", "each becomes a function in C"),
+    "layers": Bound(1024, "layers with weights", "each takes a C compiler up to a tenth of a second"),
     "encoding.n": Bound(256, "components", "each becomes a line in C"),
     "value": Bound(2**28, "numbers", "a gigabyte of floats, with the zeros around the map"),
     "outputs": Bound(2**20, "outputs of a layer", "each has a bias in C"),

@@ -143,6 +143,18 @@ INT8_KERNELS = ("int8_vectors.h", "int8_sdot.h", "int8_swar.h", "int8_quaternion
 MOST_FILLERS = BOUNDS["value"].largest // LARGEST_STEP + 1
 """Entries of zero in a list, which bridge ways that are too long for a step."""
 
+MOST_INLINED = 128
+"""Steps that a compiler may join to one function, for which its time grows with the square."""
+
+STEP = """
+#if defined(__GNUC__)
+#define STEP static __attribute__((noinline))
+#else
+#define STEP static
+#endif
+"""
+"""What stands before the functions of more steps."""
+
 FLOATS = Numbers(size=4, words={"NUMBER": "float", "LOWEST": "-INFINITY", "VALUES": "float32"})
 BYTES = Numbers(size=1, words={"NUMBER": "uint8_t", "LOWEST": "0", "VALUES": "int8"})
 
@@ -215,6 +227,8 @@ def generate(program: Program, name: str, *, kernels: str = "auto") -> Generated
     """
     if kernels not in KERNELS:
         raise unknown("kernels", kernels, KERNELS)
+    weights = [operation.product.weight for operation in program.operations if isinstance(operation, ProductOperation)]
+    check("layers", len(weights))
     draft = _draft(program, kernels)
     numbers = BYTES if draft.quantized else FLOATS
     offsets, arena = place(draft.lifetimes(numbers.size))
@@ -222,16 +236,19 @@ def generate(program: Program, name: str, *, kernels: str = "auto") -> Generated
     places = {buffer: f"arena + {offset // numbers.size}" for buffer, offset in enumerate(offsets)}
     places[LOGITS] = "logits"
     definitions, calls = _taking(draft, program, places)
+    many = len(draft.steps) > MOST_INLINED
     for index, step in enumerate(draft.steps, 1):
-        definitions.append(step.definition(f"step_{index}"))
+        definitions.append(step.definition(f"step_{index}", "STEP" if many else "static"))
         calls.append(step.call(f"step_{index}", places))
     encoding = program.encoding
     declared, defined = (template(file) if encoding else "" for file in ("bytes.h", "bytes.c"))
-    weights = [operation.product.weight for operation in program.operations if isinstance(operation, ProductOperation)]
     words = {
         "DECLARE_BYTES": declared,
         "DEFINE_BYTES": defined,
-        "PRELUDE": _prelude() + (_int8_prelude(draft) if draft.quantized else "") + _functions(program),
+        "PRELUDE": _prelude()
+        + (_int8_prelude(draft) if draft.quantized else "")
+        + _functions(program)
+        + (STEP if many else ""),
         "FUNCTIONS": "\n".join(definitions),
         "CASES": indent((f"case {index}: {call} break;" for index, call in enumerate(calls))),
         "NAME": name,

@@ -33,11 +33,11 @@ class Step:
     work: int = SHARED
     """Multiply-adds, or numbers moved; SHARED where it was not counted, as it is many."""
 
-    def definition(self, name: str) -> str:
+    def definition(self, name: str, linkage: str = "static") -> str:
         """Return the C of the function."""
         sources = [f"const {self.reads_type} *restrict {source}" for source in ("x", "other")[: len(self.reads)]]
         arguments = ", ".join([*sources, f"{self.writes_type} *restrict y", "int part", "int parts"])
-        text = f"/* {harmless(self.comment)} */\n{self.tables}static void {name}({arguments})\n{{\n{indent(self.body)}\n}}\n"
+        text = f"/* {harmless(self.comment)} */\n{self.tables}{linkage} void {name}({arguments})\n{{\n{indent(self.body)}\n}}\n"
         return text.replace("@", f"{name}_")
 
     def call(self, name: str, places: dict[int, str]) -> str:
