@@ -1,6 +1,6 @@
-"""Whether a row can be what a level came to, beside the rows of its file: digests only prove that nobody altered it since.
+"""Whether a row can be the result of a level, given its spec and the row before.
 
-Rows that somebody has made by hand, and sealed, are whole and may still say what no level does.
+Digests do not show that: those of a line that was altered can be computed again.
 """
 
 import itertools
@@ -54,9 +54,9 @@ def _of_spec(row: Row, spec: Spec | None) -> Iterator[Contradiction]:
     """Yield where a ticket's row is none of its run; controls may be of another network, such as the real one."""
     if spec is None or row.control != TICKET:
         return
-    for expected, found in ((spec.preset, row.preset), (spec.data.name, row.dataset), (spec.model.algebra, row.algebra)):
-        if found != expected:
-            yield f"a row of {expected!r}", f"one of {found!r}"
+    for expected, actual in ((spec.preset, row.preset), (spec.data.name, row.dataset), (spec.model.algebra, row.algebra)):
+        if actual != expected:
+            yield f"a row of {expected!r}", f"one of {actual!r}"
     if spec.stop.max_level is not None and row.level > spec.stop.max_level:
         yield f"no level beyond {spec.stop.max_level}, the last one", f"level {row.level}"
 
@@ -66,13 +66,13 @@ def _after(row: Row, before: Row | None, spec: Spec | None) -> Iterator[Contradi
     if before is None:
         return
     for name in ("weights_total", "parameters_total", "parameters_real"):  # not MACs, which a later version may count better
-        expected, found = getattr(before, name), getattr(row, name)
-        if found != expected:
-            yield f"`{name}` as in the row before, {expected}", f"{found}"
-    if (expected := _sizes(before)) != (found := _sizes(row)):
-        layer = min(name for name in expected | found if expected.get(name) != found.get(name))
-        expected_size, found_size = (sizes.get(layer, "no such layer") for sizes in (expected, found))
-        yield f"the layers of the row before, {layer!r:.60} of {expected_size}", f"{found_size}"
+        expected, actual = getattr(before, name), getattr(row, name)
+        if actual != expected:
+            yield f"`{name}` as in the row before, {expected}", f"{actual}"
+    if (expected := _sizes(before)) != (sizes := _sizes(row)):
+        layer = min(name for name in expected | sizes if expected.get(name) != sizes.get(name))
+        expected_size, actual_size = (of_row.get(layer, "no such layer") for of_row in (expected, sizes))
+        yield f"the layers of the row before, {layer!r:.60} of {expected_size}", f"{actual_size}"
     if row.weights > before.weights and _only_prunes(spec):
         yield f"at most the {before.weights} weights of the row before", f"{row.weights}"
 
