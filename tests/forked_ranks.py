@@ -7,16 +7,17 @@ import os
 import signal
 import sys
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import distributed
+
+from processes import fork, kill, leave_after, write_to
 
 needs_ranks = pytest.mark.skipif(
     not hasattr(os, "fork") or not distributed.is_available(), reason="forks, and needs torch.distributed"
@@ -43,10 +44,10 @@ def fork_ranks(world: int, work: Callable[[int], object], folder: Path, seconds:
     pids = []
     with _serving(seconds) as port:
         for rank in range(world):
-            pid = _fork()
+            pid = fork()
             if pid == 0:
                 _become(rank, world, port, folder / f"said-{rank}")
-                _end(work, rank)
+                leave_after(partial(work, rank))
             pids.append(pid)
         codes = _wait(pids, seconds)
     return [Ended(codes[rank], (folder / f"said-{rank}").read_text(encoding="utf-8")) for rank in range(world)]
@@ -60,7 +61,7 @@ def _serving(seconds: float) -> Iterator[int]:
     a lock that this thread held.
     """
     from_server, to_us = os.pipe()
-    pid = _fork()
+    pid = fork()
     if pid == 0:
         timeout = timedelta(seconds=seconds)
         store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timeout)
@@ -72,14 +73,8 @@ def _serving(seconds: float) -> Iterator[int]:
         with os.fdopen(from_server) as told:
             yield int(told.readline())
     finally:
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
         os.waitpid(pid, 0)
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python ≥ 3.12 warns of a fork beside other threads
-        return os.fork()
 
 
 def _wait(pids: list[int], seconds: float) -> dict[int, int]:
@@ -102,25 +97,9 @@ def _wait(pids: list[int], seconds: float) -> dict[int, int]:
 def _become(rank: int, world: int, port: int, said: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, encoding="utf-8") for number in (1, 2))  # not pytest's
+    write_to(said)
     faulthandler.enable(sys.stderr)
     torch.set_num_threads(1)
-
-
-def _end(work: Callable[[int], object], rank: int) -> None:
-    code = 1
-    try:
-        work(rank)
-        code = 0
-    except SystemExit as ending:
-        code = int(ending.code or 0)
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(code)
 
 
 def _signal(pids: list[int], ended: dict[int, int], number: int) -> None:

@@ -13,10 +13,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+from processes import PipedWorker, leave_after
+
 LARGEST_REQUEST = 2**20
+START = """
+import socket, sys
+sys.path.append({!r})
+import forked_workers
+del sys.path[-1]  # workers that are started do not find the modules of tests
+forked_workers.serve(socket.socket(fileno=int(sys.argv[1])))
+"""
 
 
 class Forker:
@@ -27,7 +37,9 @@ class Forker:
         self._channel: socket.socket | None = None
         self._lock = threading.Lock()
 
-    def popen(self, command: Sequence[str], *, env: Mapping[str, str], **settings: object) -> "subprocess.Popen[str] | Forked":
+    def popen(
+        self, command: Sequence[str], *, env: Mapping[str, str], **settings: object
+    ) -> "subprocess.Popen[str] | PipedWorker":
         """Fork a worker in place of starting it; any other command is started."""
         from fourfold.execution.worker_process import WORKER
 
@@ -36,10 +48,10 @@ class Forker:
         with self._lock:
             if self._channel is None:
                 self._channel, its_end = socket.socketpair()
-                start = [sys.executable, "-P", __file__, str(its_end.fileno())]
+                start = [sys.executable, "-P", "-c", START.format(str(Path(__file__).parent)), str(its_end.fileno())]
                 self._process = subprocess.Popen(start, env=env, pass_fds=[its_end.fileno()], start_new_session=True)
                 its_end.close()
-            return Forked(self._channel, command[len(WORKER) :], env)
+            return PipedWorker(partial(_fork_worker, self._channel, command[len(WORKER) :], env))
 
     def close(self) -> None:
         """End the process; workers end with their standard input."""
@@ -48,36 +60,21 @@ class Forker:
             self._process.wait()
 
 
-class Forked:
-    """What `subprocess.Popen` of a worker is to a pool."""
+def _fork_worker(
+    channel: socket.socket, words: Sequence[str], env: Mapping[str, str], its_input: int, its_output: int
+) -> tuple[int, Callable[[], int]]:
+    from_parent, to_us = os.pipe()  # what its parent tells of it: its number, and then how it ended
+    request = json.dumps({"words": list(words), "env": dict(env), "folder": str(Path.cwd())})
+    socket.send_fds(channel, [request.encode()], [its_input, its_output, 2, to_us])
+    os.close(to_us)
+    pid = int(os.read(from_parent, 20))
 
-    def __init__(self, channel: socket.socket, words: Sequence[str], env: Mapping[str, str]) -> None:
-        its_input, to_it = os.pipe()
-        from_it, its_output = os.pipe()
-        self._ending, its_ending = os.pipe()
-        request = json.dumps({"words": list(words), "env": dict(env), "folder": str(Path.cwd())})
-        socket.send_fds(channel, [request.encode()], [its_input, its_output, 2, its_ending])
-        for descriptor in (its_input, its_output, its_ending):
-            os.close(descriptor)
-        self.stdin = os.fdopen(to_it, "w", encoding="utf-8")
-        self.stdout = os.fdopen(from_it, encoding="utf-8")
-        self.pid = int(os.read(self._ending, 20))
-        self._code: int | None = None
-        self._waiting = threading.Lock()
+    def wait() -> int:
+        code = int(os.read(from_parent, 20))
+        os.close(from_parent)
+        return code
 
-    def kill(self) -> None:
-        """Kill it; its parent waits for it, so that its number is its own until `wait` has returned."""
-        if self._code is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self) -> int:
-        """Return how it ended."""
-        with self._waiting:
-            if self._code is None:
-                self._code = int(os.read(self._ending, 20))
-                os.close(self._ending)
-            return self._code
+    return pid, wait
 
 
 def in_place_of_subprocess(forker: Forker) -> SimpleNamespace:
@@ -85,7 +82,7 @@ def in_place_of_subprocess(forker: Forker) -> SimpleNamespace:
     return SimpleNamespace(Popen=forker.popen, PIPE=subprocess.PIPE)
 
 
-def _serve(channel: socket.socket) -> None:
+def serve(channel: socket.socket) -> None:
     """Fork what is asked for, until nobody can ask any more."""
     from fourfold.execution import worker
 
@@ -124,20 +121,4 @@ def _watch(request: dict[str, object], descriptors: Sequence[int], main: Callabl
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [path for path in paths if path and path not in sys.path]  # as Python has done with those of this process
     sys.argv = ["worker", *request["words"]]  # type: ignore[misc]
-    code = 1
-    try:
-        main()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)
-
-
-if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    leave_after(main)

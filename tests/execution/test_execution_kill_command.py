@@ -13,10 +13,10 @@ import pytest
 from fourfold.cli import main
 from fourfold.record import RunStore, Spec
 from lottery_samples import results, run_alone, workers_of
+from processes import PATIENCE_SECONDS, is_alive, wait_until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 
-PATIENCE_SECONDS = 120  # of a machine that is busy with something else
 LEVELS = 3
 TRIALS = 2
 SETTINGS = ["--epochs", "8", "--max-level", str(LEVELS - 1), "--prune-fraction", "0.5", "--trials", str(TRIALS)]
@@ -34,26 +34,12 @@ def start(out, *more) -> subprocess.Popen:
     )
 
 
-def wait_until(condition, what):
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, f"waited too long until {what}"
-        time.sleep(0.005)
-
-
 def stores(out) -> list[RunStore]:
     return [RunStore(file.parent) for file in Path(out).glob("*/spec.json")]
 
 
 def num_rows(out) -> int:
     return sum(file.read_bytes().count(b"\n") for file in Path(out).glob("*/rows-*.jsonl"))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import itertools
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from fourfold import execution, presets
 from fourfold.execution import Event
 from fourfold.record import Cluster, RunStore, Trust
 from lottery_samples import BOTH, results, run_alone, tiny_spec
+from processes import kill
 
 pytest.importorskip("ray", reason="ray is not installed (pip install 'fourfold[ray]')")
 pytestmark = [
@@ -61,14 +61,6 @@ def at_work(mark: str) -> bool:
     return False
 
 
-def end(pids) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 class Nodes:
     """A head and another node, each with one CPU, by `ray start`."""
 
@@ -95,12 +87,14 @@ class Nodes:
             if started.returncode == 0:
                 self.marks.append(mark)
                 return
-            end(marked(mark))
+            for pid in marked(mark):
+                kill(pid)
         raise AssertionError(started.stdout + started.stderr)
 
     def kill(self, mark: str) -> None:
         self.marks.remove(mark)
-        end(marked(mark))
+        for pid in marked(mark):
+            kill(pid)
 
     def kill_all(self) -> None:
         for mark in [*self.marks]:
@@ -248,4 +242,5 @@ def test_a_ray_of_our_own_ends_with_a_command_that_is_killed(tmp_path):
     finally:
         process.kill()
         process.communicate()
-        end(marked(mark))
+        for pid in marked(mark):
+            kill(pid)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from fourfold.native import NoCompilerError, compiler, library, linear
 from fourfold.native.compiling import _command, run_tool
 from fourfold.native.compiling import compiled as compile_source
 from fourfold.native.perceptron import FILES, joined
+from processes import is_alive, wait_until
 
 try:
     compiler()
@@ -78,18 +78,8 @@ def test_a_compiler_ends_with_all_its_children_at_the_time_limit(tmp_path):
     driver = f"sleep 60 & echo $! > {pid_file}; wait"
     with pytest.raises(NoCompilerError, match=r"does not run: .* timed out after 1"):
         run_tool(["sh", "-c", driver], time_limit=1.0)
-    pid, deadline = int(pid_file.read_text()), time.monotonic() + 10  # a busy system takes its time to end a process
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not is_running(pid)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process computes; one that has ended but that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    pid = int(pid_file.read_text())
+    wait_until(lambda: not is_alive(pid), "the compiler's child has ended", 20)  # of its 60
 
 
 def test_it_can_be_switched_off(monkeypatch):
