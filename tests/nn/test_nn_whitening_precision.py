@@ -73,7 +73,7 @@ def test_every_path_agrees_with_float64(mean: float, condition: float, size: tup
         trained = output_and_gradients(reference, x.double())
         layer = norm(size, eps)
         assert largest_error(output_and_gradients(layer, x), trained) < ONE_PASS_BOUND
-        with mock.patch.object(whitening_function, "_in_chunks", return_value=False):  # as on GPUs and in transforms
+        with fnn.reference_path():  # as on GPUs and in transforms
             assert largest_error(output_and_gradients(norm(size, eps), x), trained) < BOUND
         with mock.patch.object(whitening_function, "_traced", return_value=True):
             assert largest_error(output_and_gradients(norm(size, eps), x), trained) < TRACED_BOUND
@@ -84,7 +84,7 @@ def test_every_path_agrees_with_float64(mean: float, condition: float, size: tup
         assert largest_error(output_and_gradients(layer, x), evaluated) < ONE_PASS_BOUND
         with torch.no_grad():
             assert largest_error([layer(x).double()], evaluated[:1]) < ONE_PASS_BOUND
-        with mock.patch.object(whitening_function, "_in_chunks", return_value=False):
+        with fnn.reference_path():
             assert largest_error(output_and_gradients(layer, x), evaluated) < ONE_PASS_BOUND
         with mock.patch.object(whitening_function, "_traced", return_value=True):
             bound = ONE_PASS_BOUND + TRACED_EVALUATION * (1 + 1 / (1 / condition + eps) ** 0.5)
@@ -192,3 +192,33 @@ def test_transforms_see_what_plain_calls_do(transform: str, size: int, mode: str
     torch.testing.assert_close(found, expected)
     for name, buffer in twin.state_dict().items():
         torch.testing.assert_close(layer.state_dict()[name], buffer)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 8])
+@pytest.mark.parametrize(("images", "numbers", "positions"), [(5, 3, 7), (4, 16, 64), (1, 20, 33), (64, 40, 1), (300, 33, 3)])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_size_and_layout_agrees_with_rows_of_float64(
+    n: int, images: int, numbers: int, positions: int, channels_last: bool, threads: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(images, n, numbers, positions, generator=generator) + 0.3 for _ in range(2))
+    if channels_last:
+        x = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    gamma = torch.randn(numbers, n, n, generator=generator)
+    beta = torch.randn(numbers, n, generator=generator)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found, exact = ([], [])
+        for results, function in ((found, whitening_function.whiten), (exact, whitening_function._whiten_rows)):
+            inputs = [tensor.detach().requires_grad_() for tensor in (x, gamma + gamma.mT, beta)]
+            y, mean, covariance = function(*inputs, 1e-5)
+            results.extend([y.detach(), mean, covariance, *torch.autograd.grad(y, inputs, gradient)])
+        assert found[0].stride() == x.stride() or threads > 1
+        mixed = whitening_function.map_numbers(x, gamma, beta)
+    finally:
+        torch.set_num_threads(before)
+    assert largest_error(found, exact) < 1e-5
+    expected = torch.einsum("cij,ajcl->aicl", gamma.double(), x.double()) + beta.double().t().unsqueeze(-1)
+    assert largest_error([mixed], [expected]) < 1e-5

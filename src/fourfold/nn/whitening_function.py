@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fourfold.nn import native_whitening
 from fourfold.nn.eager import is_plain_eager
 
 CHUNK = 2**19
@@ -37,6 +38,10 @@ def whiten(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, 
     Shapes: x (N, n, c, S) of float32 or float64, gamma (c, n, n), beta (c, n) → y as x, μ (c, n) and V (c, n, n) in float64,
     V with divisor N·S. Gradients flow through y alone.
     """
+    if native_whitening.pays(x):
+        roundings = LEAST_PIVOT * torch.finfo(torch.float64).eps
+        whitened = native_whitening.whiten(x, gamma, beta, eps, roundings, ILL_CONDITIONED, _gradients)
+        return _whiten_rows(x, gamma, beta, eps) if whitened is None else whitened
     if not (_traced() or _in_chunks(x)):
         return _whiten_rows(x, gamma, beta, eps)
     x = x.contiguous()
@@ -69,6 +74,8 @@ def evaluate(x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, covariance: T
 
 def map_numbers(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """Return matrix·x + offset for every element, without gradients. Shapes: (N, n, c, S), (c, n, n), (c, n) → as x."""
+    if native_whitening.pays(x):
+        return native_whitening.mix(x, matrix, offset)
     if _in_chunks(x):
         return _mix(offset, (matrix, x.contiguous()))
     return torch.einsum("cij,ajcl->aicl", matrix, x) + offset.t().unsqueeze(-1)
@@ -109,29 +116,34 @@ class _Whiten(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, mean, factor = ctx.saved_tensors
-        dtype = x.dtype
-        if torch.is_grad_enabled() and not _traced():
-            return *_differentiable_backward(x, gamma, ctx.eps, grad), grad.sum((0, 3)).t(), None, None, None
-        if plain := _traced() or _transformed(grad):
-            x, grad, mean = fine(x) - mean.t().unsqueeze(-1), fine(grad), torch.zeros_like(mean)
-            products, grad_beta = _traced_moments(grad.unbind(1), x.unbind(1), symmetric=False)
-        else:
-            grad = grad.contiguous()
-            products, grad_beta = _moments(grad, x)
-            products = products - grad_beta.unsqueeze(-1) * mean.unsqueeze(-2)
-        count = x.shape[0] * x.shape[3]
-        grad_gamma = products @ factor.mT
-        # With W the inverse of the Cholesky factor, dV = ½ Wᵀ (Φ + Φᵀ) W where Φ is the lower triangle of −Γᵀ dΓ with half
-        # its diagonal (Murray 2016, on the Cholesky decomposition); V adds 2/count · dV (x − μ) to dx.
-        scale = gamma.to(factor.dtype)
-        lower = -(scale.mT @ grad_gamma).tril()
-        symmetric = lower + lower.tril(-1).mT
-        by_x = factor.mT @ symmetric @ factor / count
-        by_grad = (scale @ factor).mT
-        offset = -(by_grad @ grad_beta.unsqueeze(-1) / count + by_x @ mean.unsqueeze(-1)).squeeze(-1)
-        mixed = _traced_mix if plain else _mix
-        grad_x = mixed(offset.to(x.dtype), (by_grad.to(x.dtype), grad), (by_x.to(x.dtype), x)).to(dtype)
-        return grad_x, grad_gamma.to(gamma.dtype), grad_beta.to(gamma.dtype), None, None, None
+        return *_gradients(x, gamma, mean, factor, ctx.eps, grad), None, None, None
+
+
+def _gradients(x: Tensor, gamma: Tensor, mean: Tensor, factor: Tensor, eps: float, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients of `whiten` by x, gamma and beta, from that by y."""
+    dtype = x.dtype
+    if torch.is_grad_enabled() and not _traced():
+        return *_differentiable_backward(x, gamma, eps, grad), grad.sum((0, 3)).t()
+    if plain := _traced() or _transformed(grad):
+        x, grad, mean = fine(x) - mean.t().unsqueeze(-1), fine(grad), torch.zeros_like(mean)
+        products, grad_beta = _traced_moments(grad.unbind(1), x.unbind(1), symmetric=False)
+    else:
+        grad = grad.contiguous()
+        products, grad_beta = _moments(grad, x)
+        products = products - grad_beta.unsqueeze(-1) * mean.unsqueeze(-2)
+    count = x.shape[0] * x.shape[3]
+    grad_gamma = products @ factor.mT
+    # With W the inverse of the Cholesky factor, dV = ½ Wᵀ (Φ + Φᵀ) W where Φ is the lower triangle of −Γᵀ dΓ with half
+    # its diagonal (Murray 2016, on the Cholesky decomposition); V adds 2/count · dV (x − μ) to dx.
+    scale = gamma.to(factor.dtype)
+    lower = -(scale.mT @ grad_gamma).tril()
+    symmetric = lower + lower.tril(-1).mT
+    by_x = factor.mT @ symmetric @ factor / count
+    by_grad = (scale @ factor).mT
+    offset = -(by_grad @ grad_beta.unsqueeze(-1) / count + by_x @ mean.unsqueeze(-1)).squeeze(-1)
+    mixed = _traced_mix if plain else _mix
+    grad_x = mixed(offset.to(x.dtype), (by_grad.to(x.dtype), grad), (by_x.to(x.dtype), x)).to(dtype)
+    return grad_x, grad_gamma.to(gamma.dtype), grad_beta.to(gamma.dtype)
 
 
 def _differentiable_backward(x: Tensor, gamma: Tensor, eps: float, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
