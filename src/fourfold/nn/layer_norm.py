@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from fourfold.algebra import Algebra
 from fourfold.algebra.checking import widened
+from fourfold.nn import native_groups
 from fourfold.nn.base import check_divisible, fixed
 from fourfold.nn.components import NumberLayer, laid_out_like
 from fourfold.nn.running import follow
@@ -38,16 +39,11 @@ class _WholeNorm(NumberLayer):
             size, *rest = self.weight.shape
             self.weight = nn.Parameter(self.weight.new_ones(size // algebra.n, *rest))
 
-    def _real_weight(self) -> Tensor | None:
+    def _of_neurons(self, weight: Tensor | None) -> Tensor | None:
         """Return the scale of every real neuron, the same for all components of an element."""
-        weight: Tensor | None = self.weight
         if weight is None:
             return None
         return widened(weight).repeat(self.algebra.n, *[1] * (weight.dim() - 1))
-
-    def _real_bias(self) -> Tensor | None:
-        bias: Tensor | None = self.bias
-        return None if bias is None else widened(bias)
 
 
 class LayerNorm(_WholeNorm, nn.LayerNorm):
@@ -82,9 +78,18 @@ class LayerNorm(_WholeNorm, nn.LayerNorm):
             return super().forward(input)
         shape = self.normalized_shape
         _check_input(input, shape)
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
+        if len(shape) == 1 and native_groups.pays(input, weight, bias):
+            rows = input.reshape(-1, *shape)
+            return native_groups.norm(rows, self.algebra.n, 1, weight, bias, self.eps, self._by_torch).view(input.shape)
+        return self._by_torch(input, weight, bias)
+
+    def _by_torch(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        shape = self.normalized_shape
         parts = widened(input).unflatten(-len(shape), (self.algebra.n, -1))  # type: ignore[no-untyped-call]
         centred = parts - parts.mean(list(range(-len(shape), 0)), keepdim=True)
-        y = F.layer_norm(centred.view(input.shape), shape, self._real_weight(), self._real_bias(), self.eps)
+        y = F.layer_norm(centred.view(input.shape), shape, self._of_neurons(weight), _wide(bias), self.eps)
         return y.to(input.dtype)
 
 
@@ -122,7 +127,7 @@ class RMSNorm(_WholeNorm, nn.RMSNorm):
             return super().forward(x)
         _check_input(x, self.normalized_shape)
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
-        return F.rms_norm(widened(x), self.normalized_shape, self._real_weight(), eps).to(x.dtype)
+        return F.rms_norm(widened(x), self.normalized_shape, self._of_neurons(self.weight), eps).to(x.dtype)
 
 
 class GroupNorm(_WholeNorm, nn.GroupNorm):
@@ -160,11 +165,18 @@ class GroupNorm(_WholeNorm, nn.GroupNorm):
         if self.algebra.n == 1:
             return super().forward(input)
         _check_channels(input, 1, self.num_channels)
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
+        if native_groups.pays(input, weight, bias):
+            return native_groups.norm(input, self.algebra.n, self.num_groups, weight, bias, self.eps, self._by_torch)
+        return self._by_torch(input, weight, bias)
+
+    def _by_torch(self, input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         images, channels, *size = input.shape
         n, groups = self.algebra.n, self.num_groups
         parts = widened(input).reshape(images, n, groups, channels // (n * groups) * math.prod(size))
         y = _by_group(parts - parts.mean(-1, keepdim=True), self.eps)
-        return laid_out_like(_affine(y.reshape(input.shape), self._real_weight(), self._real_bias()).to(input.dtype), input)
+        return laid_out_like(_affine(y.reshape(input.shape), self._of_neurons(weight), _wide(bias)).to(input.dtype), input)
 
 
 class _InstanceNorm(_WholeNorm):
@@ -207,12 +219,19 @@ class _InstanceNorm(_WholeNorm):
         unbatched = input.dim() == self._get_no_batch_dim()
         x = input.unsqueeze(0) if unbatched else input
         _check_channels(x, 1, self.num_features)
+        of_batch = self.training or self.running_mean is None
+        if of_batch and math.prod(x.shape[2:]) == 1:
+            raise UserError(f"expected more than 1 position per channel in training, got `input` of shape {tuple(x.shape)}")
+        weight, bias = self.weight, self.bias
+        if of_batch and self.running_mean is None and native_groups.pays(x, weight, bias):
+            numbers = x.shape[1] // self.algebra.n
+            return native_groups.norm(x, self.algebra.n, numbers, weight, bias, self.eps, self._by_torch).view(input.shape)
+        return laid_out_like(self._by_torch(x, weight, bias).view(input.shape), input)
+
+    def _by_torch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         n, eps = self.algebra.n, self.eps
-        positions = math.prod(x.shape[2:])
-        parts = widened(x).reshape(x.shape[0], n, x.shape[1] // n, positions)
+        parts = widened(x).reshape(x.shape[0], n, x.shape[1] // n, math.prod(x.shape[2:]))
         if self.training or self.running_mean is None:
-            if positions == 1:
-                raise UserError(f"expected more than 1 position per channel in training, got `input` of shape {tuple(x.shape)}")
             mean = parts.mean(-1, keepdim=True)
             centred = parts - mean
             y = _by_group(centred, eps)
@@ -221,8 +240,7 @@ class _InstanceNorm(_WholeNorm):
         else:
             centred = parts - self.running_mean.view(n, -1, 1)
             y = centred * (self.running_var + eps).rsqrt().unsqueeze(-1)
-        y = _affine(y.reshape(x.shape), self._real_weight(), self._real_bias()).to(input.dtype)
-        return laid_out_like(y.view(input.shape), input)
+        return _affine(y.reshape(x.shape), self._of_neurons(weight), _wide(bias)).to(x.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, centred: Tensor) -> None:
@@ -259,6 +277,10 @@ def _by_group(centred: Tensor, eps: float) -> Tensor:
     rows = centred.transpose(1, 2).flatten(2)
     normed: Tensor = F.layer_norm(rows, rows.shape[2:], eps=eps)
     return normed.view(centred.transpose(1, 2).shape).transpose(1, 2)
+
+
+def _wide(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else widened(bias)
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
