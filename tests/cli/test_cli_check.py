@@ -5,7 +5,10 @@ All committed results (ten seconds):
     FOURFOLD_SWEEP=1 pytest tests/cli/test_cli_check.py
 """
 
+import json
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,7 @@ from cli_samples import call, make_run, tiny_preset
 
 from fourfold import lottery
 from fourfold.record import RunStore
+from fourfold.record.journal import sealed_lines
 from fourfold.train import single_thread
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -99,3 +103,32 @@ def test_a_folder_without_runs_is_one_sentence(tmp_path):
     ended = call("check", tmp_path)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("fourfold: there are no runs in ")
+
+
+FORGED = {
+    "more weights than the network": lambda row, dense: row | {"weights": 10**6},
+    "weights that grow": lambda row, dense: row | dense,
+    "a density of other counts": lambda row, dense: row | {"density": 0.9},
+    "another level": lambda row, dense: row | {"level": 3},
+    "a metric that is NaN": lambda row, dense: row | {"top1": math.nan},
+    "a loss that is infinite": lambda row, dense: row | {"loss": math.inf},
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_row_that_was_sealed_again_is_seen_if_it_makes_no_sense(what, store):
+    file = store.path / "rows-0.jsonl"
+    whole = file.read_bytes()
+    rows = [json.loads(line) for line in whole.splitlines()]
+    for row in rows:
+        del row["previous"], row["sha256"]
+    counts = ("weights", "density", "parameters", "fraction_of_real", "macs", "layers")
+    rows[2] = FORGED[what](rows[2], {name: rows[0][name] for name in counts})
+    lines = sealed_lines([json.dumps(row, separators=(",", ":")) for row in rows])
+    file.write_text("".join(f"{line}\n" for line in lines))
+    ended = call("check", store.path)
+    assert ended.code == 1
+    assert re.search(r"rows-0\.jsonl +damaged +line 3\b", ended.out), ended.out
+    assert call("check", "--repair", store.path).code == 0
+    assert file.read_bytes() == b"".join(whole.splitlines(keepends=True)[:2])
+    assert call("check", store.path).code == 0

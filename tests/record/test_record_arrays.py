@@ -9,7 +9,7 @@ import pytest
 from record_samples import make_row, make_spec
 
 from fourfold.record import RunStore, UserError
-from fourfold.record.arrays import ArraysError, digest_of, mask_digest, pack, unpack
+from fourfold.record.arrays import LARGEST_HEADER, ArraysError, digest_of, mask_digest, pack, unpack
 from fourfold.record.checkpoints import Training, UnusableCheckpointError
 
 STATE = {
@@ -77,6 +77,19 @@ def test_random_bytes_and_headers_take_no_memory():
     assert read_or_none(len(deep).to_bytes(8, "little") + deep) is None
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("more", [-8, 0, 8])
+def test_a_header_has_at_most_so_many_bytes(more):
+    content = pack(STATE)
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].ljust(LARGEST_HEADER + more)
+    padded = len(header).to_bytes(8, "little") + header + content[8 + size :]
+    if more > 0:
+        with pytest.raises(ArraysError, match=rf"^its header of {len(header)} bytes does not fit"):
+            unpack(padded)
+    else:
+        assert digest_of(unpack(padded)) == digest_of(STATE)
 
 
 def sparse(file, size: int) -> None:

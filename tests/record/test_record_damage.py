@@ -70,6 +70,22 @@ def test_a_value_of_another_type_or_beyond_all_bounds_is_one_sentence_or_a_whole
 
 
 @pytest.mark.parametrize("kind", LINES)
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "-Infinity"])
+def test_a_number_that_is_infinite_or_none_is_refused_however_it_is_written(kind, number):
+    """JSON has no infinity, but numbers that are larger than any float."""
+    line = LINES[kind]
+    value = json.loads(line.to_line())
+    for path in places(value):
+        inner = value
+        for key in path:
+            inner = inner[key]
+        if type(inner) is float:
+            text = json.dumps(with_other(value, path, "HERE")).replace('"HERE"', number)
+            with pytest.raises(UserError, match=r"^file:1 is no"):
+                type(line).from_line(text, "file:1")
+
+
+@pytest.mark.parametrize("kind", LINES)
 def test_a_line_without_one_of_its_values_is_one_sentence_or_a_whole_row(kind):
     line = LINES[kind]
     value = json.loads(line.to_line())
