@@ -27,9 +27,10 @@ def whole(tmp_path_factory):
 
     def get(name: str):
         if name not in made:
-            out = tmp_path_factory.mktemp("whole")
+            out, notices = tmp_path_factory.mktemp("whole"), []
             with FaultyDisk(out).working() as disk:
-                store = run(name, out, keep=KEEP)
+                store = run(name, out, keep=KEEP, told=notices)
+            assert notices == []
             made[name] = all_results(store), disk.count
         return made[name]
 
@@ -41,8 +42,10 @@ def some_of(count: int) -> list[int]:
 
 
 def check_ends_well(name, out, expected, told):
-    store = RunStore(out / SPECS[name].id)
-    run(name, out, keep=KEEP)
+    """What a row promises was on disk before it, so that nothing is trained again."""
+    store, notices = RunStore(out / SPECS[name].id), []
+    run(name, out, keep=KEEP, told=notices)
+    assert notices == [], told
     assert all_results(store) == expected, told
     store.sweep()
     assert [finding for finding in inspect(store) if finding.wrong] == [], told

@@ -94,6 +94,8 @@ def test_a_run_that_is_killed_around_its_states_ends_with_the_same_files(name, t
     serve(SPECS[name], tmp_path)
     run = RunStore(tmp_path / complete.path.name)
     assert results(run.rows(0)) == results(complete.rows(0))
+    left = {name: content for name, content in files(run.path / "states").items() if not name.endswith(".part")}
+    assert left == files(complete.path / "states")
     run.sweep()
     for folder in ("masks", "states"):
         assert files(run.path / folder) == files(complete.path / folder)
