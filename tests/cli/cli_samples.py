@@ -37,6 +37,13 @@ def save_nothing(figure: object, stream: BinaryIO, *, format: str, **options: ob
     stream.write(format.encode())
 
 
+def draw_nothing() -> None:
+    """Let figures of this process, which was forked, have no content."""
+    from matplotlib.figure import Figure
+
+    Figure.savefig = save_nothing
+
+
 def tree(folder: Path) -> dict[str, bytes | None]:
     """Every file below a folder with its content, and every folder."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}

@@ -5,13 +5,13 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli_samples import call
+from cli_samples import call, draw_nothing
 
+from forked_commands import ForkedCommand
 from fourfold.record import find_runs
 
 FILE = """
@@ -184,15 +184,14 @@ def test_a_network_that_misbehaves_ends_its_own_trial_with_a_sentence(here, quic
 @pytest.mark.parametrize("behaviour", CHOSEN)
 def test_what_does_no_harm_to_training_does_none_to_the_run(here, quick_plan, behaviour):
     write(here, *LIVES[behaviour])
-    words = [sys.executable, "-m", "fourfold", "run", "roads.py", "--trials", "1", "--workers", "1"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
-    assert "Traceback" not in ended.stderr
+    ended = ForkedCommand(("run", "roads.py", "--trials", 1, "--workers", 1), here / "command", 1, draw_nothing).wait()
+    assert "Traceback" not in ended.said
     if behaviour == "is renamed":  # the level that is trained is finished, and no other begins
-        assert ended.returncode == 2
-        assert "expected a file of Python code, found none" in ended.stderr
+        assert ended.code == 2
+        assert "expected a file of Python code, found none" in ended.said
         assert ("quaternion", 0) in rows()
     else:
-        assert ended.returncode == 0, ended.stderr[-500:]
+        assert ended.code == 0, ended.said[-500:]
         assert len(rows()) == 4
 
 

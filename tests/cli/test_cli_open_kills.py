@@ -3,19 +3,18 @@
 Two of them in CI, and all with `FOURFOLD_SWEEP=1`.
 """
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import own_experiment
 import pytest
-from cli_samples import call
+from cli_samples import call, draw_nothing
 
+from forked_commands import ForkedCommand
 from fourfold.record import find_runs
+from processes import is_alive, wait_until
 
 COMMANDS = {
     "run": ("run", "own.py", "--trials", 2, "--workers", 1, "--controls", "random-init", "--keep", 1),
@@ -25,7 +24,6 @@ COMMANDS = {
     "stability": ("stability", "runs", "--code", "own.py", "--points", 3, "--workers", 1),
 }
 CHOSEN = COMMANDS if "FOURFOLD_SWEEP" in os.environ else ("run", "stability")
-SECONDS = 120
 
 
 @pytest.fixture
@@ -50,21 +48,15 @@ def lines_of(out):
 
 
 def start_and_kill(words):
-    """Start a command in a process group of its own, and kill all of it when the first line is on disk."""
+    """Start a command with a worker, and kill both when the first line is on disk."""
     before = count_lines()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fourfold", *map(str, words)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    late = time.monotonic() + SECONDS
-    while count_lines() <= before and process.poll() is None:
-        assert time.monotonic() < late
-        time.sleep(0.01)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    command = ForkedCommand(words, Path("command"), 1, draw_nothing)
+    try:
+        wait_until(lambda: count_lines() > before or not is_alive(command.pid), "a line is on disk")
+    finally:
+        command.kill()
+    command.wait()
+    command.wait_for_workers()
 
 
 def count_lines():

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from forked_commands import ForkedCommand
 from fourfold.cli import main
 from fourfold.record import RunStore, Spec
 from lottery_samples import results, run_alone, workers_of
-from processes import PATIENCE_SECONDS, is_alive, wait_until
+from processes import PATIENCE_SECONDS, is_alive, kill, wait_until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 
@@ -22,10 +24,13 @@ TRIALS = 2
 SETTINGS = ["--epochs", "8", "--max-level", str(LEVELS - 1), "--prune-fraction", "0.5", "--trials", str(TRIALS)]
 
 
+def words_of(out, *more) -> list[str]:
+    return ["run", "digits", *SETTINGS, "--workers", "2", "--device", "cpu", "--out", str(out), *more]
+
+
 def start(out, *more) -> subprocess.Popen:
-    words = ["run", "digits", *SETTINGS, "--workers", "2", "--device", "cpu", "--out", str(out), *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "fourfold", *words],
+        [sys.executable, "-m", "fourfold", *words_of(out, *more)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,6 +62,20 @@ def started(tmp_path):
         process.communicate()
 
 
+@pytest.fixture
+def forked(tmp_path, quick_plan):
+    """Forks the command on `tmp_path` in place of starting it, and leaves nothing running."""
+    commands = []
+
+    def begin():
+        commands.append(ForkedCommand(words_of(tmp_path), tmp_path / f"said-{len(commands)}", 2, lambda: None))
+        return commands[-1]
+
+    yield begin
+    for command in commands:
+        command.kill()
+
+
 def expected(out, elsewhere) -> list[dict]:
     """The rows of the same specs, uninterrupted and in this process."""
     rows = []
@@ -68,19 +87,20 @@ def expected(out, elsewhere) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_a_killed_command_leaves_no_worker_and_goes_on(started, tmp_path):
+def test_a_killed_command_leaves_no_worker_and_goes_on(started, forked, tmp_path):
     generator = random.Random(4)
-    for after_rows in (0, 1, 6):
-        process = started()
+    for after_rows, begin in ((0, forked), (1, started), (6, forked)):
+        process = begin()
+        workers_now = process.workers if begin is forked else partial(workers_of, process.pid)
         if after_rows:
             wait_until(lambda: num_rows(tmp_path) >= after_rows, f"{after_rows} rows are on disk")  # noqa: B023
         else:
-            wait_until(lambda: workers_of(process.pid), "there is a worker")  # noqa: B023
-        time.sleep(generator.uniform(0, 0.4))
-        workers = workers_of(process.pid)
-        assert process.poll() is None
+            wait_until(workers_now, "there is a worker")
+        time.sleep(generator.uniform(0, 0.4 if begin is started else 0.1))
+        workers = workers_now()
+        assert is_alive(process.pid)
         assert workers
-        os.kill(process.pid, signal.SIGKILL)  # the parent alone
+        kill(process.pid)  # the parent alone
         process.wait()
         killed = time.monotonic()
         wait_until(lambda: not any(is_alive(pid) for pid in workers), "the workers have ended by themselves")  # noqa: B023
