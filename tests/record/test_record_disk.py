@@ -5,17 +5,22 @@ import os
 import resource
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from record_samples import make_row, make_spec
 
+from fourfold import deploy
+from fourfold.deploy.ir._assemble import assemble
+from fourfold.deploy.ir.ops import Relu
 from fourfold.record import Row, RunStore, UserError
 from fourfold.record.checkpoints import Training
-from fourfold.record.files import make_folder
+from fourfold.record.files import make_folder, write_atomically
 from fourfold.record.folders import move_aside
 from fourfold.record.journal import sealed
+from fourfold.record.packed_runs import pack_run
 
 
 @pytest.fixture
@@ -143,3 +148,25 @@ def test_a_run_that_cannot_be_made_on_a_full_disk_is_one_sentence(tmp_path, monk
     with pytest.raises(UserError, match=r"^cannot write the run to .* \(No space left on device\); choose another --out$"):
         RunStore.create(tmp_path, make_spec())
     assert list((tmp_path / make_spec().id).iterdir()) == []
+
+
+@pytest.mark.parametrize("write", ["a file", "a packed file", "an artifact"])
+def test_what_is_read_back_otherwise_leaves_the_old_file_and_no_rubbish(write, store, tmp_path, monkeypatch):
+    """A disk that does not keep what it was given."""
+    for level in range(2):
+        store.append(make_row(level=level))
+    file, artifact = tmp_path / "a", tmp_path / "a.safetensors"
+    file.write_bytes(b"old")
+    program = assemble((2,), [Relu(name="", inputs=(0,), output=1)])
+    deploy.pack(program, artifact)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path)[:-1] if path.suffix == ".part" else read(path))
+    writes = {
+        "a file": lambda: write_atomically(file, b"new", read_back=True),
+        "a packed file": lambda: pack_run(store),
+        "an artifact": lambda: deploy.pack(replace(program, class_names=("a", "b")), artifact),
+    }
+    with pytest.raises((OSError, UserError), match="another content was read back"):
+        writes[write]()
+    assert {path: read(path) for path in tmp_path.rglob("*") if path.is_file()} == before
