@@ -9,6 +9,7 @@ import os
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import safetensors.numpy
 
@@ -139,6 +140,34 @@ def test_kept_weights_of_another_level_trial_or_run_are_noticed_and_made_again(t
     first_edition = {"sha256": digest_of(store.weights(0, 0))}
     file.write_bytes(safetensors.numpy.save(store.weights(0, 0), first_edition))
     assert digest_of(store.weights(0, 0)) == first_edition["sha256"]
+
+
+OTHER_MASKS = {
+    "other names": lambda mask: {f"{name}.x": bits for name, bits in mask.items()},
+    "one too few": lambda mask: dict([*mask.items()][1:]),
+    "another type": lambda mask: {name: bits.astype(np.int8) for name, bits in mask.items()},
+    "another length": lambda mask: {name: np.append(bits, np.uint8(255)) for name, bits in mask.items()},
+    "another shape": lambda mask: {name: bits[None] for name, bits in mask.items()},
+    "no weight": lambda mask: {name: np.zeros_like(bits) for name, bits in mask.items()},
+}
+
+
+@pytest.mark.parametrize("other", OTHER_MASKS)
+def test_a_mask_of_another_network_is_made_again_where_no_row_has_promised_one(other, begun, tmp_path):
+    """As in rows of the first edition; others name the digest of the mask."""
+    half, _, _ = begun("start")
+    old = RunStore(shutil.copytree(half.path, tmp_path / half.path.name))
+    shutil.rmtree(old.path / "checkpoints")
+    lines = [replace(row, promised=None).to_line() for row in old.rows(0)]
+    (old.path / "rows-0.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    level, told = len(lines), []
+    mask = old.mask(0, level)
+    old.save_mask(0, level, OTHER_MASKS[other](mask))
+    with pytest.raises(StopError):
+        run("start", tmp_path, rows=1, told=told)
+    assert len(told) == 1
+    assert ("keeps no weight" if other == "no weight" else "is not one of its network") in told[0]
+    assert digest_of(old.mask(0, level)) == digest_of(mask)
 
 
 def test_rows_of_the_first_edition_have_their_masks_made_again_too(tmp_path):
