@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from fourfold.record.arrays import LARGEST_HEADER
 from fourfold.record.checkpoints import (
     FORMAT,
     CheckpointFolder,
@@ -85,6 +86,21 @@ def test_a_file_that_was_cut_off_or_has_grown_is_seen(file):
             read(content[:size], "it", IDENTITY)
     with pytest.raises(UnusableCheckpointError, match=r"^it: expected "):
         read(content + b"\0", "it", IDENTITY)
+
+
+def test_a_header_has_at_most_so_many_bytes(tmp_path):
+    path = tmp_path / "it"
+    sizes = {}
+    for more in (0, 1):
+        write(path, IDENTITY, {"text": "x" * (LARGEST_HEADER - 4096 + 8192 * more)}, {})
+        content = path.read_bytes()
+        sizes[more] = int.from_bytes(content[:8], "little")
+        if more:
+            with pytest.raises(UnusableCheckpointError, match=r"^it: expected a header of \d+ bytes, found "):
+                read(content, "it", IDENTITY)
+        else:
+            assert len(read(content, "it", IDENTITY).position["text"]) == LARGEST_HEADER - 4096
+    assert sizes[0] <= LARGEST_HEADER < sizes[1]
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,7 @@ def test_the_failure_of_another_trial_control_or_run_ends_nothing(tmp_path):
     assert store.failure(1) == store.failure(0) == store.failure(1, "inverted") == "level 1: nan"
 
 
+@pytest.mark.timeout(20)  # a pipe that is read never ends
 @pytest.mark.parametrize("name", ["spec.json", "rows-0.jsonl", "connectivity-0.jsonl", "overlaps.jsonl"])
 @pytest.mark.parametrize("how", ["deep", "a pipe", "a folder", "not text"])
 def test_a_file_that_is_none_of_ours_is_one_sentence(name, how, tmp_path):
