@@ -17,7 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from processes import PATIENCE_SECONDS, PipedWorker, fork, is_alive, kill, leave_after, wait_until, write_to
+from processes import (
+    EARLY,
+    PATIENCE_SECONDS,
+    PipedWorker,
+    fork,
+    import_early,
+    is_alive,
+    kill,
+    leave_after,
+    wait_until,
+    write_to,
+)
+
+OF_COMMANDS = ("fourfold.cli", "fourfold.report._build", "matplotlib.figure", "tyro")
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ class ForkedCommand:
     """
 
     def __init__(self, words: Sequence[object], folder: Path, workers: int, prepare: Callable[[], None]) -> None:
+        import_early(*EARLY, *OF_COMMANDS)
         folder.mkdir(parents=True, exist_ok=True)
         self._said, self._taken = folder / "said", folder / "taken"
         for file in (self._said, self._taken):

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from processes import PipedWorker, leave_after
+from processes import EARLY, PipedWorker, import_early, leave_after
 
 LARGEST_REQUEST = 2**20
 START = """
@@ -84,6 +84,7 @@ def in_place_of_subprocess(forker: Forker) -> SimpleNamespace:
 
 def serve(channel: socket.socket) -> None:
     """Fork what is asked for, until nobody can ask any more."""
+    import_early(*EARLY)
     from fourfold.execution import worker
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

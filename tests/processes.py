@@ -1,6 +1,7 @@
-"""Processes that tests fork, look at, wait for and kill. Nothing here imports torch."""
+"""Processes that tests fork, look at, wait for and kill."""
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -13,6 +14,16 @@ from pathlib import Path
 from typing import NoReturn
 
 PATIENCE_SECONDS = 300  # of a machine that is busy with something else
+
+
+EARLY = ("torch._dynamo", "torch.onnx", "scipy.stats", "fourfold.execution.worker")
+"""What a worker imports when it trains a network of the user's, and what takes as long as torch itself."""
+
+
+def import_early(*names: str) -> None:
+    """Import modules once for all processes that will be forked; each would take seconds for them."""
+    for name in names:
+        importlib.import_module(name)
 
 
 def fork() -> int:

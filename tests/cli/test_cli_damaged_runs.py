@@ -57,6 +57,7 @@ def test_every_command_ends_in_sentences(store, tmp_path):
         shutil.rmtree(run.parent)
 
 
+@pytest.mark.slow
 def test_what_reads_or_repairs_a_damaged_folder_takes_bounded_time_and_memory(store, tmp_path):
     counts, failures = fuzz(store, tmp_path, 0, range(60))
     assert failures == []

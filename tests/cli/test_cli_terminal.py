@@ -179,6 +179,7 @@ main(["status"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_in_the_background_is_stopped_by_signals(number, code, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(fourfold.__file__).parent.parent)}

@@ -196,7 +196,9 @@ def assert_all_said(said: str, folder: Path) -> None:
     assert len(store.rows(0)) == 1
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("<&-", ">&-", "2>&-")), "<&- >&- 2>&-"]
+)
 def test_streams_that_are_closed_show_nothing_and_end_no_command(closed, tmp_path):
     make_run(tmp_path, levels={0: 1})
     words = f"{sys.executable} -m fourfold"

@@ -82,6 +82,7 @@ def test_an_interrupted_conversion_goes_on_after_its_last_shard(batches, shards,
     assert all(finding.usable for finding in data.check(NAME, batches))
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_goes_on(batches):
     expected = data.load(NAME, batches)
     stopping = (

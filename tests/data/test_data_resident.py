@@ -201,8 +201,9 @@ def test_crop_and_flip_image_by_image(colours, height, width, padding, draw):
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("crop", [None, 2])
+@pytest.mark.parametrize(
+    ("crop", "flip"), [(None, False), (None, True), pytest.param(2, False, marks=pytest.mark.slow), (2, True)]
+)
 def test_every_crop_and_flip_occurs_and_nothing_else(crop, flip):
     found = image_set("digits", train=720)
     found.train_images[:, 0, 0, 0] = 255  # not a number of an image here

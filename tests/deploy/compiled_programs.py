@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from general_programs import tolerance
 from random_programs import bytes_for, images_for, magnitude, random_program
 
@@ -22,6 +23,11 @@ SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recove
 
 Execute = Callable[[Path, str, Sequence[Path], bytes], bytes]
 """How a program is linked from files and run: in a folder, by a compiler, with what it reads; returns what it writes."""
+
+
+def quick_first(compilers: Sequence[str]) -> list[object]:
+    """Return the compilers as parameters of a test: the first in the fast lane, the others in the slow one."""
+    return [*compilers[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in compilers[1:])]
 
 
 def run_command(command: Sequence[str | Path], given: bytes = b"", folder: Path | None = None, status: int = 0) -> bytes:

@@ -86,6 +86,7 @@ def conv4(algebra="quaternion"):
     return model
 
 
+@pytest.mark.slow
 def test_conv4_at_three_percent_of_the_real_weights_is_as_small_as_documented(tmp_path):
     program = deploy.lower(conv4(), (4, 32, 32))
     sizes = {}

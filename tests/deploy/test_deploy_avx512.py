@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from compiled_programs import STRICT, expected, prepared, run_all, run_command
+from compiled_programs import STRICT, expected, prepared, quick_first, run_all, run_command
 from emulated_processor import FLAGS, in_bochs
 from random_programs import images_for, program_of_all_kinds
 
@@ -57,7 +57,7 @@ def test_compilers_make_the_instructions_of_each_machine(tmp_path, compiler, n):
         assert ("vpdpbusd" in code) == ("VNNI" in machine)
 
 
-@pytest.mark.parametrize("compiler", compilers)
+@pytest.mark.parametrize("compiler", quick_first(compilers))
 def test_avx_vnni_without_avx512_takes_the_kernel_of_256_bits(tmp_path, compiler):
     program = program_of_all_kinds(4)
     source, _ = to_c(quantize.calibrate(program, images_for(program, 0)), tmp_path)

@@ -39,6 +39,7 @@ def runtimes(program) -> dict[str, benchmark.Contender]:
     return benchmark.contenders(program)[0]
 
 
+@pytest.mark.slow
 def test_all_runtimes_compute_the_same_network(program, runtimes):
     pytest.importorskip("onnxruntime")
     images = benchmark.noise(program, 3)
@@ -50,6 +51,7 @@ def test_all_runtimes_compute_the_same_network(program, runtimes):
         assert runtime.model_bytes > 0
 
 
+@pytest.mark.slow
 def test_a_runtime_that_is_not_installed_is_left_out_with_a_sentence(program, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -87,6 +89,7 @@ def test_ratios_are_of_the_peer_in_the_same_round():
         benchmark.measure({"small": contender("small", 10)}, images)
 
 
+@pytest.mark.slow
 def test_accuracy_counts_images_of_their_own_class_in_every_runtime():
     pytest.importorskip("onnxruntime")
     program = random_program(0)
@@ -105,6 +108,7 @@ def test_accuracy_counts_images_of_their_own_class_in_every_runtime():
     assert benchmark.accuracy(runtimes["fourfold int8"], program, images, labels) == pytest.approx(66.7, abs=5)
 
 
+@pytest.mark.slow
 def test_macs_are_those_that_the_models_room_counts():
     model = models.build("conv-2", algebra="quaternion", seed=0)
     masks = pruning.prune(model, density=0.1)

@@ -195,6 +195,7 @@ def test_a_picture_that_is_chosen_is_classified(browser_page, tmp_path):
     assert "notes.png is not an image" in message
 
 
+@pytest.mark.slow
 @needs_clang
 def test_a_ticket_of_mnist_is_a_page_below_40_kilobytes(tmp_path):
     import fourfold

@@ -142,6 +142,7 @@ def test_ranks_give_the_rows_of_one_process_to_rounding(spec, world, run_by):
         assert mine["top1"] == pytest.approx(theirs["top1"], abs=0.6)  # two of 360 images
 
 
+@pytest.mark.slow
 def test_the_masks_on_disk_are_those_of_the_rows(run_by):
     for spec in perceptrons():
         stores = [RunStore(run_by(world) / spec.id) for world in (1, 2, 4)]
@@ -222,6 +223,7 @@ def test_ranks_that_disagree_on_a_mask_end_with_one_sentence(command, monkeypatc
     assert RunStore(tmp_path / "runs" / perceptrons()[0].id).rows(0) == []
 
 
+@pytest.mark.slow
 def test_the_first_rank_decides_when_the_budget_is_spent(tmp_path, run_by):
     spec = perceptrons()[0]
 

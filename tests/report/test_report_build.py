@@ -145,6 +145,7 @@ def test_a_run_that_is_torn_or_of_another_version_is_named(tmp_path: Path) -> No
         report.build([tmp_path], tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_packed_runs_give_the_same_report_byte_for_byte(runs: Path, built: Path, tmp_path: Path) -> None:
     packed = shutil.copytree(runs, tmp_path / "runs")
     stores = find_runs(packed)

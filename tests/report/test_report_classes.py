@@ -108,6 +108,7 @@ def test_matrices_of_many_classes_are_small_and_drawn(classes):
     assert len(draw_classes(results, "accuracy").axes[0].get_yticks()) == min(40, classes)
 
 
+@pytest.mark.slow
 def test_results_of_classes_are_in_the_page_the_tables_and_the_figures(tmp_path):
     for of in SPECS.values():
         rows = [replace(row(of, 0, level), per_class=results_of(0, level)) for level in range(4)]

@@ -70,6 +70,7 @@ def test_columns_are_what_the_files_of_the_chosen_levels_hold(runs):
         assert {record["score"] for record in records} == {None, 0.5}
 
 
+@pytest.mark.slow
 def test_the_page_and_the_figure_draw_them(runs, tmp_path):
     task, path = runs
     (experiment,) = read_experiments([path])
