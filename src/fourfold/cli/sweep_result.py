@@ -7,7 +7,8 @@ from rich.table import Table
 from fourfold.cli.event_text import short
 from fourfold.cli.printing import WIDTH, make_console
 from fourfold.record import TOP1
-from fourfold.tuning.sweep import Outcome, Space, at_the_edge, ranked, worst_of
+from fourfold.tuning.space import Space
+from fourfold.tuning.sweep import Outcome, at_the_edge, ranked, worst_of
 
 
 def print_result(by_algebra: Mapping[str, Sequence[Outcome]], space: Space, points: int) -> None:

@@ -18,7 +18,8 @@ from fourfold import tasks
 from fourfold.lottery.seeds import derive_seed
 from fourfold.record import Spec, UserError, parse_value
 from fourfold.record.files import make_folder
-from fourfold.tuning.sweep import Outcome, Range, Run, Settings, Space, at_point, check_same_data, outcome
+from fourfold.tuning.space import Range, Settings, Space, at_point
+from fourfold.tuning.sweep import Outcome, Run, check_same_data, outcome
 
 if TYPE_CHECKING:
     from optuna import Study
