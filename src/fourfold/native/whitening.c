@@ -12,24 +12,29 @@ struct map {
     int64_t image, component, number, position; /* strides, of which that of numbers or that of positions is 1 */
 };
 
-INLINE anywhere read_lanes(const float *from, int64_t count)
+APART anywhere read_part(const float *from, int64_t count)
 {
     anywhere values = {0};
-    if (count == LANES)
-        memcpy(&values, from, sizeof values);
-    else
-        for (int64_t lane = 0; lane < count; lane++)
-            values[lane] = from[lane];
+    memcpy(&values, from, count * sizeof *from);
     return values;
+}
+
+APART void write_part(float *to, anywhere values, int64_t count)
+{
+    memcpy(to, &values, count * sizeof *to);
+}
+
+INLINE anywhere read_lanes(const float *from, int64_t count)
+{
+    return count == LANES ? *(const anywhere *)from : read_part(from, count);
 }
 
 INLINE void write_lanes(float *to, anywhere values, int64_t count)
 {
     if (count == LANES)
-        memcpy(to, &values, sizeof values);
+        *(anywhere *)to = values;
     else
-        for (int64_t lane = 0; lane < count; lane++)
-            to[lane] = values[lane];
+        write_part(to, values, count);
 }
 
 /* Add to products (n, n) those of all components of left and right, and to sums (n) those of left, over `steps` steps.
@@ -60,7 +65,7 @@ static double total(anywhere values)
 }
 
 /* products (numbers, n, n) and sums (numbers, n) over all places of two maps of the same strides. */
-INLINE void moments(int n, int symmetric, const struct map *map, const float *left,
+INLINE void moments_by(int n, int symmetric, const struct map *map, const float *left,
                                                           const float *right, double *products, double *sums)
 {
     int64_t numbers = map->numbers, rows = map->images * map->positions;
@@ -135,7 +140,7 @@ INLINE void add_mixed(int n, const anywhere *offset, const anywhere *first, cons
 }
 
 /* out = offset + first · x + second · g by the matrices (numbers, n, n) and offsets (numbers, n), float64 rounded to float32. */
-INLINE void mix(int n, const struct map *map, const double *offset, const double *first,
+INLINE void mix_by(int n, const struct map *map, const double *offset, const double *first,
                                                       const float *x, const double *second, const float *g, float *out)
 {
     anywhere offsets[MOST], of_first[MOST * MOST], of_second[MOST * MOST];
@@ -183,8 +188,36 @@ INLINE void mix(int n, const struct map *map, const double *offset, const double
         }
 }
 
+/* `moments_by` for the sizes that have loops of their own. */
+static void moments(int n, const struct map *map, const float *left, const float *right, double *products, double *sums)
+{
+    int symmetric = left == right;
+    if (n == 4 && symmetric)
+        moments_by(4, 1, map, left, right, products, sums);
+    else if (n == 4)
+        moments_by(4, 0, map, left, right, products, sums);
+    else if (n == 2)
+        moments_by(2, symmetric, map, left, right, products, sums);
+    else
+        moments_by(n, symmetric, map, left, right, products, sums);
+}
+
+/* `mix_by` for the sizes that have loops of their own. */
+static void mix(int n, const struct map *map, const double *offset, const double *first, const float *x, const double *second,
+                const float *g, float *out)
+{
+    if (n == 4 && g)
+        mix_by(4, map, offset, first, x, second, g, out);
+    else if (n == 4)
+        mix_by(4, map, offset, first, x, NULL, NULL, out);
+    else if (n == 2)
+        mix_by(2, map, offset, first, x, second, g, out);
+    else
+        mix_by(n, map, offset, first, x, second, g, out);
+}
+
 /* c = a b, or aᵀ b, or a bᵀ, of n × n. */
-INLINE void product(int n, const double *a, int turn_a, const double *b, int turn_b,
+static void product(int n, const double *a, int turn_a, const double *b, int turn_b,
                                                           double *c)
 {
     for (int i = 0; i < n; i++)
@@ -198,7 +231,7 @@ INLINE void product(int n, const double *a, int turn_a, const double *b, int tur
 
 /* The lower triangular W with W (V + eps) Wᵀ = 1 by elimination; pivots below `eps`, and below what rounding leaves of a
    variance, are raised. */
-INLINE void invert_factor(int n, const double *covariance, double eps, double roundings,
+static void invert_factor(int n, const double *covariance, double eps, double roundings,
                                                                 double *factor)
 {
     double work[MOST][2 * MOST] = {{0}};
@@ -221,13 +254,15 @@ INLINE void invert_factor(int n, const double *covariance, double eps, double ro
     }
 }
 
-INLINE int forward(int n, const struct map *map, const float *x, const float *gamma,
-                                                         const float *beta, double eps, double roundings, double most,
-                                                         double *mean, double *covariance, double *factor, double *room, float *y)
+/* y = Γ W (x − μ) + β with the mean (numbers, n) and the covariance (numbers, n, n) of the batch and W, which are given, too.
+   gamma (numbers, n, n), beta (numbers, n), room (numbers, n·n + n). Returns 0, without y, where float32 is not precise enough:
+   where the mean square of a component is more than `most` times the least pivot. n is at most 8. */
+int whitening_forward(int n, const struct map *map, const float *x, const float *gamma, const float *beta, double eps,
+                      double roundings, double most, double *mean, double *covariance, double *factor, double *room, float *y)
 {
     double places = (double)(map->images * map->positions), *matrix = room, *offset = room + map->numbers * n * n;
     int precise = 1;
-    moments(n, 1, map, x, x, covariance, mean);
+    moments(n, map, x, x, covariance, mean);
     for (int64_t number = 0; number < map->numbers; number++) {
         double *means = mean + number * n, *v = covariance + number * n * n, *w = factor + number * n * n;
         double scale[MOST * MOST], square = 0, inverse = 0;
@@ -259,14 +294,14 @@ INLINE int forward(int n, const struct map *map, const float *x, const float *ga
     return precise;
 }
 
-INLINE void backward(int n, const struct map *map, const float *g, const float *x,
-                                                           const float *gamma, const double *mean, const double *factor,
-                                                           double *room, float *of_x, float *of_gamma, float *of_beta)
+/* The gradients by x, Γ and β from that by y, g; room (numbers, 2·n·n + 2·n). All maps have the same strides. */
+void whitening_backward(int n, const struct map *map, const float *g, const float *x, const float *gamma, const double *mean,
+                        const double *factor, double *room, float *of_x, float *of_gamma, float *of_beta)
 {
     int64_t numbers = map->numbers;
     double places = (double)(map->images * map->positions);
     double *by_x = room, *by_g = by_x + numbers * n * n, *sums = by_g + numbers * n * n, *offset = sums + numbers * n;
-    moments(n, 0, map, g, x, by_x, sums);
+    moments(n, map, g, x, by_x, sums);
     for (int64_t number = 0; number < numbers; number++) {
         const double *w = factor + number * n * n, *means = mean + number * n;
         double *sum = sums + number * n, scale[MOST * MOST], products[MOST * MOST], by_gamma[MOST * MOST], lower[MOST * MOST];
@@ -298,49 +333,8 @@ INLINE void backward(int n, const struct map *map, const float *g, const float *
     mix(n, map, offset, by_g, g, by_x, x, of_x);
 }
 
-/* y = Γ W (x − μ) + β with the mean (numbers, n) and the covariance (numbers, n, n) of the batch and W, which are given, too.
-   gamma (numbers, n, n), beta (numbers, n), room (numbers, n·n + n). Returns 0, without y, where float32 is not precise enough:
-   where the mean square of a component is more than `most` times the least pivot. n is at most 8. */
-int whitening_forward(int n, const struct map *map, const float *x, const float *gamma, const float *beta, double eps,
-                      double roundings, double most, double *mean, double *covariance, double *factor, double *room, float *y)
-{
-    switch (n) {
-    case 2:
-        return forward(2, map, x, gamma, beta, eps, roundings, most, mean, covariance, factor, room, y);
-    case 4:
-        return forward(4, map, x, gamma, beta, eps, roundings, most, mean, covariance, factor, room, y);
-    default:
-        return forward(n, map, x, gamma, beta, eps, roundings, most, mean, covariance, factor, room, y);
-    }
-}
-
-/* The gradients by x, Γ and β from that by y, g; room (numbers, 2·n·n + 2·n). All maps have the same strides. */
-void whitening_backward(int n, const struct map *map, const float *g, const float *x, const float *gamma, const double *mean,
-                        const double *factor, double *room, float *of_x, float *of_gamma, float *of_beta)
-{
-    switch (n) {
-    case 2:
-        backward(2, map, g, x, gamma, mean, factor, room, of_x, of_gamma, of_beta);
-        break;
-    case 4:
-        backward(4, map, g, x, gamma, mean, factor, room, of_x, of_gamma, of_beta);
-        break;
-    default:
-        backward(n, map, g, x, gamma, mean, factor, room, of_x, of_gamma, of_beta);
-    }
-}
-
 /* out = matrix · x + offset: matrices (numbers, n, n) and offsets (numbers, n) in float64. */
 void whitening_mix(int n, const struct map *map, const double *matrix, const double *offset, const float *x, float *out)
 {
-    switch (n) {
-    case 2:
-        mix(2, map, offset, matrix, x, NULL, NULL, out);
-        break;
-    case 4:
-        mix(4, map, offset, matrix, x, NULL, NULL, out);
-        break;
-    default:
-        mix(n, map, offset, matrix, x, NULL, NULL, out);
-    }
+    mix(n, map, offset, matrix, x, NULL, NULL, out);
 }
