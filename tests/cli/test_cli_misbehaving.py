@@ -223,12 +223,16 @@ SETTINGS = {
     "the folder": "os.chdir('/')",
     "seeds": "torch.manual_seed(0), np.random.seed(0)",
     "warnings": "import warnings; warnings.simplefilter('error')",
+    "where modules are found": "import sys; sys.path.clear()",
+    "modules": "import sys; [sys.modules.pop(name) for name in list(sys.modules) if name.startswith('fourfold')]",
 }
 """What a network may set of its process."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SETTINGS if "FOURFOLD_SWEEP" in os.environ else ["the type of tensors", "the folder"])
+@pytest.mark.parametrize(
+    "name", SETTINGS if "FOURFOLD_SWEEP" in os.environ else ["the type of tensors", "the folder", "modules"]
+)
 @pytest.mark.parametrize("place", ["builds", "runs"])
 def test_what_a_network_sets_of_its_process_reaches_no_other_trial(here, quick_plan, name, place):
     write(here, "pass", "pass")
