@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image, features
 
 from fourfold import data
 from fourfold.data.items import Items
+from fourfold.data.own import decoded
 from fourfold.data.own.image_files import BadImageError, Form, decode, formats, suffixes
 from fourfold.data.streamed import Streamed
 from fourfold.record import DataSpec, UserError
@@ -465,6 +467,21 @@ def test_a_bar_is_drawn_on_standard_error_when_it_is_asked_for(tmp_path, capsys)
     assert out == ""
     assert "decoding images" in err
     assert "12/12" in err
+
+
+def test_a_line_is_said_now_and_then_where_standard_error_is_no_terminal(tmp_path, capsys, monkeypatch):
+    now = iter(range(1000))
+    monkeypatch.setattr(decoded, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    with decoded._Bar(100_000, None) as advance:
+        for _ in range(25):
+            advance(4_000)
+    assert capsys.readouterr() == ("", "read 40,000 of 100,000 images\nread 80,000 of 100,000 images\n")
+    with decoded._Bar(100, False) as advance:
+        advance(100)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(decoded, "SECONDS_BETWEEN_LINES", 0)
+    data.from_folder(make(tmp_path / "pets"))
+    assert capsys.readouterr() == ("", "read 12 of 12 images\n")
 
 
 MANY = 100_000 if "FOURFOLD_SWEEP" in os.environ else 3_000

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -206,8 +207,11 @@ def _decoded(path: Path, form: Form) -> NDArray[np.uint8] | BadImageError:
         return BadImageError(str(error))  # without the traceback, which would keep the image
 
 
+SECONDS_BETWEEN_LINES = 10
+
+
 class _Bar:
-    """A bar on standard error; entering it returns what moves it on."""
+    """A bar on standard error, or a line now and then where that is no terminal; entering it returns what moves it on."""
 
     def __init__(self, total: int, progress: bool | None) -> None:
         from rich.console import Console
@@ -219,11 +223,21 @@ class _Bar:
             *columns, console=Console(stderr=True, force_terminal=progress or None), transient=True, disable=not is_visible
         )
         self._total = total
+        self._says_lines = progress is None and not is_visible
+        self._done, self._said_at = 0, time.monotonic()
 
     def __enter__(self) -> Any:
+        if self._says_lines:
+            return self._advance_in_lines
         self._progress.start()
         task = self._progress.add_task("decoding images", total=self._total)
         return lambda count: self._progress.advance(task, count)
+
+    def _advance_in_lines(self, count: int) -> None:
+        self._done += count
+        if (now := time.monotonic()) - self._said_at >= SECONDS_BETWEEN_LINES:
+            self._said_at = now
+            print(f"read {self._done:,} of {self._total:,} images", file=sys.stderr, flush=True)
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
