@@ -283,7 +283,7 @@ def test_ctrl_c_ends_all_ranks_at_a_step_and_rank_0_says_so(tmp_path, command, m
     monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.0)
     in_level_1(monkeypatch, 0, lambda: os.kill(os.getpid(), signal.SIGINT), level_of_act=0)
     ended = command()
-    assert [one.code for one in ended] == [130, 0]
+    assert [one.code for one in ended] == [130, 0], ended
     assert sentences(ended) == ["fourfold: stopped; all finished levels are on disk, the same command resumes"]
     assert re.search(r"real trial 0: stopped at level 1, epoch 1 of 1, step \d of 8\n", ended[0].said)
 

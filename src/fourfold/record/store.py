@@ -262,7 +262,7 @@ class RunStore(ArrayFiles):
             raise self._written_already(file, row.level)
         if row.control == TICKET and row.level != len(rows):
             raise UserError(f"{file}: expected the row of level {len(rows)} to follow, found that of level {row.level}")
-        if wrong := contradiction(row, rows[-1] if rows and row.control == TICKET else None, self._spec_file.spec()):
+        if wrong := contradiction(row, rows[-1] if rows and row.control == TICKET else None, there._spec_file.spec()):
             raise UserError(f"{file}: expected {wrong[0]}, found {wrong[1]}")
         there._append_line(file, row.to_line())
 
