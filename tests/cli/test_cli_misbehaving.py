@@ -12,6 +12,7 @@ import pytest
 from cli_samples import call, draw_nothing
 
 from forked_commands import ForkedCommand
+from fourfold.parts import as_it_was
 from fourfold.record import find_runs
 
 FILE = """
@@ -223,7 +224,6 @@ SETTINGS = {
     "the folder": "os.chdir('/')",
     "seeds": "torch.manual_seed(0), np.random.seed(0)",
     "warnings": "import warnings; warnings.simplefilter('error')",
-    "where modules are found": "import sys; sys.path.clear()",
     "modules": "import sys; [sys.modules.pop(name) for name in list(sys.modules) if name.startswith('fourfold')]",
 }
 """What a network may set of its process."""
@@ -266,3 +266,10 @@ def test_a_network_that_fails_while_it_is_looked_at_leaves_the_other_runs_measur
     measured = {store.spec().model.algebra: len(store.connectivity(0)) for store in find_runs(Path("runs"))}
     assert measured == {"real": 2, "quaternion": 0}
     assert call("stability", "runs", "--code", "roads.py", "--points", 2, "--workers", 1).code == 0
+
+
+def test_places_where_modules_are_found_are_put_back_and_new_ones_stay():
+    before = list(sys.path)
+    with as_it_was():
+        sys.path[:] = ["new"]
+    assert sys.path == [*before, "new"]
