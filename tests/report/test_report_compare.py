@@ -126,6 +126,20 @@ def test_the_twin_is_found_by_spec_and_a_choice_is_never_guessed() -> None:
     assert left.run == real.id
 
 
+@pytest.mark.parametrize(
+    ("change", "held"), [({"learning_rate": 1e-2}, True), ({"epochs": 7}, False), ({"precision": "bf16"}, False)]
+)
+def test_the_only_real_network_is_no_twin_of_one_that_was_trained_longer_or_otherwise(change: dict, held: bool) -> None:
+    real = synthetic.spec("real")
+    quaternion = synthetic.spec("quaternion", **change)
+    rows = tuple(synthetic.row(spec, 0, level) for spec in (real, quaternion) for level in range(2))
+    found = curves(rows)
+    specs = {spec.id: spec for spec in (real, quaternion)}
+    experiment = Experiment(preset="p", dataset="d", model="m", curves=found, published=(), rows=rows, specs=specs)
+    ours = next(one for one in found if one.algebra == "quaternion")
+    assert (real_twin(ours, experiment) is not None) == held
+
+
 def test_a_spec_is_flattened_with_dotted_names() -> None:
     fields = flat(synthetic.spec("quaternion"))
     assert (fields["preset"], fields["model.algebra"], fields["train.early_stopping"]) == ("conv4-cifar10", "quaternion", None)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fourfold import presets
+from fourfold.record import Spec
 from fourfold.report._curves import Curve, Point
 from fourfold.report._experiments import Experiment, flat
 
@@ -90,7 +91,8 @@ def smallest_within(curve: Curve, reference: float, points: float = 1.0) -> Poin
 def real_twin(curve: Curve, experiment: Experiment) -> Curve | None:
     """Return the real curve to hold this one against: its twin's by spec, else the only real one of the preset.
 
-    A control is held against the same control. None for a real curve, and where there is none or several to choose from.
+    A control is held against the same control. None for a real curve, where there is none or several to choose from, and where
+    the only one had other data, epochs or precision: of forty epochs beside two, the gap would be that of the epochs.
     """
     if curve.algebra == "real":
         return None
@@ -99,7 +101,15 @@ def real_twin(curve: Curve, experiment: Experiment) -> Curve | None:
     twins = [other for other in real if spec is not None and other.run == spec.real_twin.id]
     if twins:
         return twins[0]
-    return real[0] if len(real) == 1 else None
+    if len(real) != 1:
+        return None
+    other = experiment.specs.get(real[0].run)
+    comparable = spec is None or other is None or _training(spec) == _training(other)
+    return real[0] if comparable else None
+
+
+def _training(spec: Spec) -> tuple[Any, ...]:
+    return spec.data, spec.train.epochs, spec.train.precision
 
 
 def changes(experiment: Experiment) -> dict[str, tuple[list[Any], Any]]:
