@@ -75,3 +75,10 @@ def test_second_derivatives_and_batches_of_gradients_are_those_of_the_reference_
         found = function()
         with fnn.reference_path():
             assert torch.allclose(found, function(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [lambda: fnn.GroupNorm(2, 16, algebra="quaternion"), lambda: fnn.WhiteningBatchNorm2d(16)])
+def test_numbers_that_lie_negated_in_memory_are_read_as_they_are(make) -> None:
+    x = torch.randn(2, 16, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert torch._neg_view(x).is_neg()
+    assert torch.allclose(make()(torch._neg_view(x)), make()(-x), atol=1e-5)

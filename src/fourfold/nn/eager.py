@@ -49,5 +49,6 @@ def _is_ordinary(tensor: Tensor) -> bool:
         (kind is Tensor or kind is torch.nn.Parameter)
         and tensor.is_cpu
         and tensor.layout == torch.strided
+        and not tensor.is_neg()  # whose memory holds other numbers
         and not torch._C._functorch.is_legacy_batchedtensor(tensor)  # of `torch.autograd.grad(..., is_grads_batched=True)`
     )
