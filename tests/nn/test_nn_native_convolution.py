@@ -30,14 +30,6 @@ def need_kernels(bf16):
         pytest.skip(f"no C compiler here, or a processor without {'bfloat16' if bf16 else 'it'}")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def drawn(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 

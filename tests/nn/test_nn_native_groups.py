@@ -20,14 +20,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def results(layer: nn.Module, x: Tensor, gradient: Tensor) -> list[Tensor]:
     x = x.detach().requires_grad_()
     y = layer(x)

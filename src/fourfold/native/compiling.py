@@ -15,8 +15,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
 
@@ -55,6 +57,39 @@ def library(name: str, before: str = "") -> ctypes.CDLL:
         NoCompilerError: native code is switched off, there is no C compiler, or it fails.
     """
     return compiled(before.encode() + resources.files("fourfold.native").joinpath(f"{name}.c").read_bytes(), name)
+
+
+Signatures = Mapping[str, tuple[Any, Sequence[Any]]]
+"""The result and the arguments of functions, as `ctypes` has them, by name."""
+
+
+def functions(name: str, signatures: Signatures, before: str = "") -> ctypes.CDLL:
+    """Return a `library` whose functions know their results and arguments.
+
+    Raises:
+        NoCompilerError: native code is switched off, there is no C compiler, or it fails.
+    """
+    loaded = library(name, before)
+    for function_name, (result, arguments) in signatures.items():
+        function = getattr(loaded, function_name)
+        function.restype, function.argtypes = result, arguments
+    return loaded
+
+
+def compiles(load: Callable[[], ctypes.CDLL]) -> bool:
+    """Whether functions can be had here."""
+    try:
+        load()
+    except NoCompilerError:
+        return False
+    return True
+
+
+def joined(*names: str) -> str:
+    """Return all files but the last one, which follows them, as one in which a compiler's messages still name each."""
+    folder = resources.files("fourfold.native")
+    texts = [f'#line 1 "{name}.c"\n{folder.joinpath(f"{name}.c").read_text(encoding="utf-8")}' for name in names[:-1]]
+    return "".join([*texts, f'#line 1 "{names[-1]}.c"\n'])
 
 
 def compiled(source: bytes, name: str) -> ctypes.CDLL:

@@ -4,7 +4,7 @@ import ctypes
 import functools
 from collections.abc import Sequence
 
-from fourfold.native.compiling import NoCompilerError, library
+from fourfold.native.compiling import compiles, functions
 
 _COUNT, _ADDRESS = ctypes.c_int64, ctypes.c_void_p
 
@@ -43,21 +43,13 @@ def kernels(bf16: bool) -> ctypes.CDLL:
     Raises:
         NoCompilerError: they cannot be compiled here, or the processor does not multiply bfloat16.
     """
-    loaded = library("convolution", "#define BF16\n" if bf16 else "")
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.restype, function.argtypes = result, arguments
-    return loaded
+    return functions("convolution", _SIGNATURES, "#define BF16\n" if bf16 else "")
 
 
 @functools.cache
 def available(bf16: bool) -> bool:
     """Whether the functions compile here, for a processor that multiplies such numbers."""
-    try:
-        kernels(bf16)
-    except NoCompilerError:
-        return False
-    return True
+    return compiles(lambda: kernels(bf16))
 
 
 def divided(convolution: CConvolution, bf16: bool, gradient: bool) -> tuple[int, int, int]:

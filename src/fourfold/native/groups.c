@@ -141,12 +141,12 @@ void groups_forward(const struct groups *g, const float *x, const float *weight,
                 }
                 squares -= off * off / count; /* what the rounding of the mean adds */
             }
-            double found = 1 / sqrt(squares / (count * g->components) + eps);
-            scale[image * g->groups + group] = found;
+            double r = 1 / sqrt(squares / (count * g->components) + eps);
+            scale[image * g->groups + group] = r;
             for (int64_t k = group; k < g->components * g->groups; k += g->groups)
                 for (int64_t m = 0; m < members; m++) {
                     int64_t c = k * members + m;
-                    a[c] = found * (weight ? weight[c % g->numbers] : 1);
+                    a[c] = r * (weight ? weight[c % g->numbers] : 1);
                     b[c] = bias ? bias[c] : 0;
                 }
         }

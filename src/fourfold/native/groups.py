@@ -3,8 +3,7 @@
 import ctypes
 import functools
 
-from fourfold.native.compiling import NoCompilerError, library
-from fourfold.native.perceptron import joined
+from fourfold.native.compiling import compiles, functions, joined
 
 
 class CGroups(ctypes.Structure):
@@ -30,18 +29,10 @@ def kernels() -> ctypes.CDLL:
     Raises:
         NoCompilerError: they cannot be compiled here.
     """
-    loaded = library("groups", joined("vectors", "groups"))
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = arguments, result
-    return loaded
+    return functions("groups", _SIGNATURES, joined("vectors", "groups"))
 
 
 @functools.cache
 def available() -> bool:
     """Whether the functions compile here."""
-    try:
-        kernels()
-    except NoCompilerError:
-        return False
-    return True
+    return compiles(kernels)

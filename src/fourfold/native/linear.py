@@ -3,8 +3,8 @@
 import ctypes
 import functools
 
-from fourfold.native.compiling import NoCompilerError, library
-from fourfold.native.perceptron import CAlgebra, joined
+from fourfold.native.compiling import compiles, functions, joined
+from fourfold.native.perceptron import CAlgebra
 
 _COUNT, _ADDRESS, _ALGEBRA = ctypes.c_int64, ctypes.c_void_p, ctypes.POINTER(CAlgebra)
 
@@ -25,18 +25,10 @@ def kernels() -> ctypes.CDLL:
     Raises:
         NoCompilerError: they cannot be compiled here.
     """
-    loaded = library("linear", joined(*FILES, "linear"))
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = arguments, result
-    return loaded
+    return functions("linear", _SIGNATURES, joined(*FILES, "linear"))
 
 
 @functools.cache
 def available() -> bool:
     """Whether the functions compile here."""
-    try:
-        kernels()
-    except NoCompilerError:
-        return False
-    return True
+    return compiles(kernels)

@@ -2,9 +2,8 @@
 
 import ctypes
 import functools
-from importlib import resources
 
-from fourfold.native.compiling import library
+from fourfold.native.compiling import functions, joined
 
 _COUNT, _NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
@@ -89,9 +88,9 @@ class CImages(ctypes.Structure):
 _PERCEPTRON, _IMAGES = ctypes.POINTER(CPerceptron), ctypes.POINTER(CImages)
 
 _SIGNATURES = {
-    "take": (_PERCEPTRON, *[_COUNT] * 4, _ADDRESS, _ADDRESS, _COUNT, _NUMBER),
-    "take_many": (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _COUNT, _ADDRESS, _NUMBER),
-    "evaluate": (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS),
+    "take": (_NUMBER, (_PERCEPTRON, *[_COUNT] * 4, _ADDRESS, _ADDRESS, _COUNT, _NUMBER)),
+    "take_many": (_NUMBER, (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _COUNT, _ADDRESS, _NUMBER)),
+    "evaluate": (_NUMBER, (_PERCEPTRON, _IMAGES, _COUNT, _ADDRESS, _ADDRESS, _COUNT, _ADDRESS)),
 }
 
 
@@ -102,18 +101,7 @@ def kernels() -> ctypes.CDLL:
     Raises:
         NoCompilerError: they cannot be compiled here.
     """
-    loaded = library("perceptron", joined(*FILES, "perceptron"))
-    for name, arguments in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = arguments, _NUMBER
-    return loaded
-
-
-def joined(*names: str) -> str:
-    """Return all files but the last one, which follows them, as one in which a compiler's messages still name each."""
-    folder = resources.files("fourfold.native")
-    texts = [f'#line 1 "{name}.c"\n{folder.joinpath(f"{name}.c").read_text(encoding="utf-8")}' for name in names[:-1]]
-    return "".join([*texts, f'#line 1 "{names[-1]}.c"\n'])
+    return functions("perceptron", _SIGNATURES, joined(*FILES, "perceptron"))
 
 
 def width(batch: int) -> int:

@@ -3,8 +3,7 @@
 import ctypes
 import functools
 
-from fourfold.native.compiling import NoCompilerError, library
-from fourfold.native.perceptron import joined
+from fourfold.native.compiling import compiles, functions, joined
 
 MOST_COMPONENTS = 8
 """Components of an element that the functions know at most."""
@@ -35,18 +34,10 @@ def kernels() -> ctypes.CDLL:
     Raises:
         NoCompilerError: they cannot be compiled here.
     """
-    loaded = library("whitening", joined("vectors", "whitening"))
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = arguments, result
-    return loaded
+    return functions("whitening", _SIGNATURES, joined("vectors", "whitening"))
 
 
 @functools.cache
 def available() -> bool:
     """Whether the functions compile here."""
-    try:
-        kernels()
-    except NoCompilerError:
-        return False
-    return True
+    return compiles(kernels)
