@@ -74,7 +74,7 @@ def test_a_parser_that_fails_is_noticed(tmp_path):
         raise KeyError(path.name)
 
     def hungry(path: Path) -> None:
-        assert len(b"x" * (3 * 2**26 // 2)) > 2**26
+        assert len(b"x" * 2**28) > 2**26
         raise REFUSALS[0]("enough")
 
     for harm, sign in ((broken, "KeyError"), (hungry, "MiB")):
