@@ -9,6 +9,7 @@ from torch import nn
 
 from fourfold import deploy, models
 from fourfold import nn as fnn
+from fourfold.algebra import REAL
 from fourfold.deploy.backends import numpy as reference
 from fourfold.deploy.ir._assemble import assemble
 from fourfold.deploy.ir.operation import Operation
@@ -33,6 +34,7 @@ from fourfold.deploy.ir.ops import (
     Slice,
     Softmax,
 )
+from fourfold.deploy.ir.product import Product
 from fourfold.deploy.ir.program import Encoding, Program
 
 
@@ -57,8 +59,11 @@ def thinned(model: nn.Module, density: float, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                module.weight.mul_(torch.rand(module.weight.shape, generator=generator) < density)
+            weights = [module.weight] if isinstance(module, nn.Linear | nn.Conv2d) else []
+            if isinstance(module, nn.RNNBase):
+                weights = [weight for name, weight in module.named_parameters() if name.startswith("weight")]
+            for weight in weights:
+                weight.mul_(torch.rand(weight.shape, generator=generator) < density)
     return model
 
 
@@ -131,9 +136,8 @@ def general_operations(first: int) -> list[Operation]:
         return output
 
     then(Embedding, rows=7, numbers=numbers(28))
-    cell = {"cell": "lstm", "hidden": 3, "reverse": True}
-    weights = {"input_weights": 48, "hidden_weights": 36, "input_bias": 12, "hidden_bias": 12}
-    then(Recurrent, **cell, **{name: numbers(size) for name, size in weights.items()})
+    gates = Product(weight=numbers(1, 12, 7), bias=numbers(12), table=REAL.left_table)
+    then(Recurrent, product=gates, cell="lstm", reverse=True)
     then(Permute, order=(1, 0))
     then(Reshape, shape=(3, 5, 1))
     then(Resize, size=(6, 2), mode="bilinear", steps=(5 / 6, 0.5))

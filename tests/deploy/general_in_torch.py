@@ -103,10 +103,10 @@ def torch_operation(operation, x=None, y=None, *more):
         case Recurrent(cell=cell, hidden=hidden, reverse=reverse):
             kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "tanh": torch.nn.RNN}[cell]
             layer = kind(x.shape[-1], hidden, batch_first=True).double()
-            names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-            for name, array in zip(names, operation.arrays, strict=True):
-                own = getattr(layer, name)
-                own.data = torch.from_numpy(getattr(operation, array)).double().reshape(own.shape)
+            for name, array in zip(
+                ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), _gates(operation), strict=True
+            ):
+                getattr(layer, name).data = torch.from_numpy(np.concatenate(array)).double()
             with torch.no_grad():
                 return layer(x.flip(1))[0].flip(1) if reverse else layer(x)[0]
         case Embedding(rows=rows, numbers=numbers):
@@ -128,3 +128,20 @@ def torch_operation(operation, x=None, y=None, *more):
         case Relu():
             return x.relu()
     raise AssertionError(operation)
+
+
+def _gates(operation: Recurrent) -> tuple[list[np.ndarray], ...]:
+    """Return the weights of a step and of the state, and both biases, each for every gate of torch's."""
+    n, hidden, features = operation.product.n, operation.hidden, operation.features
+    matrix, bias = real_matrix(operation.product), operation.product.bias
+    rows = np.arange(len(matrix)).reshape(n, -1, hidden // n)
+    columns = np.arange(matrix.shape[1]).reshape(n, -1)
+    of_step, of_state = columns[:, : features // n].ravel(), columns[:, features // n :].ravel()
+    gates = [rows[:, gate].ravel() for gate in range(rows.shape[1])]
+    of_input = [matrix[np.ix_(gate, of_step)] for gate in gates]
+    of_last = [matrix[np.ix_(gate, of_state)] for gate in gates]
+    biases = [np.zeros(hidden) if bias is None else bias[gate] for gate in gates]
+    none = [np.zeros(hidden) for _ in gates]
+    if operation.cell == "gru":  # torch's candidate has both sums, with a bias each
+        return of_input[:3], [*of_last[:2], of_last[3]], biases[:3], [*none[:2], biases[3]]
+    return of_input, of_last, biases, none

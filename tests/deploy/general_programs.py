@@ -34,6 +34,7 @@ from fourfold.deploy.ir.ops import (
     Slice,
     Softmax,
 )
+from fourfold.deploy.ir.ops._gates import GATES
 from fourfold.deploy.ir.program import Program
 from fourfold.record import UserError
 
@@ -179,16 +180,22 @@ class Maker:
         self.add(MatMul, *((value, turned) if self.random.random() < 0.5 else (turned, value)))
 
     def recurrent(self, value: int) -> None:
-        if self.int8 or len(self.shapes[value]) != 2:
+        if len(self.shapes[value]) != 2:
             return
-        cell, hidden, features = str(self.pick(("lstm", "gru", "tanh"))), int(self.random.integers(1, 6)), self.shapes[value][1]
-        rows = {"lstm": 4, "gru": 3, "tanh": 1}[cell] * hidden
-        weights = {"input_weights": rows * features, "hidden_weights": rows * hidden, "input_bias": rows, "hidden_bias": rows}
-        arrays = {name: 0.5 * self.numbers(size) for name, size in weights.items()}
-        self.add(Recurrent, value, cell=cell, hidden=hidden, reverse=bool(self.random.random() < 0.5), **arrays)
+        features, cell = self.shapes[value][1], str(self.pick(("lstm", "gru", "tanh")))
+        n = int(self.pick([n for n in (1, 2, 4, 8) if features % n == 0]))
+        hidden = n * int(self.random.integers(1, 6))
+        kept = str(self.pick(("weights", "numbers", "all", "none")))
+        product = make_product(self.random, n, GATES[cell] * hidden // n, (features + hidden) // n, (), kept)
+        weight = (0.5 * product.weight).reshape(n, GATES[cell], hidden // n, -1)
+        if cell == "gru":  # whose candidate has a sum over the features, and one over the state
+            weight[:, 2, :, features // n :] = 0
+            weight[:, 3, :, : features // n] = 0
+        product = replace(product, weight=weight.reshape(product.weight.shape))
+        self.add(Recurrent, value, product=product, cell=cell, reverse=bool(self.random.random() < 0.5))
 
     def embedding(self, value: int) -> None:
-        if self.int8 or value != 0:
+        if value != 0:
             return
         rows, width = int(self.random.integers(1, 5)), int(self.random.integers(1, 5))
         self.add(Embedding, value, rows=rows, numbers=self.numbers(rows * width))

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from fourfold.deploy.images import as_array, check_images
 from fourfold.deploy.ir.bounds import LARGEST_RANGE, SMALLEST_RANGE
 from fourfold.deploy.ir.encoding import encode, encoded_terms
-from fourfold.deploy.ir.levels import IMAGE_LEVELS, Int32, Levels, fixed_point, levels_for, to_int32
+from fourfold.deploy.ir.levels import IMAGE_LEVELS, INDICES, Int32, Levels, fixed_point, levels_for, to_int32
 from fourfold.deploy.ir.operation import Array, Operation
-from fourfold.deploy.ir.ops import Linear
+from fourfold.deploy.ir.ops import Embedding, Linear, Recurrent
+from fourfold.deploy.ir.ops._gates import GATE_ZERO, GATES, SIGMOID_UNITS, TANH_UNITS, WITH_TANH
 from fourfold.deploy.ir.product import Product, ProductOperation, real_matrix
 from fourfold.deploy.ir.program import Program
 from fourfold.deploy.ranges import RANGES, chosen_ranges, encoded_range, largest_ranges
@@ -28,6 +29,9 @@ WEIGHT_LEVELS = 63
 
 LARGEST_BIAS = 2**20
 """Of a bias in units of the sums that it is added to."""
+
+LARGEST_GATE_BIAS = 2**25
+"""The same of a recurrent layer's gates, whose units are finer."""
 
 LARGEST_PRODUCTS = 2**31 - 2**29
 """Of a layer's sum of products before its bias comes in."""
@@ -106,7 +110,8 @@ class Quantized:
         """Of every value. No cached property: that takes a lock, which a fork may leave held."""
 
     def _levels_of_values(self) -> tuple[Levels, ...]:
-        levels = [levels_for(self.program.ranges[0], signed=True, largest=IMAGE_LEVELS)]
+        looked_up = any(isinstance(operation, Embedding) for operation in self.program.operations)
+        levels = [INDICES if looked_up else levels_for(self.program.ranges[0], signed=True, largest=IMAGE_LEVELS)]
         for operation in self.program.operations:
             before = [levels[value] for value in operation.inputs]
             largest = self.program.ranges[operation.output]
@@ -118,7 +123,13 @@ class Quantized:
         return operation is self.program.operations[-1] and isinstance(operation, Linear)
 
     def codes(self, operation: ProductOperation) -> Codes:
-        """Return a layer in integers; a linear layer at the network's end makes logits, not levels."""
+        """Return a layer in integers; a linear layer at the network's end makes logits, not levels.
+
+        A recurrent layer makes gates: the unit of the features is taken into their weights, that of the state into its own, and
+        the zeros of both into the bias.
+        """
+        if isinstance(operation, Recurrent):
+            return self._codes_of_gates(operation)
         before, after = self.levels[operation.inputs[0]], self.levels[operation.output]
         bias = _bias(operation)
         product, scale = self._weights(operation)
@@ -131,6 +142,22 @@ class Quantized:
         integer_bias = to_int32(bias / unit + (after.zero + 0.5) / factor)
         return Codes(product=product, bias=integer_bias, factor=_factors(operation, factor))
 
+    def _codes_of_gates(self, operation: Recurrent) -> Codes:
+        before, state = self.levels[operation.inputs[0]], self.levels[operation.output]
+        features = operation.features // operation.product.n
+        product, unit = self._weights(operation)
+        rows, n = len(unit), product.n
+        gate_unit = _gate_units(operation)
+        sums = np.abs(product.weight).astype(np.float64).sum(axis=0)
+        reach = sums[:, :features].sum(axis=1) * (before.largest + before.zero)
+        reach += sums[:, features:].sum(axis=1) * (state.largest + state.zero)
+        _check_reach(operation, float(reach.max(initial=0)))
+        by_input = real_matrix(product).astype(np.float64).reshape(n * rows, n, -1).sum(axis=1)
+        zeros = before.zero * by_input[:, :features].sum(axis=1) + state.zero * by_input[:, features:].sum(axis=1)
+        units, factor = np.tile(unit, n), np.tile(unit / gate_unit, n)
+        bias = to_int32(_bias(operation) / units + (GATE_ZERO + 0.5) / factor) - zeros.astype(np.int32)
+        return Codes(product=product, bias=bias, factor=_factors(operation, factor))
+
     def scales(self, operation: ProductOperation) -> NDArray[np.float64]:
         """Return what a weight's integer is multiplied by, (out / n,)."""
         return self._weights(operation)[1]
@@ -138,6 +165,9 @@ class Quantized:
     def _weights(self, operation: ProductOperation) -> tuple[Product, NDArray[np.float64]]:
         before, after = self.levels[operation.inputs[0]], self.levels[operation.output]
         largest = np.abs(_bias(operation)).reshape(operation.product.weight.shape[:2]).max(axis=0)
+        if isinstance(operation, Recurrent):
+            least = np.maximum(largest, _gate_units(operation) * GATE_ZERO) / LARGEST_GATE_BIAS
+            return quantized_weights(_in_units(operation, before.scale, after.scale), least)
         # A sum's unit is so large that the bias and the output's zero fit beside the weights, also of a row that has none.
         return quantized_weights(operation.product, np.maximum(largest, after.scale) / (LARGEST_BIAS * before.scale))
 
@@ -191,6 +221,21 @@ def image_factors(quantized: Quantized) -> tuple[Int32, Int32, int]:
     return integers.reshape(factors.shape), integer_shifts, bits
 
 
+def _gate_units(operation: Recurrent) -> NDArray[np.float64]:
+    """Return the unit of each gate, (out / n,)."""
+    units = np.full((GATES[operation.cell], operation.hidden // operation.product.n), 1 / SIGMOID_UNITS)
+    units[list(WITH_TANH[operation.cell])] = 1 / TANH_UNITS
+    return units.ravel()
+
+
+def _in_units(operation: Recurrent, feature: float, state: float) -> Product:
+    """Return a recurrent layer's weights times the units of what they are multiplied with."""
+    product = operation.product
+    units = np.full(product.weight.shape[2], state)
+    units[: operation.features // product.n] = feature
+    return replace(product, weight=(product.weight * units).astype(np.float32))
+
+
 def _bias(operation: ProductOperation) -> NDArray[np.float64]:
     product = operation.product
     bias = product.bias
@@ -200,7 +245,10 @@ def _bias(operation: ProductOperation) -> NDArray[np.float64]:
 def _check_sums(operation: ProductOperation, codes: Product, before: Levels) -> None:
     """Raise unless every sum of codes times levels, or times the input's zero, fits into 32 bits beside a bias."""
     sums = np.abs(codes.weight).astype(np.float64).sum(axis=(0, *range(2, codes.weight.ndim)))  # an output meets each once
-    largest = float(sums.max(initial=0)) * (before.largest + before.zero)
+    _check_reach(operation, float(sums.max(initial=0)) * (before.largest + before.zero))
+
+
+def _check_reach(operation: ProductOperation, largest: float) -> None:
     if largest > LARGEST_PRODUCTS:
         raise UserError(f"layer {operation.name!r} has sums up to {largest:.3g}, which do not fit into int8's 32 bits")
 

@@ -9,17 +9,14 @@ from numpy.typing import NDArray
 from fourfold.deploy.ir.encoding import encode
 from fourfold.deploy.ir.levels import FRACTION_BITS, LARGEST_INPUT, Sums, cut
 from fourfold.deploy.ir.operation import IMAGES_AT_A_TIME, Array, Operation, Values, apply
-from fourfold.deploy.ir.ops import OPS, Embedding, Recurrent
+from fourfold.deploy.ir.ops import OPS
 from fourfold.deploy.ir.program import Program
 from fourfold.deploy.quantize import Quantized, image_factors
 from fourfold.record.errors import UserError
 
 EMIT: dict[type[Operation], Callable[..., Values]] = {operation: operation.compute for operation in OPS}
 UNSUPPORTED: dict[type[Operation], str] = {}
-UNSUPPORTED_INT8: dict[type[Operation], str] = {
-    Recurrent: "int8 has no recurrent layers: errors of rounding would add up over steps; deploy the network in float32",
-    Embedding: "int8 has no embeddings: indices are no quantities that can be rounded; deploy the network in float32",
-}
+UNSUPPORTED_INT8: dict[type[Operation], str] = {}
 EMIT_INT8: dict[type[Operation], Callable[..., Any]] = {
     operation: operation.compute_int8 for operation in OPS if operation not in UNSUPPORTED_INT8
 }

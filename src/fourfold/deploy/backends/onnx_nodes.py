@@ -30,6 +30,7 @@ from fourfold.deploy.ir.ops import (
     Slice,
     Softmax,
 )
+from fourfold.deploy.ir.product import real_matrix
 
 Node = Callable[[Graph, Any, Shape], None]
 
@@ -158,28 +159,40 @@ _GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "tanh": (0,)}
 
 def _recurrent(graph: Graph, operation: Recurrent, shape: Shape) -> None:
     chain, (x,) = Chain(graph, operation), inputs_of(graph, operation)
-    gates, hidden = _GATES[operation.cell], operation.hidden
-
-    def ordered(numbers: NDArray[Any], width: int) -> NDArray[Any]:
-        return numbers.reshape(len(gates), hidden, width)[list(gates)].reshape(1, -1, width)
-
-    biases = [ordered(bias, 1)[0, :, 0] for bias in (operation.input_bias, operation.hidden_bias)]
-    weights = [
-        chain.constant(ordered(operation.input_weights, shape[1])),
-        chain.constant(ordered(operation.hidden_weights, hidden)),
-    ]
+    order, hidden = list(_GATES[operation.cell]), operation.hidden
+    from_features, from_state, feature_bias, state_bias = _gates_apart(operation)
+    weights = [chain.constant(numbers[order].reshape(1, len(order) * hidden, -1)) for numbers in (from_features, from_state)]
+    biases = np.concatenate([bias[order].reshape(-1) for bias in (feature_bias, state_bias)])
     more = {"linear_before_reset": 1} if operation.cell == "gru" else {}
     kind = {"lstm": "LSTM", "gru": "GRU"}.get(operation.cell, "RNN")
     outputs = chain.add(
         kind,
         chain.add("Transpose", x, perm=[1, 0, 2]),
         *weights,
-        chain.constant(np.concatenate(biases)[None]),
+        chain.constant(biases[None]),
         hidden_size=hidden,
         direction="reverse" if operation.reverse else "forward",
         **more,
     )
     chain.last("Transpose", chain.add("Squeeze", outputs, chain.constant([1], np.int64)), perm=[1, 0, 2])
+
+
+def _gates_apart(operation: Recurrent) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return torch's weights of the features and of the state, and its biases of both, (gates, hidden, …)."""
+    n, hidden, product = operation.product.n, operation.hidden, operation.product
+    matrix = real_matrix(product)
+    by_gate = matrix.reshape(n, -1, hidden // n, n, matrix.shape[1] // n).swapaxes(0, 1)
+    gates = by_gate.shape[0]
+    parts = np.split(by_gate, [operation.features // n], axis=4)
+    from_features, from_state = (part.reshape(gates, hidden, -1) for part in parts)
+    bias = np.zeros(gates * hidden, np.float32) if product.bias is None else product.bias
+    feature_bias = bias.reshape(n, gates, -1).swapaxes(0, 1).reshape(gates, hidden)
+    state_bias = np.zeros_like(feature_bias)
+    if operation.cell == "gru":  # the candidate's sums of the features and of the state are two gates of ours
+        state_bias[2] = feature_bias[3]
+        from_state = from_state[[0, 1, 3]]
+        return from_features[:3], from_state, feature_bias[:3], state_bias[:3]
+    return from_features, from_state, feature_bias, state_bias
 
 
 def _embedding(graph: Graph, operation: Embedding, shape: Shape) -> None:

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold import nn as fnn
-from fourfold.deploy.frontend.lowering import numpy_of
+from fourfold.deploy.frontend.gates import cell_of, gates_product
 from fourfold.deploy.frontend.shaping import sliced
 from fourfold.deploy.frontend.traced import Traced, Tracing
-from fourfold.deploy.ir.ops import Concat, Recurrent
-from fourfold.nn.base import AlgebraLayer
+from fourfold.deploy.ir.bounds import ALGEBRA_SIZES
+from fourfold.deploy.ir.ops import Concat, Permute, Recurrent, Reshape
 
 Handler = Callable[..., Any]
 
@@ -23,11 +23,12 @@ def _recurrent(trace: Tracing, layer: Any, x: Any, state: Any = None) -> Any:
         raise trace.refuse(", given a state of its own, without images, or with `proj_size`")
     if x.axis != (0 if layer.batch_first else 1):
         raise trace.refuse(f" with `batch_first` (={layer.batch_first}), given images along axis {x.axis}")
-    if isinstance(layer, AlgebraLayer) or getattr(getattr(layer, "algebra", None), "n", 1) > 1:
-        layer = fnn.to_real(layer)
-    cell = {"LSTM": "lstm", "GRU": "gru"}.get(layer.mode, "tanh")
     if layer.mode == "RNN_RELU":
         raise trace.refuse(" with `nonlinearity` (='relu'), which must be 'tanh'")
+    if trace.streaming and layer.bidirectional:
+        raise trace.refuse(" with `bidirectional`, which begins with the last step, as a stream")
+    if getattr(getattr(layer, "algebra", None), "n", 1) not in ALGEBRA_SIZES:
+        layer = fnn.to_real(layer)
     with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
         weight = next(layer.parameters())
         outputs, hidden = layer.forward(x.as_subclass(Tensor).to(weight.dtype))
@@ -35,27 +36,30 @@ def _recurrent(trace: Tracing, layer: Any, x: Any, state: Any = None) -> Any:
     for number in range(layer.num_layers):
         directions = []
         for suffix in ("", "_reverse")[: 1 + layer.bidirectional]:
-            weights = {
-                name: numpy_of(each, trace.path).reshape(-1)
-                for name, part in (("input_weights", "weight_ih"), ("hidden_weights", "weight_hh"))
-                for each in [getattr(layer, f"{part}_l{number}{suffix}")]
-            }
-            rows = len(weights["hidden_weights"]) // layer.hidden_size
-            for name, part in (("input_bias", "bias_ih"), ("hidden_bias", "bias_hh")):
-                bias = getattr(layer, f"{part}_l{number}{suffix}") if layer.bias else torch.zeros(rows)
-                weights[name] = numpy_of(bias, trace.path)
-            directions.append(trace.add(Recurrent, value, cell=cell, hidden=layer.hidden_size, reverse=bool(suffix), **weights))
+            product = gates_product(layer, f"l{number}{suffix}", trace.path)
+            settings = {"cell": cell_of(layer), "reverse": bool(suffix), "streaming": trace.streaming}
+            directions.append(trace.add(Recurrent, value, product=product, **settings))
             steps = trace.shape(directions[-1])
             last = trace.wrap(torch.empty(steps), directions[-1])
             last.axis = 2
             end = sliced(trace, torch.empty(1, steps[1], device="meta"), last, 0, 0 if suffix else steps[0] - 1)
             states.append(end.value)
-        value = directions[0] if len(directions) == 1 else trace.add(Concat, *directions, axis=1)
+        value = directions[0] if len(directions) == 1 else _side_by_side(trace, directions, product.n)
     state_value = states[0] if len(states) == 1 else trace.add(Concat, *states, axis=0)
     output = trace.like(outputs, value, x)
     first = hidden[0] if isinstance(hidden, tuple) else hidden
     final = trace.wrap(first, state_value, 1)
     return output, ((final, _Untold()) if isinstance(hidden, tuple) else final)
+
+
+def _side_by_side(trace: Tracing, directions: list[int], n: int) -> int:
+    """Return the states of both directions, in each component those of the one behind those of the other."""
+    steps, hidden = trace.shape(directions[0])
+    value = trace.add(Concat, *directions, axis=1)
+    if n == 1:
+        return value
+    value = trace.add(Reshape, value, shape=(steps, 2, n, hidden // n))
+    return trace.add(Reshape, trace.add(Permute, value, order=(0, 2, 1, 3)), shape=(steps, 2 * hidden))
 
 
 class _Untold:

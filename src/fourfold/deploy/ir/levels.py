@@ -41,6 +41,10 @@ class Levels:
     largest: int
 
 
+INDICES = Levels(scale=1.0, zero=0, largest=IMAGE_LEVELS)
+"""Of an input that is looked up in a table: its levels are the indices themselves."""
+
+
 def levels_for(largest_value: float, *, signed: bool, largest: int = VALUE_LEVELS) -> Levels:
     """Return the levels of a value up to a size, which may be negative or not."""
     zero = (largest + 1) // 2 if signed else 0

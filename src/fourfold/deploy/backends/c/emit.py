@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fourfold.deploy.artifact.file import opened
+from fourfold.deploy.backends.c import recurrent
 from fourfold.deploy.backends.c.float32 import general
 from fourfold.deploy.backends.c.float32.convolution import add_convolution
 from fourfold.deploy.backends.c.float32.linear import add_linear
@@ -32,7 +33,7 @@ from fourfold.deploy.backends.c.norm_pool import add_norm_pool
 from fourfold.deploy.backends.c.plan import IMAGE, LOGITS, SHARED, Draft
 from fourfold.deploy.backends.c.sparse_lists import LARGEST_STEP
 from fourfold.deploy.backends.c.targets import X86_WIDTHS, kernel_ladders, lanes_ladder
-from fourfold.deploy.backends.c.text import indent, template
+from fourfold.deploy.backends.c.text import filled, indent, template
 from fourfold.deploy.backends.c.types import described
 from fourfold.deploy.backends.numpy import UNSUPPORTED_INT8
 from fourfold.deploy.ir.bounds import BOUNDS, check
@@ -97,7 +98,7 @@ EMIT_FLOAT32: dict[type[Operation], Callable[[Draft, Any], None]] = {
     Normalize: general.add_normalize,
     Softmax: general.add_softmax,
     MatMul: general.add_matmul,
-    Recurrent: general.add_recurrent,
+    Recurrent: recurrent.add_recurrent,
     Embedding: general.add_embedding,
     NormPool: add_norm_pool,
 }
@@ -119,6 +120,7 @@ EMIT_INT8: dict[type[Operation], Callable[[Draft, Any], None]] = {
     Normalize: int8.add_int8_normalize,
     Softmax: int8.add_int8_softmax,
     MatMul: int8.add_int8_matmul,
+    Embedding: int8.add_int8_embedding,
 }
 
 UNSUPPORTED_FLOAT32: dict[type[Operation], str] = {}
@@ -216,7 +218,7 @@ class Generated:
     def with_harness(self) -> str:
         """Return one file that also has what the runtime calls: batches and threads."""
         alone = self.source.replace(f'#include "{self.name}.h"', self.header)
-        return alone + _filled(template("harness.c"), self.words)
+        return alone + filled(template("harness.c"), self.words)
 
 
 def generate(program: Program, name: str, *, kernels: str = "auto") -> Generated:
@@ -268,27 +270,28 @@ def generate(program: Program, name: str, *, kernels: str = "auto") -> Generated
         "WEIGHTS": str(sum(weight.size for weight in weights)),
         **numbers.words,
     }
-    header, source = (_filled(template(file), words) for file in ("network.h", "network.c"))
+    header, source = (filled(template(file), words) for file in ("network.h", "network.c"))
     return Generated(name=name, header=header, source=source, arena=arena, words=words, choices=tuple(draft.choices))
 
 
 def _prelude() -> str:
     """Return the types of vectors and what all kernels of floats share."""
-    return _filled(template("vectors.h"), {"LANES_LADDER": lanes_ladder()})
+    return filled(template("vectors.h"), {"LANES_LADDER": lanes_ladder()})
 
 
 def _functions(program: Program) -> str:
     """Return what operations call that are in few networks."""
-    if program.ranges:
-        return template("int8_functions.h") if any(isinstance(each, Normalize) for each in program.operations) else ""
-    return template("functions.h") if any(isinstance(each, WITH_FUNCTIONS) for each in program.operations) else ""
+    kinds, int8 = {type(operation) for operation in program.operations}, bool(program.ranges)
+    functions = template("int8_functions.h" if int8 else "functions.h")
+    called = kinds & ({Normalize} if int8 else set(WITH_FUNCTIONS))
+    return (functions if called else "") + (recurrent.prelude(int8) if Recurrent in kinds else "")
 
 
 def _int8_prelude(draft: Draft) -> str:
     """Return the int8 kernels: for a pixel at a time, and for whatever machine it will be compiled for."""
-    x86 = [_filled(template("int8_x86.h"), width.words) for width in X86_WIDTHS]
+    x86 = [filled(template("int8_x86.h"), width.words) for width in X86_WIDTHS]
     kernels = [*INT8_KERNELS, *(["int8_blocks.h"] if any(choice.kernel != "lists" for choice in draft.choices) else [])]
-    return "".join([_filled(template("int8.h"), {"CARRIED": str(CARRIED)}), *x86, *map(template, kernels), kernel_ladders()])
+    return "".join([filled(template("int8.h"), {"CARRIED": str(CARRIED)}), *x86, *map(template, kernels), kernel_ladders()])
 
 
 def _draft(program: Program, kernels: str) -> Draft:
@@ -317,13 +320,6 @@ def _taking(draft: Draft, program: Program, places: dict[int, str]) -> tuple[lis
     encode = int8_encode_step(draft, encoding) if draft.quantized else encode_step(draft, encoding, program.shapes[0])
     definitions.append(encode.definition("take_bytes"))
     return definitions, [f"if (bytes) {encode.call('take_bytes', places | {IMAGE: 'bytes'})} else {call}"]
-
-
-def _filled(text: str, words: dict[str, str]) -> str:
-    """Return a C file of this package with its @WORDS@ replaced."""
-    for word, replacement in words.items():
-        text = text.replace(f"@{word}@", replacement)
-    return text
 
 
 def _times(shape: Shape) -> str:

@@ -30,20 +30,36 @@ class Step:
     tables: str = ""
     reads_type: str = "NUMBER"
     writes_type: str = "NUMBER"
+    memory: int | None = None
+    """A buffer that it works in, if it needs one: `memory` among the arguments."""
     work: int = SHARED
     """Multiply-adds, or numbers moved; SHARED where it was not counted, as it is many."""
 
     def definition(self, name: str, linkage: str = "static") -> str:
-        """Return the C of the function."""
+        """Return the C of the function; one whose name begins with `@` belongs to a step, and stands among its tables."""
         sources = [f"const {self.reads_type} *restrict {source}" for source in ("x", "other")[: len(self.reads)]]
-        arguments = ", ".join([*sources, f"{self.writes_type} *restrict y", "int part", "int parts"])
-        text = f"/* {harmless(self.comment)} */\n{self.tables}{linkage} void {name}({arguments})\n{{\n{indent(self.body)}\n}}\n"
-        return text.replace("@", f"{name}_")
+        memory = [] if self.memory is None else ["NUMBER *restrict memory"]
+        arguments = ", ".join([*sources, f"{self.writes_type} *restrict y", *memory, "int part", "int parts"])
+        tables, body = (text.replace("@", f"{name}_") for text in (self.tables, indent(self.body)))
+        return f"/* {harmless(self.comment)} */\n{tables}{linkage} void {name}({arguments})\n{{\n{body}\n}}\n"
 
     def call(self, name: str, places: dict[int, str]) -> str:
         """Return the C that calls it, with an expression for each buffer."""
-        buffers = ", ".join(places[buffer] for buffer in (*self.reads, self.writes))
-        return f"{name}({buffers}, part, parts);"
+        buffers = [*self.reads, self.writes, *([] if self.memory is None else [self.memory])]
+        return f"{name}({', '.join(places[buffer] for buffer in buffers)}, part, parts);"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """Numbers of a buffer that are there before a series' first step: all of one byte."""
+
+    first: int
+    numbers: int
+    byte: int = 0
+
+    def line(self, buffer: str) -> str:
+        """Return the C that sets them, with an expression for the buffer."""
+        return f"memset({buffer} + {self.first}, {self.byte}, {self.numbers} * sizeof(NUMBER));"
 
 
 @dataclass
@@ -63,6 +79,8 @@ class Draft:
     """The network in integers, or None in float32."""
     kernels: str = "auto"
     """What computes layers for which there are several kernels: one of `KERNELS`."""
+    kept: dict[int, tuple[Begin, ...]] = field(default_factory=dict)
+    """Buffers that one run leaves to the next, and how a series begins in them."""
     choices: list[Choice] = field(default_factory=list)
     """Which kernel was chosen, of every such layer."""
 
@@ -84,9 +102,11 @@ class Draft:
         """Return when each buffer is in use; the first step, which takes the image, is not among `steps`."""
         first, last = {0: 0}, {0: 0}
         for index, step in enumerate(self.steps, 1):
-            first.setdefault(step.writes, index)
-            for buffer in (*step.reads, step.writes):
+            for buffer in (*step.reads, step.writes, *([] if step.memory is None else [step.memory])):
+                first.setdefault(buffer, index)
                 last[buffer] = index
+        for buffer in self.kept:
+            first[buffer], last[buffer] = 0, len(self.steps)
         return [
             Lifetime(size=size * number_size, first=first[buffer], last=last[buffer]) for buffer, size in enumerate(self.sizes)
         ]

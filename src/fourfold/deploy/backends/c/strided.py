@@ -73,7 +73,7 @@ def append(
     by_channel: bool = True,
     first_channel: int = 0,
     work: int | None = None,
-    more: int = 0,
+    memory: int | None = None,
 ) -> None:
     """Append a step that fills an operation's value.
 
@@ -87,11 +87,11 @@ def append(
         by_channel: Whether parts share the value's first axis: then each wipes its own channels.
         first_channel: From which on.
         work: Multiply-adds.
-        more: Numbers behind the value's that the step needs.
+        memory: A buffer that the step works in, if it needs one.
     """
     target, zero = draft.planes[operation.output], draft.zero(operation.output)
     if operation.output not in draft.buffers:
-        draft.buffers[operation.output] = draft.buffer(target.size + more)
+        draft.buffers[operation.output] = draft.buffer(target.size)
     lines = list(body)
     if by_channel:
         lines += wiped(target, zero, f"first + {first_channel}" if first_channel else "first", "last - first")
@@ -104,6 +104,7 @@ def append(
             writes=draft.buffers[operation.output],
             body=tuple(lines),
             tables=tables,
+            memory=memory,
             work=target.size if work is None else work,
         )
     )

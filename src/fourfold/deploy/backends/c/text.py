@@ -1,6 +1,6 @@
 """Pieces of C source: arrays of numbers, blocks of lines, and the C files of this package."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 import numpy as np
@@ -57,3 +57,10 @@ def array(kind: str, name: str, values: NDArray[np.generic]) -> str:
 def template(name: str) -> str:
     """Return a C file of this package."""
     return resources.files("fourfold.deploy.backends.c").joinpath("runtime", name).read_text()
+
+
+def filled(text: str, words: Mapping[str, str]) -> str:
+    """Return a C file of this package with its @WORDS@ replaced."""
+    for word, replacement in words.items():
+        text = text.replace(f"@{word}@", replacement)
+    return text

@@ -1,36 +1,53 @@
 """LSTM, GRU and simple recurrent layers."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fourfold.deploy.ir.operation import Array, Operation, Shape, Values, named
+from fourfold.deploy.ir.levels import Sums, cut
+from fourfold.deploy.ir.operation import Shape, Values, named
+from fourfold.deploy.ir.ops._gates import (
+    GATE_ZERO,
+    GATES,
+    LARGEST_GATE,
+    int8_next_state,
+    next_state,
+    state_factor,
+)
+from fourfold.deploy.ir.product import ProductOperation, checked_outputs, real_matrix, with_bias
 from fourfold.record.errors import UserError, unknown
 
-GATES = {"lstm": 4, "gru": 3, "tanh": 1}
-"""Rows of weights for each number of the state, by cell."""
+if TYPE_CHECKING:
+    from fourfold.deploy.quantize import Quantized
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recurrent(Operation):
-    """(steps, features) → (steps, hidden): the states of one layer and direction, from zeros; gates in torch's order."""
+class Recurrent(ProductOperation):
+    """(steps, features) → (steps, hidden): the states of one layer and direction, from zeros or from where the last run ended.
+
+    The product is of all gates at once, (n, gates · hidden / n, (features + hidden) / n), and takes the numbers of a step and
+    behind them, component by component, those of the state; a gate's rows follow those of the gate before in each component.
+    """
 
     cell: str
-    hidden: int
-    input_weights: Array
-    """(gates · hidden · features,)."""
-    hidden_weights: Array
-    """(gates · hidden · hidden,)."""
-    input_bias: Array
-    """(gates · hidden,)."""
-    hidden_bias: Array
-    """(gates · hidden,)."""
     reverse: bool = False
     """Whether the last step comes first."""
+    streaming: bool = False
+    """Whether a run goes on from the state in which the last one ended."""
 
     kind: ClassVar[str] = "recurrent"
-    arrays: ClassVar[tuple[str, ...]] = ("input_weights", "hidden_weights", "input_bias", "hidden_bias")
+
+    @property
+    def hidden(self) -> int:
+        """Numbers of the state."""
+        return self.product.n * int(self.product.weight.shape[1]) // GATES[self.cell]
+
+    @property
+    def features(self) -> int:
+        """Numbers of a step."""
+        return self.product.n * int(self.product.weight.shape[2]) - self.hidden
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """Return steps and the size of the state."""
@@ -39,44 +56,71 @@ class Recurrent(Operation):
             raise unknown("cell", self.cell, GATES)
         if len(shape) != 2:
             raise UserError(f"{named(self)} must be given steps and features, not {shape}")
-        rows = GATES[self.cell] * self.hidden
-        sizes = (rows * shape[1], rows * self.hidden, rows, rows)
-        if self.hidden < 1 or sizes != tuple(getattr(self, name).size for name in self.arrays):
-            raise UserError(f"{named(self)} has weights that do not fit {self.hidden} numbers of state and inputs {shape}")
+        if self.reverse and self.streaming:
+            raise UserError(f"{named(self)} must not have `reverse` with `streaming`: it begins with the last step")
+        weight = self.product.weight
+        if weight.ndim != 3 or not weight.shape[1] or weight.shape[1] % GATES[self.cell]:
+            raise UserError(f"{named(self)} has weights of shape {weight.shape}, which are not {GATES[self.cell]} gates")
+        checked_outputs(self, 3, shape[1] + self.hidden, 1)
+        if self.cell == "gru":
+            new, of_state = np.split(weight, GATES["gru"], axis=1)[2:]
+            features = shape[1] // self.product.n
+            if new[:, :, features:].any() or of_state[:, :, :features].any():
+                raise UserError(f"{named(self)} must have candidates of features alone and of the state alone, in this order")
         return shape[0], self.hidden
 
     def work(self, output: Shape, *inputs: Shape) -> int:
         """Return the multiply-adds of all steps."""
-        return output[0] * (self.input_weights.size + self.hidden_weights.size)
+        return output[0] * self.product.n * self.product.weight.size
 
     def compute(self, *inputs: Values) -> Values:
         """Return the states of all steps."""
-        (x,) = inputs
-        images, steps, features = x.shape
-        ours, theirs = (
-            weights.astype(np.float64).reshape(-1, size).T
-            for weights, size in ((self.input_weights, features), (self.hidden_weights, self.hidden))
-        )
-        state, memory = (np.zeros((images, self.hidden)) for _ in range(2))
-        states = np.empty((images, steps, self.hidden))
-        for step in reversed(range(steps)) if self.reverse else range(steps):
-            from_input, from_state = x[:, step] @ ours + self.input_bias, state @ theirs + self.hidden_bias
-            if self.cell == "lstm":
-                inward, forget, new, out = np.split(from_input + from_state, 4, axis=1)
-                memory = _sigmoid(forget) * memory + _sigmoid(inward) * np.tanh(new)
-                state = _sigmoid(out) * np.tanh(memory)
-            elif self.cell == "gru":
-                reset, update, new = np.split(from_input, 3, axis=1)
-                reset_state, update_state, new_state = np.split(from_state, 3, axis=1)
-                candidate = np.tanh(new + _sigmoid(reset + reset_state) * new_state)
-                keep = _sigmoid(update + update_state)
-                state = (1 - keep) * candidate + keep * state
-            else:
-                state = np.tanh(from_input + from_state)
+        series = self._as_series(inputs[0])
+        matrix = real_matrix(self.product).astype(np.float64).T
+        states = np.empty((*series.shape[:2], self.hidden))
+        state, memory = np.zeros((2, len(series), self.hidden))
+        for step in self._steps(series.shape[1]):
+            sums = with_bias(self._joined(series[:, step], state) @ matrix, self.product)
+            state, memory = next_state(self.cell, self._gates(sums), state, memory)
             states[:, step] = state
-        return states
+        return states.reshape(*inputs[0].shape[:2], self.hidden)
 
+    def check_int8(self, quantized: "Quantized") -> None:
+        """Raise unless codes, bias, sums and factors fit."""
+        quantized.codes(self)
+        state_factor(quantized.levels[self.output])
 
-def _sigmoid(x: Values) -> Values:
-    half: Values = 0.5 * (1 + np.tanh(0.5 * x))
-    return half
+    def compute_int8(self, quantized: "Quantized", *inputs: Sums) -> Any:
+        """Return the levels of states; between steps they are the levels, and the memory is of fixed point."""
+        series, codes, levels = self._as_series(inputs[0]), quantized.codes(self), quantized.levels[self.output]
+        factor, shift, bits = state_factor(levels)
+        matrix = real_matrix(codes.product).astype(np.float64).T
+        states = np.empty((*series.shape[:2], self.hidden), np.int64)
+        state = np.full((len(series), self.hidden), levels.zero, np.int64)
+        memory = np.zeros_like(state)
+        for step in self._steps(series.shape[1]):
+            # Sums of integers below 2^53 are exact in float64, in whatever order.
+            sums = (self._joined(series[:, step], state).astype(np.float64) @ matrix).astype(np.int64) + codes.bias
+            gates = cut(sums.astype(np.int32).astype(np.float32) * codes.factor, LARGEST_GATE) - GATE_ZERO
+            exact, memory = int8_next_state(self.cell, self._gates(gates), memory)
+            state = cut((exact * factor + shift) >> bits, levels.largest)
+            states[:, step] = state
+        return states.reshape(*inputs[0].shape[:2], self.hidden)
+
+    def _as_series(self, x: Any) -> Any:
+        """Return the series (N, steps, features): of a stream there is one, of which the images are pieces in order."""
+        return x.reshape(1, -1, x.shape[2]) if self.streaming else x
+
+    def _steps(self, steps: int) -> Iterator[int]:
+        return reversed(range(steps)) if self.reverse else iter(range(steps))
+
+    def _joined(self, step: Any, state: Any) -> Any:
+        """Return what the product takes: in each component the numbers of the step, then those of the state."""
+        n = self.product.n
+        parts = [numbers.reshape(len(state), n, -1) for numbers in (step, state)]
+        return np.concatenate(parts, axis=2).reshape(len(state), -1)
+
+    def _gates(self, sums: Any) -> list[Any]:
+        """Return the sums of each gate, their numbers in the order of the state's."""
+        by_gate = sums.reshape(len(sums), self.product.n, GATES[self.cell], -1)
+        return [by_gate[:, :, gate].reshape(len(sums), -1) for gate in range(GATES[self.cell])]

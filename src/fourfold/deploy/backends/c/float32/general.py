@@ -15,7 +15,6 @@ from fourfold.deploy.ir.ops import (
     MatMul,
     Normalize,
     PRelu,
-    Recurrent,
     Reduce,
     Resize,
     Softmax,
@@ -242,55 +241,3 @@ def add_embedding(draft: Draft, operation: Embedding) -> None:
     lines = [f"const float index = clip_1(x[{source.at(*names[:-1])}], 0, {number(operation.rows - 1)});"]
     lines += [f"y[{target.at(*names)}] = @table[(index > 0 ? (int)index : 0) * {width} + {names[-1]}];"]
     append(draft, operation, shared(names, target.shape, lines), tables=array("float", "@table", operation.numbers))
-
-
-def add_recurrent(draft: Draft, operation: Recurrent) -> None:
-    """Append the step of a recurrent layer, of one thread: gates of a step, then its state; both lie behind the value."""
-    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
-    (steps, features), hidden = source.shape, operation.hidden
-    rows = operation.input_bias.size
-    both = operation.cell == "gru"  # whose candidate takes the state's part by itself
-    more = rows * (1 + both) + 2 * hidden
-    state = "state[k]"
-    lines = [
-        f"float *const gates = y + {draft.planes[operation.output].size}, *const state = gates + {rows * (1 + both)};",
-        *([f"float *const memory = state + {hidden};"] if operation.cell == "lstm" else []),
-        f"memset(state, 0, {2 * hidden} * sizeof *state);",
-        f"for (int count = 0; count < {steps}; count++) {{",
-        f"    const int i0 = {f'{steps - 1} - count' if operation.reverse else 'count'};",
-        f"    for (int row = 0; row < {rows}; row++) {{",
-        "        float from_input = @input_bias[row], from_state = @hidden_bias[row];",
-        f"        for (int k = 0; k < {features}; k++)",
-        f"            from_input += @input_weights[row * {features} + k] * x[{source.at('i0', 'k')}];",
-        f"        for (int k = 0; k < {hidden}; k++)",
-        f"            from_state += @hidden_weights[row * {hidden} + k] * {state};",
-        f"        gates[row] = from_input{'' if both else ' + from_state'};",
-        *([f"        gates[row + {rows}] = from_state;"] if both else []),
-        "    }",
-        f"    for (int k = 0; k < {hidden}; k++) {{",
-        *(f"        {line}" for line in _cell(operation.cell, hidden, rows)),
-        f"        y[{target.at('i0', 'k')}] = {state};",
-        "    }",
-        "}",
-    ]
-    names = ("input_weights", "hidden_weights", "input_bias", "hidden_bias")
-    tables = "".join(array("float", f"@{name}", getattr(operation, name)) for name in names)
-    body = shared((), (), lines)
-    append(draft, operation, body, comment=operation.cell, tables=tables, by_channel=False, work=0, more=more)
-
-
-def _cell(cell: str, hidden: int, rows: int) -> list[str]:
-    """Return the lines that make a number of the state from its gates."""
-    if cell == "lstm":
-        return [
-            f"memory[k] = sigmoid_1(gates[k + {hidden}]) * memory[k] + sigmoid_1(gates[k]) * tanh_1(gates[k + {2 * hidden}]);",
-            f"state[k] = sigmoid_1(gates[k + {3 * hidden}]) * tanh_1(memory[k]);",
-        ]
-    if cell == "gru":
-        return [
-            f"const float reset = sigmoid_1(gates[k] + gates[k + {rows}]);",
-            f"const float keep = sigmoid_1(gates[k + {hidden}] + gates[k + {hidden + rows}]);",
-            f"const float made = tanh_1(gates[k + {2 * hidden}] + reset * gates[k + {2 * hidden + rows}]);",
-            "state[k] = made + keep * (state[k] - made);",
-        ]
-    return ["state[k] = tanh_1(gates[k]);"]

@@ -24,17 +24,23 @@ def add_linear(draft: Draft, operation: Linear) -> None:
     source, target = draft.planes[operation.inputs[0]], draft.planes[operation.output]
     buffer, product = draft.buffers[operation.inputs[0]], operation.product
     draft.buffers[operation.output] = writes = draft.buffer(target.size)
-    if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
-        draft.steps.append(_rows(operation, buffer, writes))
+    if product.n == 1:
+        draft.steps.append(product_step(operation, buffer, writes))
         return
     lists = make_lists(product, np.arange(product.weight.shape[2]))
-    if product.n == 1:
-        draft.steps.append(_real(operation, lists, buffer, writes))
-        return
     turns = len(lists.patterns) > 1 and product.n * source.size <= NEAR
     beside = draft.buffer(source.size * (product.n if turns else 1))
     draft.steps.append((turn if turns else interleave)(operation, source, buffer, beside))
     draft.steps.append(_numbers(operation, turned_lists(product) if turns else lists, beside, writes))
+
+
+def product_step(operation: Linear, reads: int, writes: int) -> Step:
+    """Return the step of a linear layer whose input elements have their components side by side."""
+    product = operation.product
+    if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
+        return _rows(operation, reads, writes)
+    lists = make_lists(product, np.arange(product.weight.shape[2]))
+    return (_real if product.n == 1 else _numbers)(operation, lists, reads, writes)
 
 
 def turn(operation: Linear, source: Plane, reads: int, writes: int) -> Step:

@@ -13,7 +13,18 @@ from fourfold.deploy.backends.c.float32.general import (
 from fourfold.deploy.backends.c.plan import Draft
 from fourfold.deploy.backends.c.strided import append, indices, loops, shared, view
 from fourfold.deploy.backends.c.text import array, number
-from fourfold.deploy.ir.ops import Activation, AdaptivePool, Binary, MatMul, Normalize, PRelu, Reduce, Resize, Softmax
+from fourfold.deploy.ir.ops import (
+    Activation,
+    AdaptivePool,
+    Binary,
+    Embedding,
+    MatMul,
+    Normalize,
+    PRelu,
+    Reduce,
+    Resize,
+    Softmax,
+)
 from fourfold.deploy.ir.ops.normalize import POINT_BITS
 from fourfold.deploy.ir.ops.resize import SHARE_BITS
 from fourfold.deploy.ir.ops.softmax import LOG_BITS, UNIT_BITS
@@ -199,3 +210,18 @@ def add_int8_matmul(draft: Draft, operation: MatMul) -> None:
     body += [f"{place} = level_of(sum + {bias}, {number(float(factor))}, {quantized.levels[operation.output].largest});"]
     work = math.prod(target.shape) * terms
     append(draft, operation, shared([*before, row, column], target.shape, body), work=work)
+
+
+def add_int8_embedding(draft: Draft, operation: Embedding) -> None:
+    """Append the step that looks rows up."""
+    assert draft.quantized is not None
+    source, target = view(draft, operation.inputs[0]), view(draft, operation.output)
+    names, width, last = indices(len(target.shape)), target.shape[-1], operation.rows - 1
+    lines = [f"const int index = x[{source.at(*names[:-1])}];"]
+    lines += [f"y[{target.at(*names)}] = @table[(index < {last} ? index : {last}) * {width} + {names[-1]}];"]
+    append(
+        draft,
+        operation,
+        shared(names, target.shape, lines),
+        tables=array("uint8_t", "@table", operation.table(draft.quantized)),
+    )

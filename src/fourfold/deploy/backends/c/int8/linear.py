@@ -22,16 +22,11 @@ def add_int8_linear(draft: Draft, operation: Linear) -> None:
     product = codes.product
     last = operation is draft.quantized.program.operations[-1]
     draft.buffers[operation.output] = writes = LOGITS if last else draft.buffer(target.size)
-    if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
-        body, tables, kind = *_dense(codes), "dense"
-    else:
-        if product.n > 1:
-            side_by_side = draft.buffer(source.size)
-            draft.steps.append(interleave(operation, source, buffer, side_by_side))
-            buffer = side_by_side
-        lists = make_lists(product, np.arange(product.weight.shape[2]))
-        largest = draft.quantized.levels[operation.inputs[0]].largest
-        body, tables, kind = *_lists(codes, lists, largest), lists.described(product)
+    if product.n > 1:
+        side_by_side = draft.buffer(source.size)
+        draft.steps.append(interleave(operation, source, buffer, side_by_side))
+        buffer = side_by_side
+    body, tables, kind = row_sums(codes, draft.quantized.levels[operation.inputs[0]].largest)
     bias = codes.bias - draft.quantized.zero_sums(operation, codes)
     tables += array("int32_t", "@bias", bias) + array("float", "@factor", codes.factor)
     relu, largest = "relu_1" if operation.relu else "", draft.quantized.levels[operation.output].largest
@@ -53,6 +48,20 @@ def add_int8_linear(draft: Draft, operation: Linear) -> None:
         work=multiply_adds(product),
     )
     draft.steps.append(step)
+
+
+def row_sums(codes: Codes, largest: int) -> tuple[list[str], str, str]:
+    """Return the lines that begin a loop over rows and make the sums of each, `sum0` and so on, their tables, and their kind.
+
+    Args:
+        codes: The layer, whose input elements have their components side by side.
+        largest: Level of an input.
+    """
+    product = codes.product
+    if product.n == 1 and np.count_nonzero(product.weight) >= DENSE * product.weight.size:
+        return *_dense(codes), "dense"
+    lists = make_lists(product, np.arange(product.weight.shape[2]))
+    return *_lists(codes, lists, largest), lists.described(product)
 
 
 def _dense(codes: Codes) -> tuple[list[str], str]:
