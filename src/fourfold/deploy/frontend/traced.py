@@ -96,7 +96,7 @@ class Tracing:
     rows: int = 0
     """Of the table that the network's first input looks up; 0 where it is numbers."""
     streaming: bool = False
-    """Whether a run goes on from where the last one ended."""
+    """Whether a run continues where the last one ended."""
     _modules: list[nn.Module] = field(default_factory=list)
     _used: dict[str, int] = field(default_factory=dict)
     _alive: "WeakSet[Traced]" = field(default_factory=WeakSet)

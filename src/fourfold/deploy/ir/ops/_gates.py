@@ -43,7 +43,7 @@ def sigmoid(x: Values) -> Values:
 
 
 def next_state(cell: str, gates: list[Values], state: Values, memory: Values) -> tuple[Values, Values]:
-    """Return what a step makes of its gates, the last state and the memory."""
+    """Return the state and the memory after a step, from its gates and from both before it."""
     if cell == "lstm":
         inward, forget, new, out = gates
         memory = sigmoid(forget) * memory + sigmoid(inward) * np.tanh(new)

@@ -35,7 +35,7 @@ class Recurrent(ProductOperation):
     reverse: bool = False
     """Whether the last step comes first."""
     streaming: bool = False
-    """Whether a run goes on from the state in which the last one ended."""
+    """Whether a run continues from the state in which the last one ended."""
 
     kind: ClassVar[str] = "recurrent"
 
